@@ -1,0 +1,43 @@
+package pipeline
+
+import (
+	"context"
+	"time"
+
+	"lakefeed/change"
+)
+
+// Source is where changes come from. postgres.Connector is one. The order of
+// calls is Identity, Tables, Prepare, then a slot and copies under its snapshot,
+// then Stream and Next and Ack until the end.
+type Source interface {
+	// Identity names the log that the source's positions belong to.
+	Identity(ctx context.Context) (change.Identity, error)
+	// Tables are the tables to keep in step, as the source has them now.
+	Tables(ctx context.Context) ([]*change.Table, error)
+	// Slot is the state of the source's slot, nil where there is none.
+	Slot(ctx context.Context) (*change.SlotState, error)
+	// Prepare makes the source publish the tables; it is idempotent.
+	Prepare(ctx context.Context, tables []*change.Table) error
+	// CreateSlot makes the slot and holds a snapshot of its consistent point,
+	// which it returns, for Copy.
+	CreateSlot(ctx context.Context) (change.LSN, error)
+	// DropSlot removes the slot.
+	DropSlot(ctx context.Context) error
+	// OpenSnapshot holds a snapshot at a position, for copies beside an existing slot.
+	OpenSnapshot(ctx context.Context) (change.LSN, error)
+	// Copy emits every row that a table has under the snapshot; emit is never called concurrently.
+	Copy(ctx context.Context, t *change.Table, emit func(*change.Batch) error) error
+	// CloseSnapshot lets go of it.
+	CloseSnapshot(ctx context.Context) error
+	// Stream starts to read behind from.
+	Stream(ctx context.Context, from change.LSN) error
+	// Next returns what came, after wait at the latest.
+	Next(ctx context.Context, wait time.Duration) (*change.Chunk, error)
+	// Ack lets the source forget everything up to lsn.
+	Ack(ctx context.Context, lsn change.LSN) error
+	// Emit writes a logical message into the log and returns its position.
+	Emit(ctx context.Context, content string) (change.LSN, error)
+	// LagBytes is how much log the source keeps for the slot.
+	LagBytes(ctx context.Context) (int64, error)
+}
