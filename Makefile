@@ -1,0 +1,77 @@
+# Lakefeed's tasks. `make help` lists them.
+
+SHELL := /bin/bash -euo pipefail
+
+# All packages but parity, which starts Spark and has a target of its own.
+PKGS  = $$(go list ./... | grep -v '^lakefeed/parity')
+CACHE = $(shell . scripts/lib.sh && echo "$$CACHE")
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+ARGS     ?=
+FUZZTIME ?= 20s
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build test go-test layers race parity fuzz cover bench soak demo lint format shape clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+setup: ## install what the tests need: PostgreSQL 15 to 18, Spark with Hudi, hudi-rs
+	@scripts/install-postgres.sh all
+	@scripts/install-interop.sh
+
+build: ## build ./lakefeed
+	go build -trimpath -ldflags '-X main.version=$(VERSION)' -o lakefeed ./cmd/lakefeed
+
+demo: ## a private PostgreSQL, a live workload and its lake; ARGS="--seconds 60" ends it
+	@scripts/install-postgres.sh any
+	@$(MAKE) --no-print-directory build
+	./lakefeed demo $(ARGS)
+
+test: setup layers go-test parity ## everything that CI runs but lint
+
+layers: ## which package may import which
+	go vet ./...
+	go test -count=1 .
+
+go-test: ## all Go tests but parity
+	go test -timeout 10m $(PKGS)
+
+race: ## the same under the race detector
+	go test -race -timeout 30m $(PKGS)
+
+parity: setup ## Spark 1.2.0 and 0.15.0 and hudi-rs on our tables
+	go test -count=1 -timeout 30m ./parity/...
+
+fuzz: ## every fuzz target, FUZZTIME each
+	@grep -rlE '^func Fuzz' --include='*_test.go' . | while read -r f; do \
+	  for target in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9_]*).*/\1/p' "$$f"); do \
+	    echo "$$target in $$(dirname "$$f")"; \
+	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$f")"; \
+	  done; \
+	done
+
+cover: ## test coverage by package, and cover.out
+	go test -timeout 20m -coverprofile cover.out $(PKGS)
+	@go tool cover -func cover.out | tail -1
+
+bench: ## benchmarks; bench/results keeps what was measured
+	go test -run '^$$' -bench . -benchmem -timeout 60m $(PKGS)
+
+soak: setup ## the long crash and load tests; an hour or more
+	LAKEFEED_SOAK=1 go test -count=1 -timeout 6h -v -run Soak ./e2e/... ./pipeline/...
+
+lint: ## golangci-lint, with the rules of .golangci.yml
+	@scripts/install-lint.sh
+	$(CACHE)/bin/golangci-lint run ./...
+
+format: ## gofumpt and goimports over all files
+	@scripts/install-lint.sh
+	$(CACHE)/bin/golangci-lint fmt ./...
+
+shape: ## lengths of functions and files, documented names
+	@go run ./internal/shape .
+
+clean: ## remove what building made; $(CACHE) stays
+	rm -f lakefeed cover.out
+	go clean

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# install-interop.sh: the engines that read Lakefeed's tables in the tests of
+# parity/. Spark with two releases of Hudi, and hudi-rs, under $CACHE/interop:
+#   venv/   a Python environment with pyspark and hudi (hudi-rs)
+#   jars/   the Hudi bundles for Spark
+#   java    a link to the Java that Spark runs on
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+SPARK=3.5.7
+HUDI="1.2.0 0.15.0"
+WHEELS="pyspark==$SPARK hudi==0.5.0 pyarrow==26.0.1 duckdb==2.0.1 fastavro==1.13.1"
+
+I=$CACHE/interop
+mkdir -p "$I/jars" "$I/tmp"
+
+# find_java prints the home of a Java that Spark 3.5 runs on.
+find_java() {
+  local home
+  for home in "${JAVA_HOME:-/nowhere}" /usr/lib/jvm/*17* /usr/lib/jvm/*11*; do
+    [ -x "$home/bin/java" ] || continue
+    case $("$home/bin/java" -version 2>&1) in
+    *'version "17.'* | *'version "11.'*)
+      echo "$home"
+      return
+      ;;
+    esac
+  done
+}
+
+if [ ! -x "$I/java/bin/java" ]; then
+  [ -n "$(find_java)" ] || apt_install openjdk-17-jre-headless
+  home=$(find_java)
+  [ -n "$home" ] || die "Spark needs Java 17 or 11: set JAVA_HOME to one"
+  ln -sfn "$home" "$I/java"
+fi
+
+for v in $HUDI; do
+  jar=hudi-spark3.5-bundle_2.12-$v.jar
+  [ -f "$I/jars/$jar" ] && continue
+  need_maven
+  say "Hudi $v for Spark from Maven (about 100 MB)"
+  tmp=$(mktemp -d "$I/tmp/jar.XXXXXX")
+  maven_copy "org.apache.hudi:hudi-spark3.5-bundle_2.12:$v" "$tmp"
+  mv "$tmp/$jar" "$I/jars/$jar"
+  rmdir "$tmp"
+done
+
+if ! done_before "$I/venv/stamp" "$WHEELS"; then
+  need_python
+  say "Python packages (about 450 MB): $WHEELS"
+  rm -rf "$I/venv"
+  python3 -m venv "$I/venv"
+  # shellcheck disable=SC2086 # a list of words
+  retry "$I/venv/bin/pip" install -q $WHEELS
+  stamp "$I/venv/stamp" "$WHEELS"
+fi
