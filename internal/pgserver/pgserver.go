@@ -156,7 +156,7 @@ func (s *Server) Start() error {
 	if err != nil {
 		return err
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }() // the server has its own handle
 	begin, err := log.Seek(0, 2)
 	if err != nil {
 		return err
@@ -183,7 +183,7 @@ func (s *Server) awaitReady() error {
 	defer tick.Stop()
 	pid := strconv.Itoa(s.PID())
 	for {
-		b, _ := os.ReadFile(filepath.Join(s.DataDir(), "postmaster.pid")) //nolint:errcheck // missing until the server is up
+		b, _ := os.ReadFile(filepath.Join(s.DataDir(), "postmaster.pid")) // missing until the server is up
 		lines := strings.Split(strings.TrimSpace(string(b)), "\n")
 		if lines[0] == pid && strings.TrimSpace(lines[len(lines)-1]) == "ready" {
 			return nil
@@ -228,8 +228,10 @@ func (s *Server) initdb(ctx context.Context) error {
 		return err
 	}
 	defer os.Remove(pw)
-	args := []string{"-D", s.DataDir(), "-U", "postgres", "--pwfile", pw, "--auth-local=trust", "--auth-host=scram-sha-256",
-		"-E", "UTF8", "--no-locale", "--no-sync"}
+	args := []string{
+		"-D", s.DataDir(), "-U", "postgres", "--pwfile", pw, "--auth-local=trust", "--auth-host=scram-sha-256",
+		"-E", "UTF8", "--no-locale", "--no-sync",
+	}
 	cmd := exec.CommandContext(ctx, s.Bin("initdb"), args...)
 	cmd.Dir = s.dir
 	cmd.SysProcAttr = serverAttr()
@@ -275,5 +277,5 @@ func freePort(ctx context.Context) (int, error) {
 		return 0, fmt.Errorf("find a free port: %w", err)
 	}
 	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil //nolint:errcheck // a TCP listener's address is a TCPAddr
+	return l.Addr().(*net.TCPAddr).Port, nil
 }

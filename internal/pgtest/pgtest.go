@@ -204,7 +204,7 @@ func (d *Database) Conn(t testing.TB) *pgx.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.Close(context.Background()) }) //nolint:errcheck // the test has ended
+	t.Cleanup(func() { _ = c.Close(context.Background()) })
 	return c
 }
 
@@ -234,7 +234,7 @@ func query(t testing.TB, url, sql string) [][]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = c.Close(ctx) }() //nolint:errcheck // nothing is lost
+	defer func() { _ = c.Close(ctx) }()
 	results, err := c.Exec(ctx, sql).ReadAll()
 	if err != nil {
 		t.Fatalf("%s: %v", sql, err)
