@@ -1,0 +1,108 @@
+// Package config reads Lakefeed's configuration file: YAML, one file a deployment.
+//
+// [Load] reads the file, puts environment variables in the place of ${NAME}, and
+// checks every key and value. It does not stop at the first mistake: an [Error]
+// has them all, each with file, line, column and the way out, and never a value
+// that may be secret. docs/configuration.md lists the keys.
+//
+// The result is plain: a [Config] holds [Pipeline]s, and a Pipeline becomes the
+// Options of the packages that do the work ([Pipeline.Source], [Pipeline.Options]).
+package config
+
+import (
+	"fmt"
+	"os"
+	"time"
+)
+
+// DefaultListen is where the server of `lakefeed run` listens unless told otherwise.
+const DefaultListen = "127.0.0.1:8642"
+
+// Config is one configuration file.
+type Config struct {
+	Listen    string // host:port of the server, empty: DefaultListen
+	Pipelines []Pipeline
+}
+
+// Pipeline is one source and the tables that it fills.
+type Pipeline struct {
+	Name     string
+	Postgres Postgres
+	Tables   []Table
+	Lake     Lake
+
+	// Zero takes the default of pipeline.Options.
+	CommitInterval time.Duration
+	MaxRows        int64
+	MaxBytes       int64
+	MemoryBudget   int64
+	CompactAfter   int
+	RetainCommits  int
+	SpillDir       string
+}
+
+// Postgres is a PostgreSQL source.
+type Postgres struct {
+	URL string
+	// HeartbeatInterval and CopyConnections: zero takes the default of postgres.Options.
+	HeartbeatInterval time.Duration
+	CopyConnections   int
+}
+
+// Lake is where the tables land.
+type Lake struct {
+	URL         string
+	TableType   TableType // of tables that do not say; default merge_on_read
+	LeanColumns bool      // leave out the extra columns but _event_lsn
+}
+
+// TableType is a Hudi table type as the file names it.
+type TableType string
+
+// The table types.
+const (
+	MergeOnRead TableType = "merge_on_read"
+	CopyOnWrite TableType = "copy_on_write"
+)
+
+// Table is one entry of a pipeline's tables: the tables that Match takes, unless
+// an entry before it does.
+type Table struct {
+	Match     Pattern
+	Exclude   bool      // leave these tables out
+	TableType TableType // empty: the lake's
+	Path      string    // folder under the lake; {schema} and {table} stand for the names; empty: {schema}/{table}
+	Buckets   int       // 0: by the size of the source table
+	Line      int       // of the entry in the file
+}
+
+// Load reads a configuration file. Mistakes in it are an *[Error].
+func Load(file string) (*Config, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	return Parse(file, b, os.LookupEnv)
+}
+
+// Parse reads configuration text; file names it in errors and env looks up a variable.
+func Parse(file string, text []byte, env func(string) (string, bool)) (*Config, error) {
+	d := &decoder{file: file, env: env}
+	c := d.config(text)
+	if len(d.problems) > 0 {
+		return nil, &Error{Problems: d.problems}
+	}
+	return c, nil
+}
+
+// Pipeline returns the pipeline of that name.
+func (c *Config) Pipeline(name string) (*Pipeline, error) {
+	var known []string
+	for i := range c.Pipelines {
+		if c.Pipelines[i].Name == name {
+			return &c.Pipelines[i], nil
+		}
+		known = append(known, c.Pipelines[i].Name)
+	}
+	return nil, fmt.Errorf("no pipeline is named %q%s", name, suggest(name, known))
+}

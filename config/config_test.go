@@ -1,0 +1,211 @@
+package config_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"lakefeed/config"
+)
+
+const tenLines = `pipelines:
+  - name: shop
+    source:
+      postgres:
+        url: postgres://lakefeed@db:5432/shop
+    tables:
+      - match: public.*
+    lake:
+      url: file:///data/lake
+    commit_interval: 10s
+`
+
+func noEnv(string) (string, bool) { return "", false }
+
+func parse(t *testing.T, text string) *config.Config {
+	t.Helper()
+	c, err := config.Parse("f.yaml", []byte(text), noEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestTenLines(t *testing.T) {
+	c := parse(t, tenLines)
+	p := c.Pipelines[0]
+	if p.Name != "shop" || p.Postgres.URL != "postgres://lakefeed@db:5432/shop" || p.Lake.URL != "file:///data/lake" {
+		t.Errorf("got %+v", p)
+	}
+	if p.Lake.TableType != config.MergeOnRead || p.CommitInterval != 10*time.Second {
+		t.Errorf("got %+v", p)
+	}
+	if !p.Match("public", "orders") || p.Match("private", "orders") {
+		t.Error("public.* takes the wrong tables")
+	}
+}
+
+func TestEveryKey(t *testing.T) {
+	p := parse(t, `
+listen: localhost:9000
+pipelines:
+  - name: shop
+    source:
+      postgres: {url: "postgres://u@h/db", heartbeat_interval: 5s, copy_connections: 3}
+    tables:
+      - {match: public.secret, exclude: true}
+      - {match: public.events, table_type: copy_on_write, path: raw/events, buckets: 16}
+      - {match: "*.*", path: "raw/{schema}/{table}"}
+    lake: {url: /data/lake, table_type: MERGE_ON_READ, lean_columns: true}
+    commit_interval: 500ms
+    max_rows: 1_000
+    max_bytes: 64MiB
+    memory_budget: 1.5GiB
+    compact_after: 5
+    retain_commits: 7
+    spill_dir: /var/tmp
+`).Pipelines[0]
+	if p.Postgres.HeartbeatInterval != 5*time.Second || p.Postgres.CopyConnections != 3 {
+		t.Errorf("postgres: %+v", p.Postgres)
+	}
+	if p.MaxRows != 1000 || p.MaxBytes != 64<<20 || p.MemoryBudget != 3<<29 || p.CompactAfter != 5 || p.RetainCommits != 7 || p.SpillDir != "/var/tmp" {
+		t.Errorf("bounds: %+v", p)
+	}
+	if !p.Lake.LeanColumns || p.Lake.TableType != config.MergeOnRead {
+		t.Errorf("lake: %+v", p.Lake)
+	}
+	if e := p.Entry("public", "events"); e.Buckets != 16 || e.Path != "raw/events" || e.TableType != config.CopyOnWrite {
+		t.Errorf("entry: %+v", e)
+	}
+	if p.Match("public", "secret") {
+		t.Error("an excluded table is replicated")
+	}
+}
+
+func TestProblems(t *testing.T) {
+	replace := func(old, repl string) string { return strings.Replace(tenLines, old, repl, 1) }
+	for name, c := range map[string]struct{ text, want string }{
+		"unknown key":        {replace("commit_interval", "comit_interval"), "f.yaml:10:5: pipelines[0].comit_interval: unknown key; did you mean commit_interval?"},
+		"far from any":       {replace("commit_interval", "zzzzzzzzzzzzzzzzzzzzzzzz"), "unknown key; there are commit_interval, compact_after"},
+		"listen, no port":    {replace("    commit_interval: 10s", "listen: x"), "f.yaml:10:9: listen: cannot listen at x: want host:port"},
+		"misplaced":          {replace("commit_interval: 10s", "heartbeat_interval: 10s"), "f.yaml:10:5: pipelines[0].heartbeat_interval: does not belong here but in pipelines[].source.postgres"},
+		"missing":            {replace("    lake:\n      url: file:///data/lake\n", ""), "f.yaml:2:5: pipelines[0].lake: is missing"},
+		"empty":              {"", "f.yaml:1:1: the file is empty"},
+		"comment only":       {"# nothing\n", "the file is empty"},
+		"not yaml":           {"pipelines: [", "f.yaml:1:12: "},
+		"list":               {"- a\n", "f.yaml:1:1: want keys and values: pipelines"},
+		"twice":              {tenLines + "    commit_interval: 5s\n", "f.yaml:11:5: "},
+		"two documents":      {tenLines + "---\na: b\n", "f.yaml:12:2: a second document begins here"},
+		"no tables":          {replace("      - match: public.*\n", ""), "pipelines[0].tables: want a list"},
+		"no value":           {replace(" shop\n", "\n"), "f.yaml:2:10: pipelines[0].name: has no value"},
+		"name":               {replace("name: shop", "name: Shop-1"), `pipelines[0].name: "Shop-1" cannot name a replication slot`},
+		"duration":           {replace("10s", "10"), "f.yaml:10:22: pipelines[0].commit_interval: want a time"},
+		"size":               {replace("commit_interval: 10s", "max_bytes: 64 potatoes"), "pipelines[0].max_bytes: want a size with its unit"},
+		"small size":         {replace("commit_interval: 10s", "memory_budget: 12"), "want a size from 1MiB to 1TiB"},
+		"count":              {replace("commit_interval: 10s", "max_rows: -1"), "want a whole number from 1"},
+		"pattern":            {replace("public.*", "orders"), "f.yaml:7:16: pipelines[0].tables[0].match: want schema.table"},
+		"table type":         {replace("match: public.*", "match: public.*\n        table_type: row"), `"row" is not a table type`},
+		"one folder for all": {replace("match: public.*", "match: public.*\n        path: all"), "put {table} into it"},
+		"folder outside":     {replace("match: public.*", "match: public.t\n        path: ../x"), `"../x": write x`},
+		"own folder":         {replace("match: public.*", "match: public.t\n        path: _lakefeed/x"), "is not a folder for a table"},
+		"variable":           {replace("lakefeed@", "lakefeed:${NO_SUCH}@"), "f.yaml:5:14: pipelines[0].source.postgres.url: the environment variable NO_SUCH is not set"},
+		"half a variable":    {replace("lakefeed@", "lakefeed:${NO@"), "has a ${ without"},
+		"listen":             {"listen: 0.0.0.0:80\n" + tenLines, "f.yaml:1:9: listen: cannot listen at 0.0.0.0:80: this version listens on loopback only"},
+		"two names":          {tenLines + strings.TrimPrefix(tenLines, "pipelines:\n"), `pipelines[1].name: "shop" is the name of another pipeline`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := config.Parse("f.yaml", []byte(c.text), noEnv)
+			if e := new(config.Error); !errors.As(err, &e) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got  %v\nwant %s", err, c.want)
+			}
+		})
+	}
+}
+
+func TestAllProblemsAtOnce(t *testing.T) {
+	text := strings.NewReplacer("10s", "soon", "file:///data/lake", "", "name:", "nmae:").Replace(tenLines)
+	_, err := config.Parse("f.yaml", []byte(text), noEnv)
+	if e := new(config.Error); !errors.As(err, &e) || len(e.Problems) != 4 {
+		t.Errorf("want 4 problems, got %v", err)
+	}
+}
+
+// Wherever a secret stands in the file, no error prints it.
+func TestSecretsStayOut(t *testing.T) {
+	const secret = "hunter2"
+	env := func(name string) (string, bool) { return secret + "\n%zz", name == "PW" }
+	for _, url := range []string{
+		"mysql://u:" + secret + "@h/db", "postgres://u:" + secret + "@h", "postgres://u:" + secret + "%zz@h/db",
+		"postgres://u:" + secret + "@h:port/db", "postgres://u:${PW}@h/db", "host=h password=" + secret, "{a: " + secret + "}", "'" + secret,
+	} {
+		text := strings.Replace(tenLines, "postgres://lakefeed@db:5432/shop", url, 1)
+		_, err := config.Parse("f.yaml", []byte(text), env)
+		if err == nil || strings.Contains(err.Error(), secret) {
+			t.Errorf("%s: %v", url, err)
+		}
+	}
+}
+
+func TestVariables(t *testing.T) {
+	env := func(name string) (string, bool) { return "a: b # c", name == "X" }
+	c, err := config.Parse("f", []byte(strings.Replace(tenLines, "file:///data/lake", "/lake/${X}/$${X}/$X", 1)), env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Pipelines[0].Lake.URL; got != "/lake/a: b # c/${X}/$X" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestPattern(t *testing.T) {
+	for _, c := range []struct {
+		pattern, schema, table string
+		want                   bool
+	}{
+		{"public.orders", "public", "orders", true},
+		{"public.orders", "public", "Orders", false},
+		{"public.*", "public", "a.b", true},
+		{"*.order?", "x", "orders", true},
+		{"*.order?", "x", "orderé", true},
+		{`public."a.b"`, "public", "a.b", true},
+		{`"a*".b`, "a*", "b", true},
+		{`"a*".b`, "ab", "b", false},
+		{`public."say ""hi"""`, "public", `say "hi"`, true},
+		{`public."a."*`, "public", "a.🐘", true},
+		{"public.a+", "public", "aa", false},
+		{"public.*", "public", "two\nlines", true},
+	} {
+		p, err := config.ParsePattern(c.pattern)
+		if err != nil {
+			t.Errorf("%s: %v", c.pattern, err)
+		} else if got := p.Match(c.schema, c.table); got != c.want {
+			t.Errorf("%s takes %s.%s: %v", c.pattern, c.schema, c.table, got)
+		}
+	}
+	for _, bad := range []string{"", "a", "a.", ".b", "a.b.c", `"a.b`, `"".x`} {
+		if _, err := config.ParsePattern(bad); err == nil {
+			t.Errorf("%q is no pattern", bad)
+		}
+	}
+}
+
+func TestUnreached(t *testing.T) {
+	p := parse(t, strings.Replace(tenLines, "      - match: public.*\n",
+		"      - match: public.*\n      - match: public.orders\n      - match: sales.*\n", 1)).Pipelines[0]
+	got := p.Unreached([][2]string{{"public", "orders"}, {"public", "items"}})
+	if len(got) != 2 || got[0].Entry.Match.String() != "public.orders" || !got[0].Shadowed || got[1].Shadowed || got[1].Entry.Line != 9 {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(tenLines))
+	f.Add([]byte("a: &x [1]\nb: *x\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		c, err := config.Parse("f", text, noEnv)
+		if (c == nil) == (err == nil) {
+			t.Errorf("got %v and %v", c, err)
+		}
+	})
+}

@@ -1,0 +1,202 @@
+package config
+
+import (
+	"net"
+	"net/url"
+	"path"
+	"regexp"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+// The methods below are the schema: one mapping each, its keys in the order of
+// docs/configuration.md.
+
+func (d *decoder) config(text []byte) *Config {
+	c := new(Config)
+	root := d.parse(text)
+	if root == nil {
+		return c
+	}
+	d.mapping(root, "", keys{
+		"listen":    func(n ast.Node, at string) { c.Listen = d.listen(n, at) },
+		"pipelines": func(n ast.Node, at string) { c.Pipelines = d.pipelines(n, at) },
+	}, "pipelines")
+	return c
+}
+
+func (d *decoder) pipelines(n ast.Node, at string) []Pipeline {
+	var all []Pipeline
+	names := map[string]bool{}
+	for i, item := range d.sequence(n, at) {
+		p := d.pipeline(item, index(at, i))
+		if names[p.Name] && p.Name != "" {
+			d.problem(item, index(at, i)+".name", "%q is the name of another pipeline: each needs its own, which names its slot, lock and progress record", p.Name)
+		}
+		names[p.Name] = true
+		all = append(all, p)
+	}
+	return all
+}
+
+func (d *decoder) pipeline(n ast.Node, at string) Pipeline {
+	p := Pipeline{}
+	d.mapping(n, at, keys{
+		"name":            func(n ast.Node, at string) { p.Name = d.name(n, at) },
+		"source":          func(n ast.Node, at string) { d.source(n, at, &p) },
+		"tables":          func(n ast.Node, at string) { p.Tables = d.tables(n, at) },
+		"lake":            func(n ast.Node, at string) { p.Lake = d.lake(n, at) },
+		"commit_interval": func(n ast.Node, at string) { p.CommitInterval = d.duration(n, at) },
+		"max_rows":        func(n ast.Node, at string) { p.MaxRows = d.count(n, at, 1, 1<<40) },
+		"max_bytes":       func(n ast.Node, at string) { p.MaxBytes = d.size(n, at) },
+		"memory_budget":   func(n ast.Node, at string) { p.MemoryBudget = d.size(n, at) },
+		"compact_after":   func(n ast.Node, at string) { p.CompactAfter = int(d.count(n, at, 1, 10_000)) },
+		"retain_commits":  func(n ast.Node, at string) { p.RetainCommits = int(d.count(n, at, 1, 10_000)) },
+		"spill_dir":       func(n ast.Node, at string) { p.SpillDir = d.text(n, at) },
+	}, "name", "source", "tables", "lake")
+	return p
+}
+
+func (d *decoder) source(n ast.Node, at string, p *Pipeline) {
+	d.mapping(n, at, keys{
+		"postgres": func(n ast.Node, at string) { p.Postgres = d.postgres(n, at) },
+	}, "postgres")
+}
+
+func (d *decoder) postgres(n ast.Node, at string) Postgres {
+	s := Postgres{}
+	d.mapping(n, at, keys{
+		"url":                func(n ast.Node, at string) { s.URL = d.postgresURL(n, at) },
+		"heartbeat_interval": func(n ast.Node, at string) { s.HeartbeatInterval = d.duration(n, at) },
+		"copy_connections":   func(n ast.Node, at string) { s.CopyConnections = int(d.count(n, at, 1, 64)) },
+	}, "url")
+	return s
+}
+
+func (d *decoder) lake(n ast.Node, at string) Lake {
+	l := Lake{TableType: MergeOnRead}
+	d.mapping(n, at, keys{
+		"url":          func(n ast.Node, at string) { l.URL = d.text(n, at) },
+		"table_type":   func(n ast.Node, at string) { l.TableType = d.tableType(n, at) },
+		"lean_columns": func(n ast.Node, at string) { l.LeanColumns = d.boolean(n, at) },
+	}, "url")
+	return l
+}
+
+func (d *decoder) tables(n ast.Node, at string) []Table {
+	var all []Table
+	for i, item := range d.sequence(n, at) {
+		all = append(all, d.table(item, index(at, i)))
+	}
+	return all
+}
+
+func (d *decoder) table(n ast.Node, at string) Table {
+	t := Table{Line: line(n)}
+	d.mapping(n, at, keys{
+		"match":      func(n ast.Node, at string) { t.Match = d.pattern(n, at) },
+		"exclude":    func(n ast.Node, at string) { t.Exclude = d.boolean(n, at) },
+		"table_type": func(n ast.Node, at string) { t.TableType = d.tableType(n, at) },
+		"path":       func(n ast.Node, at string) { t.Path = d.folder(n, at) },
+		"buckets":    func(n ast.Node, at string) { t.Buckets = int(d.count(n, at, 1, 100_000)) },
+	}, "match")
+	if t.Exclude && (t.TableType != "" || t.Path != "" || t.Buckets != 0) {
+		d.problem(n, at+".exclude", "tables that are left out land nowhere: remove the entry's other keys")
+	}
+	if t.Path != "" && !t.Match.literal() && !strings.Contains(t.Path, "{table}") {
+		d.problem(n, at+".path", "all tables of %s would land in one folder: put {table} into it", t.Match)
+	}
+	return t
+}
+
+var validName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,39}$`)
+
+func (d *decoder) name(n ast.Node, at string) string {
+	s := d.text(n, at)
+	if s != "" && !validName.MatchString(s) {
+		d.problem(n, at, "%q cannot name a replication slot: use a small letter, then up to 39 of a-z, 0-9 and _", s)
+	}
+	return s
+}
+
+// postgresURL never prints what it read: a password may be in it.
+func (d *decoder) postgresURL(n ast.Node, at string) string {
+	s := d.text(n, at)
+	if s == "" {
+		return ""
+	}
+	const form = "want postgres://user@host:port/database (the password from PGPASSWORD, ~/.pgpass or ${NAME}; %-escape what is not a letter or digit in it)"
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		d.problem(n, at, "is not a URL: %s", form)
+	case u.Scheme != "postgres" && u.Scheme != "postgresql":
+		d.problem(n, at, "is not a PostgreSQL URL: %s", form)
+	case strings.Trim(u.Path, "/") == "" && !u.Query().Has("dbname"):
+		d.problem(n, at, "names no database: %s", form)
+	}
+	return s
+}
+
+// listen takes loopback addresses only: nothing asks yet who is there.
+func (d *decoder) listen(n ast.Node, at string) string {
+	s := d.text(n, at)
+	if s == "" {
+		return ""
+	}
+	if err := CheckListen(s); err != nil {
+		d.problem(n, at, "%s", err)
+	}
+	return s
+}
+
+func (d *decoder) tableType(n ast.Node, at string) TableType {
+	s := TableType(strings.ToLower(d.text(n, at)))
+	if s != "" && s != MergeOnRead && s != CopyOnWrite {
+		d.problem(n, at, "%q is not a table type: merge_on_read or copy_on_write", s)
+	}
+	return s
+}
+
+func (d *decoder) folder(n ast.Node, at string) string {
+	s := d.text(n, at)
+	clean := path.Clean("/" + s)
+	switch {
+	case s == "":
+	case clean == "/" || strings.HasPrefix(clean, "/_lakefeed") || strings.HasPrefix(clean, "/."):
+		d.problem(n, at, "%q is not a folder for a table: name one under the lake, such as raw/{schema}/{table}", s)
+	case clean != "/"+strings.Trim(s, "/"):
+		d.problem(n, at, "%q: write %s", s, clean[1:])
+	}
+	return strings.Trim(clean, "/")
+}
+
+func (d *decoder) pattern(n ast.Node, at string) Pattern {
+	s := d.text(n, at)
+	if s == "" {
+		return Pattern{}
+	}
+	p, err := ParsePattern(s)
+	if err != nil {
+		d.problem(n, at, "%s", err)
+	}
+	return p
+}
+
+// CheckListen reports whether a server may listen at addr: on loopback only,
+// since nothing asks yet who is there.
+func CheckListen(addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil || port == "" {
+		return &listenError{addr, "want host:port, such as " + DefaultListen}
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return &listenError{addr, "this version listens on loopback only, because its server does not ask who is there: use 127.0.0.1:" + port + " and a tunnel or a proxy that does"}
+	}
+	return nil
+}
+
+type listenError struct{ addr, why string }
+
+func (e *listenError) Error() string { return "cannot listen at " + e.addr + ": " + e.why }
