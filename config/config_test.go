@@ -96,7 +96,7 @@ func TestProblems(t *testing.T) {
 		"not yaml":           {"pipelines: [", "f.yaml:1:12: "},
 		"list":               {"- a\n", "f.yaml:1:1: want keys and values: pipelines"},
 		"twice":              {tenLines + "    commit_interval: 5s\n", "f.yaml:11:5: "},
-		"two documents":      {tenLines + "---\na: b\n", "f.yaml:12:2: a second document begins here"},
+		"two documents":      {tenLines + "---\na: b\n", "f.yaml:12:1: a second document begins here"},
 		"no tables":          {replace("      - match: public.*\n", ""), "pipelines[0].tables: want a list"},
 		"no value":           {replace(" shop\n", "\n"), "f.yaml:2:10: pipelines[0].name: has no value"},
 		"name":               {replace("name: shop", "name: Shop-1"), `pipelines[0].name: "Shop-1" cannot name a replication slot`},
