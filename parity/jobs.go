@@ -1,0 +1,133 @@
+package parity
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Read says what of a table to read. The zero value is the snapshot.
+type Read struct {
+	Mode       string // snapshot, read_optimized, as_of or incremental; empty: as the instants below say
+	AsOf       string // an instant
+	Begin, End string // instants of an incremental read; Begin is exclusive
+	NoMeta     bool   // leave out the _hoodie_ columns
+	MDT        string // "true" or "false": read by the metadata table or not, Spark only
+}
+
+// Read returns a table's rows, sorted by partition path and record key.
+func (e *Engine) Read(ctx context.Context, table string, r Read) ([]string, error) {
+	job, err := e.job("read", table)
+	if err != nil {
+		return nil, err
+	}
+	for k, v := range map[string]string{"mode": r.Mode, "as_of": r.AsOf, "begin": r.Begin, "end": r.End, "mdt": r.MDT} {
+		if v != "" {
+			job[k] = v
+		}
+	}
+	job["no_meta"] = r.NoMeta
+	if e.hudi == "" {
+		job["engine"] = "rs"
+	}
+	var rows []string
+	return rows, e.do(ctx, job, &rows)
+}
+
+// Report is what Check found.
+type Report struct {
+	Version    string // the table's version
+	Type       string // COPY_ON_WRITE or MERGE_ON_READ
+	Steps      []Step
+	Mismatches []string // empty when every way to read agreed
+}
+
+// Step is one way to read the table.
+type Step struct {
+	Step  string
+	Rows  int
+	Error string
+}
+
+// Check reads a copy of the table in every way that Spark and hudi-rs have and
+// compares the answers. Spark only.
+func (e *Engine) Check(ctx context.Context, table string) (*Report, error) {
+	job, err := e.sparkJob("check", table)
+	if err != nil {
+		return nil, err
+	}
+	r := new(Report)
+	return r, e.do(ctx, job, r)
+}
+
+// Options are Hudi's write options by name. Whatever hoodie.properties already
+// says is taken from there.
+type Options map[string]string
+
+// Write runs an operation (upsert, insert, bulk_insert or delete) of canonical JSON
+// rows on the table. Columns that a row does not name become null. Spark only.
+func (e *Engine) Write(ctx context.Context, table, op string, rows []string, opts Options) error {
+	job, err := e.sparkJob("write", table)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "lakefeed-rows-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "rows.jsonl")
+	if err := os.WriteFile(file, []byte(strings.Join(rows, "\n")+"\n"), 0o600); err != nil {
+		return err
+	}
+	job["op"], job["rows"], job["opt"] = op, file, opts
+	var ignored json.RawMessage
+	return e.do(ctx, job, &ignored)
+}
+
+// Service runs a table service: compact, schedule_compact, cluster, clean, archive
+// or validate_mdt. Spark only.
+func (e *Engine) Service(ctx context.Context, table, what string, opts Options) error {
+	job, err := e.sparkJob("service", table)
+	if err != nil {
+		return err
+	}
+	job["what"], job["opt"] = what, opts
+	var ignored json.RawMessage
+	return e.do(ctx, job, &ignored)
+}
+
+// SQL runs a statement in which {t} stands for the table and {path} for its folder,
+// and returns its rows. Naming {t} registers the table in Spark's catalog, which
+// rewrites its hoodie.properties. Spark only.
+func (e *Engine) SQL(ctx context.Context, table, statement string) ([]string, error) {
+	job, err := e.sparkJob("sql", table)
+	if err != nil {
+		return nil, err
+	}
+	job["sql"] = statement
+	var rows []string
+	return rows, e.do(ctx, job, &rows)
+}
+
+func (e *Engine) job(cmd, table string) (map[string]any, error) {
+	path, err := filepath.Abs(table)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(filepath.Join(path, ".hoodie")); err != nil {
+		return nil, fmt.Errorf("not a Hudi table: %w", err)
+	}
+	return map[string]any{"cmd": cmd, "table": path}, nil
+}
+
+func (e *Engine) sparkJob(cmd, table string) (map[string]any, error) {
+	if e.hudi == "" {
+		return nil, errors.New("hudi-rs only reads")
+	}
+	return e.job(cmd, table)
+}
