@@ -1,0 +1,51 @@
+package metrics_test
+
+import (
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"lakefeed/metrics"
+	"lakefeed/pipeline"
+)
+
+func TestScrape(t *testing.T) {
+	m := metrics.New("v1")
+	m.Watch(func() pipeline.Status {
+		return pipeline.Status{Pipeline: "shop", SlotLag: 4096, Read: "1/0", Acked: "0/10", Commits: 3, Spilled: 7, Tables: []pipeline.TableStatus{
+			{Table: "public.orders", State: pipeline.Streaming, Rows: 12, Freshness: 1.5, Checkpoint: "0/20", CommitTime: time.UnixMilli(1_700_000_000_500)},
+			{Table: `public.a "b"`, State: pipeline.Copying, CopyRows: 5, Estimate: 10},
+		}}
+	})
+	m.Watch(func() pipeline.Status { return pipeline.Status{Pipeline: "idle", SlotLag: -1} })
+	m.Observer("shop").Committed("public.orders", 12, 300*time.Millisecond, 2*time.Second)
+
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	body := w.Body.String()
+	for _, want := range []string{
+		`lakefeed_slot_lag_bytes{pipeline="shop"} 4096`,
+		`lakefeed_read_lsn{pipeline="shop"} 4.294967296e+09`,
+		`lakefeed_acked_lsn{pipeline="shop"} 16`,
+		`lakefeed_commits_total{pipeline="shop"} 3`,
+		`lakefeed_spilled_bytes_total{pipeline="shop"} 7`,
+		`lakefeed_rows_total{pipeline="shop",table="public.orders"} 12`,
+		`lakefeed_freshness_seconds{pipeline="shop",table="public.orders"} 1.5`,
+		`lakefeed_last_commit_timestamp_seconds{pipeline="shop",table="public.orders"} 1.7000000005e+09`,
+		`lakefeed_copy_rows{pipeline="shop",table="public.a \"b\""} 5`,
+		`lakefeed_table_state{pipeline="shop",state="streaming",table="public.orders"} 1`,
+		`lakefeed_table_state{pipeline="shop",state="failed",table="public.orders"} 0`,
+		`lakefeed_commit_duration_seconds_count{pipeline="shop"} 1`,
+		`lakefeed_commit_latency_seconds_sum{pipeline="shop"} 2`,
+		`lakefeed_build_info{version="v1"} 1`,
+		`go_goroutines`,
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("lacks %s", want)
+		}
+	}
+	if strings.Contains(body, `lakefeed_slot_lag_bytes{pipeline="idle"}`) {
+		t.Error("an unknown lag is shown")
+	}
+}

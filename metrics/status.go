@@ -1,0 +1,89 @@
+package metrics
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"lakefeed/change"
+	"lakefeed/pipeline"
+)
+
+var (
+	ofPipeline = []string{"pipeline"}
+	ofTable    = []string{"pipeline", "table"}
+
+	slotLag = desc("slot_lag_bytes", "Bytes of log that the source keeps because of this pipeline's slot.", ofPipeline)
+	readLSN = desc("read_lsn", "Position up to which the source's log was read, as a number.", ofPipeline)
+	acked   = desc("acked_lsn", "Position up to which the source may forget, as a number.", ofPipeline)
+	commits = desc("commits_total", "Commits written to tables of the lake.", ofPipeline)
+	spilled = desc("spilled_bytes_total", "Bytes of changes that went through local disk.", ofPipeline)
+
+	rows       = desc("rows_total", "Changes written, rows of the first copy included.", ofTable)
+	freshness  = desc("freshness_seconds", "Age of the oldest change that is not yet in the lake.", ofTable)
+	lastCommit = desc("last_commit_timestamp_seconds", "When the table's newest commit was written.", ofTable)
+	checkpoint = desc("checkpoint_lsn", "Position that the table's newest commit covers, as a number.", ofTable)
+	copied     = desc("copy_rows", "Rows that the first copy has read so far.", ofTable)
+	estimate   = desc("copy_estimate_rows", "Rows that the first copy expects.", ofTable)
+	tableState = desc("table_state", "1 for the state that the table is in, 0 for the others.", []string{"pipeline", "table", "state"})
+)
+
+var states = []pipeline.State{pipeline.Waiting, pipeline.Copying, pipeline.CatchingUp, pipeline.Streaming, pipeline.Failed}
+
+func desc(name, help string, labels []string) *prometheus.Desc {
+	return prometheus.NewDesc("lakefeed_"+name, help, labels, nil)
+}
+
+// statusCollector turns every watched pipeline's status into metrics at each scrape.
+type statusCollector struct{ m *Metrics }
+
+// Describe sends nothing: which tables there are shows at the scrape.
+func (statusCollector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect asks every pipeline once.
+func (c statusCollector) Collect(ch chan<- prometheus.Metric) {
+	c.m.mu.Lock()
+	watched := c.m.watched
+	c.m.mu.Unlock()
+	for _, status := range watched {
+		collect(ch, status())
+	}
+}
+
+func collect(ch chan<- prometheus.Metric, s pipeline.Status) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	counter := func(d *prometheus.Desc, v int64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	lsn := func(d *prometheus.Desc, text string, labels ...string) {
+		if v, err := change.ParseLSN(text); err == nil { // unknown yet: no sample
+			gauge(d, float64(v), labels...)
+		}
+	}
+	if s.SlotLag >= 0 {
+		gauge(slotLag, float64(s.SlotLag), s.Pipeline)
+	}
+	lsn(readLSN, s.Read, s.Pipeline)
+	lsn(acked, s.Acked, s.Pipeline)
+	counter(commits, s.Commits, s.Pipeline)
+	counter(spilled, s.Spilled, s.Pipeline)
+	for _, t := range s.Tables {
+		counter(rows, t.Rows, s.Pipeline, t.Table)
+		gauge(freshness, t.Freshness, s.Pipeline, t.Table)
+		lsn(checkpoint, t.Checkpoint, s.Pipeline, t.Table)
+		if !t.CommitTime.IsZero() {
+			gauge(lastCommit, float64(t.CommitTime.UnixMilli())/1000, s.Pipeline, t.Table)
+		}
+		if t.State == pipeline.Copying {
+			gauge(copied, float64(t.CopyRows), s.Pipeline, t.Table)
+			gauge(estimate, float64(t.Estimate), s.Pipeline, t.Table)
+		}
+		for _, state := range states {
+			v := 0.0
+			if t.State == state {
+				v = 1
+			}
+			gauge(tableState, v, s.Pipeline, t.Table, string(state))
+		}
+	}
+}
