@@ -1,0 +1,173 @@
+package server_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"lakefeed/change"
+	"lakefeed/pipeline"
+	"lakefeed/server"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// stand is a pipeline that does what its test says.
+type stand struct {
+	mu       sync.Mutex
+	status   pipeline.Status
+	released int
+	cut      change.LSN
+	err      error
+}
+
+func (s *stand) Status() pipeline.Status { s.mu.Lock(); defer s.mu.Unlock(); return s.status }
+func (s *stand) Hold(context.Context) (change.LSN, error) {
+	return 0x1_00000002, s.err
+}
+func (s *stand) Cut(_ context.Context, lsn change.LSN) (map[string]string, error) {
+	s.cut = lsn
+	return map[string]string{"public.t": "20260101000000000"}, s.err
+}
+func (s *stand) Release() { s.mu.Lock(); defer s.mu.Unlock(); s.released++ }
+
+func (s *stand) releases() int { s.mu.Lock(); defer s.mu.Unlock(); return s.released }
+
+func newServer(p *stand) *server.Server {
+	return server.New(server.Options{Version: "v1", Order: []string{"shop"}, Pipelines: map[string]server.Pipeline{"shop": p}})
+}
+
+func request(t *testing.T, s *server.Server, r *http.Request) (int, string) {
+	t.Helper()
+	w := httptest.NewRecorder()
+	s.Handler().ServeHTTP(w, r)
+	return w.Code, w.Body.String()
+}
+
+func get(path string) *http.Request {
+	r := httptest.NewRequest(http.MethodGet, path, nil)
+	r.Host = "127.0.0.1:8642"
+	return r
+}
+
+func post(path string) *http.Request {
+	r := httptest.NewRequest(http.MethodPost, path, nil)
+	r.Host = "localhost:8642"
+	r.Header.Set(server.Header, "1")
+	return r
+}
+
+func TestReady(t *testing.T) {
+	p := &stand{status: pipeline.Status{State: pipeline.Copying}}
+	s := newServer(p)
+	if code, body := request(t, s, get("/readyz")); code != 503 || !strings.Contains(body, "pipeline shop is copying") {
+		t.Errorf("got %d %s", code, body)
+	}
+	p.status.State = pipeline.Streaming
+	if code, _ := request(t, s, get("/readyz")); code != 200 {
+		t.Errorf("got %d", code)
+	}
+	if code, _ := request(t, s, get("/healthz")); code != 200 {
+		t.Errorf("got %d", code)
+	}
+}
+
+// What a web page in a browser on this machine could send is refused.
+func TestGuard(t *testing.T) {
+	s := newServer(&stand{})
+	for name, c := range map[string]struct {
+		r    *http.Request
+		want int
+	}{
+		"rebound name":    {func() *http.Request { r := get("/status"); r.Host = "evil.example:8642"; return r }(), 403},
+		"no host":         {func() *http.Request { r := get("/status"); r.Host = ""; return r }(), 403},
+		"without header":  {func() *http.Request { r := post("/pipelines/shop/hold"); r.Header.Del(server.Header); return r }(), 403},
+		"IPv6":            {func() *http.Request { r := get("/status"); r.Host = "[::1]:8642"; return r }(), 200},
+		"get of a change": {get("/pipelines/shop/hold"), 405},
+		"unknown":         {post("/pipelines/nope/hold"), 404},
+		"bad lsn":         {post("/pipelines/shop/cut?lsn=x"), 400},
+		"no such page":    {get("/nope"), 404},
+	} {
+		if code, body := request(t, s, c.r); code != c.want {
+			t.Errorf("%s: got %d %s, want %d", name, code, body, c.want)
+		}
+	}
+}
+
+func TestClient(t *testing.T) {
+	p := &stand{status: pipeline.Status{Pipeline: "shop", State: pipeline.Streaming, Rows: 5}}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error)
+	go func() { served <- newServer(p).Serve(ctx, l) }()
+
+	c := server.NewClient(l.Addr().String())
+	report, err := c.Status(t.Context())
+	if err != nil || report.Version != "v1" || report.Pipelines[0].Rows != 5 {
+		t.Errorf("got %+v, %v", report, err)
+	}
+	h := c.Pipeline("shop")
+	lsn, err := h.Hold(t.Context())
+	if err != nil || lsn.String() != "1/2" {
+		t.Errorf("held at %s, %v", lsn, err)
+	}
+	instants, err := h.Cut(t.Context(), lsn+8)
+	if err != nil || instants["public.t"] == "" || p.cut != lsn+8 {
+		t.Errorf("cut at %s: %v, %v", p.cut, instants, err)
+	}
+	h.Release()
+	if p.releases() != 1 {
+		t.Errorf("released %d times", p.releases())
+	}
+	p.err = errors.New("a table failed")
+	if _, err := h.Hold(t.Context()); err == nil || !strings.Contains(err.Error(), "a table failed") {
+		t.Errorf("got %v", err)
+	}
+	if p.releases() != 2 {
+		t.Error("a hold that failed is not released")
+	}
+	p.err = nil
+	if _, err := h.Hold(t.Context()); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+	if p.releases() != 3 {
+		t.Error("a held pipeline is not released when the server ends")
+	}
+	if _, err := c.Status(t.Context()); err == nil {
+		t.Error("a server that ended answers")
+	}
+	c.Close()
+}
+
+func TestLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &stand{}
+		request(t, newServer(p), post("/pipelines/shop/hold"))
+		time.Sleep(9 * time.Minute) //nolint:forbidigo // fake time
+		synctest.Wait()
+		if p.releases() != 0 {
+			t.Error("released too early")
+		}
+		time.Sleep(2 * time.Minute) //nolint:forbidigo // fake time
+		synctest.Wait()
+		if p.releases() != 1 {
+			t.Error("not released")
+		}
+	})
+}
