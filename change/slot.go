@@ -1,0 +1,19 @@
+package change
+
+// SlotState is what a source's server says about the replication slot that it
+// keeps log for.
+type SlotState struct {
+	Name     string `json:"name"`
+	Plugin   string `json:"plugin"`   // the output plugin: "pgoutput" for ours
+	Database string `json:"database"` // the database it was made in
+	Active   bool   `json:"active"`   // someone reads it now
+	PID      int    `json:"pid"`      // who: the server's process id, 0 when not Active
+	// Confirmed is up to where its reader said that everything is safe; Restart is
+	// the oldest log that the server keeps for it.
+	Confirmed LSN `json:"confirmed"`
+	Restart   LSN `json:"restart"`
+	// Lost says that the server has removed log the slot still needed, or made it
+	// invalid otherwise: it can never be read again. Why says what the server gave as the reason.
+	Lost bool   `json:"lost"`
+	Why  string `json:"why,omitempty"`
+}

@@ -1,0 +1,278 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+
+	"lakefeed/change"
+)
+
+// Options say which database to read and how. URL and Pipeline are required; the
+// zero value of every other field works.
+type Options struct {
+	// URL is the connection string. A password may come from PGPASSWORD or ~/.pgpass.
+	URL string
+	// Pipeline is the pipeline's name. It names the slot and the publications: see [SlotName].
+	Pipeline string
+	// Match says which tables to read; nil takes all.
+	Match func(schema, table string) bool
+	// Heartbeat is how often a logical message is written, so that the slot moves
+	// on where only other databases write. The default is 10 s; a negative value turns it off.
+	Heartbeat time.Duration
+	// CopyConnections is how many connections copy a table side by side. The default is 4.
+	CopyConnections int
+	// ChunkBytes is about how many bytes of rows a chunk or a copied batch holds. The default is 8 MiB.
+	ChunkBytes int64
+	// Text asks for text instead of binary values in the stream, even where every
+	// column could travel in binary.
+	Text bool
+	// Logger is silent when nil.
+	Logger *slog.Logger
+}
+
+func (o *Options) setDefaults() {
+	if o.Match == nil {
+		o.Match = func(string, string) bool { return true }
+	}
+	o.Heartbeat = cmp.Or(o.Heartbeat, 10*time.Second)
+	o.CopyConnections = cmp.Or(max(o.CopyConnections, 0), 4)
+	o.ChunkBytes = cmp.Or(max(o.ChunkBytes, 0), 8<<20)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+// Validate names the first field that cannot be used.
+func (o *Options) Validate() error {
+	if o.Pipeline == "" {
+		return errors.New("postgres: Options.Pipeline is empty")
+	}
+	if _, err := pgx.ParseConfig(o.URL); err != nil {
+		return fmt.Errorf("postgres: Options.URL: %w", err)
+	}
+	return nil
+}
+
+// SlotName is the name of a pipeline's replication slot, and of its publication;
+// the one for tables without a key has "_append" behind it. Letters become lower
+// case, everything that a slot's name may not hold becomes "_".
+func SlotName(pipeline string) string {
+	clean := func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= '0' && r <= '9', r == '_':
+			return r
+		case r >= 'A' && r <= 'Z':
+			return r + 'a' - 'A'
+		}
+		return '_'
+	}
+	s := "lakefeed_" + strings.Map(clean, pipeline)
+	return s[:min(len(s), maxName-len(appendSuffix))]
+}
+
+const (
+	appendSuffix = "_append"
+	maxName      = 63 // NAMEDATALEN - 1
+)
+
+// Connector reads one PostgreSQL database. [Connector.Next] and the copies are for
+// one goroutine; Ack, Emit, Slot and LagBytes may be called beside them.
+type Connector struct {
+	opts    Options
+	log     *slog.Logger
+	slot    string
+	version int // the server's major version
+	types   *typeCache
+
+	catalog session // catalog queries
+	talk    session // logical messages: Emit and the heartbeat
+
+	snap   *snapshot
+	stream *stream
+}
+
+// Open connects to the server. It changes nothing there.
+func Open(ctx context.Context, opts Options) (*Connector, error) {
+	if err := opts.Validate(); err != nil {
+		return nil, err
+	}
+	opts.setDefaults()
+	c := &Connector{opts: opts, log: opts.Logger, slot: SlotName(opts.Pipeline), types: newTypeCache()}
+	c.catalog.url, c.talk.url = opts.URL, opts.URL
+	err := c.catalog.do(ctx, func(db *pgx.Conn) error {
+		v, err := serverVersion(db)
+		c.version = v
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
+	}
+	return c, nil
+}
+
+// Close ends every connection. The slot stays.
+func (c *Connector) Close(ctx context.Context) error {
+	err := c.closeStream()
+	return errors.Join(err, c.CloseSnapshot(ctx), c.talk.close(ctx), c.catalog.close(ctx))
+}
+
+// settings are what every session of ours runs under: they make the text of values
+// the same everywhere, and keep timeouts from ending a long copy.
+var settings = map[string]string{
+	"application_name":                    "lakefeed",
+	"client_encoding":                     "UTF8",
+	"search_path":                         "pg_catalog",
+	"TimeZone":                            "UTC",
+	"DateStyle":                           "ISO",
+	"IntervalStyle":                       "postgres",
+	"extra_float_digits":                  "3",
+	"bytea_output":                        "hex",
+	"xmloption":                           "content",
+	"row_security":                        "off",
+	"statement_timeout":                   "0",
+	"lock_timeout":                        "0",
+	"idle_in_transaction_session_timeout": "0",
+	"idle_session_timeout":                "0",
+	"synchronous_commit":                  "local",
+	"default_transaction_read_only":       "off",
+}
+
+// adopt puts our settings into a connection's parameters.
+func adopt(cfg *pgconn.Config) {
+	for name := range cfg.RuntimeParams { // "timezone" and "TimeZone" are one setting
+		for ours := range settings {
+			if strings.EqualFold(name, ours) {
+				delete(cfg.RuntimeParams, name)
+			}
+		}
+	}
+	maps.Copy(cfg.RuntimeParams, settings)
+	cfg.ConnectTimeout = cmp.Or(cfg.ConnectTimeout, 10*time.Second)
+	cfg.BuildContextWatcherHandler = cancelOnServer
+}
+
+// cancelOnServer makes a context that ends cancel the statement on the server too:
+// creating a slot, for one, may wait long for other transactions.
+func cancelOnServer(conn *pgconn.PgConn) ctxwatch.Handler {
+	return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: 3 * time.Second}
+}
+
+// session is one ordinary connection, made when it is first needed and again after it broke.
+type session struct {
+	url  string
+	mu   sync.Mutex
+	conn *pgx.Conn
+}
+
+// do runs f with the connection.
+func (s *session) do(ctx context.Context, f func(*pgx.Conn) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn == nil || s.conn.IsClosed() {
+		cfg, err := pgx.ParseConfig(s.url)
+		if err != nil {
+			return err
+		}
+		adopt(&cfg.Config)
+		cfg.DefaultQueryExecMode = pgx.QueryExecModeDescribeExec // leaves no prepared statements behind
+		if s.conn, err = pgx.ConnectConfig(ctx, cfg); err != nil {
+			return err
+		}
+	}
+	return f(s.conn)
+}
+
+func (s *session) close(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn == nil {
+		return nil
+	}
+	err := s.conn.Close(ctx)
+	s.conn = nil
+	return err
+}
+
+// serverVersion is the server's major version, from texts such as "18.6", "19beta1"
+// and "17.2 (Debian 17.2-1)".
+func serverVersion(db *pgx.Conn) (int, error) {
+	text := db.PgConn().ParameterStatus("server_version")
+	major := text
+	if i := strings.IndexFunc(text, func(r rune) bool { return r < '0' || r > '9' }); i >= 0 {
+		major = text[:i]
+	}
+	v, err := strconv.Atoi(major)
+	if err != nil {
+		return 0, fmt.Errorf("read the server's version %q: %w", text, err)
+	}
+	return v, nil
+}
+
+// Identity names the log that this connector's positions belong to.
+func (c *Connector) Identity(ctx context.Context) (change.Identity, error) {
+	conn, err := c.replication(ctx)
+	if err != nil {
+		return change.Identity{}, fmt.Errorf("identify the server: %w", err)
+	}
+	defer func() { _ = conn.Close(ctx) }() // nothing depends on it
+	row, err := oneRow(ctx, conn, "IDENTIFY_SYSTEM")
+	if err != nil {
+		return change.Identity{}, fmt.Errorf("identify the server: %w", err)
+	}
+	timeline, err := strconv.ParseInt(row[1], 10, 32)
+	if err != nil {
+		return change.Identity{}, fmt.Errorf("identify the server: timeline: %w", err)
+	}
+	return change.Identity{SystemID: row[0], Timeline: int32(timeline), Database: row[3], Slot: c.slot}, nil
+}
+
+// replication opens a connection that speaks the replication protocol.
+func (c *Connector) replication(ctx context.Context) (*pgconn.PgConn, error) {
+	cfg, err := c.config(map[string]string{"replication": "database"})
+	if err != nil {
+		return nil, err
+	}
+	return pgconn.ConnectConfig(ctx, cfg)
+}
+
+// config is the connection string with our settings.
+func (c *Connector) config(extra map[string]string) (*pgconn.Config, error) {
+	cfg, err := pgconn.ParseConfig(c.opts.URL)
+	if err != nil {
+		return nil, err
+	}
+	adopt(cfg)
+	maps.Copy(cfg.RuntimeParams, extra)
+	if c.version >= 17 {
+		cfg.RuntimeParams["transaction_timeout"] = "0"
+	}
+	return cfg, nil
+}
+
+// oneRow runs a statement of the replication protocol and returns its row.
+func oneRow(ctx context.Context, conn *pgconn.PgConn, sql string) ([]string, error) {
+	results, err := conn.Exec(ctx, sql).ReadAll()
+	if err != nil {
+		return nil, err
+	}
+	if len(results) != 1 || len(results[0].Rows) != 1 {
+		return nil, fmt.Errorf("the server did not answer %q with one row", sql)
+	}
+	var row []string
+	for _, v := range results[0].Rows[0] {
+		row = append(row, string(v))
+	}
+	return row, nil
+}

@@ -1,0 +1,29 @@
+// Package postgres reads a PostgreSQL database (15 to 18) as changes in columns:
+// first a copy of every table under one snapshot, then the write-ahead log from
+// exactly there on.
+//
+//	c, err := postgres.Open(ctx, postgres.Options{URL: url, Pipeline: "shop"})
+//	tables, err := c.Tables(ctx)
+//	err = c.Prepare(ctx, tables)       // publications
+//	at, err := c.CreateSlot(ctx)       // the slot, and a snapshot of its first position
+//	for _, t := range tables {
+//		err = c.Copy(ctx, t, store)    // every row as of that position
+//	}
+//	err = c.CloseSnapshot(ctx)
+//	err = c.Stream(ctx, at)
+//	for {
+//		chunk, err := c.Next(ctx, time.Second)
+//		// make it durable, then let the server forget it:
+//		err = c.Ack(ctx, chunk.End)
+//	}
+//
+// A library of its own: it knows nothing about where the changes go.
+//
+// Files, in the order of use: connector.go settings and connections · check.go
+// what could go wrong, looked at before · catalog.go tables and their keys ·
+// publication.go · slot.go · snapshot.go and copy.go the first copy · stream.go
+// START_REPLICATION, status, keepalives, over the frames of wire.go ·
+// transaction.go messages to changes · relation.go a table's builders · type.go
+// which types travel how · value*.go values to Arrow · message.go logical
+// messages and the heartbeat · error.go what is worth a retry.
+package postgres
