@@ -39,7 +39,7 @@ func (c *Client) Status(ctx context.Context) (*Report, error) {
 	return r, nil
 }
 
-// Held is a pipeline of a running process, to be held, cut and released.
+// Held is a pipeline of a running process, to be held and cut.
 type Held struct {
 	c    *Client
 	path string
@@ -56,7 +56,7 @@ func (h *Held) Hold(ctx context.Context) (change.LSN, error) {
 	if err := h.c.ask(ctx, http.MethodPost, h.path+"/hold", &a); err != nil {
 		return 0, err
 	}
-	return change.ParseLSN(a.LSN)
+	return a.LSN, nil
 }
 
 // Cut lets the pipeline commit exactly what comes before lsn, and returns each
@@ -67,13 +67,6 @@ func (h *Held) Cut(ctx context.Context, lsn change.LSN) (map[string]string, erro
 		return nil, err
 	}
 	return a.Instants, nil
-}
-
-// Release lets the pipeline go on. Where it cannot be reached, its lease ends by itself.
-func (h *Held) Release() {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	_ = h.c.ask(ctx, http.MethodPost, h.path+"/release", &struct{}{})
 }
 
 func (c *Client) ask(ctx context.Context, method, path string, into any) error {

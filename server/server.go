@@ -7,7 +7,6 @@
 //	GET  /status                       what every pipeline and table is doing, a [Report]
 //	POST /pipelines/{name}/hold        stop at a transaction's end; answers its LSN
 //	POST /pipelines/{name}/cut?lsn=L   commit exactly up to L; answers each table's instant
-//	POST /pipelines/{name}/release     go on
 //
 // It listens on loopback only and asks nobody who they are. Against web pages that
 // a browser on the same machine shows, it answers only to loopback host names, and
@@ -25,7 +24,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"lakefeed/change"
@@ -38,12 +36,10 @@ const Header = "X-Lakefeed"
 // Pipeline is what the server asks of a *pipeline.Pipeline.
 type Pipeline interface {
 	Status() pipeline.Status
-	// Hold stops reading at a transaction's end and says where.
+	// Hold stops reading at a transaction's end, for a while, and says where.
 	Hold(ctx context.Context) (change.LSN, error)
 	// Cut commits exactly what comes before lsn and returns each table's newest instant.
 	Cut(ctx context.Context, lsn change.LSN) (map[string]string, error)
-	// Release lets the pipeline go on; it does no harm to one that is not held.
-	Release()
 }
 
 // Report is the answer of /status.
@@ -59,28 +55,21 @@ type Options struct {
 	Pipelines map[string]Pipeline // by name
 	Order     []string            // of the pipelines in a report
 	Metrics   http.Handler
-	HoldLease time.Duration // a held pipeline goes on by itself after this time, default 10m
-	Logger    *slog.Logger  // silent when nil
+	Logger    *slog.Logger // silent when nil
 }
 
 // Server answers for a process.
 type Server struct {
 	o       Options
 	started time.Time
-
-	mu     sync.Mutex
-	leases map[string]*time.Timer // of held pipelines
 }
 
 // New makes a server; [Server.Serve] runs it.
 func New(o Options) *Server {
-	if o.HoldLease == 0 {
-		o.HoldLease = 10 * time.Minute
-	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Server{o: o, started: time.Now().UTC(), leases: map[string]*time.Timer{}}
+	return &Server{o: o, started: time.Now().UTC()}
 }
 
 // Serve answers on l until ctx ends, then lets requests finish for five seconds.
@@ -101,7 +90,6 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		return fmt.Errorf("serve at %s: %w", l.Addr(), err)
 	case <-ctx.Done():
 	}
-	s.releaseAll()
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	if err := h.Shutdown(stopping); err != nil {
@@ -125,7 +113,6 @@ func (s *Server) Handler() http.Handler {
 	}
 	mux.HandleFunc("POST /pipelines/{name}/hold", s.hold)
 	mux.HandleFunc("POST /pipelines/{name}/cut", s.cut)
-	mux.HandleFunc("POST /pipelines/{name}/release", s.release)
 	return guard(mux)
 }
 

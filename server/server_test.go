@@ -7,10 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -23,14 +20,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // stand is a pipeline that does what its test says.
 type stand struct {
-	mu       sync.Mutex
-	status   pipeline.Status
-	released int
-	cut      change.LSN
-	err      error
+	status pipeline.Status
+	cut    change.LSN
+	err    error
 }
 
-func (s *stand) Status() pipeline.Status { s.mu.Lock(); defer s.mu.Unlock(); return s.status }
+func (s *stand) Status() pipeline.Status { return s.status }
 func (s *stand) Hold(context.Context) (change.LSN, error) {
 	return 0x1_00000002, s.err
 }
@@ -38,9 +33,6 @@ func (s *stand) Cut(_ context.Context, lsn change.LSN) (map[string]string, error
 	s.cut = lsn
 	return map[string]string{"public.t": "20260101000000000"}, s.err
 }
-func (s *stand) Release() { s.mu.Lock(); defer s.mu.Unlock(); s.released++ }
-
-func (s *stand) releases() int { s.mu.Lock(); defer s.mu.Unlock(); return s.released }
 
 func newServer(p *stand) *server.Server {
 	return server.New(server.Options{Version: "v1", Order: []string{"shop"}, Pipelines: map[string]server.Pipeline{"shop": p}})
@@ -127,47 +119,16 @@ func TestClient(t *testing.T) {
 	if err != nil || instants["public.t"] == "" || p.cut != lsn+8 {
 		t.Errorf("cut at %s: %v, %v", p.cut, instants, err)
 	}
-	h.Release()
-	if p.releases() != 1 {
-		t.Errorf("released %d times", p.releases())
-	}
 	p.err = errors.New("a table failed")
 	if _, err := h.Hold(t.Context()); err == nil || !strings.Contains(err.Error(), "a table failed") {
 		t.Errorf("got %v", err)
-	}
-	if p.releases() != 2 {
-		t.Error("a hold that failed is not released")
-	}
-	p.err = nil
-	if _, err := h.Hold(t.Context()); err != nil {
-		t.Error(err)
 	}
 	cancel()
 	if err := <-served; err != nil {
 		t.Error(err)
 	}
-	if p.releases() != 3 {
-		t.Error("a held pipeline is not released when the server ends")
-	}
 	if _, err := c.Status(t.Context()); err == nil {
 		t.Error("a server that ended answers")
 	}
 	c.Close()
-}
-
-func TestLease(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := &stand{}
-		request(t, newServer(p), post("/pipelines/shop/hold"))
-		time.Sleep(9 * time.Minute) //nolint:forbidigo // fake time
-		synctest.Wait()
-		if p.releases() != 0 {
-			t.Error("released too early")
-		}
-		time.Sleep(2 * time.Minute) //nolint:forbidigo // fake time
-		synctest.Wait()
-		if p.releases() != 1 {
-			t.Error("not released")
-		}
-	})
 }
