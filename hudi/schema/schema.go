@@ -12,6 +12,7 @@
 package schema
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -41,27 +42,19 @@ func ArrowWithMeta(data *arrow.Schema) *arrow.Schema {
 
 // IsMeta tells whether name is one of Hudi's meta columns.
 func IsMeta(name string) bool {
-	for _, m := range MetaFields {
-		if m == name {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(MetaFields, name)
 }
 
 // CleanName makes a name that Avro allows, [A-Za-z_][A-Za-z0-9_]*, as Hudi does:
-// every run of other characters, and of digits at the start, becomes "__".
+// each other character, and a digit at the start, becomes "__".
 func CleanName(name string) string {
 	var b strings.Builder
-	masked := false
 	for i, c := range name {
-		ok := c == '_' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || i > 0 && '0' <= c && c <= '9'
-		if ok {
+		if c == '_' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || i > 0 && '0' <= c && c <= '9' {
 			b.WriteRune(c)
-		} else if !masked {
+		} else {
 			b.WriteString("__")
 		}
-		masked = !ok
 	}
 	return b.String()
 }
