@@ -1,0 +1,31 @@
+// Package all opens a store by its URL.
+package all
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"lakefeed/storage"
+	"lakefeed/storage/file"
+)
+
+// Open opens the store at a URL: file:///data/lake, or a plain path.
+func Open(_ context.Context, at string) (storage.Store, error) {
+	scheme, rest, ok := strings.Cut(at, "://")
+	switch {
+	case at == "":
+		return nil, fmt.Errorf("open lake: no URL")
+	case !ok:
+		return file.Open(at)
+	case scheme == "file":
+		u, err := url.Parse(at)
+		if err != nil || u.Host != "" && u.Host != "localhost" {
+			return nil, fmt.Errorf("open lake %q: want file:///path", "file://"+rest)
+		}
+		return file.Open(u.Path)
+	default:
+		return nil, fmt.Errorf("open lake: no store for %s://: have file:///path and plain paths", scheme)
+	}
+}
