@@ -1,6 +1,8 @@
 package logfile
 
 import (
+	"encoding/binary"
+	"fmt"
 	"iter"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -9,36 +11,114 @@ import (
 
 // Records returns the Avro records of a data block's content, one by one, not
 // decoded. They share the content's memory.
-func Records(content []byte) iter.Seq2[[]byte, error] { return nil }
+func Records(content []byte) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		if len(content) < 8 {
+			yield(nil, fmt.Errorf("read data block: %d bytes", len(content)))
+			return
+		}
+		if v := binary.BigEndian.Uint32(content); v > contentVersion {
+			yield(nil, fmt.Errorf("read data block: version %d is not known", v))
+			return
+		}
+		n, rest := binary.BigEndian.Uint32(content[4:]), content[8:]
+		for i := range n {
+			if len(rest) < 4 || int64(binary.BigEndian.Uint32(rest)) > int64(len(rest)-4) {
+				yield(nil, fmt.Errorf("read record %d of %d: the data block ends before", i+1, n))
+				return
+			}
+			end := 4 + int(binary.BigEndian.Uint32(rest))
+			if !yield(rest[4:end:end], nil) {
+				return
+			}
+			rest = rest[end:]
+		}
+	}
+}
 
-// Decoder turns Avro records of one schema into rows of another.
-type Decoder struct{}
+// Decoder turns Avro records of one schema into rows of another. It is for one
+// goroutine.
+type Decoder struct {
+	fields  []fieldDecoder
+	missing []int // reader columns that the records lack
+}
+
+type fieldDecoder struct {
+	name   string
+	column int // of the reader; -1 when the field is stepped over
+	read   readFunc
+	skip   skipFunc
+}
 
 // NewDecoder returns a decoder for records that were written with the Avro schema
 // (a block's [Schema]) to rows of the Arrow schema: its columns, by name, in its
 // order. Columns that the records lack become null, columns that it lacks are
 // stepped over; int becomes long and float double where it asks for it.
-func NewDecoder(avroSchema string, reader *arrow.Schema) (*Decoder, error) { return &Decoder{}, nil }
-
-// Append decodes one record into a row of b, a builder of the reader's schema.
-func (d *Decoder) Append(b *array.RecordBuilder, record []byte) error { return nil }
-
-// Decode decodes all records of a block's content into rows of b.
-func (d *Decoder) Decode(b *array.RecordBuilder, content []byte) error { return nil }
-
-// Value is a column's value as a [Scanner] finds it.
-type Value struct {
-	Valid bool
-	Int   int64  // booleans, ints, longs and their logical types
-	Bytes []byte // text, bytes, fixed; shares the record's memory
+func NewDecoder(avroSchema string, reader *arrow.Schema) (*Decoder, error) {
+	fields, err := parseFields(avroSchema)
+	if err != nil {
+		return nil, err
+	}
+	d := &Decoder{}
+	found := make([]bool, reader.NumFields())
+	for i := range fields {
+		f := &fields[i]
+		at := reader.FieldIndices(f.Name)
+		if len(at) == 0 {
+			d.fields = append(d.fields, fieldDecoder{name: f.Name, column: -1, skip: skipper(&f.Type)})
+			continue
+		}
+		read, err := nullableReader(&f.Type, reader.Field(at[0]).Type)
+		if err != nil {
+			return nil, fmt.Errorf("decode column %s: %w", f.Name, err)
+		}
+		found[at[0]] = true
+		d.fields = append(d.fields, fieldDecoder{name: f.Name, column: at[0], read: read})
+	}
+	for i, ok := range found {
+		if !ok && !reader.Field(i).Nullable {
+			return nil, fmt.Errorf("decode column %s: the records lack it, and it may not be null", reader.Field(i).Name)
+		}
+		if !ok {
+			d.missing = append(d.missing, i)
+		}
+	}
+	return d, nil
 }
 
-// Scanner finds a few columns of Avro records without decoding the others.
-type Scanner struct{}
+// Append decodes one record into a row of b, a builder of the reader's schema.
+// After an error the builder's columns are of unequal length.
+func (d *Decoder) Append(b *array.RecordBuilder, record []byte) error {
+	c := cursor{buf: record}
+	for i := range d.fields {
+		f := &d.fields[i]
+		if f.column < 0 {
+			f.skip(&c)
+		} else {
+			f.read(&c, b.Field(f.column))
+		}
+		if c.err != nil {
+			return fmt.Errorf("decode column %s: %w", f.name, c.err)
+		}
+	}
+	if len(c.buf) > 0 {
+		return fmt.Errorf("decode record: %d bytes after the last column", len(c.buf))
+	}
+	for _, i := range d.missing {
+		b.Field(i).AppendNull()
+	}
+	return nil
+}
 
-// NewScanner returns a scanner for the named columns of records of the Avro
-// schema. A column that the schema lacks is never valid.
-func NewScanner(avroSchema string, columns ...string) (*Scanner, error) { return &Scanner{}, nil }
-
-// Scan puts the columns of one record into values, in the order of their names.
-func (s *Scanner) Scan(record []byte, values []Value) error { return nil }
+// Decode decodes all records of a block's content into rows of b.
+func (d *Decoder) Decode(b *array.RecordBuilder, content []byte) error {
+	for record, err := range Records(content) {
+		if err != nil {
+			return err
+		}
+		if err := d.Append(b, record); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -99,7 +99,7 @@ func (r *Reader) block(off int64) (*Block, error) {
 	if err := r.readAt(tail[:n], end-8); err != nil {
 		return nil, err
 	}
-	if int64(binary.BigEndian.Uint64(tail[:])) != length+6 || n > 8 && string(tail[8:n]) != magic[:n-8] {
+	if int64(binary.BigEndian.Uint64(tail[:])) != length+6 || int(n) == len(tail) && string(tail[8:]) != magic {
 		return nil, errCorrupt
 	}
 	if v := binary.BigEndian.Uint32(fixed[14:]); v != formatVersion {
