@@ -13,7 +13,11 @@ package pipeline
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"lakefeed/change"
@@ -44,6 +48,11 @@ type Options struct {
 	Until  change.LSN // with Once: drain exactly to this position instead (every transaction whose commit starts before it, none after)
 	Listen string     // address of this process's server, written into the lock so that others find it; may be empty
 
+	// Retryable says which errors of the source pass by themselves; nil: none.
+	// Without Once such an error is followed by another try.
+	Retryable func(error) bool
+
+	Observer Observer                                 // told of commits; may be nil
 	Logger   *slog.Logger                             // silent when nil
 	OnPhase  func(phase string)                       // called as work enters a phase: copy, capture, reduce, marker, data file, log append, publish, ack, rollback, compaction, clean; for crash tests
 	Progress func(table string, rows, estimate int64) // first copy: rows so far; may be nil
@@ -56,67 +65,118 @@ type TableOptions struct {
 	Buckets int            // default: by the size of the source table
 }
 
-// State is what a table is doing.
-type State string
-
-// The states of a table.
-const (
-	Waiting    State = "waiting"     // not yet looked at
-	Copying    State = "copying"     // its first copy runs
-	CatchingUp State = "catching up" // behind by more than two commit intervals
-	Streaming  State = "streaming"   // in step
-	Failed     State = "failed"      // stopped; Error says why, the others go on
-)
-
-// TableStatus is one table's line in a [Status].
-type TableStatus struct {
-	Table      string    `json:"table"` // source name, "public.orders"
-	Path       string    `json:"path"`  // folder under the lake
-	Type       string    `json:"type"`
-	Key        []string  `json:"key,omitempty"` // record key columns, empty: append-only
-	State      State     `json:"state"`
-	Rows       int64     `json:"rows"`       // changes written by this process, rows of the first copy included
-	CopyRows   int64     `json:"copy_rows"`  // rows copied so far by a copy that runs
-	Estimate   int64     `json:"estimate"`   // rows that copy expects
-	Checkpoint string    `json:"checkpoint"` // LSN that its newest commit covers
-	Instant    string    `json:"instant"`    // its newest commit
-	CommitTime time.Time `json:"commit_time"`
-	Freshness  float64   `json:"freshness_seconds"` // age of the oldest change that is not yet in the lake, 0 when in step
-	Error      string    `json:"error,omitempty"`
-}
-
-// Status is what a pipeline is doing, for people and machines.
-type Status struct {
-	Pipeline string          `json:"pipeline"`
-	Source   change.Identity `json:"source"`
-	State    State           `json:"state"`
-	Read     string          `json:"read_lsn"`       // up to here the source's log was read
-	Acked    string          `json:"acked_lsn"`      // up to here the source may forget
-	SlotLag  int64           `json:"slot_lag_bytes"` // bytes of log that the source keeps for the slot, -1 unknown
-	Commits  int64           `json:"commits"`
-	Rows     int64           `json:"rows"`
-	Spilled  int64           `json:"spilled_bytes"`
-	Tables   []TableStatus   `json:"tables"`
-	Error    string          `json:"error,omitempty"`
-}
-
 // Observer is called with figures as they arise; metrics are made of them. All
 // methods may be called concurrently.
 type Observer interface {
 	Committed(table string, rows int64, took time.Duration, latency time.Duration) // latency: source commit to lake commit, newest change
 }
 
+// writers is how many tables are written at once.
+const writers = 4
+
+// Pipeline is one source and its tables.
+type Pipeline struct {
+	opts    Options
+	log     *slog.Logger
+	source  change.Identity
+	control chan request
+
+	mu       sync.Mutex // guards targets and lastErr
+	targets  []*target
+	byName   map[string]*target
+	lastErr  error
+	failures sync.Map // table name -> error
+
+	commits, spilled, slotLag atomic.Int64
+	readLSN, ackedLSN         atomic.Uint64
+}
+
+// New makes a pipeline; nothing is touched before [Pipeline.Run].
+func New(o Options) (*Pipeline, error) {
+	if o.Name == "" || o.Source == nil || o.Lake == nil {
+		return nil, errors.New("make pipeline: Name, Source and Lake are needed")
+	}
+	if o.Until != 0 && !o.Once {
+		return nil, errors.New("make pipeline: Until needs Once")
+	}
+	setDefault(&o.Interval, 10*time.Second)
+	setDefault(&o.MaxRows, 1_000_000)
+	setDefault(&o.MaxBytes, 64<<20)
+	setDefault(&o.MemoryBudget, 128<<20)
+	setDefault(&o.CompactAfter, 10)
+	setDefault(&o.RetainCommits, 10)
+	log := o.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	p := &Pipeline{opts: o, log: log.With("pipeline", o.Name), control: make(chan request)}
+	p.slotLag.Store(-1)
+	return p, nil
+}
+
+func setDefault[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}
+
 // Run copies what is missing, then streams until ctx ends or, with Once, until
 // the lake has caught up. A table that fails is left behind and shown in
 // [Pipeline.Status]; Run returns an error when the source, the lake or the lock
 // fails, or at the end of Once when a table failed.
-func (p *Pipeline) Run(ctx context.Context) error { return nil }
+func (p *Pipeline) Run(ctx context.Context) error {
+	lock, err := acquire(ctx, p.opts.Lake, p.opts.Name, p.opts.Listen)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(lock.holding(ctx), func() { cancel(errLockLost) })
+	defer stop()
+	clean, err := p.spillFolder()
+	if err != nil {
+		return err
+	}
+	defer clean()
+	for wait := time.Second; ; wait = min(2*wait, 30*time.Second) {
+		started := time.Now()
+		err = p.session(ctx)
+		p.setError(err)
+		if err == nil || ctx.Err() != nil || p.opts.Once || p.opts.Retryable == nil || !p.opts.Retryable(err) {
+			break
+		}
+		if time.Since(started) > time.Minute {
+			wait = time.Second
+		}
+		p.log.Warn("source failed, trying again", "error", err, "in", wait)
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+	}
+	if cause := context.Cause(ctx); errors.Is(cause, errLockLost) {
+		err = cause
+	}
+	if cause := lock.release(context.WithoutCancel(ctx)); err == nil && cause != nil {
+		err = fmt.Errorf("release lock: %w", cause)
+	}
+	return err
+}
 
-// Status may be called at any time, by anyone.
-func (p *Pipeline) Status() Status { return Status{} }
+var errLockLost = errors.New("another process took this pipeline's lock: this one did not beat in time")
 
-// Pipeline is one source and its tables.
-type Pipeline struct{}
-
-// New makes a pipeline; nothing is touched before [Pipeline.Run].
-func New(o Options) (*Pipeline, error) { return &Pipeline{}, nil }
+// session is one connection to the source, from its start to its end.
+func (p *Pipeline) session(ctx context.Context) error {
+	from, err := p.start(ctx) // start.go: slot, tables, first copies
+	if err != nil {
+		return err
+	}
+	if err := p.opts.Source.Stream(ctx, from); err != nil {
+		return fmt.Errorf("stream from %s: %w", from, err)
+	}
+	if err := p.stream(ctx); err != nil { // stream.go: rounds are captured and written
+		return err
+	}
+	return p.tableErrors()
+}

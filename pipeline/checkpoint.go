@@ -1,0 +1,122 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"lakefeed/change"
+	"lakefeed/hudi"
+	"lakefeed/storage"
+)
+
+// checkpointKey is the key of a commit's extra metadata under which a table says
+// what of its source it holds.
+const checkpointKey = "lakefeed.checkpoint"
+
+// checkpoint is what a commit of a table covers: every transaction of the source
+// whose commit record starts before LSN, and nothing else.
+type checkpoint struct {
+	Pipeline string          `json:"pipeline"`
+	Table    string          `json:"table"` // source name
+	Source   change.Identity `json:"source"`
+	From     change.LSN      `json:"from"` // the commit's own window is [From, LSN)
+	LSN      change.LSN      `json:"lsn"`
+	Columns  []string        `json:"columns"` // of the source table
+	Key      []string        `json:"key"`     // record key columns in the source, empty: append-only
+}
+
+func (c checkpoint) extra() (map[string]string, error) {
+	b, err := json.Marshal(c)
+	if err != nil {
+		return nil, fmt.Errorf("encode checkpoint: %w", err)
+	}
+	return map[string]string{checkpointKey: string(b)}, nil
+}
+
+// readCheckpoint is the newest checkpoint of a table and the commit that has it; nil where there is none.
+func readCheckpoint(ctx context.Context, t *hudi.Table) (*checkpoint, string, error) {
+	v, instant, err := t.LastExtra(ctx, checkpointKey)
+	if err != nil || v == "" {
+		return nil, "", err
+	}
+	c := new(checkpoint)
+	if err := json.Unmarshal([]byte(v), c); err != nil {
+		return nil, "", fmt.Errorf("read checkpoint in commit %s of %s: %w", instant, t.Name(), err)
+	}
+	return c, instant, nil
+}
+
+// progress is a pipeline's record in the lake, <lake>/_lakefeed/progress/<pipeline>:
+// how far its source was acknowledged in rounds that committed nothing.
+type progress struct {
+	Pipeline string          `json:"pipeline"`
+	Source   change.Identity `json:"source"`
+	// Starting says that the slot is about to be made, or was just made: until
+	// the first LSN is recorded the slot may be dropped and made anew.
+	Starting bool       `json:"starting,omitempty"`
+	LSN      change.LSN `json:"lsn"`
+	Tables   []string   `json:"tables,omitempty"` // that were followed up to LSN
+	Written  time.Time  `json:"written"`
+}
+
+func progressName(pipeline string) string { return "_lakefeed/progress/" + folderName(pipeline) }
+
+func readProgress(ctx context.Context, lake storage.Store, pipeline string) (*progress, error) {
+	name := progressName(pipeline)
+	b, _, err := lake.Get(ctx, name)
+	if errors.Is(err, storage.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read progress record: %w", err)
+	}
+	r := new(progress)
+	if err := json.Unmarshal(b, r); err != nil {
+		return nil, fmt.Errorf("read progress record %s in %s: %w", name, lake, err)
+	}
+	return r, nil
+}
+
+func writeProgress(ctx context.Context, lake storage.Store, r progress) error {
+	r.Written = time.Now().UTC()
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode progress record: %w", err)
+	}
+	if err := lake.Put(ctx, progressName(r.Pipeline), b); err != nil {
+		return fmt.Errorf("write progress record: %w", err)
+	}
+	return nil
+}
+
+// PositionError is a source whose log is not, or no longer, the one that the lake
+// was made from. Going on would lose or double changes.
+type PositionError struct{ What, WayOut string }
+
+// Error says what is wrong and the way out.
+func (e *PositionError) Error() string { return e.What + "; " + e.WayOut }
+
+// sameSource compares the log a position belongs to with the one we are connected to.
+func sameSource(what string, had, have change.Identity) error {
+	var diff []string
+	note := func(name string, a, b any) {
+		if a != b {
+			diff = append(diff, fmt.Sprintf("%s is %v, was %v", name, b, a))
+		}
+	}
+	note("system identifier", had.SystemID, have.SystemID)
+	note("timeline", had.Timeline, have.Timeline)
+	note("database", had.Database, have.Database)
+	note("slot", had.Slot, have.Slot)
+	if len(diff) == 0 {
+		return nil
+	}
+	return &PositionError{
+		What:   fmt.Sprintf("%s was written from another source (%s)", what, strings.Join(diff, ", ")),
+		WayOut: "point the configuration at the right database, or, where the database was restored or replaced on purpose, give the pipeline an empty lake folder so that its tables are copied anew",
+	}
+}

@@ -1,0 +1,189 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"golang.org/x/sync/errgroup"
+
+	"lakefeed/change"
+	"lakefeed/hudi"
+)
+
+// copyAll makes the first copy of every table that has none, under the snapshot
+// that the source holds at position at. One that fails is left behind.
+func (p *Pipeline) copyAll(ctx context.Context, at change.LSN) error {
+	for _, t := range p.targets {
+		if t.at.LSN != 0 || t.failed() {
+			continue
+		}
+		if err := p.copyTable(ctx, t, at); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			p.fail(t, fmt.Errorf("copy: %w", err))
+		}
+	}
+	return nil
+}
+
+// copyTable lands all rows that a table has under the snapshot, in one commit.
+func (p *Pipeline) copyTable(ctx context.Context, t *target, at change.LSN) error {
+	p.phase("copy")
+	t.report(func(s *TableStatus) { s.State, s.CopyRows = Copying, 0 })
+	if err := p.makeTable(ctx, t); err != nil {
+		return err
+	}
+	txn, err := t.table.Begin(ctx, hudi.TxnOptions{Operation: hudi.BulkInsert})
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	rows, err := p.copyRows(ctx, t, txn)
+	if err != nil {
+		if cause := txn.Abort(context.WithoutCancel(ctx)); cause != nil {
+			return fmt.Errorf("%w; and to abort: %w", err, cause)
+		}
+		return err
+	}
+	next := p.next(t, t.source, at)
+	extra, err := next.extra()
+	if err != nil {
+		return err
+	}
+	instant, err := txn.Commit(ctx, extra)
+	if err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	p.commits.Add(1)
+	t.committed(next, instant, rows)
+	p.log.Info("table copied", "table", t.name, "rows", rows, "instant", instant, "lsn", at)
+	return nil
+}
+
+// copyRows spreads the rows over the buckets. Worker w writes the buckets b with b % workers = w.
+func (p *Pipeline) copyRows(ctx context.Context, t *target, txn *hudi.Txn) (int64, error) {
+	type piece struct {
+		bucket int
+		rows   arrow.RecordBatch
+		keys   *array.String
+	}
+	workers := min(runtime.GOMAXPROCS(0), t.table.Buckets())
+	g, ctx := errgroup.WithContext(ctx)
+	queues := make([]chan piece, workers)
+	for w := range queues {
+		queues[w] = make(chan piece, 2)
+		g.Go(func() error {
+			groups := map[int]*hudi.GroupWriter{}
+			for c := range queues[w] {
+				gw, err := groupOf(ctx, txn, groups, c.bucket)
+				if err == nil {
+					err = gw.Upsert(ctx, c.rows, c.keys)
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return closeGroups(ctx, groups)
+		})
+	}
+	rows := int64(0)
+	g.Go(func() error {
+		defer func() {
+			for _, q := range queues {
+				close(q)
+			}
+		}()
+		return p.opts.Source.Copy(ctx, t.source, func(b *change.Batch) error {
+			err := p.byBucket(t, b, func(bucket int, rec arrow.RecordBatch, keys *array.String) error {
+				select {
+				case queues[bucket%workers] <- piece{bucket, rec, keys}:
+					return nil
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			})
+			rows += int64(b.Len())
+			t.report(func(s *TableStatus) { s.CopyRows = rows })
+			if p.opts.Progress != nil {
+				p.opts.Progress(t.name, rows, t.source.RowsEstimate)
+			}
+			return err
+		})
+	})
+	if err := g.Wait(); err != nil {
+		return 0, err
+	}
+	return rows, nil
+}
+
+func groupOf(ctx context.Context, txn *hudi.Txn, groups map[int]*hudi.GroupWriter, bucket int) (*hudi.GroupWriter, error) {
+	if g := groups[bucket]; g != nil {
+		return g, nil
+	}
+	g, err := txn.Group(ctx, bucket)
+	if err != nil {
+		return nil, fmt.Errorf("open bucket %d: %w", bucket, err)
+	}
+	groups[bucket] = g
+	return g, nil
+}
+
+func closeGroups(ctx context.Context, groups map[int]*hudi.GroupWriter) error {
+	for b, g := range groups {
+		if err := g.Close(ctx); err != nil {
+			return fmt.Errorf("close bucket %d: %w", b, err)
+		}
+	}
+	return nil
+}
+
+// byBucket hands over a batch of copied rows, in the table's columns, bucket by bucket.
+func (p *Pipeline) byBucket(t *target, b *change.Batch, emit func(int, arrow.RecordBatch, *array.String) error) error {
+	keys, err := recordKeys(b)
+	if err != nil {
+		return err
+	}
+	l, err := newLayout(b.Table, t.table.Schema())
+	if err != nil {
+		return err
+	}
+	r := &reduction{slabs: []*slab{{Batch: b, keys: keys}}}
+	for bucket, sel := range split(r, bucketsOf(t.table)) {
+		if len(sel) == 0 {
+			continue
+		}
+		rec, keys, err := p.convert(l, r, sel, nil)
+		if err != nil {
+			return err
+		}
+		if err := emit(bucket, rec, keys); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// split groups the rows of a reduction without deletes by bucket.
+func split(r *reduction, buckets buckets) [][]ref {
+	out := make([][]ref, buckets.n)
+	for si, s := range r.slabs {
+		for row := range s.Len() {
+			b := buckets.of(s.keys.Value(row))
+			out[b] = append(out[b], ref{int32(si), int32(row)})
+		}
+	}
+	return out
+}
+
+// buckets places record keys in the buckets of a table.
+type buckets struct {
+	key []string
+	n   int
+}
+
+func bucketsOf(t *hudi.Table) buckets { return buckets{t.RecordKey(), t.Buckets()} }
+
+func (b buckets) of(key string) int { return hudi.BucketOf(key, b.key, b.n) }

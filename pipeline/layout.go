@@ -1,0 +1,160 @@
+package pipeline
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/apache/arrow-go/v18/arrow"
+
+	"lakefeed/change"
+)
+
+// The columns that every table has beside the source's own, named as Hudi's
+// Debezium source names them.
+const (
+	colOp        = "_change_operation_type"          // c, u, r
+	colProcessed = "_upstream_event_processed_ts_ms" // when this process wrote the row
+	colOrigin    = "_event_origin_ts_ms"             // when the source committed it; null for rows of the first copy
+	colTx        = "_event_tx_id"
+	colLSN       = "_event_lsn" // the commit's LSN, the ordering field; for copied rows the snapshot's consistent point
+	colXmin      = "_event_xmin"
+	colShard     = "db_shard_source_partition"
+	colKey       = "_lakefeed_key" // record key of tables without a key
+)
+
+var extraColumns = []arrow.Field{
+	{Name: colOp, Type: arrow.BinaryTypes.String, Nullable: true},
+	{Name: colProcessed, Type: arrow.PrimitiveTypes.Int64, Nullable: true},
+	{Name: colShard, Type: arrow.BinaryTypes.String, Nullable: true},
+	{Name: colOrigin, Type: arrow.PrimitiveTypes.Int64, Nullable: true},
+	{Name: colTx, Type: arrow.PrimitiveTypes.Int64, Nullable: true},
+	{Name: colLSN, Type: arrow.PrimitiveTypes.Int64, Nullable: false},
+	{Name: colXmin, Type: arrow.PrimitiveTypes.Int64, Nullable: true},
+}
+
+func isExtra(lower string) bool {
+	for _, f := range extraColumns {
+		if f.Name == lower {
+			return true
+		}
+	}
+	return false
+}
+
+// layout says where each field of a lake table comes from, for one version of its source table.
+type layout struct {
+	table  *change.Table
+	names  []string      // lake name of each source column
+	schema *arrow.Schema // of the lake table, data fields
+	source []int         // for each field the source column, -1: none
+}
+
+// newSchema is the schema of a table that is not in the lake yet: the extra
+// columns first, so that columns added later stand behind the source's own.
+func newSchema(t *change.Table, lean bool) *arrow.Schema {
+	var fields []arrow.Field
+	for _, f := range extraColumns {
+		if !lean || f.Name == colLSN {
+			fields = append(fields, f)
+		}
+	}
+	if t.KeyKind == change.NoKey {
+		fields = append(fields, arrow.Field{Name: colKey, Type: arrow.BinaryTypes.String})
+	}
+	names := columnNames(t)
+	for i, c := range t.Columns {
+		fields = append(fields, arrow.Field{Name: names[i], Type: c.Arrow, Nullable: !inKey(t, i)})
+	}
+	return arrow.NewSchema(fields, nil)
+}
+
+func inKey(t *change.Table, column int) bool {
+	for _, k := range t.Key {
+		if k == column {
+			return true
+		}
+	}
+	return false
+}
+
+// recordKey is the lake names of the columns that make a row's record key.
+func recordKey(t *change.Table) []string {
+	if t.KeyKind == change.NoKey {
+		return []string{colKey}
+	}
+	names := columnNames(t)
+	key := make([]string, len(t.Key))
+	for i, k := range t.Key {
+		key[i] = names[k]
+	}
+	return key
+}
+
+// newLayout maps a source table to a lake table that has all of its columns already.
+func newLayout(t *change.Table, schema *arrow.Schema) (*layout, error) {
+	l := &layout{table: t, names: columnNames(t), schema: schema, source: make([]int, schema.NumFields())}
+	at := map[string]int{}
+	for i, n := range l.names {
+		at[n] = i
+	}
+	found := 0
+	for i, f := range schema.Fields() {
+		l.source[i] = -1
+		if c, ok := at[f.Name]; ok {
+			l.source[i] = c
+			found++
+		}
+	}
+	if found != len(l.names) {
+		return nil, fmt.Errorf("lay out %s: the lake's schema lacks one of the columns %s", t, strings.Join(l.names, ", "))
+	}
+	return l, nil
+}
+
+// evolve is the lake's schema with the columns that t has beyond it, and those
+// columns. Before are the source columns of the version before t. A change that a
+// lake table cannot follow in place is an error that says so.
+func evolve(t *change.Table, before []string, lake *arrow.Schema) (*arrow.Schema, []int, error) {
+	names := columnNames(t)
+	fields := append([]arrow.Field(nil), lake.Fields()...)
+	var added []int
+	for i, c := range t.Columns {
+		idx := lake.FieldIndices(names[i])
+		if len(idx) == 0 {
+			added = append(added, i)
+			fields = append(fields, arrow.Field{Name: names[i], Type: c.Arrow, Nullable: true})
+			continue
+		}
+		f := &fields[idx[0]]
+		if arrow.TypeEqual(f.Type, c.Arrow) || widens(c.Arrow, f.Type) {
+			continue
+		}
+		if !widens(f.Type, c.Arrow) {
+			return nil, nil, fmt.Errorf("column %s is %s (%s) in the source and %s in the lake: %s", c.Name, c.Type, c.Arrow, f.Type, copyAnew)
+		}
+		f.Type = c.Arrow
+	}
+	for _, old := range before {
+		if len(added) > 0 && !hasColumn(t, old) {
+			// A column went and another came: most likely a rename, whose old values would be lost.
+			return nil, nil, fmt.Errorf("column %s is gone from the source and %s is new: a renamed column's old values cannot be told from a new column's; %s", old, t.Columns[added[0]].Name, copyAnew)
+		}
+	}
+	return arrow.NewSchema(fields, nil), added, nil
+}
+
+const copyAnew = "stop the pipeline, remove the table's folder from the lake, and start it: the table is copied anew"
+
+func hasColumn(t *change.Table, name string) bool {
+	for _, c := range t.Columns {
+		if c.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// widens reports whether every value of from is one of to, in files that hold from.
+func widens(from, to arrow.DataType) bool {
+	return from.ID() == arrow.INT32 && to.ID() == arrow.INT64 || from.ID() == arrow.FLOAT32 && to.ID() == arrow.FLOAT64
+}

@@ -1,0 +1,132 @@
+package pipeline
+
+import (
+	"fmt"
+	"hash/maphash"
+	"iter"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+
+	"lakefeed/change"
+	"lakefeed/hudi"
+)
+
+// pending is the changes of one table in one round.
+type pending struct {
+	target    *target
+	slabs     []*slab // in memory, in order
+	bytes     int64   // of the slabs
+	rows      int64
+	truncated bool          // the table was emptied before the first of them
+	limit     change.LSN    // rows of commits from here on do not count; 0: all do
+	version   *change.Table // the newest version of the table
+	oldest    int64         // commit time of the first change, Unix microseconds
+	spill     *spill        // nil while everything fits in memory
+}
+
+// add takes a batch in, after what came before.
+func (p *pending) add(b *change.Batch) error {
+	if p.oldest == 0 {
+		p.oldest = b.Times[0]
+	}
+	p.version = b.Table
+	start := 0
+	for i, op := range b.Ops {
+		if op == change.Truncate {
+			p.reset()
+			p.truncated = true
+			start = i + 1
+		}
+	}
+	if start == b.Len() {
+		return nil
+	}
+	if b = b.Slice(start, b.Len()); b.Len() == 0 {
+		return nil
+	}
+	keys, err := recordKeys(b)
+	if err != nil {
+		return err
+	}
+	s := &slab{Batch: b, keys: keys}
+	p.slabs = append(p.slabs, s)
+	p.bytes += b.Bytes()
+	p.rows += int64(b.Len())
+	return nil
+}
+
+// reset forgets every row: a truncate makes them meaningless.
+func (p *pending) reset() {
+	p.slabs, p.bytes, p.rows = nil, 0, 0
+	if p.spill != nil {
+		p.spill.remove()
+		p.spill = nil
+	}
+}
+
+// recordKeys are the record keys of a batch, as Hudi writes them.
+func recordKeys(b *change.Batch) (*array.String, error) {
+	if b.Table.KeyKind == change.NoKey {
+		return b.Keys, nil
+	}
+	names := columnNames(b.Table)
+	fields := make([]arrow.Field, len(b.Table.Key))
+	cols := make([]arrow.Array, len(b.Table.Key))
+	key := make([]string, len(b.Table.Key))
+	for i, k := range b.Table.Key {
+		key[i] = names[k]
+		fields[i] = arrow.Field{Name: names[k], Type: b.Table.Columns[k].Arrow, Nullable: true}
+		cols[i] = b.Rows.Column(k)
+	}
+	rec := array.NewRecordBatch(arrow.NewSchema(fields, nil), cols, int64(b.Len()))
+	keys, err := hudi.RecordKeys(rec, key)
+	if err != nil {
+		return nil, fmt.Errorf("make record keys of %s: %w", b.Table, err)
+	}
+	return keys, nil
+}
+
+// empty reports whether the round changes nothing in the table.
+func (p *pending) empty() bool { return p.rows == 0 && !p.truncated }
+
+// parts yields the changes in parts that fit in memory; all changes of a key,
+// and of the keys that its row had before, are in one part and in order.
+func (p *pending) parts(budget int64) iter.Seq2[[]*slab, error] {
+	return func(yield func([]*slab, error) bool) {
+		if p.spill == nil {
+			if len(p.slabs) > 0 {
+				yield(p.slabs, nil)
+			}
+			return
+		}
+		if err := p.toDisk(""); err != nil {
+			yield(nil, err)
+			return
+		}
+		p.spill.parts(budget, yield)
+	}
+}
+
+// toDisk moves the slabs from memory to files in dir.
+func (p *pending) toDisk(dir string) error {
+	if p.spill == nil {
+		s, err := newSpill(dir)
+		if err != nil {
+			return err
+		}
+		p.spill = s
+	}
+	for _, s := range p.slabs {
+		if err := p.spill.add(s); err != nil {
+			return err
+		}
+	}
+	p.slabs, p.bytes = nil, 0
+	return nil
+}
+
+var seed = maphash.MakeSeed()
+
+// home is where the history of a key is, unless its row came from another key.
+func home(key string) uint64 { return maphash.String(seed, key) }

@@ -1,0 +1,220 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"lakefeed/change"
+)
+
+// round is whole transactions on their way into the lake: what one commit of
+// each table will hold.
+type round struct {
+	to       change.LSN // every transaction whose commit starts before it is in this round or an earlier one
+	opened   time.Time  // when its first change came, zero while it has none
+	newest   time.Time  // commit time of its newest transaction
+	tables   map[*target]*pending
+	rows     int64
+	bytes    int64 // of changes, spilled ones included
+	failures []change.Failure
+	messages []change.Message
+	done     func(map[string]string) // called when it is written, with the newest instant of every table; may be nil
+}
+
+func newRound() *round { return &round{tables: map[*target]*pending{}} }
+
+// remove deletes what the round has spilled.
+func (r *round) remove() {
+	for _, p := range r.tables {
+		p.reset()
+	}
+}
+
+// held is how many bytes of changes the round has in memory.
+func (r *round) held() (n int64) {
+	for _, p := range r.tables {
+		n += p.bytes
+	}
+	return n
+}
+
+// take adds a chunk to the round. A table that fails here stops; the others go on.
+func (p *Pipeline) take(r *round, c *change.Chunk) error {
+	for _, b := range c.Batches {
+		t := p.targetOf(b.Table)
+		if t == nil || t.failed() {
+			continue
+		}
+		if _, b = b.Split(t.covered); b == nil { // covered by the table's own checkpoint
+			continue
+		}
+		if r.opened.IsZero() {
+			r.opened = time.Now()
+		}
+		pend := r.tables[t]
+		if pend == nil {
+			pend = &pending{target: t}
+			r.tables[t] = pend
+			t.pendingSince(b.Times[0])
+		}
+		r.rows += int64(b.Len())
+		r.bytes += b.Bytes()
+		if err := pend.add(b); err != nil {
+			r.failures = append(r.failures, change.Failure{Table: b.Table, Since: b.At[0].Commit, Err: err})
+			pend.limit = b.At[0].Commit
+		}
+	}
+	r.messages = append(r.messages, c.Messages...)
+	for _, f := range c.Failures {
+		r.failures = append(r.failures, f)
+		if t := p.targetOf(f.Table); t != nil && r.has(t) {
+			r.tables[t].limit = f.Since
+		}
+	}
+	if c.End > r.to {
+		r.to = c.End
+	}
+	if c.Time.After(r.newest) {
+		r.newest = c.Time
+	}
+	return p.relieve(r)
+}
+
+func (r *round) has(t *target) bool { return r.tables[t] != nil }
+
+// until is the position that the table's commit covers: the round's end, or less
+// where the table failed on the way.
+func (p *pending) until(to change.LSN) change.LSN {
+	if p.limit != 0 && p.limit < to {
+		return p.limit
+	}
+	return to
+}
+
+// relieve spills the largest tables until the round is within its half of the memory budget.
+func (p *Pipeline) relieve(r *round) error {
+	for r.held() > p.opts.MemoryBudget/2 {
+		var largest *pending
+		for _, pend := range r.tables {
+			if largest == nil || pend.bytes > largest.bytes {
+				largest = pend
+			}
+		}
+		p.spilled.Add(largest.bytes)
+		if err := largest.toDisk(p.opts.SpillDir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// full reports whether the round is to be closed at the next transaction's end.
+func (p *Pipeline) full(r *round) bool {
+	return r.rows >= p.opts.MaxRows || r.bytes >= p.opts.MaxBytes ||
+		!r.opened.IsZero() && time.Since(r.opened) >= p.opts.Interval
+}
+
+// split cuts a chunk at lsn: before has the transactions whose commit starts before it.
+func splitChunk(c *change.Chunk, lsn change.LSN) (before, rest *change.Chunk) {
+	before = &change.Chunk{Whole: true, End: min(c.End, lsn), Time: c.Time}
+	rest = &change.Chunk{Whole: c.Whole, End: c.End, Time: c.Time}
+	for _, b := range c.Batches {
+		x, y := b.Split(lsn)
+		if x != nil {
+			before.Batches = append(before.Batches, x)
+		}
+		if y != nil {
+			rest.Batches = append(rest.Batches, y)
+		}
+	}
+	for _, m := range c.Messages {
+		if m.At < lsn {
+			before.Messages = append(before.Messages, m)
+		} else {
+			rest.Messages = append(rest.Messages, m)
+		}
+	}
+	for _, f := range c.Failures {
+		if f.Since < lsn {
+			before.Failures = append(before.Failures, f)
+		} else {
+			rest.Failures = append(rest.Failures, f)
+		}
+	}
+	return before, rest
+}
+
+// reaches reports whether everything that commits before lsn has been delivered with this chunk.
+func reaches(c *change.Chunk, lsn change.LSN) bool {
+	if c.Whole && c.End >= lsn {
+		return true
+	}
+	for _, b := range c.Batches {
+		if b.At[b.Len()-1].Commit >= lsn {
+			return true
+		}
+	}
+	return false
+}
+
+// acknowledge makes the round's end durable in the lake and lets the source forget it.
+func (p *Pipeline) acknowledge(ctx context.Context, r *round) error {
+	ack := p.ackable(r.to)
+	if ack > p.acked() {
+		if !p.heldByCommit(r, ack) {
+			if err := p.record(ctx, ack); err != nil {
+				return err
+			}
+		}
+		p.phase("ack")
+		if err := p.opts.Source.Ack(ctx, ack); err != nil {
+			return fmt.Errorf("acknowledge %s: %w", ack, err)
+		}
+		p.ackedLSN.Store(uint64(ack))
+	}
+	for t := range r.tables {
+		t.written()
+	}
+	if r.done != nil {
+		r.done(p.instants())
+	}
+	return nil
+}
+
+// heldByCommit reports whether a commit of this round holds the position already.
+func (p *Pipeline) heldByCommit(r *round, ack change.LSN) bool {
+	for t := range r.tables {
+		if t.at.LSN >= ack {
+			return true
+		}
+	}
+	return false
+}
+
+// ackable is how far the source may forget: not beyond what a stopped table has.
+func (p *Pipeline) ackable(to change.LSN) change.LSN {
+	for _, t := range p.targets {
+		if t.failed() && t.at.LSN < to {
+			to = t.at.LSN
+		}
+	}
+	return to
+}
+
+func joined(s []string) string { return strings.Join(s, ", ") }
+
+// spillFolder makes the folder that the spilled changes of this run go to.
+func (p *Pipeline) spillFolder() (remove func(), err error) {
+	if p.opts.SpillDir == "" {
+		dir, err := os.MkdirTemp("", "lakefeed-")
+		if err != nil {
+			return nil, fmt.Errorf("make a folder for spilled changes: %w", err)
+		}
+		p.opts.SpillDir = dir
+		return func() { _ = os.RemoveAll(dir) }, nil
+	}
+	return func() {}, os.MkdirAll(p.opts.SpillDir, 0o700)
+}

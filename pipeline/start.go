@@ -1,0 +1,228 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"lakefeed/change"
+)
+
+// slotWait is how long a slot that another session still holds is awaited: after
+// a kill the server needs a while to notice.
+const slotWait = 60 * time.Second
+
+// start brings source and lake to where streaming can begin, and returns the
+// position to begin at: every table has its first copy or has failed.
+func (p *Pipeline) start(ctx context.Context) (change.LSN, error) {
+	src := p.opts.Source
+	id, err := src.Identity(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("identify source: %w", err)
+	}
+	p.mu.Lock()
+	p.source = id
+	p.mu.Unlock()
+	tables, err := src.Tables(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("list tables of the source: %w", err)
+	}
+	if len(tables) == 0 {
+		return 0, errors.New("no table of the source matches the configuration: look at `tables` there")
+	}
+	record, err := readProgress(ctx, p.opts.Lake, p.opts.Name)
+	if err != nil {
+		return 0, err
+	}
+	if record != nil {
+		if err := sameSource("the lake "+p.opts.Lake.String(), record.Source, id); err != nil {
+			return 0, err
+		}
+	}
+	p.failures.Clear()
+	p.openTargets(ctx, tables)
+	p.checkFollowed(record)
+	if err := src.Prepare(ctx, tables); err != nil {
+		return 0, fmt.Errorf("publish tables: %w", err)
+	}
+	from, err := p.openSlot(ctx, record)
+	if err != nil {
+		return 0, err
+	}
+	for _, t := range p.targets {
+		t.covered = t.at.LSN
+		t.report(func(s *TableStatus) {
+			if s.State != Failed {
+				s.State = Streaming
+			}
+		})
+	}
+	p.readLSN.Store(uint64(from))
+	p.ackedLSN.Store(uint64(from))
+	return from, nil
+}
+
+// checkFollowed stops a table that has an earlier checkpoint but was left out in
+// between: changes of that time were acknowledged and are gone.
+func (p *Pipeline) checkFollowed(record *progress) {
+	if record == nil || record.Starting {
+		return
+	}
+	followed := map[string]bool{}
+	for _, name := range record.Tables {
+		followed[name] = true
+	}
+	for _, t := range p.targets {
+		if t.at.LSN != 0 && !followed[t.name] && !t.failed() {
+			p.fail(t, fmt.Errorf("%s was not among the pipeline's tables for a while and lacks the changes of that time: %s", t.name, copyAnew))
+		}
+	}
+}
+
+// openSlot makes the slot or checks it, and makes the copies that are missing.
+func (p *Pipeline) openSlot(ctx context.Context, record *progress) (change.LSN, error) {
+	src := p.opts.Source
+	slot, err := p.freeSlot(ctx)
+	if err != nil {
+		return 0, err
+	}
+	known := p.known(record)
+	switch {
+	case slot == nil && known != 0:
+		return 0, &PositionError{
+			What:   fmt.Sprintf("the lake was kept in step up to %s through slot %s, and the slot is gone from the source", known, p.source.Slot),
+			WayOut: "changes since then may be lost: give the pipeline an empty lake folder, so that its tables are copied anew",
+		}
+	case known == 0:
+		if slot != nil && (record == nil || !record.Starting) {
+			return 0, &PositionError{
+				What:   fmt.Sprintf("slot %s exists, and the lake knows nothing of it", p.source.Slot),
+				WayOut: fmt.Sprintf("if no other lake is fed through it, drop it: select pg_drop_replication_slot('%s')", p.source.Slot),
+			}
+		}
+		return p.firstSlot(ctx, slot != nil)
+	case slot.Lost:
+		return 0, &PositionError{
+			What:   fmt.Sprintf("slot %s lost its log: the source removed WAL that was still needed (max_slot_wal_keep_size)", p.source.Slot),
+			WayOut: "drop the slot and give the pipeline an empty lake folder, so that its tables are copied anew",
+		}
+	case slot.Confirmed > known:
+		return 0, &PositionError{
+			What:   fmt.Sprintf("slot %s was moved to %s, and the lake holds changes up to %s only: someone else read it or made it anew", p.source.Slot, slot.Confirmed, known),
+			WayOut: "changes between the two are lost: give the pipeline an empty lake folder and drop the slot, so that its tables are copied anew",
+		}
+	}
+	if err := p.record(ctx, slot.Confirmed); err != nil {
+		return 0, err
+	}
+	for _, t := range p.targets {
+		if t.at.LSN == 0 && !t.failed() {
+			return slot.Confirmed, p.copyMissing(ctx, src.OpenSnapshot)
+		}
+	}
+	return slot.Confirmed, nil
+}
+
+// firstSlot makes the slot; what it made of its own before a crash is made anew.
+func (p *Pipeline) firstSlot(ctx context.Context, again bool) (change.LSN, error) {
+	src := p.opts.Source
+	if again {
+		if err := src.DropSlot(ctx); err != nil {
+			return 0, fmt.Errorf("drop the slot of an interrupted start: %w", err)
+		}
+	}
+	if err := writeProgress(ctx, p.opts.Lake, progress{Pipeline: p.opts.Name, Source: p.source, Starting: true}); err != nil {
+		return 0, err
+	}
+	at := change.LSN(0)
+	err := p.copyMissing(ctx, func(ctx context.Context) (change.LSN, error) {
+		var err error
+		if at, err = src.CreateSlot(ctx); err != nil {
+			return 0, err
+		}
+		return at, p.record(ctx, at)
+	})
+	return at, err
+}
+
+// record writes the progress record: position and the tables that are followed.
+func (p *Pipeline) record(ctx context.Context, lsn change.LSN) error {
+	r := progress{Pipeline: p.opts.Name, Source: p.source, LSN: lsn}
+	for _, t := range p.targets {
+		if t.at.LSN == 0 || !t.failed() {
+			r.Tables = append(r.Tables, t.name)
+		}
+	}
+	return writeProgress(ctx, p.opts.Lake, r)
+}
+
+// copyMissing makes the first copies that are missing, under the snapshot that open opens.
+func (p *Pipeline) copyMissing(ctx context.Context, open func(context.Context) (change.LSN, error)) error {
+	at, err := open(ctx)
+	if err != nil {
+		return fmt.Errorf("open snapshot: %w", err)
+	}
+	err = p.copyAll(ctx, at)
+	if cause := p.opts.Source.CloseSnapshot(context.WithoutCancel(ctx)); err == nil && cause != nil {
+		err = fmt.Errorf("close snapshot: %w", cause)
+	}
+	return err
+}
+
+// known is the newest position that the lake holds.
+func (p *Pipeline) known(record *progress) change.LSN {
+	lsn := change.LSN(0)
+	if record != nil {
+		lsn = record.LSN
+	}
+	for _, t := range p.targets {
+		lsn = max(lsn, t.at.LSN)
+	}
+	return lsn
+}
+
+// freeSlot is the slot's state once no other session holds it.
+func (p *Pipeline) freeSlot(ctx context.Context) (*change.SlotState, error) {
+	deadline := time.Now().Add(slotWait)
+	for {
+		slot, err := p.opts.Source.Slot(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("look at slot: %w", err)
+		}
+		if slot == nil || !slot.Active {
+			return slot, nil
+		}
+		if time.Now().After(deadline) {
+			return nil, fmt.Errorf("slot %s is in use by process %d of the database server: another Lakefeed or tool reads it; stop that one (select pg_terminate_backend(%d) ends its session)", p.source.Slot, slot.PID, slot.PID)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// tableErrors joins what stopped tables, nil where none is.
+func (p *Pipeline) tableErrors() error {
+	var errs []error
+	for _, t := range p.targets {
+		if err, ok := p.failures.Load(t.name); ok {
+			errs = append(errs, &TableError{Table: t.name, Err: err.(error)})
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// TableError is a table that stopped.
+type TableError struct {
+	Table string
+	Err   error
+}
+
+// Error names the table.
+func (e *TableError) Error() string { return "table " + e.Table + ": " + e.Err.Error() }
+
+// Unwrap is the cause.
+func (e *TableError) Unwrap() error { return e.Err }

@@ -1,0 +1,144 @@
+package pipeline
+
+import (
+	"time"
+
+	"lakefeed/change"
+)
+
+// State is what a table is doing.
+type State string
+
+// The states of a table.
+const (
+	Waiting    State = "waiting"     // not yet looked at
+	Copying    State = "copying"     // its first copy runs
+	CatchingUp State = "catching up" // behind by more than two commit intervals
+	Streaming  State = "streaming"   // in step
+	Failed     State = "failed"      // stopped; Error says why, the others go on
+)
+
+// TableStatus is one table's line in a [Status].
+type TableStatus struct {
+	Table      string    `json:"table"` // source name, "public.orders"
+	Path       string    `json:"path"`  // folder under the lake
+	Type       string    `json:"type"`
+	Key        []string  `json:"key,omitempty"` // record key columns, empty: append-only
+	State      State     `json:"state"`
+	Rows       int64     `json:"rows"`       // changes written by this process, rows of the first copy included
+	CopyRows   int64     `json:"copy_rows"`  // rows copied so far by a copy that runs
+	Estimate   int64     `json:"estimate"`   // rows that copy expects
+	Checkpoint string    `json:"checkpoint"` // LSN that its newest commit covers
+	Instant    string    `json:"instant"`    // its newest commit
+	CommitTime time.Time `json:"commit_time"`
+	Freshness  float64   `json:"freshness_seconds"` // age of the oldest change that is not yet in the lake, 0 when in step
+	Error      string    `json:"error,omitempty"`
+}
+
+// Status is what a pipeline is doing, for people and machines.
+type Status struct {
+	Pipeline string          `json:"pipeline"`
+	Source   change.Identity `json:"source"`
+	State    State           `json:"state"`
+	Read     string          `json:"read_lsn"`       // up to here the source's log was read
+	Acked    string          `json:"acked_lsn"`      // up to here the source may forget
+	SlotLag  int64           `json:"slot_lag_bytes"` // bytes of log that the source keeps for the slot, -1 unknown
+	Commits  int64           `json:"commits"`
+	Rows     int64           `json:"rows"`
+	Spilled  int64           `json:"spilled_bytes"`
+	Tables   []TableStatus   `json:"tables"`
+	Error    string          `json:"error,omitempty"`
+}
+
+// Status may be called at any time, by anyone.
+func (p *Pipeline) Status() Status {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := Status{
+		Pipeline: p.opts.Name, Source: p.source, State: Waiting,
+		Read: change.LSN(p.readLSN.Load()).String(), Acked: p.acked().String(),
+		SlotLag: p.slotLag.Load(), Commits: p.commits.Load(), Spilled: p.spilled.Load(),
+	}
+	if p.lastErr != nil {
+		s.Error = p.lastErr.Error()
+	}
+	for _, t := range p.targets {
+		ts := t.snapshot()
+		s.Tables = append(s.Tables, ts)
+		s.Rows += ts.Rows
+		s.State = busier(s.State, ts.State)
+	}
+	return s
+}
+
+// busier is the state to show for a pipeline of which one table is in state b.
+func busier(a, b State) State {
+	rank := map[State]int{Waiting: 0, Streaming: 1, CatchingUp: 2, Copying: 3, Failed: 4}
+	if rank[b] > rank[a] {
+		return b
+	}
+	return a
+}
+
+// snapshot is the table's status now.
+func (t *target) snapshot() TableStatus {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.status
+	if len(t.waiting) > 0 {
+		s.Freshness = max(0, time.Since(time.UnixMicro(t.waiting[0])).Seconds())
+	}
+	return s
+}
+
+// pendingSince notes the commit time of the first change of a new round.
+func (t *target) pendingSince(micros int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.waiting = append(t.waiting, micros)
+}
+
+// written notes that the oldest round's changes are in the lake.
+func (t *target) written() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.waiting) > 0 {
+		t.waiting = t.waiting[1:]
+	}
+}
+
+func (p *Pipeline) setTargets(targets []*target) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.targets, p.byName = targets, map[string]*target{}
+	for _, t := range targets {
+		p.byName[t.name] = t
+	}
+}
+
+func (p *Pipeline) targetOf(t *change.Table) *target { return p.byName[t.String()] }
+
+func (p *Pipeline) setError(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lastErr = err
+}
+
+func (p *Pipeline) acked() change.LSN { return change.LSN(p.ackedLSN.Load()) }
+
+func (p *Pipeline) phase(name string) {
+	if p.opts.OnPhase != nil {
+		p.opts.OnPhase(name)
+	}
+}
+
+// instants is the newest commit of every table.
+func (p *Pipeline) instants() map[string]string {
+	m := map[string]string{}
+	for _, t := range p.targets {
+		if s := t.snapshot(); s.State != Failed {
+			m[t.name] = s.Instant
+		}
+	}
+	return m
+}

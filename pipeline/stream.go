@@ -1,0 +1,272 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+
+	"lakefeed/change"
+)
+
+// poll is how long one read of the source lasts when nothing comes: what asks
+// the pipeline for something waits that long at most.
+const poll = 500 * time.Millisecond
+
+// stream captures rounds and writes them, one while the other is written, until
+// ctx ends or, with Once, the lake has caught up.
+func (p *Pipeline) stream(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	rounds := make(chan *round)
+	g.Go(func() error {
+		defer close(rounds)
+		return p.capture(ctx, rounds)
+	})
+	g.Go(func() error {
+		defer cancel() // the lag is watched until the last round is written
+		for r := range rounds {
+			if err := p.writeRound(ctx, r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	g.Go(func() error { p.watchLag(ctx); return nil })
+	return g.Wait()
+}
+
+// capture reads the source into rounds.
+func (p *Pipeline) capture(ctx context.Context, rounds chan<- *round) error {
+	c := &capture{p: p, round: newRound(), rounds: rounds, sent: time.Now(), cut: p.opts.Until}
+	if p.opts.Once && p.opts.Until == 0 {
+		c.token = "once " + uuid.NewString()
+		if _, err := p.opts.Source.Emit(ctx, c.token); err != nil {
+			return fmt.Errorf("write the message to drain to: %w", err)
+		}
+	}
+	for {
+		done, err := c.step(ctx)
+		if err != nil || done {
+			if err != nil {
+				c.round.remove()
+			}
+			return err
+		}
+	}
+}
+
+// capture is the state of reading the source into rounds.
+type capture struct {
+	p      *Pipeline
+	round  *round
+	rounds chan<- *round
+	rest   *change.Chunk // what a cut left over
+	whole  bool          // the round ends at a transaction's end
+	sent   time.Time     // when the last round was sent
+	token  string        // with Once: the content of the message to drain to
+
+	cut     change.LSN // where the round is to end, 0: nowhere in particular
+	cutDone func(map[string]string)
+	held    *request // set while somebody has asked us to hold still
+}
+
+// step reads one chunk, and sends the round if that closes it. It reports the end of Once.
+func (c *capture) step(ctx context.Context) (done bool, err error) {
+	if err := c.answer(ctx); err != nil {
+		return false, err
+	}
+	chunk, err := c.next(ctx)
+	if err != nil {
+		return false, err
+	}
+	if c.cut != 0 && reaches(chunk, c.cut) {
+		chunk, c.rest = splitChunk(chunk, c.cut)
+		chunk.End = c.cut
+		c.round.done, c.cut, c.cutDone = c.cutDone, 0, nil
+		if err := c.p.take(c.round, chunk); err != nil {
+			return false, err
+		}
+		return c.p.opts.Until != 0, c.send(ctx)
+	}
+	c.whole = chunk.Whole
+	if err := c.p.take(c.round, chunk); err != nil {
+		return false, err
+	}
+	c.p.readLSN.Store(uint64(c.round.to))
+	if !c.whole {
+		return false, nil
+	}
+	if c.drained() {
+		return true, c.send(ctx)
+	}
+	idle := len(c.round.tables) == 0 && c.round.to > 0 && time.Since(c.sent) >= c.p.opts.Interval
+	if c.cut == 0 && (c.p.full(c.round) || idle || len(c.round.failures) > 0) {
+		return false, c.send(ctx)
+	}
+	return false, nil
+}
+
+// next is what the last cut left over, or what the source has.
+func (c *capture) next(ctx context.Context) (*change.Chunk, error) {
+	if chunk := c.rest; chunk != nil {
+		c.rest = nil
+		return chunk, nil
+	}
+	wait := poll
+	if !c.round.opened.IsZero() {
+		wait = max(0, min(wait, c.p.opts.Interval-time.Since(c.round.opened)))
+	}
+	c.p.phase("capture")
+	chunk, err := c.p.opts.Source.Next(ctx, wait)
+	if err != nil {
+		return nil, fmt.Errorf("read source: %w", err)
+	}
+	return chunk, nil
+}
+
+// drained reports whether the message to drain to has come.
+func (c *capture) drained() bool {
+	if c.token != "" {
+		for _, m := range c.round.messages {
+			if string(m.Content) == c.token {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// send hands the round to the writer, and opens the next.
+func (c *capture) send(ctx context.Context) error {
+	r := c.round
+	c.round, c.sent = newRound(), time.Now()
+	select {
+	case c.rounds <- r:
+		return nil
+	case <-ctx.Done():
+		r.remove()
+		return ctx.Err()
+	}
+}
+
+// A request asks a running pipeline to hold still, then to cut: `validate` makes
+// a snapshot of the source in between, and compares it with what the lake holds at the cut.
+type request struct {
+	cut   change.LSN // 0: hold
+	reply chan answer
+	until time.Time // a holder that says nothing more is forgotten then
+}
+
+type answer struct {
+	at       change.LSN
+	instants map[string]string
+	err      error
+}
+
+// holdTime is how long a pipeline holds still for somebody who does not come back.
+const holdTime = 30 * time.Second
+
+// Hold makes the pipeline stop reading its source at the end of a transaction,
+// for half a minute at most, and returns how far it has read.
+func (p *Pipeline) Hold(ctx context.Context) (change.LSN, error) {
+	a, err := p.ask(ctx, request{})
+	return a.at, err
+}
+
+// Cut lets the pipeline read on and commit exactly the transactions whose commit
+// starts before lsn, which must not be before what Hold returned. It returns the
+// newest instant of every table; the pipeline goes on by itself.
+func (p *Pipeline) Cut(ctx context.Context, lsn change.LSN) (map[string]string, error) {
+	a, err := p.ask(ctx, request{cut: lsn})
+	return a.instants, err
+}
+
+func (p *Pipeline) ask(ctx context.Context, r request) (answer, error) {
+	r.reply = make(chan answer, 1)
+	select {
+	case p.control <- r:
+	case <-ctx.Done():
+		return answer{}, fmt.Errorf("ask the pipeline, which is not streaming: %w", ctx.Err())
+	}
+	select {
+	case a := <-r.reply:
+		return a, a.err
+	case <-ctx.Done():
+		return answer{}, ctx.Err()
+	}
+}
+
+// answer takes requests; while the pipeline is held, it waits here.
+func (c *capture) answer(ctx context.Context) error {
+	for {
+		var timeout <-chan time.Time
+		if c.held != nil {
+			timeout = time.After(time.Until(c.held.until))
+		} else {
+			select {
+			case r := <-c.p.control:
+				c.take(&r)
+				continue
+			default:
+				return nil
+			}
+		}
+		if !c.whole && c.round.to != 0 && c.rest == nil {
+			return nil // in a transaction: read on to its end first
+		}
+		c.reply()
+		select {
+		case r := <-c.p.control:
+			c.take(&r)
+		case <-timeout:
+			c.held = nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// take notes a request.
+func (c *capture) take(r *request) {
+	if r.cut == 0 {
+		r.until = time.Now().Add(holdTime)
+		c.held = r
+		return
+	}
+	c.held = nil
+	if r.cut < c.round.to || c.cut != 0 {
+		r.reply <- answer{err: errors.New("cut: the pipeline has read further than that, or cuts already; hold it first")}
+		return
+	}
+	c.cut = r.cut
+	c.cutDone = func(instants map[string]string) { r.reply <- answer{instants: instants} }
+}
+
+// reply tells who asked us to hold that we do.
+func (c *capture) reply() {
+	if c.held.reply != nil {
+		c.held.reply <- answer{at: c.round.to}
+		c.held.reply = nil
+	}
+}
+
+// watchLag asks the source now and then how much log it keeps for us.
+func (p *Pipeline) watchLag(ctx context.Context) {
+	tick := time.NewTicker(10 * time.Second)
+	defer tick.Stop()
+	for {
+		if lag, err := p.opts.Source.LagBytes(ctx); err == nil {
+			p.slotLag.Store(lag)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}

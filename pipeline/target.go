@@ -1,0 +1,184 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"lakefeed/change"
+	"lakefeed/hudi"
+	"lakefeed/storage"
+)
+
+// target is one table of the lake and the source table that it follows.
+type target struct {
+	name    string // source name
+	source  *change.Table
+	path    string
+	options TableOptions
+	store   storage.Store
+
+	table   *hudi.Table // nil until it was opened or made
+	at      checkpoint  // what its newest commit covers; LSN 0: its first copy is to be made
+	covered change.LSN  // at.LSN when streaming began: changes before it are in the table already
+
+	mu      sync.Mutex // guards status
+	status  TableStatus
+	waiting []int64 // commit time of the first change of each round that is not in the lake, Unix microseconds
+}
+
+// report changes the target's status.
+func (t *target) report(fn func(*TableStatus)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	fn(&t.status)
+}
+
+func (t *target) failed() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.status.State == Failed
+}
+
+// fail stops the table: the others go on, and the source keeps what it lacks.
+func (p *Pipeline) fail(t *target, err error) {
+	p.log.Error("table stopped", "table", t.name, "error", err)
+	t.report(func(s *TableStatus) { s.State, s.Error = Failed, err.Error() })
+	p.failures.Store(t.name, err)
+}
+
+// openTargets looks at every table of the source and at its folder in the lake.
+func (p *Pipeline) openTargets(ctx context.Context, tables []*change.Table) {
+	paths := tablePaths(tables, p.opts.Table)
+	targets := make([]*target, len(tables))
+	for i, s := range tables {
+		t := &target{name: s.String(), source: s, path: paths[i], store: storage.Sub(p.opts.Lake, paths[i])}
+		if p.opts.Table != nil {
+			t.options = p.opts.Table(s)
+		}
+		if t.options.Type == "" {
+			t.options.Type = hudi.MergeOnRead
+		}
+		t.status = TableStatus{Table: t.name, Path: t.path, Type: string(t.options.Type), State: Waiting, Estimate: s.RowsEstimate}
+		for _, k := range s.Key {
+			t.status.Key = append(t.status.Key, s.Columns[k].Name)
+		}
+		targets[i] = t
+	}
+	p.setTargets(targets)
+	for _, t := range targets {
+		if err := p.openTarget(ctx, t); err != nil {
+			p.fail(t, err)
+		}
+	}
+}
+
+// openTarget opens the table's folder, where there is one, rolls back what a
+// crash left in it, and reads its checkpoint.
+func (p *Pipeline) openTarget(ctx context.Context, t *target) error {
+	table, err := hudi.Open(ctx, t.store, p.hudiOptions(t))
+	if errors.Is(err, hudi.ErrNoTable) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("open %s: %w", t.store, err)
+	}
+	at, instant, err := readCheckpoint(ctx, table)
+	if err != nil {
+		return err
+	}
+	if at == nil && len(table.Timeline().Completed()) > 0 {
+		return fmt.Errorf("folder %s holds a Hudi table that Lakefeed did not make (no checkpoint in its commits): give the table another path, or move that table away", t.store)
+	}
+	if at != nil {
+		if err := p.owns(t, at); err != nil {
+			return err
+		}
+	}
+	if err := table.Recover(ctx); err != nil {
+		return fmt.Errorf("roll back what a crash left in %s: %w", t.store, err)
+	}
+	t.table = table
+	if at == nil {
+		return nil
+	}
+	t.at = *at
+	t.report(func(s *TableStatus) { s.Checkpoint, s.Instant, s.Type = at.LSN.String(), instant, string(table.Type()) })
+	return nil
+}
+
+// owns checks that a table's checkpoint is this pipeline's, of this source and table.
+func (p *Pipeline) owns(t *target, at *checkpoint) error {
+	if at.Pipeline != p.opts.Name || at.Table != t.name {
+		return fmt.Errorf("folder %s belongs to table %s of pipeline %s: give one of them another path", t.store, at.Table, at.Pipeline)
+	}
+	return sameSource("the table in "+t.store.String(), at.Source, p.source)
+}
+
+func (p *Pipeline) hudiOptions(t *target) hudi.Options {
+	return hudi.Options{Logger: p.log.With("table", t.name), Hook: p.opts.OnPhase}
+}
+
+// makeTable makes the table's folder, or takes the one that an interrupted copy left.
+func (p *Pipeline) makeTable(ctx context.Context, t *target) error {
+	buckets := t.options.Buckets
+	if buckets <= 0 {
+		buckets = bucketsFor(t.source.Bytes)
+	}
+	if t.table != nil { // made, but its copy never committed
+		if err := t.store.DeleteAll(ctx, ""); err != nil {
+			return fmt.Errorf("remove what an interrupted copy left in %s: %w", t.store, err)
+		}
+		t.table = nil
+	}
+	options := p.hudiOptions(t)
+	options.Buckets = buckets
+	table, err := hudi.Create(ctx, t.store, hudi.CreateOptions{
+		Name: tableName(t.source), Type: t.options.Type,
+		Schema: newSchema(t.source, p.opts.LeanColumns), RecordKey: recordKey(t.source),
+		OrderingField: colLSN, Options: options,
+	})
+	if err != nil {
+		return fmt.Errorf("make table in %s: %w", t.store, err)
+	}
+	t.table = table
+	return nil
+}
+
+// tableName is the name that the table's properties and schema carry.
+func tableName(t *change.Table) string { return columnName(t.Name) }
+
+// bucketsFor chooses how many buckets a table gets for its size in the source:
+// one for every 128 MiB of heap, since a base file is about a third of that and
+// the table will grow.
+func bucketsFor(bytes int64) int {
+	const perBucket = 128 << 20
+	return int(min(max((bytes+perBucket-1)/perBucket, 1), 9999))
+}
+
+// commit notes that the table's newest commit covers at.
+func (t *target) committed(at checkpoint, instant string, rows int64) {
+	t.at = at
+	t.report(func(s *TableStatus) {
+		s.Checkpoint, s.Instant, s.CommitTime = at.LSN.String(), instant, time.Now().UTC()
+		s.Rows += rows
+		s.Error = ""
+		if s.State != Failed {
+			s.State = Streaming
+		}
+	})
+}
+
+// next is the checkpoint of the table's next commit, up to lsn, by the columns of version v.
+func (p *Pipeline) next(t *target, v *change.Table, lsn change.LSN) checkpoint {
+	c := checkpoint{Pipeline: p.opts.Name, Table: t.name, Source: p.source, From: t.at.LSN, LSN: lsn}
+	for _, col := range v.Columns {
+		c.Columns = append(c.Columns, col.Name)
+	}
+	for _, k := range v.Key {
+		c.Key = append(c.Key, v.Columns[k].Name)
+	}
+	return c
+}

@@ -1,0 +1,254 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+
+	"lakefeed/change"
+	"lakefeed/hudi"
+	"lakefeed/storage"
+)
+
+// ValidateOptions say what to compare with what.
+type ValidateOptions struct {
+	Name    string
+	Source  Source // of its own: a running pipeline keeps its own connection
+	Lake    storage.Store
+	Table   func(*change.Table) TableOptions
+	Only    func(table string) bool // nil: every table
+	Samples int                     // differences to describe for each table, default 10
+	Logger  *slog.Logger            // silent when nil
+
+	// Hold asks the pipeline that feeds the lake to hold still, and Cut to commit
+	// exactly what commits before a position; it returns the newest instant of
+	// every table. With no pipeline running, Hold is nil and Cut runs one.
+	Hold func(ctx context.Context) error
+	Cut  func(ctx context.Context, at change.LSN) (map[string]string, error)
+}
+
+// Report is what a validation found.
+type Report struct {
+	At     change.LSN    `json:"lsn"`
+	Tables []TableReport `json:"tables"`
+}
+
+// OK reports whether nothing differs.
+func (r *Report) OK() bool {
+	for _, t := range r.Tables {
+		if !t.OK() {
+			return false
+		}
+	}
+	return true
+}
+
+// TableReport is the comparison of one table.
+type TableReport struct {
+	Table      string       `json:"table"`
+	Instant    string       `json:"instant"`
+	AppendOnly bool         `json:"append_only"`
+	SourceRows int64        `json:"source_rows"`
+	LakeRows   int64        `json:"lake_rows"`
+	Different  int64        `json:"different"` // rows that are missing, extra or unlike, as far as they were counted
+	Samples    []Difference `json:"samples,omitempty"`
+	Error      string       `json:"error,omitempty"` // why it could not be compared
+}
+
+// OK reports whether the table was compared and nothing differs.
+func (t *TableReport) OK() bool { return t.Error == "" && t.Different == 0 }
+
+// Difference is one row, or one value of it, that differs.
+type Difference struct {
+	Key    string `json:"key"`
+	Kind   string `json:"kind"` // "missing in the lake", "not in the source", "different", "twice in the lake"
+	Column string `json:"column,omitempty"`
+	Source string `json:"source,omitempty"`
+	Lake   string `json:"lake,omitempty"`
+}
+
+// Validate compares every row of the source's tables, under one snapshot, with
+// the lake as it is at the same position, by key and column. Memory stays bounded:
+// both sides are first summed up by ranges of keys, and only ranges whose sums
+// differ are looked at row by row.
+//
+// For a table without a key it proves that record keys are unique and that every
+// row of the source is there as often as in the source; the lake may hold more,
+// since updates and deletes do not reach it.
+func Validate(ctx context.Context, o ValidateOptions) (*Report, error) {
+	if o.Samples == 0 {
+		o.Samples = 10
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	tables, err := o.Source.Tables(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list tables of the source: %w", err)
+	}
+	if o.Hold != nil {
+		if err := o.Hold(ctx); err != nil {
+			return nil, fmt.Errorf("ask the running pipeline to hold still: %w", err)
+		}
+	}
+	at, err := o.Source.OpenSnapshot(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("open snapshot: %w", err)
+	}
+	defer func() { _ = o.Source.CloseSnapshot(context.WithoutCancel(ctx)) }()
+	instants, err := o.Cut(ctx, at)
+	if err != nil {
+		return nil, fmt.Errorf("bring the lake to %s: %w", at, err)
+	}
+	report := &Report{At: at}
+	paths := tablePaths(tables, o.Table)
+	for i, t := range tables {
+		if o.Only != nil && !o.Only(t.String()) {
+			continue
+		}
+		v := &validation{o: o, table: t, at: at, store: storage.Sub(o.Lake, paths[i])}
+		v.report = TableReport{Table: t.String(), Instant: instants[t.String()], AppendOnly: t.KeyKind == change.NoKey}
+		if err := v.run(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			v.report.Error = err.Error()
+		}
+		o.Logger.Info("table compared", "table", t, "source", v.report.SourceRows, "lake", v.report.LakeRows, "different", v.report.Different)
+		report.Tables = append(report.Tables, v.report)
+	}
+	return report, nil
+}
+
+// validation is the comparison of one table.
+type validation struct {
+	o      ValidateOptions
+	table  *change.Table
+	at     change.LSN
+	store  storage.Store
+	lake   *hudi.Table
+	layout *layout
+	report TableReport
+}
+
+func (v *validation) run(ctx context.Context) error {
+	if err := v.open(ctx); err != nil {
+		return err
+	}
+	if v.report.AppendOnly {
+		return v.runAppendOnly(ctx)
+	}
+	source, err := v.sums(ctx, v.eachSource, &v.report.SourceRows)
+	if err != nil {
+		return err
+	}
+	lake, err := v.sums(ctx, v.eachLake, &v.report.LakeRows)
+	if err != nil {
+		return err
+	}
+	ranges := differing(source, lake)
+	if len(ranges) == 0 {
+		return nil
+	}
+	return v.compareRanges(ctx, ranges)
+}
+
+// open opens the table and sees that its commit covers what the snapshot shows, no less and no more.
+func (v *validation) open(ctx context.Context) error {
+	if v.report.Instant == "" {
+		return errors.New("the table is not in step: it has stopped, or was not copied yet (lakefeed status says why)")
+	}
+	t, err := hudi.Open(ctx, v.store, hudi.Options{Logger: v.o.Logger})
+	if err != nil {
+		return fmt.Errorf("open %s: %w", v.store, err)
+	}
+	at, _, err := readCheckpoint(ctx, t)
+	if err != nil {
+		return err
+	}
+	if at == nil || at.LSN > v.at && v.o.Hold == nil {
+		return fmt.Errorf("the table's newest commit is beyond %s: run validate again", v.at)
+	}
+	v.lake = t
+	schema, added, err := evolve(v.table, at.Columns, t.Schema())
+	if err != nil {
+		return err
+	}
+	for _, c := range added { // a column that the stream has not brought yet, since no row changed
+		if v.table.Columns[c].Missing != nil {
+			return fmt.Errorf("column %s is new in the source and no change has brought it to the lake yet", v.table.Columns[c].Name)
+		}
+	}
+	v.layout, err = newLayout(v.table, schema)
+	return err
+}
+
+// rows is consecutive rows of one side: the source's columns, in the lake's types, and the record keys.
+type rows struct {
+	columns []arrow.Array // one for each column of the source table
+	keys    *array.String
+	n       int
+}
+
+// each hands over all rows of one side.
+type each func(ctx context.Context, fn func(rows) error) error
+
+func (v *validation) eachSource(ctx context.Context, fn func(rows) error) error {
+	return v.o.Source.Copy(ctx, v.table, func(b *change.Batch) error {
+		keys, err := recordKeys(b)
+		if err != nil {
+			return err
+		}
+		r := rows{keys: keys, n: b.Len()}
+		for i, name := range v.layout.names {
+			f := v.layout.schema.Field(v.layout.schema.FieldIndices(name)[0])
+			a, err := as(b.Rows.Column(i), f.Type)
+			if err != nil {
+				return err
+			}
+			r.columns = append(r.columns, a)
+		}
+		return fn(r)
+	})
+}
+
+func (v *validation) eachLake(ctx context.Context, fn func(rows) error) error {
+	const key = "_hoodie_record_key"
+	columns := []string{key}
+	for _, name := range v.layout.names {
+		if len(v.lake.Schema().FieldIndices(name)) > 0 {
+			columns = append(columns, name)
+		}
+	}
+	for rec, err := range v.lake.Read(ctx, hudi.ReadOptions{Columns: columns, AsOf: v.report.Instant}) {
+		if err != nil {
+			return fmt.Errorf("read %s: %w", v.store, err)
+		}
+		r := rows{n: int(rec.NumRows())}
+		for _, name := range v.layout.names {
+			f := v.layout.schema.Field(v.layout.schema.FieldIndices(name)[0])
+			if at := rec.Schema().FieldIndices(name); len(at) > 0 {
+				a, err := as(rec.Column(at[0]), f.Type)
+				if err != nil {
+					return err
+				}
+				r.columns = append(r.columns, a)
+			} else {
+				r.columns = append(r.columns, array.MakeArrayOfNull(mem, f.Type, r.n))
+			}
+		}
+		at := rec.Schema().FieldIndices(key)
+		if len(at) == 0 {
+			return fmt.Errorf("read %s: no column %s", v.store, key)
+		}
+		r.keys = rec.Column(at[0]).(*array.String)
+		if err := fn(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,314 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"golang.org/x/sync/errgroup"
+
+	"lakefeed/change"
+	"lakefeed/hudi"
+)
+
+// chunkRows is how many rows go to a group's writer at once; fillRows where they need stored values.
+const (
+	chunkRows = 16384
+	fillRows  = 4096
+	attempts  = 3 // of one table's commit, before the table is stopped
+)
+
+// writeRound writes the tables of a round side by side, and then acknowledges it.
+func (p *Pipeline) writeRound(ctx context.Context, r *round) error {
+	defer r.remove()
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(writers)
+	for _, pend := range r.tables {
+		if pend.target.failed() && pend.limit == 0 {
+			continue
+		}
+		g.Go(func() error {
+			if err := p.writeTable(gctx, pend, r); err != nil {
+				if gctx.Err() != nil {
+					return gctx.Err()
+				}
+				p.fail(pend.target, err)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for _, f := range r.failures {
+		if t := p.targetOf(f.Table); t != nil {
+			p.fail(t, f.Err)
+		}
+	}
+	return p.acknowledge(ctx, r)
+}
+
+// writeTable commits one table's changes of a round, again where another writer was in the way.
+func (p *Pipeline) writeTable(ctx context.Context, pend *pending, r *round) (err error) {
+	if pend.empty() {
+		return nil
+	}
+	started := time.Now()
+	t := pend.target
+	for range attempts {
+		var conflict *hudi.ConflictError
+		if err = p.commitTable(ctx, pend, r); err == nil {
+			p.observe(t, pend, r, started)
+			return p.serve(ctx, t)
+		}
+		if cause := t.table.Refresh(context.WithoutCancel(ctx)); cause != nil {
+			return fmt.Errorf("%w; and to look at the table again: %w", err, cause)
+		}
+		if !errors.As(err, &conflict) {
+			return err
+		}
+		p.log.Warn("another writer was in the way, the batch is written again", "table", t.name, "error", err)
+	}
+	return err
+}
+
+// commitTable is one transaction: reduce, fill, convert, write, commit with the checkpoint.
+func (p *Pipeline) commitTable(ctx context.Context, pend *pending, r *round) error {
+	t := pend.target
+	schema, err := p.evolveTable(ctx, pend)
+	if err != nil {
+		return err
+	}
+	l, err := newLayout(pend.version, schema)
+	if err != nil {
+		return err
+	}
+	op := hudi.Upsert
+	if pend.truncated {
+		op = hudi.InsertOverwriteTable
+	}
+	txn, err := t.table.Begin(ctx, hudi.TxnOptions{Operation: op, Schema: schema})
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	next := p.next(t, pend.version, pend.until(r.to))
+	instant, err := p.writeChanges(ctx, pend, l, txn, next)
+	if err != nil {
+		if cause := txn.Abort(context.WithoutCancel(ctx)); cause != nil {
+			return fmt.Errorf("%w; and to abort: %w", err, cause)
+		}
+		return err
+	}
+	p.commits.Add(1)
+	t.committed(next, instant, pend.rows)
+	return nil
+}
+
+func (p *Pipeline) writeChanges(ctx context.Context, pend *pending, l *layout, txn *hudi.Txn, next checkpoint) (string, error) {
+	groups := map[int]*hudi.GroupWriter{}
+	for slabs, err := range pend.parts(p.opts.MemoryBudget / 4) {
+		if err != nil {
+			return "", err
+		}
+		p.phase("reduce")
+		r := reduce(slabs, pend.limit)
+		if err := p.writePart(ctx, pend.target, l, txn, groups, r, pend.truncated); err != nil {
+			return "", err
+		}
+	}
+	if err := closeGroups(ctx, groups); err != nil {
+		return "", err
+	}
+	extra, err := next.extra()
+	if err != nil {
+		return "", err
+	}
+	return txn.Commit(ctx, extra)
+}
+
+// writePart writes the surviving changes of one part, bucket by bucket.
+func (p *Pipeline) writePart(ctx context.Context, t *target, l *layout, txn *hudi.Txn, groups map[int]*hudi.GroupWriter, r *reduction, truncated bool) error {
+	upserts, deletes := map[int][]ref{}, map[int][]string{}
+	buckets := bucketsOf(t.table)
+	for _, at := range r.upserts {
+		b := buckets.of(r.slabs[at.slab].keys.Value(int(at.row)))
+		upserts[b] = append(upserts[b], at)
+	}
+	if !truncated { // else there is nothing to delete from
+		for _, k := range r.deletes {
+			b := buckets.of(k)
+			deletes[b] = append(deletes[b], k)
+		}
+	}
+	for b := range buckets.n {
+		if len(upserts[b]) == 0 && len(deletes[b]) == 0 {
+			continue
+		}
+		g, err := groupOf(ctx, txn, groups, b)
+		if err != nil {
+			return err
+		}
+		if len(deletes[b]) > 0 {
+			if err := g.Delete(ctx, deletes[b]); err != nil {
+				return fmt.Errorf("delete from bucket %d: %w", b, err)
+			}
+		}
+		if err := p.upsert(ctx, t, l, g, r, upserts[b]); err != nil {
+			return fmt.Errorf("write bucket %d: %w", b, err)
+		}
+	}
+	return nil
+}
+
+// upsert fills, converts and writes rows of one bucket, some thousands at a time.
+func (p *Pipeline) upsert(ctx context.Context, t *target, l *layout, g *hudi.GroupWriter, r *reduction, rows []ref) error {
+	for len(rows) > 0 {
+		n := chunkOf(r, rows)
+		rec, keys, err := p.rowsOf(ctx, t, l, r, rows[:n])
+		if err != nil {
+			return err
+		}
+		if err := g.Upsert(ctx, rec, keys); err != nil {
+			return err
+		}
+		rows = rows[n:]
+	}
+	return nil
+}
+
+// chunkOf is how many of the rows to write at once: less where stored values, which may be large, are needed.
+func chunkOf(r *reduction, rows []ref) int {
+	fills := 0
+	for i, at := range rows {
+		if i == chunkRows {
+			return i
+		}
+		if r.slabs[at.slab].HasUnchanged(int(at.row)) {
+			if fills++; fills == fillRows {
+				return i + 1
+			}
+		}
+	}
+	return len(rows)
+}
+
+func (p *Pipeline) rowsOf(ctx context.Context, t *target, l *layout, r *reduction, sel []ref) (arrow.RecordBatch, *array.String, error) {
+	f, err := fill(ctx, t.table, l, r, sel)
+	if err != nil {
+		return nil, nil, err
+	}
+	return p.convert(l, r, sel, f)
+}
+
+// evolveTable is the schema that the table has after this round. Where a column
+// came with a constant default, the rows that are older than it get that value
+// now, by a commit of its own that covers nothing more of the source.
+func (p *Pipeline) evolveTable(ctx context.Context, pend *pending) (*arrow.Schema, error) {
+	t, v := pend.target, pend.version
+	if err := sameKey(t.at.Key, v); err != nil {
+		return nil, err
+	}
+	schema, added, err := evolve(v, t.at.Columns, t.table.Schema())
+	if err != nil {
+		return nil, err
+	}
+	if !anyMissing(v, added) || pend.truncated {
+		return schema, nil
+	}
+	next := t.at
+	next.Columns = nil
+	for _, c := range v.Columns {
+		next.Columns = append(next.Columns, c.Name)
+	}
+	extra, err := next.extra()
+	if err != nil {
+		return nil, err
+	}
+	instant, err := t.table.Rewrite(ctx, schema, extra, func(rec arrow.RecordBatch) (arrow.RecordBatch, error) {
+		return withMissing(rec, v, added, schema)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("fill new columns of %s with their default: %w", t.name, err)
+	}
+	p.log.Info("columns added with their default", "table", t.name, "instant", instant)
+	t.at = next
+	return schema, nil
+}
+
+// sameKey refuses a source table whose rows are identified by other columns than before.
+func sameKey(had []string, v *change.Table) error {
+	same := len(had) == len(v.Key)
+	for i := 0; same && i < len(had); i++ {
+		same = v.Columns[v.Key[i]].Name == had[i]
+	}
+	if same {
+		return nil
+	}
+	return fmt.Errorf("the key of %s is no longer (%s): %s", v, joined(had), copyAnew)
+}
+
+func anyMissing(v *change.Table, added []int) bool {
+	for _, c := range added {
+		if v.Columns[c].Missing != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// withMissing gives the rows of rec the added columns, each with its default.
+func withMissing(rec arrow.RecordBatch, v *change.Table, added []int, schema *arrow.Schema) (arrow.RecordBatch, error) {
+	names := columnNames(v)
+	defaults := map[string]arrow.Array{}
+	for _, c := range added {
+		if v.Columns[c].Missing != nil {
+			defaults[names[c]] = v.Columns[c].Missing
+		}
+	}
+	same := make([]ref, rec.NumRows())
+	cols := make([]arrow.Array, schema.NumFields())
+	for i, f := range schema.Fields() {
+		var err error
+		if at := rec.Schema().FieldIndices(f.Name); len(at) > 0 && defaults[f.Name] == nil {
+			cols[i], err = as(rec.Column(at[0]), f.Type)
+		} else {
+			cols[i], err = gather(f.Type, []arrow.Array{defaults[f.Name]}, same)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("column %s: %w", f.Name, err)
+		}
+	}
+	return array.NewRecordBatch(schema, cols, rec.NumRows()), nil
+}
+
+// serve runs the table's services: compaction when enough delta commits have
+// gathered, then cleaning.
+func (p *Pipeline) serve(ctx context.Context, t *target) error {
+	if t.table.Type() == hudi.MergeOnRead {
+		instant, err := t.table.Compact(ctx, hudi.CompactOptions{MinDeltaCommits: p.opts.CompactAfter})
+		if err != nil {
+			return fmt.Errorf("compact: %w", err)
+		}
+		if instant != "" {
+			p.log.Info("compacted", "table", t.name, "instant", instant)
+		}
+	}
+	if _, err := t.table.Clean(ctx, hudi.CleanOptions{RetainCommits: p.opts.RetainCommits}); err != nil {
+		return fmt.Errorf("clean: %w", err)
+	}
+	return nil
+}
+
+func (p *Pipeline) observe(t *target, pend *pending, r *round, started time.Time) {
+	if p.opts.Observer == nil {
+		return
+	}
+	latency := time.Duration(0)
+	if !r.newest.IsZero() {
+		latency = time.Since(r.newest)
+	}
+	p.opts.Observer.Committed(t.name, pend.rows, time.Since(started), latency)
+}
