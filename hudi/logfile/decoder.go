@@ -41,6 +41,7 @@ func Records(content []byte) iter.Seq2[[]byte, error] {
 type Decoder struct {
 	fields  []fieldDecoder
 	missing []int // reader columns that the records lack
+	c       cursor
 }
 
 type fieldDecoder struct {
@@ -89,13 +90,14 @@ func NewDecoder(avroSchema string, reader *arrow.Schema) (*Decoder, error) {
 // Append decodes one record into a row of b, a builder of the reader's schema.
 // After an error the builder's columns are of unequal length.
 func (d *Decoder) Append(b *array.RecordBuilder, record []byte) error {
-	c := cursor{buf: record}
+	d.c = cursor{buf: record}
+	c := &d.c
 	for i := range d.fields {
 		f := &d.fields[i]
 		if f.column < 0 {
-			f.skip(&c)
+			f.skip(c)
 		} else {
-			f.read(&c, b.Field(f.column))
+			f.read(c, b.Field(f.column))
 		}
 		if c.err != nil {
 			return fmt.Errorf("decode column %s: %w", f.name, c.err)

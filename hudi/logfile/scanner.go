@@ -70,9 +70,11 @@ type Value struct {
 }
 
 // Scanner finds a few columns of Avro records without decoding the others: the key
-// by which rows are merged, the ordering value, the delete flag.
+// by which rows are merged, the ordering value, the delete flag. It is for one
+// goroutine.
 type Scanner struct {
 	fields []scanField
+	c      cursor
 }
 
 type scanField struct {
@@ -112,13 +114,14 @@ func NewScanner(avroSchema string, columns ...string) (*Scanner, error) {
 // [NewScanner] was given them. It looks no further than the last of them.
 func (s *Scanner) Scan(record []byte, values []Value) error {
 	clear(values)
-	c := cursor{buf: record}
+	s.c = cursor{buf: record}
+	c := &s.c
 	for i := range s.fields {
 		f := &s.fields[i]
 		if f.at < 0 {
-			f.skip(&c)
+			f.skip(c)
 		} else {
-			values[f.at] = f.scan(&c)
+			values[f.at] = f.scan(c)
 		}
 		if c.err != nil {
 			return fmt.Errorf("scan column %s: %w", f.name, c.err)
