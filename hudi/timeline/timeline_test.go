@@ -1,0 +1,108 @@
+package timeline
+
+import (
+	"slices"
+	"testing"
+)
+
+func names(instants []Instant) []string {
+	var out []string
+	for _, i := range instants {
+		out = append(out, i.String())
+	}
+	return out
+}
+
+func check(t *testing.T, what string, got []Instant, want ...string) {
+	t.Helper()
+	if got := names(got); !slices.Equal(got, want) {
+		t.Errorf("%s: %q, want %q", what, got, want)
+	}
+}
+
+var allKinds = []string{
+	"hoodie.properties", ".10.commit.crc", "archived",
+	"10.deltacommit.requested", "10.deltacommit.inflight", "10.deltacommit",
+	"20.compaction.requested", "20.compaction.inflight", "20.commit",
+	"30.commit.requested", "30.inflight", "30.commit",
+	"30.savepoint.inflight", "30.savepoint",
+	"40.replacecommit",
+	"50.clean.requested", "50.clean.inflight", "50.clean",
+	"60.compaction.requested",
+	"70.logcompaction.requested", "70.deltacommit",
+	"80.rollback.requested", "80.rollback.inflight",
+	"90.commit.requested", "90.inflight",
+	"91.compaction.inflight", "91.compaction.requested",
+}
+
+func TestTimelineResolvesStates(t *testing.T) {
+	tl := New(allKinds)
+	check(t, "instants", tl.Instants(),
+		"10 deltacommit COMPLETED", "20 compaction COMPLETED", "30 commit COMPLETED",
+		"30 savepoint COMPLETED", "40 replacecommit COMPLETED", "50 clean COMPLETED",
+		"60 compaction REQUESTED", "70 logcompaction COMPLETED", "80 rollback INFLIGHT",
+		"90 commit INFLIGHT", "91 compaction INFLIGHT")
+	check(t, "completed", tl.Completed(),
+		"10 deltacommit COMPLETED", "20 compaction COMPLETED", "30 commit COMPLETED",
+		"40 replacecommit COMPLETED", "70 logcompaction COMPLETED")
+	check(t, "pending", tl.Pending(),
+		"60 compaction REQUESTED", "80 rollback INFLIGHT", "90 commit INFLIGHT",
+		"91 compaction INFLIGHT")
+	check(t, "pending compactions", tl.PendingCompactions(),
+		"60 compaction REQUESTED", "91 compaction INFLIGHT")
+	check(t, "states", tl.States("20"),
+		"20 commit COMPLETED", "20 compaction REQUESTED", "20 compaction INFLIGHT")
+	if last, ok := tl.Last(); !ok || last.Time != "70" {
+		t.Errorf("last: %v, %v", last, ok)
+	}
+	for time, want := range map[string][2]bool{ // has, completed
+		"10": {true, true}, "20": {true, true}, "50": {true, false}, "60": {true, false},
+		"80": {true, false}, "90": {true, false}, "05": {false, false}, "15": {false, false},
+	} {
+		if got := [2]bool{tl.Has(time), tl.IsCompleted(time)}; got != want {
+			t.Errorf("%s: has and is completed %v, want %v", time, got, want)
+		}
+	}
+	for _, file := range tl.States("30") {
+		if !slices.Contains(allKinds, file.FileName()) {
+			t.Errorf("states of 30 have %q, which was not given", file.FileName())
+		}
+	}
+}
+
+func TestTimelineStart(t *testing.T) {
+	for _, c := range []struct {
+		names  []string
+		before string
+		want   bool
+	}{
+		{nil, "10", false},
+		{[]string{"20.commit"}, "10", true},
+		{[]string{"20.commit"}, "20", false},
+		{[]string{"20.inflight", "30.commit"}, "20", false},
+		{[]string{"05.clean", "06.rollback", "20.commit"}, "10", true},   // archived apart
+		{[]string{"05.commit", "05.savepoint", "20.commit"}, "10", true}, // left by archiving
+		{[]string{"05.commit", "05.savepoint"}, "10", false},
+		{[]string{"05.clean"}, "01", false},
+	} {
+		if got := New(c.names).BeforeStart(c.before); got != c.want {
+			t.Errorf("%q: %s before start: %v", c.names, c.before, got)
+		}
+	}
+}
+
+func TestTimelineDoesNotChange(t *testing.T) {
+	one := New([]string{"10.commit.requested", "10.inflight"})
+	two := one.With("10.commit", "hoodie.properties")
+	three := two.Without("10.commit.requested", "10.inflight", "77.commit")
+	check(t, "first", one.Instants(), "10 commit INFLIGHT")
+	check(t, "with", two.Instants(), "10 commit COMPLETED")
+	check(t, "without", three.States("10"), "10 commit COMPLETED")
+	check(t, "none", three.Without("10.commit").Instants())
+	three.Instants()[0].Time = "99"
+	check(t, "changed copy", three.Instants(), "10 commit COMPLETED")
+	var zero Timeline
+	if _, ok := zero.Last(); ok || zero.Has("10") || zero.IsCompleted("10") || zero.BeforeStart("10") {
+		t.Error("the zero timeline is not empty")
+	}
+}
