@@ -1,6 +1,6 @@
 // Package pgserver runs a private PostgreSQL: initdb and postgres in a folder of
 // the caller's, on a Unix socket and a free loopback port, for the demo and for
-// tests. It uses the binaries that are there (see [Find]) and installs nothing.
+// tests. It uses the binaries that are there (see [Find]), or fetches them if asked.
 //
 //	s, err := pgserver.New(ctx, dir, pgserver.Options{})
 //	if err != nil {
@@ -10,7 +10,8 @@
 //	conn, err := pgx.Connect(ctx, s.URL("postgres"))
 //
 // Files: pgserver.go the life of a server, binaries.go where its programs are,
-// user_unix.go the user it runs as (PostgreSQL refuses root).
+// fetch.go how they are downloaded, user_unix.go the user it runs as (PostgreSQL
+// refuses root).
 package pgserver
 
 import (
@@ -18,6 +19,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/url"
@@ -40,6 +42,9 @@ type Options struct {
 	// StartTimeout bounds the wait for a server to accept connections, crash
 	// recovery included. The default is one minute.
 	StartTimeout time.Duration
+	// Fetch, where it is not nil, has a missing PostgreSQL downloaded (see [Fetch]),
+	// and is told so. By default a missing one is an error.
+	Fetch io.Writer
 }
 
 // DefaultVersion is the major version that New prefers.
@@ -75,7 +80,7 @@ type Server struct {
 // New makes a database cluster under dir, which must be empty or missing, and
 // starts its server.
 func New(ctx context.Context, dir string, opts Options) (*Server, error) {
-	b, err := Find(opts.Version)
+	b, err := findOrFetch(opts.Version, opts.Fetch)
 	if err != nil {
 		return nil, err
 	}
