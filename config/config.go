@@ -45,7 +45,7 @@ type Pipeline struct {
 type Postgres struct {
 	URL string
 	// HeartbeatInterval and CopyConnections: zero takes the default of postgres.Options.
-	HeartbeatInterval time.Duration
+	HeartbeatInterval time.Duration // negative: off
 	CopyConnections   int
 }
 
@@ -104,5 +104,5 @@ func (c *Config) Pipeline(name string) (*Pipeline, error) {
 		}
 		known = append(known, c.Pipelines[i].Name)
 	}
-	return nil, fmt.Errorf("no pipeline is named %q%s", name, suggest(name, known))
+	return nil, fmt.Errorf("no pipeline is named %q%s", name, Nearest(name, known))
 }

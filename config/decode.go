@@ -171,7 +171,7 @@ func (d *decoder) unknown(t *token.Token, at, key string, takers keys) {
 		d.problemAt(t, join(at, key), "does not belong here but in %s", home)
 		return
 	}
-	hint := suggest(key, valid)
+	hint := Nearest(key, valid)
 	if hint == "" {
 		hint = "; there are " + strings.Join(valid, ", ")
 	}
@@ -261,10 +261,14 @@ func (d *decoder) count(n ast.Node, at string, low, high int64) int64 {
 	return v
 }
 
-func (d *decoder) duration(n ast.Node, at string) time.Duration {
+// duration is a time; off is -1 where that is allowed.
+func (d *decoder) duration(n ast.Node, at string, off bool) time.Duration {
 	s := d.text(n, at)
 	if s == "" {
 		return 0
+	}
+	if s == "off" && off {
+		return -1
 	}
 	v, err := time.ParseDuration(s)
 	if err != nil || v < 10*time.Millisecond || v > 24*time.Hour {

@@ -47,7 +47,7 @@ func (d *decoder) pipeline(n ast.Node, at string) Pipeline {
 		"source":          func(n ast.Node, at string) { d.source(n, at, &p) },
 		"tables":          func(n ast.Node, at string) { p.Tables = d.tables(n, at) },
 		"lake":            func(n ast.Node, at string) { p.Lake = d.lake(n, at) },
-		"commit_interval": func(n ast.Node, at string) { p.CommitInterval = d.duration(n, at) },
+		"commit_interval": func(n ast.Node, at string) { p.CommitInterval = d.duration(n, at, false) },
 		"max_rows":        func(n ast.Node, at string) { p.MaxRows = d.count(n, at, 1, 1<<40) },
 		"max_bytes":       func(n ast.Node, at string) { p.MaxBytes = d.size(n, at) },
 		"memory_budget":   func(n ast.Node, at string) { p.MemoryBudget = d.size(n, at) },
@@ -68,7 +68,7 @@ func (d *decoder) postgres(n ast.Node, at string) Postgres {
 	s := Postgres{}
 	d.mapping(n, at, keys{
 		"url":                func(n ast.Node, at string) { s.URL = d.postgresURL(n, at) },
-		"heartbeat_interval": func(n ast.Node, at string) { s.HeartbeatInterval = d.duration(n, at) },
+		"heartbeat_interval": func(n ast.Node, at string) { s.HeartbeatInterval = d.duration(n, at, true) },
 		"copy_connections":   func(n ast.Node, at string) { s.CopyConnections = int(d.count(n, at, 1, 64)) },
 	}, "url")
 	return s

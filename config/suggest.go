@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// suggest says which of the valid names was most likely meant, or nothing.
-func suggest(name string, valid []string) string {
+// Nearest says, as "; did you mean X?", which of the valid names was most likely
+// meant by one that is not among them. It is empty where none is near.
+func Nearest(name string, valid []string) string {
 	best, at := "", len(name)/2+2
 	for _, v := range valid {
 		if n := distance(strings.ToLower(name), v); n < at {

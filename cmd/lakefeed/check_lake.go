@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+
+	"lakefeed/change"
+	"lakefeed/config"
+	"lakefeed/hudi"
+	"lakefeed/pipeline"
+	"lakefeed/postgres"
+	"lakefeed/storage"
+	"lakefeed/storage/all"
+)
+
+// checkLake opens the lake and writes a file into it; nil where that fails.
+func checkLake(ctx context.Context, p *config.Pipeline, r *checkReport) storage.Store {
+	lake, err := all.Open(ctx, p.Lake.URL)
+	if err != nil {
+		r.add(mustMend, "", "", "open lake: %s", err)
+		return nil
+	}
+	probe := "_lakefeed/probe-" + rand.Text()
+	err = lake.PutIfAbsent(ctx, probe, []byte("lakefeed check: may be removed\n"))
+	if err == nil {
+		err = lake.Delete(ctx, probe)
+	}
+	if err != nil {
+		r.add(mustMend, "", "", "the lake %s cannot be written: %s", lake, err)
+		return nil
+	}
+	holder, err := pipeline.ReadLock(ctx, lake, p.Name)
+	switch {
+	case err != nil:
+		r.add(mustMend, "", "", "%s", err)
+	case holder != nil && holder.Alive():
+		r.add(note, "", "", "the pipeline is run by process %d on %s since %s", holder.PID, holder.Host, holder.Since.Format("2006-01-02 15:04:05"))
+	}
+	return lake
+}
+
+// checkTables looks at the tables to replicate: their names, keys and folders.
+func checkTables(ctx context.Context, p *config.Pipeline, o postgres.Options, lake storage.Store, r *checkReport) error {
+	source, err := postgres.Open(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = source.Close(ctx) }() // it only asked
+	tables, err := source.Tables(ctx)
+	if err != nil {
+		return fmt.Errorf("list tables: %w", err)
+	}
+	r.Tables = len(tables)
+	if len(tables) == 0 {
+		r.add(mustMend, "", "", "no table of the source matches the configuration: look at `tables` there")
+	}
+	renames := pipeline.Names(tables, p.Table)
+	for _, rename := range renames {
+		r.add(note, rename.Table, "", "%s", rename)
+	}
+	folders := map[string]string{}
+	for _, t := range tables {
+		if t.KeyKind == change.NoKey && !r.mentions(t.String(), heed) {
+			r.add(heed, t.String(), "", "it has no usable key%s: it lands append-only, updates and deletes do not reach the lake", because(t.Note))
+		}
+		folder := folderOf(t, p, renames)
+		if other, taken := folders[strings.ToLower(folder)]; taken {
+			r.add(mustMend, t.String(), "", "lands in folder %s, where %s lands already: give one of them another path", folder, other)
+			continue
+		}
+		folders[strings.ToLower(folder)] = t.String()
+		if lake != nil {
+			checkFolder(ctx, p, t, lake, folder, r)
+		}
+	}
+	return nil
+}
+
+// mentions reports whether something was found about a table already.
+func (r *checkReport) mentions(table string, s severity) bool {
+	for _, f := range r.Findings {
+		if f.Table == table && f.Severity == s && strings.Contains(f.What, "key") {
+			return true
+		}
+	}
+	return false
+}
+
+func because(why string) string {
+	if why == "" {
+		return ""
+	}
+	return " (" + why + ")"
+}
+
+// folderOf is where a table lands.
+func folderOf(t *change.Table, p *config.Pipeline, renames []pipeline.Rename) string {
+	if o := p.Table(t); o.Path != "" {
+		return o.Path
+	}
+	for _, r := range renames {
+		if r.Table == t.String() && r.Column == "" {
+			return r.Lake
+		}
+	}
+	return t.Schema + "/" + t.Name
+}
+
+// checkFolder sees whether the table's folder is free or its own.
+func checkFolder(ctx context.Context, p *config.Pipeline, t *change.Table, lake storage.Store, folder string, r *checkReport) {
+	store := storage.Sub(lake, folder)
+	table, err := hudi.Open(ctx, store, hudi.Options{})
+	if errors.Is(err, hudi.ErrNoTable) {
+		for f, err := range store.List(ctx, "", true) {
+			if err == nil {
+				r.add(mustMend, t.String(), "", "folder %s is not empty and holds no Hudi table (%s): move it away, or give the table another path", store, f.Name)
+			} else {
+				r.add(mustMend, t.String(), "", "look into folder %s: %s", store, err)
+			}
+			break
+		}
+		return
+	}
+	if err != nil {
+		r.add(mustMend, t.String(), "", "open %s: %s", store, err)
+		return
+	}
+	c, _, err := readCheckpoint(ctx, table)
+	switch {
+	case err != nil:
+		r.add(mustMend, t.String(), "", "read %s: %s", store, err)
+	case c == nil && len(table.Timeline().Completed()) > 0:
+		r.add(mustMend, t.String(), "", "folder %s holds a Hudi table that Lakefeed did not make: move it away, or give the table another path", store)
+	case c != nil && (c.Pipeline != p.Name || c.Table != t.String()):
+		r.add(mustMend, t.String(), "", "folder %s belongs to table %s of pipeline %s: give one of them another path", store, c.Table, c.Pipeline)
+	}
+}

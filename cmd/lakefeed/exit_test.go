@@ -1,0 +1,42 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+	"testing"
+
+	"lakefeed/config"
+	"lakefeed/hudi"
+	"lakefeed/pipeline"
+)
+
+func TestExitCode(t *testing.T) {
+	wrap := func(err error) error { return fmt.Errorf("pipeline shop: %w", err) }
+	retry := error(&pipeline.LockedError{})
+	stop := error(&pipeline.PositionError{})
+	for name, c := range map[string]struct {
+		err  error
+		want int
+	}{
+		"none":             {nil, exitOK},
+		"usage":            {usage("want %s", "x"), exitUsage},
+		"configuration":    {&config.Error{}, exitUsage},
+		"check":            {errFound, exitFound},
+		"lock":             {wrap(retry), exitRetry},
+		"position":         {wrap(stop), exitFinal},
+		"disk full":        {wrap(syscall.ENOSPC), exitRetry},
+		"read only":        {wrap(syscall.EROFS), exitFinal},
+		"permission":       {wrap(&fs.PathError{Err: syscall.EACCES}), exitFinal},
+		"refused":          {wrap(syscall.ECONNREFUSED), exitRetry},
+		"damaged":          {wrap(&hudi.CorruptError{Err: errors.New("x")}), exitFinal},
+		"unknown":          {wrap(errors.New("x")), exitRetry},
+		"tables, all stop": {wrap(errors.Join(&pipeline.TableError{Err: stop}, &pipeline.TableError{Err: stop})), exitFinal},
+		"tables, mixed":    {wrap(errors.Join(&pipeline.TableError{Err: stop}, &pipeline.TableError{Err: retry})), exitRetry},
+	} {
+		if got := exitCode(c.err); got != c.want {
+			t.Errorf("%s: got %d, want %d", name, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"lakefeed/config"
+	"lakefeed/pipeline"
+	"lakefeed/server"
+	"lakefeed/storage/all"
+)
+
+// statusReport is what `status` says of one pipeline.
+type statusReport struct {
+	Running bool           `json:"running"`
+	Holder  *pipeline.Lock `json:"holder,omitempty"` // who runs it
+	Slot    *slotReport    `json:"slot,omitempty"`   // asked of the source where nobody runs it
+	pipeline.Status
+}
+
+func statusCommand() *cobra.Command {
+	var file string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "status -c FILE",
+		Short: "Print what each pipeline and table is doing",
+		Long: `Print what each pipeline and table is doing. The process that runs a pipeline is
+found through its lock in the lake and asked; where none runs, the lake and the
+source's replication slot are.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(file)
+			if err != nil {
+				return err
+			}
+			reports := []*statusReport{}
+			for i := range cfg.Pipelines {
+				r, err := statusOf(cmd.Context(), &cfg.Pipelines[i])
+				if err != nil {
+					return fmt.Errorf("pipeline %s: %w", cfg.Pipelines[i].Name, err)
+				}
+				reports = append(reports, r)
+			}
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), reports)
+			}
+			for _, r := range reports {
+				if err := r.print(cmd.OutOrStdout()); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	configFlag(c, &file)
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+// statusOf asks who runs a pipeline, else its lake and slot.
+func statusOf(ctx context.Context, p *config.Pipeline) (*statusReport, error) {
+	lake, err := all.Open(ctx, p.Lake.URL)
+	if err != nil {
+		return nil, fmt.Errorf("open lake: %w", err)
+	}
+	holder, err := pipeline.ReadLock(ctx, lake, p.Name)
+	if err != nil {
+		return nil, err
+	}
+	if holder == nil || !holder.Alive() {
+		return offline(ctx, p, lake)
+	}
+	r := &statusReport{Running: true, Holder: holder, Status: pipeline.Status{Pipeline: p.Name, SlotLag: -1}}
+	if holder.Address == "" {
+		r.Error = "it has no server to ask (run --once without --listen)"
+		return r, nil
+	}
+	client := server.NewClient(holder.Address)
+	defer client.Close()
+	answer, err := client.Status(ctx)
+	if err != nil {
+		r.Error = fmt.Sprintf("its process %d on %s does not answer: %v", holder.PID, holder.Host, err)
+		return r, nil
+	}
+	for _, s := range answer.Pipelines {
+		if s.Pipeline == p.Name {
+			r.Status = s
+			return r, nil
+		}
+	}
+	r.Error = fmt.Sprintf("the process at %s runs other pipelines: ask it where pipeline %s runs, on %s", holder.Address, p.Name, holder.Host)
+	return r, nil
+}
+
+func (r *statusReport) print(w io.Writer) error {
+	if r.Running {
+		_, _ = fmt.Fprintf(w, "pipeline %s is run by process %d on %s since %s\n", r.Pipeline, r.Holder.PID, r.Holder.Host, r.Holder.Since.Format(time.DateTime)) // errors show below
+	} else {
+		_, _ = fmt.Fprintf(w, "pipeline %s is not running; this is what the lake and the source say\n", r.Pipeline) // as above
+	}
+	if r.Slot != nil {
+		_, _ = fmt.Fprintln(w, r.Slot) // as above
+	}
+	return printStatus(w, r.Status)
+}
+
+func printStatuses(w io.Writer, list []pipeline.Status) error {
+	for _, s := range list {
+		if err := printStatus(w, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// printStatus prints a pipeline and a line for each of its tables.
+func printStatus(out io.Writer, s pipeline.Status) error {
+	_, _ = fmt.Fprintln(out, headline(s)) // errors show at Flush
+	if s.Error != "" {
+		_, _ = fmt.Fprintf(out, "  error: %s\n", s.Error) // as above
+	}
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	if len(s.Tables) > 0 {
+		_, _ = fmt.Fprintln(w, "  TABLE\tSTATE\tCHANGES\tBEHIND\tCHECKPOINT\tLAST COMMIT\tFOLDER") // as above
+	}
+	for _, t := range s.Tables {
+		state := string(t.State)
+		if t.State == pipeline.Copying && t.Estimate > 0 {
+			state += fmt.Sprintf(" %d%%", min(99, 100*t.CopyRows/t.Estimate))
+		}
+		behind := time.Duration(t.Freshness * float64(time.Second)).Round(100 * time.Millisecond)
+		_, _ = fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\n", t.Table, state, thousands(t.Rows), behind, t.Checkpoint, t.Instant, t.Path) // as above
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, t := range s.Tables {
+		if t.Error != "" {
+			if _, err := fmt.Fprintf(out, "  %s: %s\n", t.Table, t.Error); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func headline(s pipeline.Status) string {
+	parts := []string{fmt.Sprintf("pipeline %s: %s", s.Pipeline, s.State)}
+	if s.Commits > 0 {
+		parts = append(parts, fmt.Sprintf("%s changes in %s commits", thousands(s.Rows), thousands(s.Commits)))
+	}
+	if s.SlotLag >= 0 {
+		parts = append(parts, "the source keeps "+bytesText(s.SlotLag)+" of log for it")
+	}
+	if s.Spilled > 0 {
+		parts = append(parts, bytesText(s.Spilled)+" spilled")
+	}
+	return strings.Join(parts, ", ")
+}
+
+// bytesText is a size that people can read.
+func bytesText(n int64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	v, u := float64(n), 0
+	for v >= 1024 && u < len(units)-1 {
+		v, u = v/1024, u+1
+	}
+	if u == 0 {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %s", v, units[u])
+}

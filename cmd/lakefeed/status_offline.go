@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+
+	"lakefeed/change"
+	"lakefeed/config"
+	"lakefeed/hudi"
+	"lakefeed/pipeline"
+	"lakefeed/postgres"
+	"lakefeed/storage"
+)
+
+// stopped is the state of a pipeline, and of its tables, that nobody runs.
+const stopped pipeline.State = "stopped"
+
+// slotReport is the source's side of a pipeline that nobody runs.
+type slotReport struct {
+	*change.SlotState
+	LagBytes int64  `json:"lag_bytes"` // log written behind what was confirmed; -1 unknown
+	Problem  string `json:"problem,omitempty"`
+}
+
+// String says it for people.
+func (s *slotReport) String() string {
+	switch {
+	case s.Problem != "":
+		return "  source: " + s.Problem
+	case s.Lost:
+		return fmt.Sprintf("  source: slot %s has lost its log (%s): the tables have to be copied anew", s.Name, s.Why)
+	}
+	return fmt.Sprintf("  source: slot %s is confirmed up to %s; %s of log came since, and the source keeps it until the pipeline runs", s.Name, s.Confirmed, bytesText(s.LagBytes))
+}
+
+// offline tells of a pipeline that nobody runs.
+func offline(ctx context.Context, p *config.Pipeline, lake storage.Store) (*statusReport, error) {
+	r := &statusReport{Status: pipeline.Status{Pipeline: p.Name, State: stopped, SlotLag: -1}}
+	r.Slot = askSlot(ctx, p)
+	if r.Slot.Problem == "" {
+		r.SlotLag = r.Slot.LagBytes
+	}
+	err := eachTable(ctx, lake, "", 0, func(folder string) {
+		if t := offlineTable(ctx, p.Name, lake, folder); t != nil {
+			r.Tables = append(r.Tables, *t)
+		}
+	})
+	return r, err
+}
+
+func askSlot(ctx context.Context, p *config.Pipeline) *slotReport {
+	r := &slotReport{LagBytes: -1}
+	c, err := postgres.Open(ctx, p.Source(nil))
+	if err != nil {
+		r.Problem = err.Error()
+		return r
+	}
+	defer func() { _ = c.Close(ctx) }() // it only asked
+	if r.SlotState, err = c.Slot(ctx); err != nil {
+		r.Problem = err.Error()
+		return r
+	}
+	if r.SlotState == nil {
+		r.Problem = fmt.Sprintf("there is no slot %s", postgres.SlotName(p.Name))
+		return r
+	}
+	if lag, err := c.LagBytes(ctx); err == nil {
+		r.LagBytes = lag
+	}
+	return r
+}
+
+// eachTable calls found with every folder under folder that holds a Hudi table.
+func eachTable(ctx context.Context, lake storage.Store, folder string, depth int, found func(string)) error {
+	dirs, err := lake.Dirs(ctx, folder)
+	if err != nil {
+		return fmt.Errorf("look into the lake: %w", err)
+	}
+	if slices.Contains(dirs, ".hoodie") {
+		found(folder)
+		return nil
+	}
+	const deep = 6 // folders above a table; path of a table entry may have some
+	for _, d := range dirs {
+		if depth >= deep || d == "_lakefeed" {
+			continue
+		}
+		if err := eachTable(ctx, lake, path.Join(folder, d), depth+1, found); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lakeCheckpoint is what a commit's checkpoint says of its table.
+type lakeCheckpoint struct {
+	Pipeline string     `json:"pipeline"`
+	Table    string     `json:"table"`
+	LSN      change.LSN `json:"lsn"`
+	Key      []string   `json:"key"`
+}
+
+// readCheckpoint is the newest checkpoint of a table and its instant; nil where it has none.
+func readCheckpoint(ctx context.Context, t *hudi.Table) (*lakeCheckpoint, string, error) {
+	text, instant, err := t.LastExtra(ctx, "lakefeed.checkpoint")
+	if err != nil || text == "" {
+		return nil, "", err
+	}
+	c := new(lakeCheckpoint)
+	if err := json.Unmarshal([]byte(text), c); err != nil {
+		return nil, "", fmt.Errorf("read checkpoint in commit %s: %w", instant, err)
+	}
+	return c, instant, nil
+}
+
+// offlineTable is the status of a table as its commits tell it, nil for another pipeline's.
+func offlineTable(ctx context.Context, name string, lake storage.Store, folder string) *pipeline.TableStatus {
+	t, err := hudi.Open(ctx, storage.Sub(lake, folder), hudi.Options{})
+	if errors.Is(err, hudi.ErrNoTable) {
+		return nil
+	}
+	if err != nil {
+		return &pipeline.TableStatus{Table: "?", Path: folder, State: stopped, Error: err.Error()}
+	}
+	s := &pipeline.TableStatus{Table: "?", Path: folder, Type: string(t.Type()), State: stopped}
+	c, instant, err := readCheckpoint(ctx, t)
+	if err != nil {
+		s.Error = err.Error()
+		return s
+	}
+	if c == nil || c.Pipeline != name {
+		return nil
+	}
+	s.Table, s.Key, s.Checkpoint, s.Instant = c.Table, c.Key, c.LSN.String(), instant
+	return s
+}

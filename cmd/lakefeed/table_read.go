@@ -1,0 +1,121 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"lakefeed/config"
+	"lakefeed/hudi"
+	"lakefeed/hudi/schema"
+	"lakefeed/hudi/timeline"
+)
+
+func tableReadCommand() *cobra.Command {
+	var (
+		format, asOf string
+		opts         hudi.ReadOptions
+		limit        int64
+	)
+	c := &cobra.Command{
+		Use:   "read PATH",
+		Short: "Print a table's rows",
+		Long: `Print a table's rows, in no order.
+
+jsonl is canonical: keys in the order of the schema, decimals as text, times in UTC,
+bytes as base64, NaN and infinities as text. csv is as PostgreSQL writes it: nothing
+for null, "" for empty text. parquet and arrow (an IPC stream) are for a file or a pipe.`,
+		Args: onePath,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !slices.Contains(formats, format) {
+				return usage("unknown format %q: one of %s", format, strings.Join(formats, ", "))
+			}
+			if f, ok := cmd.OutOrStdout().(*os.File); ok && (format == "parquet" || format == "arrow") && term.IsTerminal(int(f.Fd())) {
+				return usage("%s is not for a terminal: put > FILE behind the command", format)
+			}
+			var err error
+			if opts.AsOf, err = parseAsOf(asOf); err != nil {
+				return err
+			}
+			t, err := openTable(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			fields, err := readSchema(t.Schema(), opts)
+			if err != nil {
+				return err
+			}
+			out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
+			w, err := newRowWriter(format, out, fields)
+			if err != nil {
+				return err
+			}
+			if err := writeRows(w, t.Read(cmd.Context(), opts), limit); err != nil {
+				return fmt.Errorf("read %s: %w", args[0], err)
+			}
+			return out.Flush()
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&format, "format", "jsonl", strings.Join(formats, ", "))
+	f.StringSliceVar(&opts.Columns, "columns", nil, "only these columns, in this order")
+	f.BoolVar(&opts.Meta, "meta", false, "with the five _hoodie_ columns in front")
+	f.BoolVar(&opts.ReadOptimized, "read-optimized", false, "base files only: faster, and older than the newest commit")
+	f.StringVar(&asOf, "as-of", "", "the table as it was at an instant (20260131120000000) or a time (2026-01-31T12:00:00Z)")
+	f.Int64Var(&limit, "limit", 0, "print at most N rows")
+	return c
+}
+
+// readSchema is the schema of what a read will return; an unknown column is a mistake.
+func readSchema(data *arrow.Schema, opts hudi.ReadOptions) (*arrow.Schema, error) {
+	every := schema.ArrowWithMeta(data)
+	if opts.Columns == nil {
+		if opts.Meta {
+			return every, nil
+		}
+		return data, nil
+	}
+	var fields []arrow.Field
+	if opts.Meta {
+		for _, f := range every.Fields() {
+			if schema.IsMeta(f.Name) && !slices.Contains(opts.Columns, f.Name) {
+				fields = append(fields, f)
+			}
+		}
+	}
+	for _, name := range opts.Columns {
+		at := every.FieldIndices(name)
+		if len(at) == 0 {
+			var names []string
+			for _, f := range every.Fields() {
+				names = append(names, f.Name)
+			}
+			return nil, usage("the table has no column %q%s", name, config.Nearest(name, names))
+		}
+		fields = append(fields, every.Field(at[0]))
+	}
+	return arrow.NewSchema(fields, nil), nil
+}
+
+// parseAsOf turns a time into an instant; an instant stays as it is.
+func parseAsOf(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	if strings.Trim(s, "0123456789") == "" && (len(s) == 14 || len(s) == 17) {
+		return s, nil
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05.999999999", "2006-01-02T15:04", "2006-01-02 15:04", time.DateOnly} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return timeline.FormatTime(t), nil
+		}
+	}
+	return "", usage("--as-of %q is neither an instant (20260131120000000) nor a time (2026-01-31T12:00:00Z)", s)
+}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+)
+
+// instantInfo is one line of `table timeline`.
+type instantInfo struct {
+	Time   string `json:"time"`
+	Action string `json:"action"`
+	State  string `json:"state"`
+}
+
+func tableTimelineCommand() *cobra.Command {
+	var asJSON bool
+	var limit int
+	c := &cobra.Command{
+		Use:   "timeline PATH",
+		Short: "Print a table's timeline: what was done to it and when, the newest last",
+		Args:  onePath,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			t, err := openTable(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			list := []instantInfo{}
+			for _, i := range t.Timeline().Instants() {
+				list = append(list, instantInfo{Time: i.Time, Action: string(i.Action), State: i.State.String()})
+			}
+			if limit > 0 && len(list) > limit {
+				list = list[len(list)-limit:]
+			}
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), list)
+			}
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
+			_, _ = fmt.Fprintln(w, "TIME\tACTION\tSTATE") // errors show at Flush
+			for _, i := range list {
+				_, _ = fmt.Fprintf(w, "%s\t%s\t%s\n", i.Time, i.Action, i.State) // as above
+			}
+			return w.Flush()
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.Flags().IntVar(&limit, "limit", 0, "print only the newest N instants")
+	return c
+}

@@ -1,0 +1,68 @@
+package config
+
+import (
+	"log/slog"
+	"strings"
+
+	"lakefeed/change"
+	"lakefeed/hudi"
+	"lakefeed/pipeline"
+	"lakefeed/postgres"
+)
+
+// Source is the options of the connector that reads the pipeline's source.
+func (p *Pipeline) Source(log *slog.Logger) postgres.Options {
+	return postgres.Options{
+		URL:             p.Postgres.URL,
+		Pipeline:        p.Name,
+		Match:           p.Match,
+		Heartbeat:       p.Postgres.HeartbeatInterval,
+		CopyConnections: p.Postgres.CopyConnections,
+		Logger:          log,
+	}
+}
+
+// Options is the options of the pipeline; its source and lake, which the caller
+// opens and closes, are still to be filled in.
+func (p *Pipeline) Options(log *slog.Logger) pipeline.Options {
+	return pipeline.Options{
+		Name:          p.Name,
+		Table:         p.Table,
+		Interval:      p.CommitInterval,
+		MaxRows:       p.MaxRows,
+		MaxBytes:      p.MaxBytes,
+		MemoryBudget:  p.MemoryBudget,
+		SpillDir:      p.SpillDir,
+		LeanColumns:   p.Lake.LeanColumns,
+		CompactAfter:  p.CompactAfter,
+		RetainCommits: p.RetainCommits,
+		Logger:        log,
+	}
+}
+
+var tableTypes = map[TableType]hudi.TableType{MergeOnRead: hudi.MergeOnRead, CopyOnWrite: hudi.CopyOnWrite}
+
+// Table says how a source table lands.
+func (p *Pipeline) Table(t *change.Table) pipeline.TableOptions {
+	o := pipeline.TableOptions{Type: tableTypes[p.Lake.TableType]}
+	e := p.Entry(t.Schema, t.Name)
+	if e == nil {
+		return o
+	}
+	o.Buckets = e.Buckets
+	if e.TableType != "" {
+		o.Type = tableTypes[e.TableType]
+	}
+	o.Path = strings.NewReplacer("{schema}", inPath(t.Schema), "{table}", inPath(t.Name)).Replace(e.Path)
+	return o
+}
+
+// inPath is a name as a part of a path: what may not stand there becomes _.
+func inPath(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '-' {
+			return r
+		}
+		return '_'
+	}, name)
+}
