@@ -15,6 +15,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"lakefeed/internal/laketest"
 	"lakefeed/internal/pgtest"
 )
 
@@ -44,7 +45,7 @@ func crash(t *testing.T, kills, least int) {
 	t.Logf("seed %d", seed)
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, loadSchema...)
-	l := newLake(t, db.URL, `      - match: public.folded
+	l := laketest.New(t, db.URL, `      - match: public.folded
         table_type: copy_on_write
       - match: public.*`, `    commit_interval: 200ms
     compact_after: 2
@@ -72,8 +73,8 @@ func crash(t *testing.T, kills, least int) {
 		counts = append(counts, fmt.Sprintf("%s %d", p, hits[p]))
 	}
 	t.Logf("seed %d, %d kills: %s; the load made %d transactions", seed, kills, strings.Join(counts, ", "), load.transactions)
-	l.run(0, "run", "--once")
-	t.Log(l.run(0, "validate"))
+	l.Run(0, "run", "--once")
+	t.Log(l.Run(0, "validate"))
 	for _, p := range phases {
 		if hits[p] < least {
 			t.Errorf("seed %d: %d kills in phase %s, want %d at least", seed, hits[p], p, least)
@@ -83,7 +84,7 @@ func crash(t *testing.T, kills, least int) {
 
 // killIn runs lakefeed until it enters the wanted phase, at a random time of the
 // many that it does, and kills it there. It returns the phase that the kill hit.
-func killIn(l *lake, want string, rng *rand.Rand, least int) (string, error) {
+func killIn(l *laketest.Lake, want string, rng *rand.Rand, least int) (string, error) {
 	if want == "rollback" { // there must be something to roll back
 		if _, err := killIn(l, "data file", rng, least); err != nil {
 			return "", err
@@ -96,7 +97,7 @@ func killIn(l *lake, want string, rng *rand.Rand, least int) (string, error) {
 	defer func() { _ = r.Close() }()
 	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
 	defer cancel()
-	cmd := l.command(ctx, "run", "--listen", "127.0.0.1:0")
+	cmd := l.Command(ctx, "run", "--listen", "127.0.0.1:0")
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.ExtraFiles = []*os.File{w}

@@ -95,9 +95,9 @@ func HudiRS(t testing.TB) *Engine {
 	return engines[len(engines)-1]
 }
 
-// Main runs a package's tests and then ends the engines. It returns the exit code.
-func Main(m *testing.M) int {
-	code := m.Run()
+// Main runs a package's tests with run and then ends the engines. It returns the exit code.
+func Main(run func() int) int {
+	code := run()
 	for _, e := range engines {
 		e.Close()
 	}

@@ -1,0 +1,101 @@
+// Package laketest runs the lakefeed binary in tests, as its users do.
+//
+//	l := laketest.New(t, db.URL, "      - match: public.*", "")
+//	l.Run(0, "run", "--once")
+package laketest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+var (
+	binaryDir string
+	lakes     atomic.Int64 // names of pipelines, and so of slots, differ
+)
+
+// Main runs a package's tests with run, and then removes the binary. It returns the exit code.
+func Main(run func() int) int {
+	code := run()
+	if binaryDir != "" {
+		_ = os.RemoveAll(binaryDir)
+	}
+	return code
+}
+
+// binary builds lakefeed once for all tests.
+var binary = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "lakefeed-e2e-")
+	if err != nil {
+		return "", err
+	}
+	binaryDir = dir
+	path := filepath.Join(dir, "lakefeed")
+	out, err := exec.Command("go", "build", "-o", path, "lakefeed/cmd/lakefeed").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build lakefeed: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// Lake is one pipeline's configuration and folder.
+type Lake struct {
+	Dir    string // the lake's folder
+	Config string // the configuration file
+
+	t testing.TB
+}
+
+// New writes a configuration for the database at url; more is appended to the pipeline's keys.
+func New(t testing.TB, url, tables, more string) *Lake {
+	t.Helper()
+	dir := t.TempDir()
+	l := &Lake{t: t, Dir: filepath.Join(dir, "lake"), Config: filepath.Join(dir, "lakefeed.yaml")}
+	text := fmt.Sprintf(`pipelines:
+  - name: test_%d_%d
+    source:
+      postgres:
+        url: %q
+        heartbeat_interval: 1s
+    tables:
+%s
+    lake:
+      url: %s
+%s
+`, os.Getpid(), lakes.Add(1), url, tables, l.Dir, more)
+	if err := os.WriteFile(l.Config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// Command is lakefeed with the lake's configuration, not started yet.
+func (l *Lake) Command(ctx context.Context, args ...string) *exec.Cmd {
+	l.t.Helper()
+	path, err := binary()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return exec.CommandContext(ctx, path, append(args, "-c", l.Config)...)
+}
+
+// Run runs lakefeed to its end, which must be exit code want, and returns what it printed.
+func (l *Lake) Run(want int, args ...string) string {
+	l.t.Helper()
+	cmd := l.Command(context.Background(), args...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	_ = cmd.Run() // the exit code says it
+	if code := cmd.ProcessState.ExitCode(); code != want {
+		l.t.Fatalf("lakefeed %s: exit code %d, want %d\n%s", strings.Join(args, " "), code, want, out.String())
+	}
+	return out.String()
+}
