@@ -124,7 +124,7 @@ func TestProblems(t *testing.T) {
 }
 
 func TestAllProblemsAtOnce(t *testing.T) {
-	text := strings.NewReplacer("10s", "soon", "file:///data/lake", "", "name:", "nmae:").Replace(tenLines)
+	text := strings.NewReplacer("10s", "soon", "file:///data/lake", "", "name:", "nam:").Replace(tenLines)
 	_, err := config.Parse("f.yaml", []byte(text), noEnv)
 	if e := new(config.Error); !errors.As(err, &e) || len(e.Problems) != 4 {
 		t.Errorf("want 4 problems, got %v", err)

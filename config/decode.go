@@ -73,8 +73,7 @@ func (d *decoder) problemAt(t *token.Token, at, format string, args ...any) {
 func (d *decoder) parse(text []byte) ast.Node {
 	f, err := parser.ParseBytes(text, 0)
 	if err != nil {
-		var ye yaml.Error
-		if errors.As(err, &ye) {
+		if ye, ok := errors.AsType[yaml.Error](err); ok {
 			d.problemAt(ye.GetToken(), "", "%s", ye.GetMessage())
 		} else {
 			d.problemAt(nil, "", "not YAML")
@@ -208,8 +207,10 @@ func (d *decoder) text(n ast.Node, at string) string {
 	return d.interpolate(n, at, s)
 }
 
-var variable = regexp.MustCompile(`\$?\$\{[^}]*\}?`)
-var variableName = regexp.MustCompile(`^\$\{([A-Za-z_][A-Za-z0-9_]*)\}$`)
+var (
+	variable     = regexp.MustCompile(`\$?\$\{[^}]*\}?`)
+	variableName = regexp.MustCompile(`^\$\{([A-Za-z_][A-Za-z0-9_]*)\}$`)
+)
 
 // interpolate replaces ${NAME}; $${ stands for ${ itself.
 func (d *decoder) interpolate(n ast.Node, at, s string) string {
@@ -248,14 +249,15 @@ func (d *decoder) boolean(n ast.Node, at string) bool {
 	return s == "true"
 }
 
-func (d *decoder) count(n ast.Node, at string, low, high int64) int64 {
+// count is a number of things, at least one.
+func (d *decoder) count(n ast.Node, at string, high int64) int64 {
 	s := d.text(n, at)
 	if s == "" {
 		return 0
 	}
 	v, err := strconv.ParseInt(strings.ReplaceAll(s, "_", ""), 10, 64)
-	if err != nil || v < low || v > high {
-		d.problem(n, at, "want a whole number from %d to %d", low, high)
+	if err != nil || v < 1 || v > high {
+		d.problem(n, at, "want a whole number from 1 to %d", high)
 		return 0
 	}
 	return v

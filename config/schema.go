@@ -48,11 +48,11 @@ func (d *decoder) pipeline(n ast.Node, at string) Pipeline {
 		"tables":          func(n ast.Node, at string) { p.Tables = d.tables(n, at) },
 		"lake":            func(n ast.Node, at string) { p.Lake = d.lake(n, at) },
 		"commit_interval": func(n ast.Node, at string) { p.CommitInterval = d.duration(n, at, false) },
-		"max_rows":        func(n ast.Node, at string) { p.MaxRows = d.count(n, at, 1, 1<<40) },
+		"max_rows":        func(n ast.Node, at string) { p.MaxRows = d.count(n, at, 1<<40) },
 		"max_bytes":       func(n ast.Node, at string) { p.MaxBytes = d.size(n, at) },
 		"memory_budget":   func(n ast.Node, at string) { p.MemoryBudget = d.size(n, at) },
-		"compact_after":   func(n ast.Node, at string) { p.CompactAfter = int(d.count(n, at, 1, 10_000)) },
-		"retain_commits":  func(n ast.Node, at string) { p.RetainCommits = int(d.count(n, at, 1, 10_000)) },
+		"compact_after":   func(n ast.Node, at string) { p.CompactAfter = int(d.count(n, at, 10_000)) },
+		"retain_commits":  func(n ast.Node, at string) { p.RetainCommits = int(d.count(n, at, 10_000)) },
 		"spill_dir":       func(n ast.Node, at string) { p.SpillDir = d.text(n, at) },
 	}, "name", "source", "tables", "lake")
 	return p
@@ -69,7 +69,7 @@ func (d *decoder) postgres(n ast.Node, at string) Postgres {
 	d.mapping(n, at, keys{
 		"url":                func(n ast.Node, at string) { s.URL = d.postgresURL(n, at) },
 		"heartbeat_interval": func(n ast.Node, at string) { s.HeartbeatInterval = d.duration(n, at, true) },
-		"copy_connections":   func(n ast.Node, at string) { s.CopyConnections = int(d.count(n, at, 1, 64)) },
+		"copy_connections":   func(n ast.Node, at string) { s.CopyConnections = int(d.count(n, at, 64)) },
 	}, "url")
 	return s
 }
@@ -99,7 +99,7 @@ func (d *decoder) table(n ast.Node, at string) Table {
 		"exclude":    func(n ast.Node, at string) { t.Exclude = d.boolean(n, at) },
 		"table_type": func(n ast.Node, at string) { t.TableType = d.tableType(n, at) },
 		"path":       func(n ast.Node, at string) { t.Path = d.folder(n, at) },
-		"buckets":    func(n ast.Node, at string) { t.Buckets = int(d.count(n, at, 1, 100_000)) },
+		"buckets":    func(n ast.Node, at string) { t.Buckets = int(d.count(n, at, 100_000)) },
 	}, "match")
 	if t.Exclude && (t.TableType != "" || t.Path != "" || t.Buckets != 0) {
 		d.problem(n, at+".exclude", "tables that are left out land nowhere: remove the entry's other keys")

@@ -29,6 +29,7 @@ func (s *stand) Status() pipeline.Status { return s.status }
 func (s *stand) Hold(context.Context) (change.LSN, error) {
 	return 0x1_00000002, s.err
 }
+
 func (s *stand) Cut(_ context.Context, lsn change.LSN) (map[string]string, error) {
 	s.cut = lsn
 	return map[string]string{"public.t": "20260101000000000"}, s.err

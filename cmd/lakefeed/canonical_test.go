@@ -97,7 +97,13 @@ func TestWriteRowsLimit(t *testing.T) {
 	rec := everything(t, `[{"i":1},{"i":2},{"i":3}]`)
 	for limit, want := range map[int64]int{0: 6, 1: 1, 3: 3, 4: 4, 9: 6} {
 		var out bytes.Buffer
-		rows := func(yield func(arrow.RecordBatch, error) bool) { _ = yield(rec, nil) && yield(rec, nil) }
+		rows := func(yield func(arrow.RecordBatch, error) bool) {
+			for range 2 {
+				if !yield(rec, nil) {
+					return
+				}
+			}
+		}
 		if err := writeRows(&jsonlWriter{w: &out}, rows, limit); err != nil {
 			t.Fatal(err)
 		}

@@ -90,7 +90,7 @@ func (w *workload) session(ctx context.Context, f func(*pgx.Conn) error) error {
 		_ = c.Close(context.WithoutCancel(ctx)) // all that counts is committed
 	}
 	if ctx.Err() != nil {
-		return nil
+		err = nil
 	}
 	return err
 }

@@ -65,7 +65,7 @@ func askSlot(ctx context.Context, p *config.Pipeline) *slotReport {
 		return r
 	}
 	if r.SlotState == nil {
-		r.Problem = fmt.Sprintf("there is no slot %s", postgres.SlotName(p.Name))
+		r.Problem = "there is no slot " + postgres.SlotName(p.Name)
 		return r
 	}
 	if lag, err := c.LagBytes(ctx); err == nil {
