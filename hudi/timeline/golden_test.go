@@ -1,0 +1,215 @@
+package timeline
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/twmb/avro/ocf"
+)
+
+type goldenFile struct {
+	instant Instant
+	data    []byte
+}
+
+// goldenFiles reads the timeline files of the tables that Spark wrote, by table; the
+// metadata table's are apart.
+func goldenFiles(t *testing.T) map[string][]goldenFile {
+	t.Helper()
+	archives, err := filepath.Glob("../testdata/golden/v6_*.tar.gz")
+	if err != nil || len(archives) == 0 {
+		t.Fatalf("find golden tables: %v, %d", err, len(archives))
+	}
+	out := map[string][]goldenFile{}
+	for _, archive := range archives {
+		readArchive(t, archive, out)
+	}
+	return out
+}
+
+func readArchive(t *testing.T, archive string, out map[string][]goldenFile) {
+	t.Helper()
+	f, err := os.Open(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for r := tar.NewReader(z); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir, name := path.Split(h.Name)
+		instant, ok := ParseName(name)
+		if !ok || h.Typeflag != tar.TypeReg || !strings.HasSuffix(dir, "/.hoodie/") {
+			continue
+		}
+		data, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		table := filepath.Base(archive) + ":" + dir
+		out[table] = append(out[table], goldenFile{instant, data})
+	}
+}
+
+// recode decodes a golden file and encodes what it has got.
+func recode(f goldenFile) ([]byte, error) {
+	type record interface{ Encode() ([]byte, error) }
+	var r record
+	var err error
+	pending := f.instant.State != Completed
+	switch f.instant.Action {
+	case Rollback:
+		if pending {
+			r, err = DecodeRollbackPlan(f.data)
+		} else {
+			r, err = DecodeRollbackMetadata(f.data)
+		}
+	case Clean:
+		if pending {
+			r, err = DecodeCleanerPlan(f.data)
+		} else {
+			r, err = DecodeCleanMetadata(f.data)
+		}
+	case Compaction:
+		r, err = DecodeCompactionPlan(f.data)
+	case ReplaceCommit:
+		r, err = DecodeRequestedReplaceMetadata(f.data)
+	case Savepoint:
+		r, err = DecodeSavepointMetadata(f.data)
+	default:
+		err = errors.New("no record is known for it")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r.Encode()
+}
+
+// decodeAny reads a record without our types.
+func decodeAny(t *testing.T, data []byte) map[string]any {
+	t.Helper()
+	r, err := ocf.NewReader(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var v map[string]any
+	if err := r.Decode(&v); err != nil {
+		t.Fatal(err)
+	}
+	var more any
+	if err := r.Decode(&more); !errors.Is(err, io.EOF) {
+		t.Errorf("after the record: %v, want the end", err)
+	}
+	for k := range r.Metadata() {
+		if k != "avro.schema" {
+			t.Errorf("the header has %q, which Hudi does not write", k)
+		}
+	}
+	return v
+}
+
+// TestGoldenRecords reads every record of the golden tables, writes it again, and finds
+// the same in both.
+func TestGoldenRecords(t *testing.T) {
+	seen := map[Action]int{}
+	for table, files := range goldenFiles(t) {
+		for _, f := range files {
+			if !bytes.HasPrefix(f.data, []byte("Obj\x01")) {
+				continue
+			}
+			name := table + f.instant.FileName()
+			data, err := recode(f)
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			seen[f.instant.Action]++
+			want, got := said(decodeAny(t, f.data)), said(decodeAny(t, data))
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("%s: got %v\nwant %v", name, got, want)
+			}
+		}
+	}
+	for _, a := range []Action{Rollback, Clean, Compaction, ReplaceCommit, Savepoint} {
+		if seen[a] == 0 {
+			t.Errorf("no golden table has a record of a %s", a)
+		}
+	}
+}
+
+// TestGoldenCommits reads the metadata of every write of the golden tables. Whatever a
+// field of Hudi's says is still there after it was written again.
+func TestGoldenCommits(t *testing.T) {
+	commits, replaced := 0, 0
+	for table, files := range goldenFiles(t) {
+		for _, f := range files {
+			if !f.instant.Action.writes() || bytes.HasPrefix(f.data, []byte("Obj")) {
+				continue
+			}
+			name := table + f.instant.FileName()
+			m, err := UnmarshalCommit(f.data)
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			if len(f.data) > 0 {
+				checkJSON(t, name, f.data, m)
+			}
+			if f.instant.State != Completed {
+				continue
+			}
+			commits++
+			if m.OperationType == "" || m.ExtraMetadata[SchemaKey] == "" {
+				t.Errorf("%s: operation %q, extra metadata %v", name, m.OperationType, m.ExtraMetadata)
+			}
+			if f.instant.Action == ReplaceCommit && len(m.PartitionToReplaceFileIDs) > 0 {
+				replaced++
+			}
+		}
+	}
+	if commits == 0 || replaced == 0 {
+		t.Errorf("read %d commits, %d that replace file groups", commits, replaced)
+	}
+}
+
+func TestGoldenTimelines(t *testing.T) {
+	for table, files := range goldenFiles(t) {
+		var names []string
+		for _, f := range files {
+			names = append(names, f.instant.FileName())
+		}
+		tl := New(names)
+		last, ok := tl.Last()
+		if !ok {
+			t.Errorf("%s: nothing is completed", table)
+		}
+		for _, f := range files {
+			i := f.instant
+			if !tl.Has(i.Time) || i.State == Completed && i.Action.writes() != tl.IsCompleted(i.Time) && i.Action != Savepoint {
+				t.Errorf("%s: %v: has %v, is completed %v", table, i, tl.Has(i.Time), tl.IsCompleted(i.Time))
+			}
+			if i.Action == Compaction && tl.IsCompleted(i.Time) != tl.IsCompleted(last.Time) && len(tl.PendingCompactions()) == 0 {
+				t.Errorf("%s: compaction %s is neither pending nor completed", table, i.Time)
+			}
+		}
+	}
+}

@@ -1,0 +1,103 @@
+package timeline
+
+import (
+	"bytes"
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/twmb/avro"
+	"github.com/twmb/avro/ocf"
+)
+
+// avscFiles are Hudi's schemas of the records, from Hudi 1.2.
+//
+//go:embed avsc/*.avsc
+var avscFiles embed.FS
+
+// record is one of Hudi's Avro records, whose values in Go are of type T. A timeline file
+// is an Avro object container with exactly one, not compressed.
+type record[T any] struct {
+	what   string
+	schema func() *avro.Schema
+}
+
+func newRecord[T any](what, name string) record[T] {
+	return record[T]{what, sync.OnceValue(func() *avro.Schema {
+		text, err := avscFiles.ReadFile("avsc/" + name + ".avsc")
+		if err != nil {
+			panic(err) // not part of the program
+		}
+		var compact bytes.Buffer // every file has the schema's text
+		if err := json.Compact(&compact, text); err != nil {
+			panic(err)
+		}
+		return avro.MustParse(compact.String())
+	})}
+}
+
+func (r record[T]) encode(v *T) ([]byte, error) {
+	data, err := encodeOne(r.schema(), v)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", r.what, err)
+	}
+	return data, nil
+}
+
+func encodeOne(schema *avro.Schema, v any) ([]byte, error) {
+	var buf bytes.Buffer
+	w, err := ocf.NewWriter(&buf, schema)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.Encode(v); err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return buf.Bytes(), nil
+}
+
+// decode reads data, which may be written with an older or newer schema than ours.
+func (r record[T]) decode(data []byte) (*T, error) {
+	v := new(T)
+	if err := decodeOne(r.schema(), data, v); err != nil {
+		return nil, fmt.Errorf("decode %s: %w", r.what, err)
+	}
+	return v, nil
+}
+
+func decodeOne(schema *avro.Schema, data []byte, v any) error {
+	rd, err := ocf.NewReader(bytes.NewReader(data), ocf.WithReaderSchema(schema))
+	if err != nil {
+		return err
+	}
+	defer rd.Close()
+	if err := rd.Decode(v); err != nil {
+		if errors.Is(err, io.EOF) {
+			return errors.New("file has no record")
+		}
+		return err
+	}
+	return nil
+}
+
+// orEmpty is a map that Hudi does not take as null.
+func orEmpty[V any](m map[string]V) map[string]V {
+	if m == nil {
+		return map[string]V{}
+	}
+	return m
+}
+
+// orVersion is a record's version, or the one that Hudi writes today.
+func orVersion(version, today int32) int32 {
+	if version == 0 {
+		return today
+	}
+	return version
+}
