@@ -6,10 +6,11 @@ import (
 	"testing"
 )
 
-// TestRecordsRoundTrip has each record twice: as little as a caller may give, and as much
-// as there is to give.
-func TestRecordsRoundTrip(t *testing.T) {
-	log, base, op, one, yes := map[string]int64{"/t/.l": 9}, "b", "CLUSTER", int32(1), true
+// The round trips have each record twice: as little as a caller may give, and as much as
+// there is to give.
+
+func TestRollbackRoundTrip(t *testing.T) {
+	log := map[string]int64{"/t/.l": 9}
 	roundTrip(t, &RollbackPlan{}, DecodeRollbackPlan)
 	roundTrip(t, &RollbackPlan{
 		InstantToRollback: &InstantInfo{"10", "commit"},
@@ -26,6 +27,9 @@ func TestRecordsRoundTrip(t *testing.T) {
 		},
 		InstantsRollback: []InstantInfo{{"10", "commit"}},
 	}, DecodeRollbackMetadata)
+}
+
+func TestCleanRoundTrip(t *testing.T) {
 	roundTrip(t, &CleanerPlan{}, DecodeCleanerPlan)
 	roundTrip(t, &CleanerPlan{
 		EarliestInstantToRetain: &ActionInstant{"10", "commit", Completed.String()},
@@ -40,6 +44,11 @@ func TestRecordsRoundTrip(t *testing.T) {
 			"p": {PartitionPath: "p", DeletePathPatterns: []string{"f"}, IsPartitionDeleted: true},
 		},
 	}, DecodeCleanMetadata)
+	roundTrip(t, &SavepointMetadata{}, DecodeSavepointMetadata)
+}
+
+func TestPlanRoundTrip(t *testing.T) {
+	base, op, one, yes := "b", "CLUSTER", int32(1), true
 	roundTrip(t, &CompactionPlan{}, DecodeCompactionPlan)
 	roundTrip(t, &CompactionPlan{
 		Operations: []CompactionOperation{
@@ -55,7 +64,6 @@ func TestRecordsRoundTrip(t *testing.T) {
 			InputGroups: []ClusteringGroup{{Slices: []SliceInfo{{FileID: "f-0"}}}}, PreserveHoodieMetadata: &yes,
 		},
 	}, DecodeRequestedReplaceMetadata)
-	roundTrip(t, &SavepointMetadata{}, DecodeSavepointMetadata)
 }
 
 type encoder[T any] interface {
