@@ -1,0 +1,44 @@
+// Package hudi reads and writes Apache Hudi tables of version 6, copy-on-write and
+// merge-on-read, without a JVM.
+//
+// [Create] makes a table in a folder of a [storage.Store], [Open] opens one. Rows are
+// Arrow records. [Table.Upsert] and [Table.Delete] are one transaction each;
+// [Table.Begin] opens one whose parts are written one by one, several at a time if
+// need be. [Table.Read] streams the rows, [Table.Lookup] finds some by key.
+//
+//	table, err := hudi.Create(ctx, store, hudi.CreateOptions{
+//		Name:          "orders",
+//		Type:          hudi.MergeOnRead,
+//		Schema:        schema,
+//		RecordKey:     []string{"id"},
+//		OrderingField: "version",
+//		Buckets:       4,
+//	})
+//	_, err = table.Upsert(ctx, rows)
+//	for batch, err := range table.Read(ctx, hudi.ReadOptions{}) { ... }
+//
+// # How a table is laid out
+//
+// A table is a set of file groups, one for each hash bucket of the record key. A
+// file group is a sequence of file slices; a slice is a base file (Parquet) and, on
+// merge-on-read tables, the log files written on top of it. The timeline, a folder of
+// small files named by instant, says which of them count: what belongs to an instant
+// that did not complete is not there for a reader. The byte formats live in packages
+// of their own: timeline, logfile, schema.
+//
+// # One writer
+//
+// A table has one writer at a time, and a [Table] runs one transaction at a time;
+// any number of readers may read beside it. What a crashed writer left is rolled
+// back by [Table.Recover], which each transaction calls when there is need. A
+// transaction looks once more, right before it publishes, whether somebody else took
+// the table from it: see [ConflictError] and [UnsupportedError].
+//
+// # Files
+//
+// table.go (Create, Open) · properties.go · key.go, bucket.go (record keys and where
+// they live) · view.go (timeline and listing to file slices) · write.go (the story
+// of a transaction), write_base.go, write_log.go, write_marker.go, write_commit.go,
+// write_rollback.go · read.go, read_slice.go, lookup.go · service_compact.go,
+// service_clean.go · base_file.go, base_bloom.go (Parquet).
+package hudi

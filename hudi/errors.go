@@ -1,0 +1,61 @@
+package hudi
+
+import (
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrTableExists says that [Create] found a table where it should make one.
+	ErrTableExists = errors.New("a Hudi table exists there already")
+	// ErrNoTable says that [Open] found no table.
+	ErrNoTable = errors.New("no Hudi table there")
+)
+
+// UnsupportedError says that a table has a feature that this package does not read
+// or, in a transaction, does not write.
+type UnsupportedError struct {
+	What   string // the feature, as "table version"
+	Value  string // what the table has
+	WayOut string // what a person can do
+}
+
+func (e *UnsupportedError) Error() string {
+	msg := fmt.Sprintf("unsupported %s %q", e.What, e.Value)
+	if e.WayOut != "" {
+		msg += ": " + e.WayOut
+	}
+	return msg
+}
+
+// ConflictError says that somebody else changed the table under a transaction: it
+// cannot be published. Abort it and do its work anew.
+type ConflictError struct {
+	Instant string // of the transaction
+	Reason  string
+}
+
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("transaction %s lost the table: %s", e.Instant, e.Reason)
+}
+
+// SchemaError says that a table cannot take on a schema.
+type SchemaError struct {
+	Column string
+	Reason string
+}
+
+func (e *SchemaError) Error() string {
+	return fmt.Sprintf("column %s: %s", e.Column, e.Reason)
+}
+
+// CorruptError says that a file of the table is not what it should be.
+type CorruptError struct {
+	File string // below the table's folder
+	Err  error
+}
+
+func (e *CorruptError) Error() string { return fmt.Sprintf("%s is damaged: %v", e.File, e.Err) }
+
+// Unwrap is what was found wrong.
+func (e *CorruptError) Unwrap() error { return e.Err }

@@ -1,0 +1,75 @@
+package hudi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"lakefeed/storage"
+)
+
+// Folders and files of a table.
+const (
+	metaFolder     = ".hoodie"
+	tempFolder     = ".hoodie/.temp"
+	propertiesFile = ".hoodie/hoodie.properties"
+	propertiesCopy = ".hoodie/hoodie.properties.backup" // there while Hudi rewrites the other
+	partitionFile  = ".hoodie_partition_metadata"
+)
+
+// newFile is a data file that is being written.
+type newFile struct {
+	name string
+	w    storage.Writer
+	done bool
+}
+
+func (f *newFile) Write(p []byte) (int, error) { return f.w.Write(p) }
+
+// commit makes the file appear, whole.
+func (f *newFile) commit() error {
+	f.done = true
+	if err := f.w.Commit(); err != nil {
+		return fmt.Errorf("finish %s: %w", f.name, err)
+	}
+	return nil
+}
+
+// abort forgets the file unless it is committed.
+func (f *newFile) abort() {
+	if !f.done {
+		f.done = true
+		_ = f.w.Abort() // what it leaves was never seen, and the caller has an error already
+	}
+}
+
+func (t *Table) openFile(ctx context.Context, name string) (storage.Reader, error) {
+	r, err := t.store.Open(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", name, err)
+	}
+	return r, nil
+}
+
+// listFiles are the data files of the table's folder.
+func (t *Table) listFiles(ctx context.Context) ([]*DataFile, error) {
+	var out []*DataFile
+	for info, err := range t.store.List(ctx, "", false) {
+		if err != nil {
+			return nil, fmt.Errorf("list table %s: %w", t.name, err)
+		}
+		if f, ok := parseDataFile(info.Name, info.Size); ok {
+			out = append(out, f)
+		}
+	}
+	return out, nil
+}
+
+// exists tells whether a small file is there.
+func exists(ctx context.Context, store storage.Store, name string) (bool, error) {
+	_, _, err := store.Get(ctx, name)
+	if errors.Is(err, storage.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}

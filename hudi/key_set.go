@@ -1,0 +1,16 @@
+package hudi
+
+import (
+	"math/rand/v2"
+
+	"github.com/zeebo/xxh3"
+)
+
+// keyHash stands for a record key in sets that must stay small whatever the keys'
+// length: 128 bits, so that two keys of a table never meet, seeded by the process, so
+// that nobody can make two meet.
+type keyHash = xxh3.Uint128
+
+var keySeed = rand.Uint64()
+
+func hashKey(key string) keyHash { return xxh3.HashString128Seed(key, keySeed) }

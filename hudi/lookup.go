@@ -1,0 +1,105 @@
+package hudi
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+)
+
+// Lookup finds rows of a bucket by record key, as of the last commit: the wanted
+// columns of those found, and for each key its row in the record, -1 where the table
+// does not have it. It reads the key column and the wanted ones; memory is bounded by
+// the answer. The record is the caller's to release.
+func (t *Table) Lookup(ctx context.Context, bucket int, keys []string, columns []string) (arrow.RecordBatch, []int, error) {
+	rec, rows, err := t.lookup(ctx, bucket, keys, columns)
+	if err != nil {
+		return nil, nil, fmt.Errorf("look up %d keys in bucket %d of %s: %w", len(keys), bucket, t.name, err)
+	}
+	return rec, rows, nil
+}
+
+func (t *Table) lookup(ctx context.Context, bucket int, keys []string, columns []string) (arrow.RecordBatch, []int, error) {
+	if columns == nil {
+		columns = []string{}
+	}
+	wanted := append(columns[:len(columns):len(columns)], keyColumn)
+	scans, err := t.plan(ReadOptions{Columns: wanted, Buckets: []int{bucket}})
+	if err != nil {
+		return nil, nil, err
+	}
+	found := &lookup{only: make(map[keyHash]int32, len(keys))}
+	for _, k := range keys {
+		found.only[hashKey(k)] = -1
+	}
+	defer found.release()
+	for _, s := range scans {
+		s.only, s.batchRows = found.only, max(len(keys), 1)
+		if err := s.run(ctx, found.add); err != nil {
+			return nil, nil, err
+		}
+	}
+	rec, err := found.record(scans, columns)
+	if err != nil {
+		return nil, nil, err
+	}
+	at := make([]int, len(keys))
+	for i, k := range keys {
+		at[i] = int(found.only[hashKey(k)])
+	}
+	return rec, at, nil
+}
+
+// lookup gathers the rows of the wanted keys.
+type lookup struct {
+	only    map[keyHash]int32 // the row of each key
+	batches []arrow.RecordBatch
+	rows    int32
+}
+
+func (l *lookup) add(batch arrow.RecordBatch) error {
+	keys, err := textColumn(batch, keyColumn)
+	if err != nil {
+		return err
+	}
+	for row := range keys.Len() {
+		l.only[hashKey(keys.Value(row))] = l.rows + int32(row)
+	}
+	l.rows += int32(keys.Len())
+	batch.Retain()
+	l.batches = append(l.batches, batch)
+	return nil
+}
+
+// record joins the columns of the batches, without the key.
+func (l *lookup) record(scans []*sliceScan, columns []string) (arrow.RecordBatch, error) {
+	if len(scans) == 0 {
+		return array.NewRecordBatch(arrow.NewSchema(nil, nil), nil, 0), nil
+	}
+	fields := scans[0].schema.Fields()[:len(columns)]
+	joined := make([]arrow.Array, len(columns))
+	defer release(joined)
+	for c := range columns {
+		parts := make([]arrow.Array, len(l.batches))
+		for i, b := range l.batches {
+			parts[i] = b.Column(c)
+		}
+		if len(parts) == 0 {
+			joined[c] = array.MakeArrayOfNull(allocator, fields[c].Type, 0)
+			continue
+		}
+		col, err := array.Concatenate(parts, allocator)
+		if err != nil {
+			return nil, fmt.Errorf("join column %s: %w", columns[c], err)
+		}
+		joined[c] = col
+	}
+	return array.NewRecordBatch(arrow.NewSchema(fields, nil), joined, int64(l.rows)), nil
+}
+
+func (l *lookup) release() {
+	for _, b := range l.batches {
+		b.Release()
+	}
+}

@@ -1,0 +1,135 @@
+package hudi
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+)
+
+// TableType says how changes are stored.
+type TableType string
+
+const (
+	// CopyOnWrite tables hold base files only: a change rewrites the base file of its
+	// file group.
+	CopyOnWrite TableType = "COPY_ON_WRITE"
+	// MergeOnRead tables append changes to log files, which readers merge and
+	// compaction folds into new base files.
+	MergeOnRead TableType = "MERGE_ON_READ"
+)
+
+// Operation says what a transaction does. It is recorded in the commit.
+type Operation string
+
+// The operations that a transaction may be.
+const (
+	Upsert     Operation = "UPSERT"
+	Insert     Operation = "INSERT"
+	BulkInsert Operation = "BULK_INSERT"
+	Delete     Operation = "DELETE"
+	// InsertOverwriteTable replaces all rows that the table had by those that the
+	// transaction writes.
+	InsertOverwriteTable Operation = "INSERT_OVERWRITE_TABLE"
+)
+
+// Options are how a table is used. The zero value works.
+type Options struct {
+	// Logger hears of recovery, compaction and cleaning; nil: silence.
+	Logger *slog.Logger
+	// Hook is called before each step that touches the store, with its name:
+	// "marker", "data file", "log append", "publish", "rollback", "compaction",
+	// "clean". Tests that crash there set it.
+	Hook func(phase string)
+	// Buckets is the number of hash buckets; 0: as recorded in the table's commits.
+	// A number that contradicts them is refused.
+	Buckets int
+	// RowGroupBytes is how much a writer gathers, in Arrow's memory, before it
+	// writes a Parquet row group; 0: 16 MiB. Each open group of a transaction may
+	// hold that much.
+	RowGroupBytes int64
+	// BlockBytes is the size at which a log block is written; 0: 4 MiB.
+	BlockBytes int
+	// Now is the clock that instants are taken from; nil: time.Now. Instants grow
+	// even where the clock steps back.
+	Now func() time.Time
+}
+
+func (o *Options) setDefaults() {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Hook == nil {
+		o.Hook = func(string) {}
+	}
+	if o.RowGroupBytes == 0 {
+		o.RowGroupBytes = 16 << 20
+	}
+	if o.BlockBytes == 0 {
+		o.BlockBytes = 4 << 20
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+}
+
+// CreateOptions describe a table to make.
+type CreateOptions struct {
+	// Name of the table. Required.
+	Name string
+	// Database that Spark SQL knows the table under; may be empty.
+	Database string
+	// Type of the table; default MergeOnRead.
+	Type TableType
+	// Schema of the data columns, without Hudi's meta columns. Required.
+	Schema *arrow.Schema
+	// RecordKey names the columns that make a row's key. Required.
+	RecordKey []string
+	// OrderingField is a column that grows with each change of a row. Of two
+	// changes the one written later counts, whatever it says; engines need it all
+	// the same. Required.
+	OrderingField string
+	// Buckets is the number of hash buckets, which stays for the table's life;
+	// default 1.
+	Options
+}
+
+func (o *CreateOptions) setDefaults() {
+	o.Options.setDefaults()
+	if o.Type == "" {
+		o.Type = MergeOnRead
+	}
+	if o.Buckets == 0 {
+		o.Buckets = 1
+	}
+}
+
+// Validate tells what is wrong with the options, naming the field.
+func (o *CreateOptions) Validate() error {
+	switch {
+	case o.Name == "" || strings.ContainsAny(o.Name, "/\n\r"):
+		return fmt.Errorf("name %q: must not be empty nor hold slashes or line breaks", o.Name)
+	case o.Type != "" && o.Type != CopyOnWrite && o.Type != MergeOnRead:
+		return fmt.Errorf("type %q: want %s or %s", o.Type, CopyOnWrite, MergeOnRead)
+	case o.Schema == nil || o.Schema.NumFields() == 0:
+		return errors.New("schema: missing")
+	case len(o.RecordKey) == 0:
+		return errors.New("record key: missing")
+	case o.OrderingField == "":
+		return errors.New("ordering field: missing")
+	case o.Buckets < 0 || o.Buckets > maxBuckets:
+		return fmt.Errorf("buckets %d: want 1 to %d", o.Buckets, maxBuckets)
+	}
+	for _, k := range append([]string{o.OrderingField}, o.RecordKey...) {
+		if len(o.Schema.FieldIndices(k)) != 1 {
+			return fmt.Errorf("column %q: the schema does not have it", k)
+		}
+	}
+	return checkSchema(o.Schema)
+}
+
+// maxBuckets is what eight digits of a file id can tell apart.
+const maxBuckets = 99_999_999

@@ -1,0 +1,297 @@
+package hudi
+
+import (
+	"fmt"
+	"hash/crc32"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// Keys of hoodie.properties that this package reads or writes.
+const (
+	propName           = "hoodie.table.name"
+	propDatabase       = "hoodie.database.name"
+	propType           = "hoodie.table.type"
+	propVersion        = "hoodie.table.version"
+	propLayout         = "hoodie.timeline.layout.version"
+	propChecksum       = "hoodie.table.checksum"
+	propRecordKey      = "hoodie.table.recordkey.fields"
+	propPartition      = "hoodie.table.partition.fields"
+	propPrecombine     = "hoodie.table.precombine.field"
+	propOrdering       = "hoodie.table.ordering.fields"
+	propKeyGenerator   = "hoodie.table.keygenerator.class"
+	propHiveStyle      = "hoodie.datasource.write.hive_style_partitioning"
+	propURLEncode      = "hoodie.datasource.write.partitionpath.urlencode"
+	propDropPartition  = "hoodie.datasource.write.drop.partition.columns"
+	propMetaFields     = "hoodie.populate.meta.fields"
+	propBaseFormat     = "hoodie.table.base.file.format"
+	propPayload        = "hoodie.compaction.payload.class"
+	propMergeMode      = "hoodie.record.merge.mode"
+	propArchive        = "hoodie.archivelog.folder"
+	propTimezone       = "hoodie.table.timeline.timezone"
+	propCDC            = "hoodie.table.cdc.enabled"
+	propMetafileFormat = "hoodie.partition.metafile.use.base.format"
+	propCreateSchema   = "hoodie.table.create.schema"
+	propBootstrap      = "hoodie.bootstrap.base.path"
+	propMetadata       = "hoodie.table.metadata.partitions"
+	propMetadataBusy   = "hoodie.table.metadata.partitions.inflight"
+)
+
+const (
+	payloadOverwrite = "org.apache.hudi.common.model.OverwriteWithLatestAvroPayload"
+	payloadEventTime = "org.apache.hudi.common.model.DefaultHoodieRecordPayload"
+	keygenNone       = "org.apache.hudi.keygen.NonpartitionedKeyGenerator"
+)
+
+// Properties are the entries of a table's hoodie.properties, a Java properties
+// file.
+type Properties map[string]string
+
+// ParseProperties reads the text of a Java properties file: comments, escapes,
+// continued lines and the separators '=', ':' and white space.
+func ParseProperties(text []byte) (Properties, error) {
+	p := Properties{}
+	for i, line := range logicalLines(text) {
+		key, value := splitProperty(line)
+		k, err := unescape(key)
+		if err != nil {
+			return nil, fmt.Errorf("parse entry %d: %w", i+1, err)
+		}
+		v, err := unescape(value)
+		if err != nil {
+			return nil, fmt.Errorf("parse %s: %w", k, err)
+		}
+		p[k] = v
+	}
+	return p, nil
+}
+
+// Format is the text of p, its keys in order, under the two comment lines that
+// Hudi writes.
+func (p Properties) Format(now time.Time) []byte {
+	var b strings.Builder
+	now = now.UTC()
+	fmt.Fprintf(&b, "#Updated at %s\n#%s\n", now.Format("2006-01-02T15:04:05.000Z"), now.Format("Mon Jan 02 15:04:05 UTC 2006"))
+	for _, k := range slices.Sorted(maps.Keys(p)) {
+		b.WriteString(escape(k, true))
+		b.WriteByte('=')
+		b.WriteString(escape(p[k], false))
+		b.WriteByte('\n')
+	}
+	return []byte(b.String())
+}
+
+// Checksum is the value of hoodie.table.checksum that p ought to have: the CRC32 of
+// "database.table".
+func (p Properties) Checksum() string {
+	sum := crc32.ChecksumIEEE([]byte(p[propDatabase] + "." + p[propName]))
+	return strconv.FormatUint(uint64(sum), 10)
+}
+
+// list is a comma-separated value without its empty parts.
+func (p Properties) list(key string) []string {
+	var out []string
+	for f := range strings.SplitSeq(p[key], ",") {
+		if f = strings.TrimSpace(f); f != "" {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// logicalLines are the lines that hold an entry, continuations joined.
+func logicalLines(text []byte) []string {
+	var lines []string
+	var open string
+	continued := false
+	// The file is ISO-8859-1: each byte is a character.
+	for line := range strings.SplitSeq(strings.ReplaceAll(latin1(text), "\r\n", "\n"), "\n") {
+		line = strings.TrimLeft(line, " \t\f\r")
+		if !continued && (line == "" || line[0] == '#' || line[0] == '!') {
+			continue
+		}
+		line = strings.TrimSuffix(line, "\r")
+		if slashes := len(line) - len(strings.TrimRight(line, `\`)); slashes%2 == 1 {
+			open, continued = open+line[:len(line)-1], true
+			continue
+		}
+		lines = append(lines, open+line)
+		open, continued = "", false
+	}
+	if continued && open != "" {
+		lines = append(lines, open)
+	}
+	return lines
+}
+
+func latin1(text []byte) string {
+	var b strings.Builder
+	for _, c := range text {
+		b.WriteRune(rune(c))
+	}
+	return b.String()
+}
+
+// splitProperty cuts a line at its first separator that is not escaped.
+func splitProperty(line string) (key, value string) {
+	i := 0
+	for ; i < len(line); i++ {
+		if line[i] == '\\' {
+			i++
+		} else if strings.IndexByte("=: \t\f", line[i]) >= 0 {
+			break
+		}
+	}
+	if i >= len(line) {
+		return line, ""
+	}
+	key, value = line[:i], strings.TrimLeft(line[i:], " \t\f")
+	if value != "" && (value[0] == '=' || value[0] == ':') {
+		value = strings.TrimLeft(value[1:], " \t\f")
+	}
+	return key, value
+}
+
+func unescape(s string) (string, error) {
+	if !strings.Contains(s, `\`) {
+		return s, nil
+	}
+	var units []uint16
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c != '\\' {
+			r, n := utf8.DecodeRuneInString(s[i:])
+			units = utf16.AppendRune(units, r)
+			i += n
+			continue
+		}
+		if i+1 >= len(s) {
+			break // a lone backslash at the end is dropped, as Java does
+		}
+		i += 2
+		switch c := s[i-1]; c {
+		case 'n':
+			units = append(units, '\n')
+		case 't':
+			units = append(units, '\t')
+		case 'r':
+			units = append(units, '\r')
+		case 'f':
+			units = append(units, '\f')
+		case 'u':
+			if i+4 > len(s) {
+				return "", fmt.Errorf("short escape %q", s[i-2:])
+			}
+			u, err := strconv.ParseUint(s[i:i+4], 16, 16)
+			if err != nil {
+				return "", fmt.Errorf("bad escape %q", s[i-2:i+4])
+			}
+			units = append(units, uint16(u))
+			i += 4
+		default:
+			r, n := utf8.DecodeRuneInString(s[i-1:])
+			units = utf16.AppendRune(units, r)
+			i += n - 1
+		}
+	}
+	return string(utf16.Decode(units)), nil
+}
+
+// escape writes s as Java's Properties.store does.
+func escape(s string, key bool) string {
+	var b strings.Builder
+	for i, u := range utf16.Encode([]rune(s)) {
+		switch {
+		case u == ' ' && (key || i == 0):
+			b.WriteString(`\ `)
+		case u == '\t':
+			b.WriteString(`\t`)
+		case u == '\n':
+			b.WriteString(`\n`)
+		case u == '\r':
+			b.WriteString(`\r`)
+		case u == '\f':
+			b.WriteString(`\f`)
+		case strings.ContainsRune(`=:#!\`, rune(u)):
+			b.WriteByte('\\')
+			b.WriteByte(byte(u))
+		case u < 0x20 || u > 0x7e:
+			fmt.Fprintf(&b, `\u%04X`, u)
+		default:
+			b.WriteByte(byte(u))
+		}
+	}
+	return b.String()
+}
+
+// ordering is the column that orders changes, "" if the table has none.
+func (p Properties) ordering() string {
+	if f := p[propPrecombine]; f != "" {
+		return f
+	}
+	if f := p.list(propOrdering); len(f) == 1 {
+		return f[0]
+	}
+	return ""
+}
+
+// check refuses tables that this package cannot read right.
+func (p Properties) check() error {
+	for _, k := range []string{propName, propType, propVersion} {
+		if p[k] == "" {
+			return &CorruptError{propertiesFile, fmt.Errorf("%s is missing", k)}
+		}
+	}
+	if sum := p[propChecksum]; sum != "" && sum != p.Checksum() {
+		return &CorruptError{propertiesFile, fmt.Errorf("%s is %s, want %s", propChecksum, sum, p.Checksum())}
+	}
+	if typ := TableType(p[propType]); typ != CopyOnWrite && typ != MergeOnRead {
+		return &UnsupportedError{"table type", p[propType], ""}
+	}
+	if v := p[propVersion]; v != "6" {
+		return &UnsupportedError{"table version", v, "only version 6 (Hudi 0.14 and 0.15, or 1.x with hoodie.write.table.version=6) is known here"}
+	}
+	if l := p[propLayout]; l != "" && l != "1" {
+		return &UnsupportedError{"timeline layout", l, "version 6 has layout 1"}
+	}
+	if f := p[propPartition]; f != "" {
+		return &UnsupportedError{"partitioning by", f, "only unpartitioned tables are known here"}
+	}
+	if f := p[propBaseFormat]; f != "" && !strings.EqualFold(f, "PARQUET") {
+		return &UnsupportedError{"base file format", f, "only Parquet is known here"}
+	}
+	if c := p[propPayload]; c != "" && c != payloadOverwrite && c != payloadEventTime {
+		return &UnsupportedError{"payload class", c, "its way of merging rows is code of its own: compact the table by Spark and read it as read-optimized there"}
+	}
+	if m := p[propMergeMode]; m == "CUSTOM" {
+		return &UnsupportedError{"merge mode", m, "its way of merging rows is code of its own"}
+	}
+	if b := p[propBootstrap]; b != "" {
+		return &UnsupportedError{"bootstrap base", b, "rows that stand outside of the table are not read here"}
+	}
+	for key, bad := range map[string]string{propCDC: "true", propDropPartition: "true", propMetaFields: "false"} {
+		if strings.EqualFold(p[key], bad) {
+			return &UnsupportedError{key, p[key], ""}
+		}
+	}
+	return nil
+}
+
+// checkWritable refuses tables that this package can read but not write.
+func (p Properties) checkWritable() error {
+	for _, key := range []string{propMetadata, propMetadataBusy} {
+		if v := p[key]; v != "" {
+			return &UnsupportedError{"metadata table", v, "readers list files by it, and this writer does not keep it up: write with hoodie.metadata.enable=false in Spark, " +
+				"clear " + propMetadata + " in " + propertiesFile + " and delete .hoodie/metadata"}
+		}
+	}
+	if c := p[propPayload]; c == payloadEventTime {
+		return &UnsupportedError{"payload class", c, "this writer's later change counts, whatever its ordering value: the table needs " + payloadOverwrite}
+	}
+	return nil
+}

@@ -1,0 +1,101 @@
+package hudi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+
+	"lakefeed/hudi/timeline"
+)
+
+// Recover rolls back the transactions that a crash left unfinished, finishes
+// rollbacks, compactions and cleanings that stand half done, and sweeps up markers.
+// It may crash itself: the next call goes on. Transactions and services do the same
+// first, but for the markers.
+func (t *Table) Recover(ctx context.Context) error {
+	if err := t.lock(ctx); err != nil {
+		return err
+	}
+	defer t.unlock()
+	err := t.prepare(ctx)
+	if err == nil {
+		err = t.sweep(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("recover %s: %w", t.name, err)
+	}
+	return nil
+}
+
+// recover finishes or takes back whatever the timeline has pending.
+func (t *Table) recover(ctx context.Context) error {
+	pending := t.timeline.Pending()
+	if len(pending) == 0 {
+		return nil
+	}
+	// Rollbacks first: what they take back is pending too, and gone after them.
+	for _, i := range pending {
+		if i.Action == timeline.Rollback {
+			if err := t.finishRollback(ctx, i); err != nil {
+				return fmt.Errorf("finish rollback %s: %w", i.Time, err)
+			}
+		}
+	}
+	for _, i := range slices.Backward(t.timeline.Pending()) {
+		switch i.Action {
+		case timeline.Commit, timeline.DeltaCommit, timeline.ReplaceCommit:
+			if err := t.rollback(ctx, i); err != nil {
+				return fmt.Errorf("roll back %s: %w", i, err)
+			}
+		}
+	}
+	for _, i := range t.timeline.Pending() {
+		if err := t.finish(ctx, i); err != nil {
+			return fmt.Errorf("finish %s: %w", i, err)
+		}
+	}
+	return t.loadAs(ctx, t.props, t.timeline)
+}
+
+// finish carries out a service that stands half done.
+func (t *Table) finish(ctx context.Context, i timeline.Instant) error {
+	switch i.Action {
+	case timeline.Compaction:
+		return t.finishCompaction(ctx, i)
+	case timeline.Clean:
+		return t.finishClean(ctx, i)
+	case timeline.Savepoint:
+		return nil // it holds nobody up
+	}
+	return &UnsupportedError{"pending action", i.String(), "finish it with the engine that began it"}
+}
+
+// sweep deletes markers that nobody needs. Those of an instant that the timeline does
+// not have are a rest of a transaction that another writer rolled back while it still
+// ran: it may have written on.
+func (t *Table) sweep(ctx context.Context) error {
+	folders, err := t.store.Dirs(ctx, tempFolder)
+	if err != nil {
+		return fmt.Errorf("list markers: %w", err)
+	}
+	for _, f := range folders {
+		instant := path.Base(f)
+		if !t.timeline.Has(instant) && !t.timeline.BeforeStart(instant) {
+			if err := t.rollbackLost(ctx, instant); err != nil {
+				return fmt.Errorf("roll back %s: %w", instant, err)
+			}
+		}
+		if err := t.deleteMarkers(ctx, instant); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recoverAfter cleans up after a transaction that could not start.
+func (t *Table) recoverAfter(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx)
+	return errors.Join(t.refresh(ctx), t.recover(ctx))
+}

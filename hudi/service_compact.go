@@ -1,0 +1,248 @@
+package hudi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/apache/arrow-go/v18/arrow"
+
+	"lakefeed/hudi/timeline"
+	"lakefeed/storage"
+)
+
+// CompactOptions say when a compaction is worth its while.
+type CompactOptions struct {
+	// MinDeltaCommits is how many delta commits there must be since the last
+	// compaction; default 1.
+	MinDeltaCommits int
+}
+
+// Compact merges the log files of a merge-on-read table into new base files, and
+// returns its instant, "" when there was nothing to do. Rows keep the instants at
+// which they were written.
+//
+// The plan is scheduled, carried out and completed in one go: no delta commit is
+// published while it is pending, since some readers would lose its rows. A plan that
+// a crash left is carried out by [Table.Recover].
+func (t *Table) Compact(ctx context.Context, opts CompactOptions) (instant string, err error) {
+	if err := t.lock(ctx); err != nil {
+		return "", err
+	}
+	defer t.unlock()
+	if err = t.prepare(ctx); err == nil {
+		instant, err = t.compact(ctx, max(opts.MinDeltaCommits, 1))
+	}
+	if err != nil {
+		return "", fmt.Errorf("compact %s: %w", t.name, err)
+	}
+	return instant, nil
+}
+
+func (t *Table) compact(ctx context.Context, minCommits int) (string, error) {
+	if t.typ != MergeOnRead || t.deltaCommits() < minCommits {
+		return "", nil
+	}
+	plan := &timeline.CompactionPlan{PreserveHoodieMetadata: true}
+	for _, s := range t.view.slices(t.timeline, "") {
+		if len(s.Logs) > 0 && s.Base != nil {
+			plan.Operations = append(plan.Operations, compactionOf(s))
+		}
+	}
+	if len(plan.Operations) == 0 {
+		return "", nil
+	}
+	data, err := plan.Encode()
+	if err != nil {
+		return "", err
+	}
+	i := timeline.Instant{Time: t.nextInstant(), Action: timeline.Compaction, State: timeline.Requested}
+	t.opts.Hook("compaction")
+	if err := t.putInstant(ctx, i, data); err != nil {
+		return "", err
+	}
+	t.with(i)
+	return i.Time, t.runCompaction(ctx, i.Time, plan)
+}
+
+// deltaCommits counts the delta commits since the last compaction.
+func (t *Table) deltaCommits() int {
+	n := 0
+	for _, i := range slices.Backward(t.timeline.Completed()) {
+		if i.Action == timeline.Compaction {
+			break
+		}
+		if i.Action == timeline.DeltaCommit {
+			n++
+		}
+	}
+	return n
+}
+
+// compactionOf plans the compaction of a slice.
+func compactionOf(s *FileSlice) timeline.CompactionOperation {
+	const mib = 1 << 20
+	var logBytes int64
+	op := timeline.CompactionOperation{
+		BaseInstantTime: s.Instant, FileID: s.FileID, DataFilePath: &s.Base.Name,
+	}
+	for _, l := range s.Logs {
+		op.DeltaFilePaths = append(op.DeltaFilePaths, l.Name)
+		logBytes += l.Size
+	}
+	read := float64(logBytes+s.Base.Size) / mib
+	write := float64(s.Base.Size) / mib
+	op.Metrics = map[string]float64{
+		"TOTAL_LOG_FILES":      float64(len(s.Logs)),
+		"TOTAL_LOG_FILES_SIZE": float64(logBytes),
+		"TOTAL_IO_READ_MB":     read,
+		"TOTAL_IO_WRITE_MB":    write,
+		"TOTAL_IO_MB":          read + write,
+	}
+	return op
+}
+
+// finishCompaction carries out a plan that a crash left, or that another engine
+// scheduled: delta commits wait for it.
+func (t *Table) finishCompaction(ctx context.Context, i timeline.Instant) error {
+	i.State = timeline.Requested
+	data, err := t.readInstant(ctx, i)
+	if err != nil {
+		return err
+	}
+	plan, err := timeline.DecodeCompactionPlan(data)
+	if err != nil {
+		return &CorruptError{instantFile(i), err}
+	}
+	files, err := t.listFiles(ctx)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if !f.IsLog() && f.Instant == i.Time { // of the attempt that broke off
+			if err := t.store.Delete(ctx, f.Name); err != nil {
+				return fmt.Errorf("delete %s: %w", f.Name, err)
+			}
+		}
+	}
+	if err := t.loadAs(ctx, t.props, t.timeline); err != nil {
+		return err
+	}
+	t.opts.Hook("compaction")
+	return t.runCompaction(ctx, i.Time, plan)
+}
+
+// runCompaction carries out a plan that is written down.
+func (t *Table) runCompaction(ctx context.Context, at string, plan *timeline.CompactionPlan) error {
+	files := instants(at, timeline.Compaction)
+	if err := t.store.PutIfAbsent(ctx, instantFile(files[1]), nil); err != nil && !errors.Is(err, storage.ErrExist) {
+		return fmt.Errorf("create %s: %w", instantFile(files[1]), err)
+	}
+	m := &timeline.CommitMetadata{
+		PartitionToWriteStats: map[string][]timeline.WriteStat{},
+		Compacted:             true,
+		OperationType:         "COMPACT",
+		ExtraMetadata:         map[string]string{timeline.SchemaKey: t.avro},
+	}
+	if t.buckets > 0 {
+		m.ExtraMetadata[BucketsKey] = strconv.Itoa(t.buckets)
+	}
+	var written []*DataFile
+	for n, op := range plan.Operations {
+		f, stat, err := t.compactSlice(ctx, at, n, op)
+		if err != nil {
+			return fmt.Errorf("compact file group %s: %w", op.FileID, err)
+		}
+		written = append(written, f)
+		m.PartitionToWriteStats[""] = append(m.PartitionToWriteStats[""], stat)
+	}
+	data, err := m.Marshal()
+	if err != nil {
+		return err
+	}
+	t.opts.Hook("compaction")
+	if err := t.putInstant(ctx, files[2], data); err != nil {
+		return err
+	}
+	t.with(files[:]...)
+	t.mu.Lock()
+	for _, f := range written {
+		t.view.add(f)
+	}
+	t.mu.Unlock()
+	t.opts.Logger.Info("compacted", "table", t.name, "instant", at, "file groups", len(written))
+	return t.deleteMarkers(ctx, at)
+}
+
+// compactSlice writes the base file of one operation.
+func (t *Table) compactSlice(ctx context.Context, at string, n int, op timeline.CompactionOperation) (*DataFile, timeline.WriteStat, error) {
+	var none timeline.WriteStat
+	s, err := sliceOf(op)
+	if err != nil {
+		return nil, none, err
+	}
+	token := strconv.Itoa(n) + "-" + tokenOf(t.nextInstant())
+	f := &DataFile{Name: baseName(op.FileID, token, at), FileID: op.FileID, Token: token, Instant: at}
+	dst, err := t.createData(ctx, at, f, markerMerge)
+	if err != nil {
+		return nil, none, err
+	}
+	defer dst.abort()
+	w, err := t.newBaseWriter(dst, t.avro, t.full)
+	if err != nil {
+		return nil, none, err
+	}
+	scan := &sliceScan{table: t, slice: s, timeline: t.timeline, full: t.full, schema: t.full}
+	err = scan.run(ctx, func(rows arrow.RecordBatch) error { return writeMoved(w, rows, f.Name) })
+	if err != nil {
+		return nil, none, err
+	}
+	stats, err := w.close()
+	if err != nil {
+		return nil, none, fmt.Errorf("write %s: %w", f.Name, err)
+	}
+	if err := dst.commit(); err != nil {
+		return nil, none, err
+	}
+	f.Size = stats.bytes
+	return f, compactionStat(f, op.BaseInstantTime, scan.stats), nil
+}
+
+// sliceOf is the slice that an operation names.
+func sliceOf(op timeline.CompactionOperation) (*FileSlice, error) {
+	s := &FileSlice{FileID: op.FileID, Instant: op.BaseInstantTime}
+	names := slices.Clone(op.DeltaFilePaths)
+	if op.DataFilePath != nil && *op.DataFilePath != "" {
+		names = append(names, *op.DataFilePath)
+	}
+	for _, name := range names {
+		f, ok := parseDataFile(name, 0)
+		switch {
+		case !ok:
+			return nil, fmt.Errorf("the plan names %q, which is no data file", name)
+		case f.IsLog():
+			s.Logs = append(s.Logs, f)
+		default:
+			s.Base = f
+		}
+	}
+	slices.SortFunc(s.Logs, compareLogs)
+	return s, nil
+}
+
+func compactionStat(f *DataFile, prev string, scan scanStats) timeline.WriteStat {
+	stat := newStat(f, prev)
+	stat.NumWrites = scan.rows
+	stat.NumUpdateWrites = scan.updated
+	stat.NumDeletes = scan.deleted
+	stat.TotalLogRecords = scan.logRecords
+	stat.TotalLogFilesCompacted = scan.logFiles
+	stat.TotalLogSizeCompacted = scan.logBytes
+	stat.TotalUpdatedRecordsCompacted = scan.updated
+	stat.TotalLogBlocks = scan.logBlocks
+	stat.TotalCorruptLogBlock = scan.corruptBlocks
+	stat.TotalRollbackBlocks = scan.rollbackBlocks
+	return stat
+}

@@ -1,0 +1,263 @@
+package hudi
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+
+	"lakefeed/hudi/schema"
+	"lakefeed/hudi/timeline"
+	"lakefeed/storage"
+)
+
+// load reads the table anew, timeline and folder.
+func (t *Table) load(ctx context.Context, props Properties) error {
+	tl, err := t.readTimeline(ctx)
+	if err != nil {
+		return err
+	}
+	return t.loadAs(ctx, props, tl)
+}
+
+func (t *Table) loadAs(ctx context.Context, props Properties, tl *timeline.Timeline) error {
+	files, err := t.listFiles(ctx)
+	if err != nil {
+		return err
+	}
+	v := newView(files)
+	for _, i := range tl.Completed() {
+		if i.Action != timeline.ReplaceCommit {
+			continue
+		}
+		m, err := t.readCommit(ctx, i)
+		if err != nil {
+			return err
+		}
+		v.replace(i.Time, m)
+	}
+	avro, buckets, err := t.readSettings(ctx, tl, props)
+	if err != nil {
+		return err
+	}
+	s, err := schema.ToArrow(avro)
+	if err != nil {
+		return fmt.Errorf("read the table's schema: %w", err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.props, t.timeline, t.view, t.buckets = props, tl, v, buckets
+	t.schema, t.full, t.avro = s, schema.ArrowWithMeta(s), avro
+	return nil
+}
+
+// readTimeline lists the timeline.
+func (t *Table) readTimeline(ctx context.Context) (*timeline.Timeline, error) {
+	var names []string
+	for info, err := range t.store.List(ctx, metaFolder, false) {
+		if err != nil {
+			return nil, fmt.Errorf("list timeline: %w", err)
+		}
+		names = append(names, path.Base(info.Name))
+	}
+	return timeline.New(names), nil
+}
+
+// readInstant reads a file of the timeline.
+func (t *Table) readInstant(ctx context.Context, i timeline.Instant) ([]byte, error) {
+	data, _, err := t.store.Get(ctx, instantFile(i))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", instantFile(i), err)
+	}
+	return data, nil
+}
+
+// readCommit reads what a completed write says about itself.
+func (t *Table) readCommit(ctx context.Context, i timeline.Instant) (*timeline.CommitMetadata, error) {
+	data, err := t.readInstant(ctx, i)
+	if err != nil {
+		return nil, err
+	}
+	m, err := timeline.UnmarshalCommit(data)
+	if err != nil {
+		return nil, &CorruptError{instantFile(i), err}
+	}
+	return m, nil
+}
+
+func instantFile(i timeline.Instant) string { return path.Join(metaFolder, i.FileName()) }
+
+// readSettings finds schema and bucket count in the newest commits that have them.
+func (t *Table) readSettings(ctx context.Context, tl *timeline.Timeline, props Properties) (avro string, buckets int, err error) {
+	count := ""
+	for _, i := range slices.Backward(tl.Completed()) {
+		if avro != "" && count != "" {
+			break
+		}
+		m, err := t.readCommit(ctx, i)
+		if err != nil {
+			return "", 0, err
+		}
+		avro = cmp.Or(avro, m.ExtraMetadata[timeline.SchemaKey])
+		count = cmp.Or(count, m.ExtraMetadata[BucketsKey])
+	}
+	if avro = cmp.Or(avro, props[propCreateSchema]); avro == "" {
+		return "", 0, errors.New("neither a commit nor hoodie.properties has a schema")
+	}
+	buckets = t.opts.Buckets
+	if count != "" {
+		n, err := strconv.Atoi(count)
+		if err != nil || n < 1 || n > maxBuckets {
+			return "", 0, fmt.Errorf("%s is %q in the commits", BucketsKey, count)
+		}
+		if buckets != 0 && buckets != n {
+			return "", 0, fmt.Errorf("the table has %d buckets, not %d: their number cannot change", n, buckets)
+		}
+		buckets = n
+	}
+	return avro, buckets, nil
+}
+
+// Refresh looks for what other writers did since.
+func (t *Table) Refresh(ctx context.Context) error {
+	if err := t.lock(ctx); err != nil {
+		return err
+	}
+	defer t.unlock()
+	return t.refresh(ctx)
+}
+
+// refresh reads hoodie.properties and the timeline's names again, and the rest only
+// when these differ from what is known.
+func (t *Table) refresh(ctx context.Context) error {
+	props, err := t.readProperties(ctx)
+	if err != nil {
+		return fmt.Errorf("refresh %s: %w", t.name, err)
+	}
+	if props[propName] != t.name || TableType(props[propType]) != t.typ || !slices.Equal(props.list(propRecordKey), t.key) {
+		return fmt.Errorf("refresh %s: another table took its place: open it anew", t.name)
+	}
+	tl, err := t.readTimeline(ctx)
+	if err != nil {
+		return fmt.Errorf("refresh %s: %w", t.name, err)
+	}
+	if slices.Equal(tl.Instants(), t.timeline.Instants()) {
+		t.mu.Lock()
+		t.props = props
+		t.mu.Unlock()
+		return nil
+	}
+	if err := t.loadAs(ctx, props, tl); err != nil {
+		return fmt.Errorf("refresh %s: %w", t.name, err)
+	}
+	return nil
+}
+
+// prepare makes ready for a transaction or service: the table as it is now, writable,
+// with nothing half done on it.
+func (t *Table) prepare(ctx context.Context) error {
+	if err := t.refresh(ctx); err != nil {
+		return err
+	}
+	if err := t.props.checkWritable(); err != nil {
+		return err
+	}
+	if len(t.timeline.Pending()) == 0 {
+		return nil
+	}
+	return t.recover(ctx)
+}
+
+// lock waits until nothing else writes to the table through t.
+func (t *Table) lock(ctx context.Context) error {
+	select {
+	case t.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for another transaction on %s: %w", t.name, ctx.Err())
+	}
+}
+
+func (t *Table) unlock() { <-t.turn }
+
+func (t *Table) noBuckets() error {
+	return &UnsupportedError{"number of buckets", "unknown", "no commit says it; set Options.Buckets, or only read the table if it has another index than BUCKET"}
+}
+
+// bucketOf is the bucket of a file group.
+func (t *Table) bucketOf(fileID string) (int, error) {
+	b, err := bucketOfFileID(fileID)
+	switch {
+	case t.buckets == 0:
+		return 0, t.noBuckets()
+	case err != nil || b >= t.buckets:
+		return 0, &UnsupportedError{"file group", fileID, fmt.Sprintf("it is none of the %d buckets: another writer wrote without hoodie.index.type=BUCKET and %s=%d", t.buckets, BucketsKey, t.buckets)}
+	}
+	return b, nil
+}
+
+// LastExtra is the value of an extra-metadata key in the newest completed commit
+// that has it, searched backwards past commits of other writers, and the instant of
+// that commit. Both are empty when no commit has it.
+func (t *Table) LastExtra(ctx context.Context, key string) (value, instant string, err error) {
+	for _, i := range slices.Backward(t.Timeline().Completed()) {
+		m, err := t.readCommit(ctx, i)
+		if err != nil {
+			return "", "", fmt.Errorf("look for %s in the commits of %s: %w", key, t.name, err)
+		}
+		if v, ok := m.ExtraMetadata[key]; ok {
+			return v, i.Time, nil
+		}
+	}
+	return "", "", nil
+}
+
+// putInstant creates a file of the timeline. Somebody else's of that name is a
+// conflict.
+func (t *Table) putInstant(ctx context.Context, i timeline.Instant, data []byte) error {
+	err := t.store.PutIfAbsent(ctx, instantFile(i), data)
+	if errors.Is(err, storage.ErrExist) {
+		return &ConflictError{i.Time, "somebody else made " + instantFile(i)}
+	}
+	if err != nil {
+		return fmt.Errorf("create %s: %w", instantFile(i), err)
+	}
+	return nil
+}
+
+// nextInstant is greater than all that there are.
+func (t *Table) nextInstant() string { return t.timeline.Next(t.opts.Now()) }
+
+// with notes that files of the timeline were created.
+func (t *Table) with(instants ...timeline.Instant) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.timeline = t.timeline.With(fileNames(instants)...)
+}
+
+// without notes that files of the timeline were deleted.
+func (t *Table) without(instants ...timeline.Instant) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.timeline = t.timeline.Without(fileNames(instants)...)
+}
+
+func fileNames(instants []timeline.Instant) []string {
+	names := make([]string, len(instants))
+	for i, in := range instants {
+		names[i] = in.FileName()
+	}
+	return names
+}
+
+// instants are the files of an instant, in the order in which they are created.
+func instants(time string, action timeline.Action) [3]timeline.Instant {
+	return [3]timeline.Instant{
+		{Time: time, Action: action, State: timeline.Requested},
+		{Time: time, Action: action, State: timeline.Inflight},
+		{Time: time, Action: action, State: timeline.Completed},
+	}
+}

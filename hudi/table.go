@@ -1,0 +1,225 @@
+package hudi
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/apache/arrow-go/v18/arrow"
+
+	"lakefeed/hudi/schema"
+	"lakefeed/hudi/timeline"
+	"lakefeed/storage"
+)
+
+// Table is a Hudi table, as it was when it was opened, refreshed or last written by
+// this Table. Its methods may be called from several goroutines; what writes waits
+// for its turn.
+type Table struct {
+	store storage.Store
+	opts  Options
+	turn  chan struct{} // holds one token; who writes takes it
+
+	name  string
+	typ   TableType
+	key   []string
+	order string
+
+	mu       sync.RWMutex // guards what follows; only who has the turn changes it
+	props    Properties
+	timeline *timeline.Timeline // does not change, but is exchanged
+	view     *view
+	schema   *arrow.Schema // data columns
+	full     *arrow.Schema // with the meta columns
+	avro     string        // the data columns
+	buckets  int
+}
+
+// Create makes a table of version 6 in the folder that store is rooted at. The
+// folder may hold nothing else. The table that it returns has no commits yet.
+func Create(ctx context.Context, store storage.Store, opts CreateOptions) (*Table, error) {
+	opts.setDefaults()
+	if err := opts.Validate(); err != nil {
+		return nil, fmt.Errorf("create table: %w", err)
+	}
+	if err := create(ctx, store, opts); err != nil {
+		return nil, fmt.Errorf("create table %s at %s: %w", opts.Name, store, err)
+	}
+	return Open(ctx, store, opts.Options)
+}
+
+func create(ctx context.Context, store storage.Store, opts CreateOptions) error {
+	avro, err := schema.FromArrow(opts.Name, opts.Schema)
+	if err != nil {
+		return err
+	}
+	if err := checkEmpty(ctx, store); err != nil {
+		return err
+	}
+	// Spark finds the rows of a folder only where this file stands in it.
+	now := opts.Now().UTC()
+	mark := fmt.Sprintf("#partition metadata\n#%s\ncommitTime=%s\npartitionDepth=0\n",
+		now.Format("Mon Jan 02 15:04:05 UTC 2006"), timeline.FormatTime(now))
+	if err := store.Put(ctx, partitionFile, []byte(mark)); err != nil {
+		return fmt.Errorf("write %s: %w", partitionFile, err)
+	}
+	props := newProperties(opts, avro)
+	err = store.PutIfAbsent(ctx, propertiesFile, props.Format(now))
+	if errors.Is(err, storage.ErrExist) {
+		return ErrTableExists
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", propertiesFile, err)
+	}
+	return nil
+}
+
+// checkEmpty refuses a folder that holds a table or anything else. What a Create that
+// crashed left is no obstacle.
+func checkEmpty(ctx context.Context, store storage.Store) error {
+	if found, err := exists(ctx, store, propertiesFile); err != nil || found {
+		return cmp.Or(err, ErrTableExists)
+	}
+	for info, err := range store.List(ctx, "", true) {
+		if err != nil {
+			return fmt.Errorf("list folder: %w", err)
+		}
+		if info.Name != partitionFile {
+			return fmt.Errorf("the folder holds other files, as %s: give the table a folder of its own", info.Name)
+		}
+	}
+	return nil
+}
+
+func newProperties(opts CreateOptions, avro string) Properties {
+	p := Properties{
+		propName:           opts.Name,
+		propType:           string(opts.Type),
+		propVersion:        "6",
+		propLayout:         "1",
+		propRecordKey:      strings.Join(opts.RecordKey, ","),
+		propPartition:      "",
+		propPrecombine:     opts.OrderingField,
+		propKeyGenerator:   keygenNone,
+		propHiveStyle:      "false",
+		propURLEncode:      "false",
+		propDropPartition:  "false",
+		propMetaFields:     "true",
+		propBaseFormat:     "PARQUET",
+		propPayload:        payloadOverwrite,
+		propArchive:        "archived",
+		propTimezone:       "UTC",
+		propCDC:            "false",
+		propMetafileFormat: "false",
+		propCreateSchema:   avro,
+	}
+	if opts.Database != "" {
+		p[propDatabase] = opts.Database
+	}
+	p[propChecksum] = p.Checksum()
+	return p
+}
+
+// Open reads a table that exists. It refuses tables whose rows it could not tell
+// right; what it can read but not write, as a table with a metadata table, each
+// transaction refuses. Both say so by an [UnsupportedError].
+func Open(ctx context.Context, store storage.Store, opts Options) (*Table, error) {
+	opts.setDefaults()
+	t := &Table{store: store, opts: opts, turn: make(chan struct{}, 1)}
+	props, err := t.readProperties(ctx)
+	if errors.Is(err, ErrNoTable) {
+		return nil, fmt.Errorf("open %s: %w", store, ErrNoTable)
+	}
+	if err == nil {
+		t.name, t.typ = props[propName], TableType(props[propType])
+		t.key, t.order = props.list(propRecordKey), props.ordering()
+		err = t.load(ctx, props)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open table %s: %w", store, err)
+	}
+	return t, nil
+}
+
+// readProperties reads hoodie.properties and refuses what cannot be read here.
+func (t *Table) readProperties(ctx context.Context) (Properties, error) {
+	file := propertiesFile
+	text, _, err := t.store.Get(ctx, file)
+	if errors.Is(err, storage.ErrNotExist) {
+		// Hudi deletes the file before it writes it anew, and keeps a copy meanwhile.
+		file = propertiesCopy
+		text, _, err = t.store.Get(ctx, file)
+	}
+	if errors.Is(err, storage.ErrNotExist) {
+		return nil, ErrNoTable
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", file, err)
+	}
+	p, err := ParseProperties(text)
+	if err != nil {
+		return nil, &CorruptError{file, err}
+	}
+	if err := p.check(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Name is the table's name.
+func (t *Table) Name() string { return t.name }
+
+// Type is the table's type.
+func (t *Table) Type() TableType { return t.typ }
+
+// RecordKey names the columns that make a row's key.
+func (t *Table) RecordKey() []string { return slices.Clone(t.key) }
+
+// Schema is that of the data columns, without the meta columns.
+func (t *Table) Schema() *arrow.Schema {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.schema
+}
+
+// AvroSchema is Schema as Hudi keeps it in the commits.
+func (t *Table) AvroSchema() string {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.avro
+}
+
+// Buckets is the number of hash buckets, 0 when neither the options nor the commits
+// say it: such a table is read only.
+func (t *Table) Buckets() int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.buckets
+}
+
+// Bucket is the bucket of a record key: see [BucketOf].
+func (t *Table) Bucket(key string) int { return BucketOf(key, t.key, t.Buckets()) }
+
+// Properties is a copy of hoodie.properties.
+func (t *Table) Properties() Properties {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return maps.Clone(t.props)
+}
+
+// Timeline is the table's timeline. It does not change; a later call may return a
+// later one.
+func (t *Table) Timeline() *timeline.Timeline {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.timeline
+}
+
+// eventTime tells whether a row's ordering field decides which of two counts, as
+// tables that other engines make may say; ours say that the later one does.
+func (t *Table) eventTime() bool { return t.props[propPayload] == payloadEventTime }

@@ -1,0 +1,304 @@
+package hudi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+
+	"lakefeed/hudi/schema"
+	"lakefeed/hudi/timeline"
+)
+
+// BucketsKey is the extra-metadata key under which each commit says how many hash
+// buckets the table has. It is the name of Spark's write option: Hudi itself keeps
+// the number nowhere.
+const BucketsKey = "hoodie.bucket.index.num.buckets"
+
+// TxnOptions describe a transaction.
+type TxnOptions struct {
+	// Operation that the commit records; default Upsert.
+	Operation Operation
+	// Schema of the data columns from this transaction on; nil: as before. It may
+	// append nullable columns and widen int to long and float to double. Another
+	// change is a [SchemaError].
+	Schema *arrow.Schema
+}
+
+// Txn is a transaction: readers see all of it once Commit returns, or nothing. It
+// holds the table until Commit or Abort; one of them must be called.
+//
+// It goes through these steps, in the order that Hudi's readers and Hudi's own
+// rollback rely on:
+//
+//  1. hoodie.properties and the timeline are read again; what a crashed writer left
+//     is rolled back (write_rollback.go).
+//  2. The requested and then the inflight file of a new instant are created.
+//  3. For each data file a marker is created first (write_marker.go), then the file:
+//     a base file (write_base.go) or a log file (write_log.go). A marker without its
+//     file is harmless; a file without a marker could not be found again.
+//  4. hoodie.properties and the instant's own two files are looked at once more.
+//  5. The completed file is created, at once and whole (write_commit.go). This is the
+//     moment of the commit.
+//  6. The markers are deleted.
+type Txn struct {
+	table    *Table
+	op       Operation
+	time     string              // the instant's
+	files    [3]timeline.Instant // requested, inflight, completed
+	token    string              // last two parts of the write tokens
+	timeline *timeline.Timeline  // as it began
+
+	schema   *arrow.Schema // data columns
+	full     *arrow.Schema // with the meta columns
+	avro     string
+	fullAvro string
+
+	before   *arrow.Schema      // the table's schema till now, with the meta columns
+	old      []*FileSlice       // the table till now
+	slices   map[int]*FileSlice // the slice of each bucket that has one
+	replaced []string           // file ids that the commit replaces
+
+	mu     sync.Mutex // guards what follows
+	groups map[int]*GroupWriter
+	ended  bool
+}
+
+// Begin starts a transaction. It first rolls back what a crashed writer left. While
+// another transaction or service of this Table runs, it waits.
+func (t *Table) Begin(ctx context.Context, opts TxnOptions) (*Txn, error) {
+	if err := t.lock(ctx); err != nil {
+		return nil, err
+	}
+	x, err := t.begin(ctx, opts)
+	if err != nil {
+		t.unlock()
+		return nil, fmt.Errorf("begin transaction on %s: %w", t.name, err)
+	}
+	return x, nil
+}
+
+func (t *Table) begin(ctx context.Context, opts TxnOptions) (*Txn, error) {
+	if err := t.prepare(ctx); err != nil {
+		return nil, err
+	}
+	if t.buckets == 0 {
+		return nil, t.noBuckets()
+	}
+	x := &Txn{table: t, op: opts.Operation, timeline: t.timeline, groups: map[int]*GroupWriter{}}
+	if x.op == "" {
+		x.op = Upsert
+	}
+	if err := x.setSchema(opts.Schema); err != nil {
+		return nil, err
+	}
+	if err := x.findSlices(); err != nil {
+		return nil, err
+	}
+	action := timeline.Commit
+	switch {
+	case x.op == InsertOverwriteTable:
+		action = timeline.ReplaceCommit
+	case t.typ == MergeOnRead:
+		action = timeline.DeltaCommit
+	}
+	if err := x.start(ctx, action); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// setSchema takes on the transaction's schema.
+func (x *Txn) setSchema(next *arrow.Schema) (err error) {
+	x.schema, x.avro, x.before = x.table.schema, x.table.avro, x.table.full
+	if next != nil {
+		avro, err := schema.FromArrow(x.table.name, next)
+		if err != nil {
+			return fmt.Errorf("take on schema: %w", err)
+		}
+		if next, err = schema.ToArrow(avro); err != nil {
+			return fmt.Errorf("take on schema: %w", err)
+		}
+		if err := evolve(x.schema, next); err != nil {
+			return err
+		}
+		if !x.schema.Equal(next) {
+			x.schema, x.avro = next, avro
+		}
+	}
+	x.full = schema.ArrowWithMeta(x.schema)
+	x.fullAvro, err = schema.WithMeta(x.avro)
+	return err
+}
+
+// findSlices finds the file slice of each bucket, or for a replacement the file
+// groups that go.
+func (x *Txn) findSlices() error {
+	x.slices = map[int]*FileSlice{}
+	x.old = x.table.view.slices(x.timeline, "")
+	for _, s := range x.old {
+		if x.op == InsertOverwriteTable {
+			x.replaced = append(x.replaced, s.FileID)
+			continue
+		}
+		bucket, err := x.table.bucketOf(s.FileID)
+		if err != nil {
+			return err
+		}
+		if other := x.slices[bucket]; other != nil {
+			return fmt.Errorf("bucket %d has two file groups, %s and %s", bucket, other.FileID, s.FileID)
+		}
+		x.slices[bucket] = s
+	}
+	return nil
+}
+
+// Instant names the transaction on the timeline.
+func (x *Txn) Instant() string { return x.time }
+
+// Schema is that of the data columns that the transaction writes.
+func (x *Txn) Schema() *arrow.Schema { return x.schema }
+
+// Group opens the writer of a bucket's file group. Writers of several buckets may be
+// used at the same time; there is one for each bucket, opened once.
+func (x *Txn) Group(ctx context.Context, bucket int) (*GroupWriter, error) {
+	if bucket < 0 || bucket >= x.table.buckets {
+		return nil, fmt.Errorf("open bucket %d: the table has %d", bucket, x.table.buckets)
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.ended {
+		return nil, errEnded
+	}
+	if x.groups[bucket] != nil {
+		return nil, fmt.Errorf("open bucket %d: it is open in this transaction", bucket)
+	}
+	g := &GroupWriter{txn: x, bucket: bucket, slice: x.slices[bucket]}
+	switch {
+	case g.slice == nil:
+		g.fileID = newBucketFileID(bucket)
+		g.out = &baseOut{group: g}
+	case x.table.typ == CopyOnWrite:
+		g.fileID = g.slice.FileID
+		g.out = &baseOut{group: g, changed: map[keyHash]mark{}}
+	default:
+		g.fileID = g.slice.FileID
+		g.out = &logOut{group: g}
+	}
+	x.groups[bucket] = g
+	return g, nil
+}
+
+var errEnded = errors.New("the transaction has ended")
+
+// GroupWriter writes one file group of a transaction. It is used by one goroutine at
+// a time.
+type GroupWriter struct {
+	txn    *Txn
+	bucket int
+	slice  *FileSlice // nil for a new file group
+	fileID string
+	out    groupOut
+	seq    int64 // rows written, for their sequence numbers
+	err    error // that broke the writer
+	closed bool
+	file   *DataFile // what was written, if anything
+	stat   timeline.WriteStat
+}
+
+// groupOut is how a group's changes are stored: base files or logs. Rows have the
+// meta columns, and deletes are those that matter to the group.
+type groupOut interface {
+	upsert(ctx context.Context, rows arrow.RecordBatch, keys *array.String) error
+	delete(ctx context.Context, keys []string) error
+	close(ctx context.Context) error
+	abandon()
+	// fileName is what _hoodie_file_name says of the rows.
+	fileName() string
+}
+
+// Upsert writes rows, which replace those of the same keys that the table had. Rows
+// have the table's data columns by name, in any order; missing ones are null. Keys
+// are the rows' record keys. Over all calls in a transaction a key comes at most once.
+// What a call brings may be written at once: memory stays bounded.
+func (g *GroupWriter) Upsert(ctx context.Context, rows arrow.RecordBatch, keys *array.String) error {
+	if int(rows.NumRows()) != keys.Len() || keys.NullN() > 0 {
+		return fmt.Errorf("upsert into bucket %d: %d rows and %d keys, %d of them null", g.bucket, rows.NumRows(), keys.Len(), keys.NullN())
+	}
+	return g.do(ctx, "upsert into", func() error {
+		if keys.Len() == 0 {
+			return nil
+		}
+		full, err := g.withMeta(ctx, rows, keys)
+		if err != nil {
+			return err
+		}
+		defer full.Release()
+		return g.out.upsert(ctx, full, keys)
+	})
+}
+
+// Delete removes the rows of keys; a key that the table does not have is no error.
+func (g *GroupWriter) Delete(ctx context.Context, keys []string) error {
+	return g.do(ctx, "delete from", func() error {
+		if len(keys) == 0 || g.slice == nil {
+			return nil // a new file group has nothing to delete
+		}
+		return g.out.delete(ctx, keys)
+	})
+}
+
+// Close ends the group's part of the transaction. Without it, Commit fails.
+func (g *GroupWriter) Close(ctx context.Context) error {
+	if g.closed {
+		return g.err
+	}
+	err := g.do(ctx, "close", func() error { return g.out.close(ctx) })
+	g.closed = true
+	if err != nil {
+		g.out.abandon()
+	}
+	return err
+}
+
+// do runs a step unless an earlier one failed: a writer that lost a part of its
+// input must not be committed.
+func (g *GroupWriter) do(ctx context.Context, verb string, step func() error) error {
+	switch {
+	case g.err != nil:
+		return g.err
+	case g.closed:
+		return fmt.Errorf("%s bucket %d: its writer is closed", verb, g.bucket)
+	}
+	err := ctx.Err()
+	if err == nil {
+		err = step()
+	}
+	if err != nil {
+		g.err = fmt.Errorf("%s bucket %d of %s: %w", verb, g.bucket, g.txn.table.name, err)
+	}
+	return g.err
+}
+
+// withMeta makes rows of the table's schema with the meta columns in front.
+func (g *GroupWriter) withMeta(ctx context.Context, rows arrow.RecordBatch, keys *array.String) (arrow.RecordBatch, error) {
+	data, err := conform(ctx, rows, g.txn.schema)
+	if err != nil {
+		return nil, err
+	}
+	defer data.Release()
+	n := keys.Len()
+	columns := make([]arrow.Array, metaCount, metaCount+data.NumCols())
+	columns[metaCommitTime] = constantText(g.txn.time, n)
+	columns[metaSeqno] = seqnos(g.txn.time, g.bucket, g.seq, n)
+	columns[metaPartition] = constantText("", n)
+	columns[metaFileName] = constantText(g.out.fileName(), n)
+	g.seq += int64(n)
+	defer func() { release(columns[:metaCount]) }()
+	keys.Retain()
+	columns[metaKey] = keys
+	return array.NewRecordBatch(g.txn.full, append(columns, data.Columns()...), int64(n)), nil
+}

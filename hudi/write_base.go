@@ -1,0 +1,170 @@
+package hudi
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+
+	"lakefeed/hudi/schema"
+	"lakefeed/hudi/timeline"
+)
+
+// mark says what a copy-on-write transaction does with a key, and whether the old
+// base file had it.
+type mark uint8
+
+const (
+	markUpsert mark = 1 << iota
+	markDelete
+	markFound
+)
+
+// baseOut writes a group's rows to a new base file: first those of the transaction,
+// as they come; at the end the rows of the group's slice that it did not touch stream
+// in behind them. What it must remember for that is a hash of each key.
+type baseOut struct {
+	group   *GroupWriter
+	changed map[keyHash]mark // nil for a new file group
+	file    *DataFile        // nil: nothing was written
+	dst     *newFile
+	w       *baseWriter
+}
+
+// fileName is known before the file is created.
+func (o *baseOut) fileName() string {
+	g := o.group
+	return baseName(g.fileID, g.txn.writeToken(g.bucket), g.txn.time)
+}
+
+func (o *baseOut) upsert(ctx context.Context, rows arrow.RecordBatch, keys *array.String) error {
+	if err := o.open(ctx); err != nil {
+		return err
+	}
+	if o.changed != nil {
+		for row := range keys.Len() {
+			o.changed[hashKey(keys.Value(row))] = markUpsert
+		}
+	}
+	return o.w.write(rows)
+}
+
+func (o *baseOut) delete(_ context.Context, keys []string) error {
+	for _, k := range keys {
+		o.changed[hashKey(k)] = markDelete
+	}
+	return nil
+}
+
+// open creates the marker and the base file.
+func (o *baseOut) open(ctx context.Context) (err error) {
+	if o.file != nil {
+		return nil
+	}
+	g := o.group
+	x := g.txn
+	file := &DataFile{Name: o.fileName(), FileID: g.fileID, Token: x.writeToken(g.bucket), Instant: x.time}
+	kind := markerCreate
+	if g.slice != nil {
+		kind = markerMerge
+	}
+	if o.dst, err = x.table.createData(ctx, x.time, file, kind); err != nil {
+		return err
+	}
+	if o.w, err = x.table.newBaseWriter(o.dst, x.avro, x.full); err != nil {
+		return err
+	}
+	o.file = file
+	return nil
+}
+
+func (o *baseOut) close(ctx context.Context) error {
+	g := o.group
+	if o.file == nil && len(o.changed) == 0 {
+		return nil
+	}
+	if err := o.open(ctx); err != nil {
+		return err
+	}
+	var copied int64
+	if g.slice != nil {
+		scan := &sliceScan{table: g.txn.table, slice: g.slice, timeline: g.txn.timeline, full: g.txn.full, schema: g.txn.full, skip: o.changed}
+		if err := scan.run(ctx, func(rows arrow.RecordBatch) error { return writeMoved(o.w, rows, o.file.Name) }); err != nil {
+			return fmt.Errorf("copy %s: %w", g.fileID, err)
+		}
+		copied = scan.stats.rows
+	}
+	stats, err := o.w.close()
+	if err != nil {
+		return fmt.Errorf("write %s: %w", o.file.Name, err)
+	}
+	if err := o.dst.commit(); err != nil {
+		return err
+	}
+	o.file.Size = stats.bytes
+	g.file, g.stat = o.file, o.stat(stats.rows, stats.rows-copied)
+	return nil
+}
+
+// writeMoved writes rows of another file; only what they say of their file changes.
+func writeMoved(w *baseWriter, rows arrow.RecordBatch, file string) error {
+	names := constantText(file, int(rows.NumRows()))
+	defer names.Release()
+	moved := replaceColumn(rows, metaFileName, names)
+	defer moved.Release()
+	return w.write(moved)
+}
+
+// newBaseWriter begins a base file of a schema with the meta columns; avro is that of
+// the data columns.
+func (t *Table) newBaseWriter(dst io.Writer, avro string, full *arrow.Schema) (*baseWriter, error) {
+	fullAvro, err := schema.WithMeta(avro)
+	if err != nil {
+		return nil, err
+	}
+	return newBaseWriter(dst, baseOptions{avroSchema: fullAvro, schema: full, rowGroupBytes: t.opts.RowGroupBytes})
+}
+
+// stat describes the base file in the commit.
+func (o *baseOut) stat(rows, upserted int64) timeline.WriteStat {
+	prev := timeline.NoCommit
+	if o.group.slice != nil {
+		prev = o.group.slice.Instant
+	}
+	stat := newStat(o.file, prev)
+	stat.NumWrites = rows
+	for _, m := range o.changed {
+		switch m {
+		case markUpsert | markFound:
+			stat.NumUpdateWrites++
+		case markDelete | markFound:
+			stat.NumDeletes++
+		}
+	}
+	stat.NumInserts = upserted - stat.NumUpdateWrites
+	return stat
+}
+
+func (o *baseOut) abandon() {
+	if o.dst != nil {
+		o.dst.abort()
+	}
+}
+
+// seqnos are the sequence numbers of n rows: instant, bucket and a count from first.
+func seqnos(instant string, bucket int, first int64, n int) arrow.Array {
+	b := array.NewStringBuilder(allocator)
+	defer b.Release()
+	b.Reserve(n)
+	text := append([]byte(instant), '_')
+	text = append(strconv.AppendInt(text, int64(bucket), 10), '_')
+	prefix := len(text)
+	for i := range int64(n) {
+		text = strconv.AppendInt(text[:prefix], first+i, 10)
+		b.BinaryBuilder.Append(text)
+	}
+	return b.NewArray()
+}

@@ -1,0 +1,196 @@
+package hudi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+
+	"lakefeed/hudi/timeline"
+)
+
+// start creates the requested and the inflight file of the transaction's instant.
+func (x *Txn) start(ctx context.Context, action timeline.Action) error {
+	t := x.table
+	x.time = t.nextInstant()
+	x.files = instants(x.time, action)
+	x.token = tokenOf(x.time)
+	var plan []byte
+	if action == timeline.ReplaceCommit {
+		var err error
+		if plan, err = (&timeline.RequestedReplaceMetadata{}).Encode(); err != nil {
+			return err
+		}
+	}
+	for i, data := range [][]byte{plan, nil} {
+		if err := t.putInstant(ctx, x.files[i], data); err != nil {
+			// What is there of it is rolled back like a crash's rest.
+			return errors.Join(err, t.recoverAfter(ctx))
+		}
+	}
+	t.with(x.files[0], x.files[1])
+	return nil
+}
+
+// tokenOf makes the two last parts of a write token, which must be whole numbers that
+// Java's int can hold, of an instant: date and time of day. So no two transactions
+// write files of one name.
+func tokenOf(instant string) string {
+	part := func(from, to int) string {
+		n, err := strconv.ParseInt(instant[min(from, len(instant)):min(to, len(instant))], 10, 32)
+		if err != nil {
+			return "0"
+		}
+		return strconv.FormatInt(n, 10)
+	}
+	return part(0, 8) + "-" + part(8, 17)
+}
+
+func (x *Txn) writeToken(bucket int) string { return strconv.Itoa(bucket) + "-" + x.token }
+
+// Commit publishes the transaction under its instant, with extra as extra metadata
+// beside the schema and [BucketsKey]. All group writers must be closed. When it
+// returns an error, a [ConflictError] or any other, call Abort: it takes back what was
+// written or, where the store had published it all the same, says so.
+func (x *Txn) Commit(ctx context.Context, extra map[string]string) (instant string, err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.ended {
+		return "", errEnded
+	}
+	m, files, err := x.metadata(extra)
+	if err == nil {
+		err = x.check(ctx)
+	}
+	if err == nil {
+		err = x.publish(ctx, m)
+	}
+	if err != nil {
+		return "", fmt.Errorf("commit %s of %s: %w", x.time, x.table.name, err)
+	}
+	x.ended = true
+	x.table.committed(x, m, files)
+	if err := x.table.deleteMarkers(ctx, x.time); err != nil {
+		x.table.opts.Logger.Warn("markers stay until the next recovery", "table", x.table.name, "instant", x.time, "error", err)
+	}
+	x.table.unlock()
+	return x.time, nil
+}
+
+// metadata describes the commit.
+func (x *Txn) metadata(extra map[string]string) (*timeline.CommitMetadata, []*DataFile, error) {
+	m := &timeline.CommitMetadata{
+		PartitionToWriteStats: map[string][]timeline.WriteStat{},
+		ExtraMetadata:         maps.Clone(extra),
+		OperationType:         string(x.op),
+	}
+	if m.ExtraMetadata == nil {
+		m.ExtraMetadata = map[string]string{}
+	}
+	m.ExtraMetadata[timeline.SchemaKey] = x.avro
+	m.ExtraMetadata[BucketsKey] = strconv.Itoa(x.table.buckets)
+	var files []*DataFile
+	for _, b := range slices.Sorted(maps.Keys(x.groups)) {
+		g := x.groups[b]
+		switch {
+		case g.err != nil:
+			return nil, nil, g.err
+		case !g.closed:
+			return nil, nil, fmt.Errorf("the writer of bucket %d is not closed", b)
+		case g.file != nil:
+			m.PartitionToWriteStats[""] = append(m.PartitionToWriteStats[""], g.stat)
+			files = append(files, g.file)
+		}
+	}
+	if x.op == InsertOverwriteTable {
+		m.PartitionToReplaceFileIDs = map[string][]string{"": x.replaced}
+	}
+	return m, files, nil
+}
+
+// check looks once more whether the table is still ours to write.
+func (x *Txn) check(ctx context.Context) error {
+	t := x.table
+	props, err := t.readProperties(ctx)
+	if err != nil {
+		return err
+	}
+	if err := props.checkWritable(); err != nil {
+		return err
+	}
+	for _, i := range x.files[:2] {
+		found, err := exists(ctx, t.store, instantFile(i))
+		if err != nil {
+			return fmt.Errorf("look for %s: %w", instantFile(i), err)
+		}
+		if !found {
+			return &ConflictError{x.time, "another writer took " + instantFile(i) + " away and so rolled the transaction back"}
+		}
+	}
+	return nil
+}
+
+// publish is the moment of the commit.
+func (x *Txn) publish(ctx context.Context, m *timeline.CommitMetadata) error {
+	data, err := m.Marshal()
+	if err != nil {
+		return err
+	}
+	x.table.opts.Hook("publish")
+	return x.table.putInstant(ctx, x.files[2], data)
+}
+
+// committed brings what is known of the table up to a transaction.
+func (t *Table) committed(x *Txn, m *timeline.CommitMetadata, files []*DataFile) {
+	t.with(x.files[2])
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, f := range files {
+		t.view.add(f)
+	}
+	t.view.replace(x.time, m)
+	t.schema, t.full, t.avro = x.schema, x.full, x.avro
+}
+
+// ErrPublished is what [Txn.Abort] returns when the store had published the
+// transaction although Commit returned an error: its changes stand.
+var ErrPublished = errors.New("the transaction was published")
+
+// Abort takes back what the transaction wrote. After Commit it does nothing, so that
+// it may be deferred.
+func (x *Txn) Abort(ctx context.Context) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.ended {
+		return nil
+	}
+	x.ended = true
+	defer x.table.unlock()
+	for _, g := range x.groups {
+		if !g.closed {
+			g.out.abandon()
+		}
+	}
+	t := x.table
+	err := t.refresh(ctx)
+	if err == nil && t.timeline.IsCompleted(x.time) {
+		return ErrPublished
+	}
+	if err == nil {
+		err = t.recover(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("abort %s of %s: %w", x.time, t.name, err)
+	}
+	return nil
+}
+
+// newStat describes a file in a commit; prev is the instant of the slice before.
+func newStat(f *DataFile, prev string) timeline.WriteStat {
+	return timeline.WriteStat{
+		FileID: f.FileID, Path: f.Name, PrevCommit: prev,
+		TotalWriteBytes: f.Size, FileSizeInBytes: f.Size,
+	}
+}

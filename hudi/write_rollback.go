@@ -1,0 +1,292 @@
+package hudi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"path"
+	"slices"
+	"time"
+
+	"lakefeed/hudi/logfile"
+	"lakefeed/hudi/timeline"
+	"lakefeed/storage"
+)
+
+// A rollback takes back a write that did not complete. Its plan is written down first,
+// as the requested file of an instant of its own; then base files are deleted and log
+// files answered by a command block in a further log file, so that their blocks count
+// no more, since a log file may hold blocks of others too. Then the rollback completes,
+// and last the files of the failed instant go, inflight before requested. A crash
+// anywhere in it leaves enough behind to go on: deleting twice and answering twice do
+// no harm.
+
+// rollback takes back a pending write.
+func (t *Table) rollback(ctx context.Context, target timeline.Instant) error {
+	done, err := t.rolledBack(ctx, target.Time)
+	if err != nil {
+		return err
+	}
+	if done {
+		return t.forget(ctx, target.Time)
+	}
+	plan, err := t.planRollback(ctx, target)
+	if err != nil {
+		return err
+	}
+	return t.startRollback(ctx, plan)
+}
+
+// rollbackLost takes back what an instant wrote that is not on the timeline, if there
+// is anything.
+func (t *Table) rollbackLost(ctx context.Context, instant string) error {
+	action := timeline.Commit
+	if t.typ == MergeOnRead {
+		action = timeline.DeltaCommit
+	}
+	plan, err := t.planRollback(ctx, timeline.Instant{Time: instant, Action: action})
+	if err != nil || len(plan.Requests) == 0 {
+		return err
+	}
+	return t.startRollback(ctx, plan)
+}
+
+func (t *Table) startRollback(ctx context.Context, plan *timeline.RollbackPlan) error {
+	data, err := plan.Encode()
+	if err != nil {
+		return err
+	}
+	i := timeline.Instant{Time: t.nextInstant(), Action: timeline.Rollback, State: timeline.Requested}
+	t.opts.Logger.Info("rolling back", "table", t.name, "instant", plan.InstantToRollback.CommitTime, "rollback", i.Time)
+	t.opts.Hook("rollback")
+	if err := t.putInstant(ctx, i, data); err != nil {
+		return err
+	}
+	t.with(i)
+	return t.runRollback(ctx, i.Time, plan)
+}
+
+// rolledBack tells whether a rollback of the instant has completed, and only the
+// instant's own files are left to delete.
+func (t *Table) rolledBack(ctx context.Context, instant string) (bool, error) {
+	for _, i := range slices.Backward(t.timeline.Instants()) {
+		if i.Time <= instant {
+			break
+		}
+		if i.Action != timeline.Rollback || i.State != timeline.Completed {
+			continue
+		}
+		data, err := t.readInstant(ctx, i)
+		if err != nil {
+			return false, err
+		}
+		m, err := timeline.DecodeRollbackMetadata(data)
+		if err != nil {
+			return false, &CorruptError{instantFile(i), err}
+		}
+		if slices.Contains(m.CommitsRollback, instant) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// planRollback finds what an instant wrote: what its markers name, and base files that
+// bear its time.
+func (t *Table) planRollback(ctx context.Context, target timeline.Instant) (*timeline.RollbackPlan, error) {
+	files, err := t.listFiles(ctx)
+	if err != nil {
+		return nil, err
+	}
+	marked, err := t.markedFiles(ctx, target.Time)
+	if err != nil {
+		return nil, err
+	}
+	if len(marked) == 0 {
+		if marked, err = t.logsOf(ctx, files, target.Time); err != nil {
+			return nil, err
+		}
+	}
+	plan := &timeline.RollbackPlan{
+		InstantToRollback: &timeline.InstantInfo{CommitTime: target.Time, Action: string(target.Action)},
+	}
+	for _, f := range files {
+		switch {
+		case !f.IsLog() && f.Instant == target.Time:
+			plan.Requests = append(plan.Requests, timeline.RollbackRequest{FilesToBeDeleted: []string{t.url(f.Name)}})
+		case f.IsLog() && slices.Contains(marked, f.Name):
+			plan.Requests = append(plan.Requests, timeline.RollbackRequest{
+				FileID: f.FileID, LatestBaseInstant: f.Instant,
+				FilesToBeDeleted:     []string{},
+				LogBlocksToBeDeleted: map[string]int64{t.url(f.Name): f.Size},
+			})
+		}
+	}
+	return plan, nil
+}
+
+// logsOf finds the log files that hold blocks of an instant by reading all blocks'
+// headers: the way out where the markers are lost.
+func (t *Table) logsOf(ctx context.Context, files []*DataFile, instant string) ([]string, error) {
+	var out []string
+	for _, f := range files {
+		if !f.IsLog() || f.Instant > instant {
+			continue
+		}
+		has, err := t.hasBlocksOf(ctx, f, instant)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", f.Name, err)
+		}
+		if has {
+			out = append(out, f.Name)
+		}
+	}
+	return out, nil
+}
+
+func (t *Table) hasBlocksOf(ctx context.Context, f *DataFile, instant string) (bool, error) {
+	file, err := t.openFile(ctx, f.Name)
+	if err != nil {
+		return false, err
+	}
+	defer file.Close()
+	for r := logfile.NewReader(file, file.Size()); ; {
+		b, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return false, nil
+		}
+		if err != nil || b.Type != logfile.Command && b.Instant() == instant {
+			return err == nil, err
+		}
+	}
+}
+
+// finishRollback goes on with a rollback that a crash left.
+func (t *Table) finishRollback(ctx context.Context, i timeline.Instant) error {
+	i.State = timeline.Requested
+	data, err := t.readInstant(ctx, i)
+	if err != nil {
+		return err
+	}
+	plan, err := timeline.DecodeRollbackPlan(data)
+	if err != nil {
+		return &CorruptError{instantFile(i), err}
+	}
+	if plan.InstantToRollback == nil {
+		return &CorruptError{instantFile(i), errors.New("it does not say what it rolls back")}
+	}
+	if target := plan.InstantToRollback.CommitTime; t.timeline.IsCompleted(target) {
+		return &UnsupportedError{"pending action", i.String(), "it takes back the completed commit " + target + ": finish it with the engine that began it"}
+	}
+	t.opts.Hook("rollback")
+	return t.runRollback(ctx, i.Time, plan)
+}
+
+// runRollback carries out a plan that is written down.
+func (t *Table) runRollback(ctx context.Context, at string, plan *timeline.RollbackPlan) error {
+	files := instants(at, timeline.Rollback)
+	if err := t.store.PutIfAbsent(ctx, instantFile(files[1]), nil); err != nil && !errors.Is(err, storage.ErrExist) {
+		return fmt.Errorf("create %s: %w", instantFile(files[1]), err)
+	}
+	began := time.Now()
+	done, err := t.executeRollback(ctx, at, plan)
+	if err != nil {
+		return err
+	}
+	target := *plan.InstantToRollback
+	m := &timeline.RollbackMetadata{
+		StartRollbackTime: at,
+		TimeTakenInMillis: time.Since(began).Milliseconds(),
+		TotalFilesDeleted: int32(len(done.SuccessDeleteFiles)),
+		CommitsRollback:   []string{target.CommitTime},
+		PartitionMetadata: map[string]timeline.RollbackPartitionMetadata{"": *done},
+		InstantsRollback:  []timeline.InstantInfo{target},
+	}
+	data, err := m.Encode()
+	if err != nil {
+		return err
+	}
+	if err := t.putInstant(ctx, files[2], data); err != nil {
+		return err
+	}
+	t.with(files[:]...)
+	return t.forget(ctx, target.CommitTime)
+}
+
+func (t *Table) executeRollback(ctx context.Context, at string, plan *timeline.RollbackPlan) (*timeline.RollbackPartitionMetadata, error) {
+	done := &timeline.RollbackPartitionMetadata{
+		SuccessDeleteFiles: []string{}, FailedDeleteFiles: []string{},
+		RollbackLogFiles: map[string]int64{}, LogFilesFromFailedCommit: map[string]int64{},
+	}
+	for _, r := range plan.Requests {
+		for _, f := range r.FilesToBeDeleted {
+			if err := t.store.Delete(ctx, path.Base(f)); err != nil {
+				return nil, fmt.Errorf("delete %s: %w", path.Base(f), err)
+			}
+			done.SuccessDeleteFiles = append(done.SuccessDeleteFiles, f)
+		}
+		if len(r.LogBlocksToBeDeleted) == 0 {
+			continue
+		}
+		name, size, err := t.writeRollbackBlock(ctx, at, plan.InstantToRollback.CommitTime, r)
+		if err != nil {
+			return nil, err
+		}
+		done.RollbackLogFiles[t.url(name)] = size
+		maps.Copy(done.LogFilesFromFailedCommit, r.LogBlocksToBeDeleted)
+	}
+	return done, nil
+}
+
+// writeRollbackBlock answers log files of a slice by a command block.
+func (t *Table) writeRollbackBlock(ctx context.Context, at, target string, r timeline.RollbackRequest) (string, int64, error) {
+	files, err := t.listFiles(ctx) // the view may not know them
+	if err != nil {
+		return "", 0, err
+	}
+	s := &FileSlice{}
+	for _, f := range files {
+		if f.FileID == r.FileID && f.Instant == r.LatestBaseInstant && f.IsLog() {
+			s.Logs = append(s.Logs, f)
+		}
+	}
+	name := logfile.FileName(r.FileID, r.LatestBaseInstant, s.nextVersion(), "0-"+tokenOf(at))
+	w, err := t.store.Create(ctx, name)
+	if err != nil {
+		return "", 0, fmt.Errorf("create %s: %w", name, err)
+	}
+	f := &newFile{name: name, w: w}
+	defer f.abort()
+	log := logfile.NewWriter(f)
+	if err := log.Rollback(logfile.Header{Instant: at}, target); err != nil {
+		return "", 0, fmt.Errorf("write %s: %w", name, err)
+	}
+	return name, log.Written(), f.commit()
+}
+
+// forget deletes the timeline files and the markers of a write that is taken back.
+func (t *Table) forget(ctx context.Context, instant string) error {
+	var gone []timeline.Instant
+	for _, i := range slices.Backward(t.timeline.States(instant)) { // inflight, then requested
+		switch i.Action {
+		case timeline.Commit, timeline.DeltaCommit, timeline.ReplaceCommit:
+		default:
+			continue
+		}
+		if i.State == timeline.Completed {
+			continue
+		}
+		if err := t.store.Delete(ctx, instantFile(i)); err != nil {
+			return fmt.Errorf("delete %s: %w", instantFile(i), err)
+		}
+		gone = append(gone, i)
+	}
+	t.without(gone...)
+	return t.deleteMarkers(ctx, instant)
+}
+
+// url is the full path of a file of the table, for the plans and reports on the
+// timeline, which name files so.
+func (t *Table) url(name string) string { return t.store.String() + "/" + name }
