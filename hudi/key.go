@@ -5,7 +5,6 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/memory"
 )
 
 // What Hudi writes in a composite key for a null and for an empty value.
@@ -62,7 +61,7 @@ type keyPartWriter struct {
 }
 
 func buildKeys(parts []keyPartWriter, rows int) *array.String {
-	b := array.NewStringBuilder(memory.DefaultAllocator)
+	b := array.NewStringBuilder(allocator)
 	defer b.Release()
 	b.Reserve(rows)
 	var key []byte

@@ -8,7 +8,6 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/decimal128"
-	"github.com/apache/arrow-go/v18/arrow/memory"
 )
 
 func TestRecordKeys(t *testing.T) {
@@ -36,7 +35,7 @@ func TestRecordKeys(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			schema := arrow.NewSchema(tt.schema, nil)
-			rec, _, err := array.RecordFromJSON(memory.DefaultAllocator, schema, strings.NewReader(tt.rows))
+			rec, _, err := array.RecordFromJSON(allocator, schema, strings.NewReader(tt.rows))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -62,7 +61,7 @@ func TestRecordKeysRefuses(t *testing.T) {
 		{Name: "a", Type: arrow.PrimitiveTypes.Int64, Nullable: true},
 		{Name: "l", Type: arrow.ListOf(arrow.PrimitiveTypes.Int64), Nullable: true},
 	}, nil)
-	rec, _, err := array.RecordFromJSON(memory.DefaultAllocator, schema, strings.NewReader(`[{"a": 1, "l": []}, {"a": null, "l": []}]`))
+	rec, _, err := array.RecordFromJSON(allocator, schema, strings.NewReader(`[{"a": 1, "l": []}, {"a": null, "l": []}]`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,8 +134,8 @@ func FuzzKeysAreOneToOne(f *testing.F) {
 
 func BenchmarkRecordKeys(b *testing.B) {
 	const rows = 10000
-	ints := array.NewInt64Builder(memory.DefaultAllocator)
-	texts := array.NewStringBuilder(memory.DefaultAllocator)
+	ints := array.NewInt64Builder(allocator)
+	texts := array.NewStringBuilder(allocator)
 	for i := range rows {
 		ints.Append(int64(i) * 7919)
 		texts.Append("order-" + strings.Repeat("x", i%20))

@@ -1,0 +1,499 @@
+package hudi
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/decimal128"
+	"github.com/apache/arrow-go/v18/parquet/file"
+
+	"lakefeed/hudi/schema"
+)
+
+// baseTestSchema has a column of each kind, the meta columns before them.
+func baseTestSchema() *arrow.Schema {
+	return schema.ArrowWithMeta(arrow.NewSchema([]arrow.Field{
+		{Name: "id", Type: arrow.PrimitiveTypes.Int64},
+		{Name: "i", Type: arrow.PrimitiveTypes.Int32, Nullable: true},
+		{Name: "f", Type: arrow.PrimitiveTypes.Float32, Nullable: true},
+		{Name: "d", Type: arrow.PrimitiveTypes.Float64, Nullable: true},
+		{Name: "b", Type: arrow.FixedWidthTypes.Boolean, Nullable: true},
+		{Name: "s", Type: arrow.BinaryTypes.String, Nullable: true},
+		{Name: "raw", Type: arrow.BinaryTypes.Binary, Nullable: true},
+		{Name: "day", Type: arrow.FixedWidthTypes.Date32, Nullable: true},
+		{Name: "ts", Type: arrow.FixedWidthTypes.Timestamp_us, Nullable: true},
+		{Name: "small", Type: &arrow.Decimal128Type{Precision: 9, Scale: 2}, Nullable: true},
+		{Name: "price", Type: &arrow.Decimal128Type{Precision: 18, Scale: 4}, Nullable: true},
+		{Name: "big", Type: &arrow.Decimal128Type{Precision: 38, Scale: 18}, Nullable: true},
+		{Name: "tags", Type: arrow.ListOf(arrow.BinaryTypes.String), Nullable: true},
+		{Name: "point", Type: arrow.StructOf(arrow.Field{Name: "x", Type: arrow.PrimitiveTypes.Int32, Nullable: true}), Nullable: true},
+		{Name: "m", Type: arrow.MapOf(arrow.BinaryTypes.String, arrow.PrimitiveTypes.Int32), Nullable: true},
+	}, nil))
+}
+
+const baseTestRows = `[
+{"_hoodie_commit_time": "20260101000000000", "_hoodie_commit_seqno": "20260101000000000_0_1", "_hoodie_record_key": "9", "_hoodie_partition_path": "", "_hoodie_file_name": "f.parquet",
+ "id": 9, "i": -5, "f": 1.5, "d": -0.1, "b": true, "s": "grüße 😀", "raw": "AP8=", "day": "1582-10-04", "ts": "1899-12-31T23:59:59.999999Z", "small": "-1234567.89", "price": "-48.9999", "big": "-99999999999999999999.999999999999999999", "tags": ["a", null, ""], "point": {"x": 7}, "m": [{"key": "k", "value": 1}]},
+{"_hoodie_commit_time": "20260101000000000", "_hoodie_commit_seqno": "20260101000000000_0_2", "_hoodie_record_key": "10", "_hoodie_partition_path": "", "_hoodie_file_name": "f.parquet",
+ "id": 10, "i": null, "f": null, "d": null, "b": null, "s": null, "raw": null, "day": null, "ts": null, "small": null, "price": null, "big": null, "tags": null, "point": null, "m": null},
+{"_hoodie_commit_time": "20260101000000000", "_hoodie_commit_seqno": "20260101000000000_0_3", "_hoodie_record_key": "11", "_hoodie_partition_path": "", "_hoodie_file_name": "f.parquet",
+ "id": 11, "i": 0, "f": 0, "d": 0, "b": false, "s": "", "raw": "", "day": "9999-12-31", "ts": "9999-12-31T23:59:59Z", "small": "0.00", "price": "99999999999999.9999", "big": "0", "tags": [], "point": {"x": null}, "m": []}
+]`
+
+func baseTestBatch(t testing.TB) arrow.RecordBatch {
+	t.Helper()
+	rec, _, err := array.RecordFromJSON(allocator, baseTestSchema(), strings.NewReader(baseTestRows))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rec
+}
+
+func baseTestOptions(t testing.TB, sc *arrow.Schema) baseOptions {
+	t.Helper()
+	text, err := schema.FromArrow("my-table", sc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return baseOptions{avroSchema: text, schema: sc}
+}
+
+func writeBase(t testing.TB, opts baseOptions, batches ...arrow.RecordBatch) ([]byte, baseStats) {
+	t.Helper()
+	var out bytes.Buffer
+	w, err := newBaseWriter(&out, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range batches {
+		if err := w.write(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stats, err := w.close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stats.bytes != int64(out.Len()) {
+		t.Errorf("stats say %d bytes, %d were written", stats.bytes, out.Len())
+	}
+	return out.Bytes(), stats
+}
+
+func readBase(t testing.TB, data []byte, sc *arrow.Schema) []arrow.RecordBatch {
+	t.Helper()
+	r, err := openBaseReader(bytes.NewReader(data), int64(len(data)), sc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	var batches []arrow.RecordBatch
+	for {
+		b, err := r.next()
+		if errors.Is(err, io.EOF) {
+			return batches
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		batches = append(batches, b)
+	}
+}
+
+func TestBaseFileRoundTrip(t *testing.T) {
+	batch := baseTestBatch(t)
+	for _, codec := range []string{"", "zstd", "gzip", "none"} {
+		opts := baseTestOptions(t, batch.Schema())
+		opts.codec = codec
+		data, stats := writeBase(t, opts, batch.NewSlice(0, 1), batch.NewSlice(1, 3))
+		if stats.rows != 3 || stats.minKey != "10" || stats.maxKey != "9" {
+			t.Errorf("stats %+v", stats)
+		}
+		for _, sc := range []*arrow.Schema{nil, batch.Schema()} {
+			got := readBase(t, data, sc)
+			if len(got) != 1 || !array.RecordEqual(got[0], batch) {
+				t.Errorf("codec %q: got %v\nwant %v", codec, got, batch)
+			}
+		}
+	}
+}
+
+// The layout that findings of other readers and writers ask for.
+func TestBaseFileLayout(t *testing.T) {
+	batch := baseTestBatch(t)
+	opts := baseTestOptions(t, batch.Schema())
+	data, _ := writeBase(t, opts, batch)
+	pq, err := file.NewParquetReader(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pq.Close()
+	got := pq.MetaData().Schema.String()
+	for _, want := range []string{
+		"required group field_id=-1 hoodie.my__table.my__table_record {",
+		"optional byte_array field_id=-1 _hoodie_commit_time (String);",
+		"required int64 field_id=-1 id (Int(bitWidth=64, isSigned=true));",
+		"optional int32 field_id=-1 day (Date);",
+		"optional int64 field_id=-1 ts (Timestamp(isAdjustedToUTC=true, timeUnit=microseconds, is_from_converted_type=false, force_set_converted_type=false));",
+		"optional fixed_len_byte_array field_id=-1 small (Decimal(precision=9, scale=2));",
+		"optional fixed_len_byte_array field_id=-1 price (Decimal(precision=18, scale=4));",
+		"optional fixed_len_byte_array field_id=-1 big (Decimal(precision=38, scale=18));",
+		"optional group field_id=-1 tags (List) {\n    repeated group field_id=-1 list {\n      optional byte_array field_id=-1 element (String);",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	kv := pq.MetaData().KeyValueMetadata()
+	for key, want := range map[string]string{
+		"parquet.avro.schema": opts.avroSchema, "writer.model.name": "avro", "hoodie_bloom_filter_type_code": "SIMPLE",
+		"hoodie_min_record_key": "10", "hoodie_max_record_key": "9",
+	} {
+		if v := kv.FindValue(key); v == nil || *v != want {
+			t.Errorf("footer %s = %v, want %s", key, v, want)
+		}
+	}
+	if kv.FindValue("ARROW:schema") != nil {
+		t.Error("the footer has Arrow's schema")
+	}
+}
+
+func TestBaseFileWithoutRows(t *testing.T) {
+	data, stats := writeBase(t, baseTestOptions(t, baseTestSchema()))
+	if stats.rows != 0 || len(readBase(t, data, baseTestSchema())) != 0 {
+		t.Errorf("stats %+v", stats)
+	}
+	r, err := openBaseReader(bytes.NewReader(data), int64(len(data)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := r.footer(footerMinKey); ok {
+		t.Error("an empty file has a smallest key")
+	}
+}
+
+func TestBaseFileRowGroups(t *testing.T) {
+	batch := baseBenchBatch(5000)
+	opts := baseTestOptions(t, batch.Schema())
+	opts.rowGroupBytes = arrowBytes(batch) / 10
+	var parts []arrow.RecordBatch
+	for i := range int64(50) { // small batches are gathered
+		parts = append(parts, batch.NewSlice(i*100, i*100+100))
+	}
+	for name, batches := range map[string][]arrow.RecordBatch{"one batch": {batch}, "small batches": parts} {
+		data, _ := writeBase(t, opts, batches...)
+		pq, err := file.NewParquetReader(bytes.NewReader(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := pq.NumRowGroups(); n < 9 || n > 11 {
+			t.Errorf("%s: %d row groups, want about 10", name, n)
+		}
+		pq.Close()
+		at := int64(0)
+		for _, got := range readBase(t, data, batch.Schema()) {
+			if want := batch.NewSlice(at, at+got.NumRows()); !array.RecordEqual(got, want) {
+				t.Errorf("%s: rows from %d differ", name, at)
+			}
+			at += got.NumRows()
+		}
+		if at != batch.NumRows() {
+			t.Errorf("%s: %d rows of %d", name, at, batch.NumRows())
+		}
+	}
+}
+
+func TestBaseReaderEvolution(t *testing.T) {
+	batch := baseTestBatch(t)
+	data, _ := writeBase(t, baseTestOptions(t, batch.Schema()), batch)
+	sc := arrow.NewSchema([]arrow.Field{
+		{Name: "added", Type: arrow.ListOf(arrow.BinaryTypes.String), Nullable: true},
+		{Name: "point", Type: arrow.StructOf(
+			arrow.Field{Name: "y", Type: arrow.BinaryTypes.String, Nullable: true},
+			arrow.Field{Name: "x", Type: arrow.PrimitiveTypes.Int64, Nullable: true}), Nullable: true},
+		{Name: "i", Type: arrow.PrimitiveTypes.Int64, Nullable: true},
+		{Name: "f", Type: arrow.PrimitiveTypes.Float64, Nullable: true},
+		{Name: "m", Type: arrow.MapOf(arrow.BinaryTypes.String, arrow.PrimitiveTypes.Int64), Nullable: true},
+		{Name: "ts", Type: &arrow.TimestampType{Unit: arrow.Microsecond}, Nullable: true},
+		{Name: "small", Type: &arrow.Decimal128Type{Precision: 20, Scale: 2}, Nullable: true},
+	}, nil)
+	want, _, err := array.RecordFromJSON(allocator, sc, strings.NewReader(`[
+		{"added": null, "point": {"y": null, "x": 7}, "i": -5, "f": 1.5, "m": [{"key": "k", "value": 1}], "ts": "1899-12-31 23:59:59.999999", "small": "-1234567.89"},
+		{"added": null, "point": null, "i": null, "f": null, "m": null, "ts": null, "small": null},
+		{"added": null, "point": {"y": null, "x": null}, "i": 0, "f": 0, "m": [], "ts": "9999-12-31 23:59:59", "small": "0"}]`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := readBase(t, data, sc); len(got) != 1 || !array.RecordEqual(got[0], want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+	none := readBase(t, data, arrow.NewSchema(nil, nil))
+	if len(none) != 1 || none[0].NumRows() != 3 {
+		t.Errorf("no columns: %v", none)
+	}
+	for want, f := range map[string]arrow.Field{
+		"column x: it is required":                             {Name: "x", Type: arrow.PrimitiveTypes.Int32},
+		"column d: the file has float64 for it":                {Name: "d", Type: arrow.PrimitiveTypes.Float32},
+		"column price: the file has decimal(18, 4) for it":     {Name: "price", Type: &arrow.Decimal128Type{Precision: 18, Scale: 3}, Nullable: true},
+		"column big: the file has decimal(38, 18) for it, whi": {Name: "big", Type: &arrow.Decimal128Type{Precision: 30, Scale: 18}, Nullable: true},
+	} {
+		r, err := openBaseReader(bytes.NewReader(data), int64(len(data)), arrow.NewSchema([]arrow.Field{f}, nil))
+		if err == nil {
+			_, err = r.next()
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q", err, want)
+		}
+	}
+}
+
+func TestBaseWriterRefuses(t *testing.T) {
+	batch := baseTestBatch(t)
+	opts := baseTestOptions(t, batch.Schema())
+	w, err := newBaseWriter(io.Discard, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := array.NewRecordBuilder(allocator, batch.Schema())
+	for _, f := range b.Fields() {
+		f.AppendNull()
+	}
+	if err := w.write(b.NewRecordBatch()); err == nil || !strings.Contains(err.Error(), "_hoodie_record_key is null") {
+		t.Errorf("a row without key: %v", err)
+	}
+	other := array.NewRecordBatch(arrow.NewSchema(nil, nil), nil, 1)
+	if err := w.write(other); err == nil {
+		t.Error("a batch without columns: no error")
+	}
+	opts.codec = "lzo"
+	if _, err := newBaseWriter(io.Discard, opts); err == nil || !strings.Contains(err.Error(), `codec "lzo"`) {
+		t.Errorf("an unknown codec: %v", err)
+	}
+}
+
+func TestBaseReaderOfDamagedFiles(t *testing.T) {
+	batch := baseTestBatch(t)
+	data, _ := writeBase(t, baseTestOptions(t, batch.Schema()), batch)
+	for i := 0; i < len(data); i += 13 {
+		damaged := slices.Clone(data)
+		damaged[i] ^= byte(1 + i*37%255)
+		r, err := openBaseReader(bytes.NewReader(damaged), int64(len(damaged)), nil)
+		for err == nil {
+			_, err = r.next()
+		}
+	}
+	for _, n := range []int{0, 3, 8, len(data) - 1} {
+		if _, err := openBaseReader(bytes.NewReader(data[:n]), int64(n), nil); err == nil {
+			t.Errorf("the first %d bytes: no error", n)
+		}
+	}
+}
+
+func TestJavaOrder(t *testing.T) {
+	ordered := []string{"", "1", "10", "9", "a", "aa", "é", "\ud7ff", "😀", "😀a", "\U0010ffff", "\ue000", "\uffff"}
+	for i, a := range ordered {
+		for j, b := range ordered {
+			if javaLess(a, b) != (i < j) {
+				t.Errorf("javaLess(%q, %q) = %v", a, b, i >= j)
+			}
+		}
+	}
+}
+
+// Every base file that Spark wrote is read, and its footer is what we make of its keys.
+func TestGoldenBaseFiles(t *testing.T) {
+	archives, err := filepath.Glob("testdata/golden/*.tar.gz")
+	if err != nil || len(archives) == 0 {
+		t.Fatalf("no golden tables: %v", err)
+	}
+	files, blooms := 0, 0
+	for _, a := range archives {
+		name := strings.TrimSuffix(filepath.Base(a), ".tar.gz")
+		t.Run(name, func(t *testing.T) {
+			err := filepath.WalkDir(filepath.Join(golden(t, name), "table"), func(path string, d os.DirEntry, err error) error {
+				if err != nil {
+					return err
+				}
+				if d.Name() == ".hoodie" {
+					return filepath.SkipDir
+				}
+				if filepath.Ext(path) != ".parquet" {
+					return nil
+				}
+				files++
+				if goldenBaseFile(t, path) {
+					blooms++
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	t.Logf("%d files, %d with a Bloom filter", files, blooms)
+	if files < 100 || blooms < 100 {
+		t.Errorf("only %d files, %d with a Bloom filter", files, blooms)
+	}
+}
+
+func goldenBaseFile(t *testing.T, path string) (hasBloom bool) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := openBaseReader(bytes.NewReader(data), int64(len(data)), nil)
+	if err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	defer r.close()
+	var keys []string
+	for {
+		batch, err := r.next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		col := batch.Column(batch.Schema().FieldIndices(schema.RecordKey)[0]).(*array.String)
+		for i := range col.Len() {
+			keys = append(keys, strings.Clone(col.Value(i)))
+		}
+		batch.Release()
+	}
+	if int64(len(keys)) != r.numRows() {
+		t.Errorf("%s: %d rows of %d", path, len(keys), r.numRows())
+	}
+	text, ok := r.footer(footerBloom)
+	if !ok {
+		return false
+	}
+	filter, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	if typ, _ := r.footer(footerBloomType); typ == "DYNAMIC_V0" {
+		filter = filter[13+12:] // what all rows share; the first row follows
+	}
+	size := binary.BigEndian.Uint32(filter[9:])
+	want := make([]byte, (size+7)/8)
+	for _, k := range keys {
+		bloomSet(want, size, int(binary.BigEndian.Uint32(filter[4:])), k)
+	}
+	if !bytes.Equal(filter[13:], want) {
+		t.Errorf("%s: the filter of its %d keys has other bits", path, len(keys))
+	}
+	if len(keys) > 0 {
+		lo, _ := r.footer(footerMinKey)
+		hi, _ := r.footer(footerMaxKey)
+		if slices.Min(keys) != lo || slices.Max(keys) != hi {
+			t.Errorf("%s: keys from %q to %q, not %q to %q", path, lo, hi, slices.Min(keys), slices.Max(keys))
+		}
+	}
+	return true
+}
+
+// baseBenchBatch is a batch of 13 columns with the five meta columns before them.
+func baseBenchBatch(rows int) arrow.RecordBatch {
+	sc := schema.ArrowWithMeta(arrow.NewSchema([]arrow.Field{
+		{Name: "id", Type: arrow.PrimitiveTypes.Int64},
+		{Name: "customer", Type: arrow.PrimitiveTypes.Int64, Nullable: true},
+		{Name: "status", Type: arrow.BinaryTypes.String, Nullable: true},
+		{Name: "total", Type: &arrow.Decimal128Type{Precision: 12, Scale: 2}, Nullable: true},
+		{Name: "weight", Type: arrow.PrimitiveTypes.Float64, Nullable: true},
+		{Name: "paid", Type: arrow.FixedWidthTypes.Boolean, Nullable: true},
+		{Name: "day", Type: arrow.FixedWidthTypes.Date32, Nullable: true},
+		{Name: "created", Type: arrow.FixedWidthTypes.Timestamp_us, Nullable: true},
+		{Name: "updated", Type: arrow.FixedWidthTypes.Timestamp_us, Nullable: true},
+		{Name: "note", Type: arrow.BinaryTypes.String, Nullable: true},
+		{Name: "quantity", Type: arrow.PrimitiveTypes.Int32, Nullable: true},
+		{Name: "_change_operation_type", Type: arrow.BinaryTypes.String, Nullable: true},
+		{Name: "_event_lsn", Type: arrow.PrimitiveTypes.Int64, Nullable: true},
+	}, nil))
+	b := array.NewRecordBuilder(allocator, sc)
+	defer b.Release()
+	text := func(col int, s string) { b.Field(col).(*array.StringBuilder).Append(s) }
+	for i := range rows {
+		text(0, "20260101000000000")
+		text(1, fmt.Sprintf("20260101000000000_0_%d", i))
+		text(2, fmt.Sprint(i))
+		text(3, "")
+		text(4, "00000001-b6f3-4013-9049-d52f615fb82a-0_1-0-1_20260101000000000.parquet")
+		b.Field(5).(*array.Int64Builder).Append(int64(i))
+		b.Field(6).(*array.Int64Builder).Append(int64(i * 7919 % 100000))
+		text(7, []string{"open", "paid", "sent", "closed"}[i%4])
+		b.Field(8).(*array.Decimal128Builder).Append(decimal128.FromI64(int64(i*31) % 1e9))
+		b.Field(9).(*array.Float64Builder).Append(float64(i) / 3)
+		b.Field(10).(*array.BooleanBuilder).Append(i%3 == 0)
+		b.Field(11).(*array.Date32Builder).Append(arrow.Date32(20000 + i%365))
+		b.Field(12).(*array.TimestampBuilder).Append(arrow.Timestamp(1.7e15 + int64(i)*1e6))
+		b.Field(13).AppendNull()
+		text(14, "leave the parcel at the door "+fmt.Sprint(i%1000))
+		b.Field(15).(*array.Int32Builder).Append(int32(i % 50))
+		text(16, "c")
+		b.Field(17).(*array.Int64Builder).Append(int64(1e9 + i))
+	}
+	return b.NewRecordBatch()
+}
+
+const baseBenchRows = 200_000
+
+func BenchmarkBaseWrite(b *testing.B) {
+	batch := baseBenchBatch(baseBenchRows)
+	opts := baseTestOptions(b, batch.Schema())
+	for _, codec := range []string{"snappy", "zstd"} {
+		b.Run(codec, func(b *testing.B) {
+			opts.codec = codec
+			b.ReportAllocs()
+			var size int64
+			for b.Loop() {
+				w, err := newBaseWriter(io.Discard, opts)
+				if err != nil {
+					b.Fatal(err)
+				}
+				for i := int64(0); i < baseBenchRows; i += 10_000 {
+					if err := w.write(batch.NewSlice(i, i+10_000)); err != nil {
+						b.Fatal(err)
+					}
+				}
+				stats, err := w.close()
+				if err != nil {
+					b.Fatal(err)
+				}
+				size = stats.bytes
+			}
+			b.ReportMetric(float64(baseBenchRows*b.N)/b.Elapsed().Seconds()/1e3, "krows/s")
+			b.ReportMetric(float64(size)/baseBenchRows, "B/row")
+		})
+	}
+}
+
+func BenchmarkBaseRead(b *testing.B) {
+	batch := baseBenchBatch(baseBenchRows)
+	data, _ := writeBase(b, baseTestOptions(b, batch.Schema()), batch)
+	key := arrow.NewSchema([]arrow.Field{{Name: schema.RecordKey, Type: arrow.BinaryTypes.String, Nullable: true}}, nil)
+	for name, sc := range map[string]*arrow.Schema{"all": batch.Schema(), "keys": key} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				for _, got := range readBase(b, data, sc) {
+					got.Release()
+				}
+			}
+			b.ReportMetric(float64(baseBenchRows*b.N)/b.Elapsed().Seconds()/1e3, "krows/s")
+		})
+	}
+}

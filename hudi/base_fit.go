@@ -1,0 +1,121 @@
+package hudi
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/compute"
+)
+
+// fitColumn returns col, as a foreign file has it, as an array of type t: integers
+// and floats widened, timestamps in t's unit, nested fields by name. Most columns
+// share col's memory. The caller releases the result.
+func fitColumn(col arrow.Array, t arrow.DataType) (arrow.Array, error) {
+	from := col.DataType()
+	if arrow.TypeEqual(from, t) {
+		col.Retain()
+		return col, nil
+	}
+	switch t := t.(type) {
+	case *arrow.ListType:
+		if list, ok := col.(*array.List); ok {
+			return fitList(list, t, t.Elem())
+		}
+	case *arrow.MapType:
+		if m, ok := col.(*array.Map); ok {
+			return fitList(m.List, t, t.Elem())
+		}
+	case *arrow.StructType:
+		if s, ok := col.(*array.Struct); ok {
+			return fitStruct(s, t)
+		}
+	}
+	switch {
+	case sameLayout(from, t):
+		return relabel(col, t, col.Data().Children()), nil
+	case castable(from, t):
+		out, err := compute.CastArray(context.Background(), col, compute.SafeCastOptions(t))
+		if err != nil {
+			return nil, fmt.Errorf("make %s of %s: %w", t, from, err)
+		}
+		return out, nil
+	}
+	return nil, fmt.Errorf("the file has %s for it, which is not read as %s", from, t)
+}
+
+// sameLayout tells whether arrays of type a are arrays of type b with another label.
+func sameLayout(a, b arrow.DataType) bool {
+	switch b := b.(type) {
+	case *arrow.StringType:
+		return a.ID() == arrow.BINARY
+	case *arrow.BinaryType:
+		return a.ID() == arrow.STRING
+	case *arrow.TimestampType:
+		a, ok := a.(*arrow.TimestampType)
+		return ok && a.Unit == b.Unit
+	case *arrow.Decimal128Type:
+		a, ok := a.(*arrow.Decimal128Type)
+		return ok && a.Scale == b.Scale && a.Precision <= b.Precision
+	}
+	return false
+}
+
+// castable names the conversions that keep every value.
+func castable(a, b arrow.DataType) bool {
+	switch b.ID() {
+	case arrow.INT32:
+		return a.ID() == arrow.INT8 || a.ID() == arrow.INT16
+	case arrow.INT64:
+		return a.ID() == arrow.INT8 || a.ID() == arrow.INT16 || a.ID() == arrow.INT32
+	case arrow.FLOAT64:
+		return a.ID() == arrow.FLOAT32 || a.ID() == arrow.INT32
+	case arrow.LARGE_STRING, arrow.LARGE_BINARY:
+		return a.ID() == arrow.STRING || a.ID() == arrow.BINARY
+	case arrow.TIMESTAMP:
+		return a.ID() == arrow.TIMESTAMP
+	}
+	return false
+}
+
+// relabel is col as an array of type t with these children.
+func relabel(col arrow.Array, t arrow.DataType, children []arrow.ArrayData) arrow.Array {
+	d := col.Data()
+	data := array.NewData(t, d.Len(), d.Buffers(), children, d.NullN(), d.Offset())
+	defer data.Release()
+	return array.MakeFromData(data)
+}
+
+func fitList(list *array.List, t, elem arrow.DataType) (arrow.Array, error) {
+	values, err := fitColumn(list.ListValues(), elem)
+	if err != nil {
+		return nil, err
+	}
+	defer values.Release()
+	return relabel(list, t, []arrow.ArrayData{values.Data()}), nil
+}
+
+func fitStruct(s *array.Struct, t *arrow.StructType) (arrow.Array, error) {
+	have := s.DataType().(*arrow.StructType)
+	d := s.Data()
+	fields := make([]arrow.Array, t.NumFields())
+	children := make([]arrow.ArrayData, t.NumFields())
+	defer release(fields)
+	for i, f := range t.Fields() {
+		at, ok := have.FieldIdx(f.Name)
+		if !ok {
+			fields[i] = array.MakeArrayOfNull(allocator, f.Type, d.Offset()+d.Len())
+			children[i] = fields[i].Data()
+			continue
+		}
+		child := array.MakeFromData(d.Children()[at])
+		fit, err := fitColumn(child, f.Type)
+		child.Release()
+		if err != nil {
+			return nil, fmt.Errorf("field %s: %w", f.Name, err)
+		}
+		fields[i], children[i] = fit, fit.Data()
+	}
+	return relabel(s, t, children), nil
+}

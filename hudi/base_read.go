@@ -1,0 +1,252 @@
+package hudi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/parquet"
+	"github.com/apache/arrow-go/v18/parquet/file"
+	"github.com/apache/arrow-go/v18/parquet/pqarrow"
+)
+
+const (
+	// A batch has at most so many rows, and about so many bytes.
+	baseBatchRows  = 64 << 10
+	baseBatchBytes = 16 << 20
+)
+
+// baseReader reads a base file in batches. It holds one batch and a page of each
+// column, whatever the size of the file's row groups.
+type baseReader struct {
+	schema  *arrow.Schema
+	parquet *file.Reader
+	rows    pqarrow.RecordReader // nil when the file has none of the columns
+	columns []int                // of rows, for each column of schema; -1: all null
+	read    int64
+	batch   int64 // rows in a batch
+}
+
+// openBaseReader opens a base file for the columns of schema: by name, in its order
+// and types; what the file lacks is null. A nil schema means the file's own. It reads
+// what Hudi's Avro writer and Spark's row writer write: lists of two and of three
+// levels, decimals as integers and as bytes.
+func openBaseReader(r io.ReaderAt, size int64, schema *arrow.Schema) (reader *baseReader, err error) {
+	defer recoverParquet("open", &err)
+	props := parquet.NewReaderProperties(allocator)
+	props.BufferedStreamEnabled = true
+	pq, err := file.NewParquetReader(io.NewSectionReader(r, 0, size), file.WithReadProps(props))
+	if err != nil {
+		return nil, fmt.Errorf("open base file: %w", err)
+	}
+	b := &baseReader{schema: schema, parquet: pq}
+	err = b.checkChunks(size)
+	if err == nil {
+		err = b.open()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open base file: %w", err), b.close())
+	}
+	return b, nil
+}
+
+// recoverParquet makes an error of the panics by which the Parquet library answers
+// some damaged files.
+func recoverParquet(verb string, err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("%s base file: damaged Parquet: %v", verb, p)
+	}
+}
+
+// checkChunks sees that all column chunks lie within the file. The Parquet library
+// does not, and its panic would be in a goroutine of its own.
+func (b *baseReader) checkChunks(size int64) error {
+	meta, rows := b.parquet.MetaData(), int64(0)
+	for g := range meta.NumRowGroups() {
+		group := meta.RowGroup(g)
+		rows += group.NumRows()
+		for i := range group.NumColumns() {
+			c, err := group.ColumnChunk(i)
+			if err != nil {
+				return err
+			}
+			from, n := c.DataPageOffset(), c.TotalCompressedSize()
+			if c.HasDictionaryPage() {
+				from = min(from, c.DictionaryPageOffset())
+			}
+			if from < 0 || n < 0 || from > size-n || group.NumRows() < 0 {
+				return fmt.Errorf("damaged Parquet: column chunk %d of row group %d lies beyond the file", i, g)
+			}
+		}
+	}
+	if rows != meta.NumRows {
+		return fmt.Errorf("damaged Parquet: %d rows in its row groups, %d in all", rows, meta.NumRows)
+	}
+	return nil
+}
+
+func (b *baseReader) open() error {
+	// A first look at the file's columns, then a reader of those that are wanted.
+	look, err := pqarrow.NewFileReader(b.parquet, pqarrow.ArrowReadProperties{}, allocator)
+	if err != nil {
+		return err
+	}
+	if b.schema == nil {
+		own, err := look.Schema()
+		if err != nil {
+			return err
+		}
+		b.schema = arrow.NewSchema(plainFields(own.Fields()), nil)
+	}
+	var leaves []int
+	found := map[string]bool{}
+	for i := range look.Manifest.Fields {
+		f := &look.Manifest.Fields[i]
+		if b.schema.HasField(f.Field.Name) {
+			found[f.Field.Name] = true
+			leaves = appendLeaves(leaves, f)
+		}
+	}
+	b.batch = b.batchRows(leaves)
+	b.columns = make([]int, b.schema.NumFields())
+	for i, f := range b.schema.Fields() {
+		b.columns[i] = -1
+		if !found[f.Name] && !f.Nullable {
+			return &SchemaError{f.Name, "it is required, and the file lacks it"}
+		}
+	}
+	if len(leaves) == 0 {
+		return nil
+	}
+	fr, err := pqarrow.NewFileReader(b.parquet, pqarrow.ArrowReadProperties{BatchSize: b.batch}, allocator)
+	if err != nil {
+		return err
+	}
+	if b.rows, err = fr.GetRecordReader(context.Background(), leaves, nil); err != nil {
+		return err
+	}
+	for i, f := range b.schema.Fields() {
+		if at := b.rows.Schema().FieldIndices(f.Name); len(at) > 0 {
+			b.columns[i] = at[0]
+		}
+	}
+	return nil
+}
+
+// plainFields are the fields without what the Parquet library notes on them.
+func plainFields(fields []arrow.Field) []arrow.Field {
+	plain := make([]arrow.Field, len(fields))
+	for i, f := range fields {
+		plain[i] = arrow.Field{Name: f.Name, Type: plainType(f.Type), Nullable: f.Nullable}
+	}
+	return plain
+}
+
+func plainType(t arrow.DataType) arrow.DataType {
+	switch t := t.(type) {
+	case *arrow.ListType:
+		elem := t.ElemField()
+		return arrow.ListOfField(arrow.Field{Name: "element", Type: plainType(elem.Type), Nullable: elem.Nullable})
+	case *arrow.MapType:
+		f := plainFields([]arrow.Field{t.KeyField(), t.ItemField()})
+		return arrow.MapOfFields(f[0], f[1])
+	case *arrow.StructType:
+		return arrow.StructOf(plainFields(t.Fields())...)
+	}
+	return t
+}
+
+func appendLeaves(leaves []int, f *pqarrow.SchemaField) []int {
+	if f.IsLeaf() {
+		return append(leaves, f.ColIndex)
+	}
+	for i := range f.Children {
+		leaves = appendLeaves(leaves, &f.Children[i])
+	}
+	return leaves
+}
+
+// batchRows is how many rows of these columns make a batch, by their mean size in
+// the file and 32 bytes for what encodings save.
+func (b *baseReader) batchRows(leaves []int) int64 {
+	meta := b.parquet.MetaData()
+	rows, size := meta.NumRows, int64(0)
+	if rows == 0 {
+		return 1
+	}
+	for g := range meta.NumRowGroups() {
+		for _, leaf := range leaves {
+			if c, err := meta.RowGroup(g).ColumnChunk(leaf); err == nil {
+				size += c.TotalUncompressedSize()
+			}
+		}
+	}
+	perRow := size/rows + 32*int64(len(leaves)) + 1
+	return min(max(baseBatchBytes/perRow, 1), baseBatchRows)
+}
+
+// numRows is the number of rows in the file.
+func (b *baseReader) numRows() int64 { return b.parquet.NumRows() }
+
+// footer returns an entry of the footer's key-value metadata.
+func (b *baseReader) footer(key string) (value string, ok bool) {
+	v := b.parquet.MetaData().KeyValueMetadata().FindValue(key)
+	if v == nil {
+		return "", false
+	}
+	return *v, true
+}
+
+// next returns the next batch, to be released by the caller, or io.EOF.
+func (b *baseReader) next() (batch arrow.RecordBatch, err error) {
+	defer recoverParquet("read", &err)
+	left := b.numRows() - b.read
+	if b.rows == nil {
+		if left == 0 {
+			return nil, io.EOF
+		}
+		return b.take(nil, min(left, b.batch))
+	}
+	if !b.rows.Next() {
+		switch {
+		case b.rows.Err() != nil:
+			return nil, fmt.Errorf("read base file: %w", b.rows.Err())
+		case left > 0:
+			return nil, fmt.Errorf("read base file: it ends %d rows before the number that it states", left)
+		}
+		return nil, io.EOF
+	}
+	rows := b.rows.RecordBatch()
+	return b.take(rows, rows.NumRows())
+}
+
+// take makes a batch of the schema out of n rows as the file has them.
+func (b *baseReader) take(rows arrow.RecordBatch, n int64) (arrow.RecordBatch, error) {
+	columns := make([]arrow.Array, len(b.columns))
+	defer release(columns)
+	for i, f := range b.schema.Fields() {
+		if b.columns[i] < 0 {
+			columns[i] = array.MakeArrayOfNull(allocator, f.Type, int(n))
+			continue
+		}
+		col, err := fitColumn(rows.Column(b.columns[i]), f.Type)
+		if err != nil {
+			return nil, fmt.Errorf("read base file: column %s: %w", f.Name, err)
+		}
+		columns[i] = col
+	}
+	b.read += n
+	return array.NewRecordBatch(b.schema, columns, n), nil
+}
+
+// close lets go of the reader's buffers, not of the file.
+func (b *baseReader) close() error {
+	if b.rows != nil {
+		b.rows.Release()
+		b.rows = nil
+	}
+	return b.parquet.Close()
+}
