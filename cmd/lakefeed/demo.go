@@ -15,7 +15,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
-	"lakefeed/change"
 	"lakefeed/config"
 	"lakefeed/internal/pgserver"
 	"lakefeed/pipeline"
@@ -247,11 +246,14 @@ func (d *demo) compare(ctx context.Context, p config.Pipeline, s *service, log *
 		return nil, err
 	}
 	defer func() { _ = source.Close(ctx) }() // it only read
-	m := s.members[0]
+	m := s.member()
+	if m == nil {
+		return nil, errors.New("the pipeline did not start")
+	}
 	return pipeline.Validate(ctx, pipeline.ValidateOptions{
 		Name: p.Name, Source: source, Lake: m.lake, Table: p.Table, Logger: log,
 		Hold: func(ctx context.Context) error { _, err := m.Hold(ctx); return err },
-		Cut:  func(ctx context.Context, at change.LSN) (map[string]string, error) { return m.Cut(ctx, at) },
+		Cut:  m.Cut,
 	})
 }
 

@@ -7,11 +7,13 @@ import (
 	"math"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"lakefeed/config"
+	"lakefeed/pipeline"
 )
 
 // runFlags are those of `run`.
@@ -92,7 +94,8 @@ func (f *runFlags) run(cmd *cobra.Command) error {
 	err = s.run(cmd.Context())
 	stop()
 	if f.once {
-		if perr := printStatuses(cmd.OutOrStdout(), s.statuses()); err == nil {
+		started := slices.DeleteFunc(s.statuses(), func(st pipeline.Status) bool { return len(st.Tables) == 0 })
+		if perr := printStatuses(cmd.OutOrStdout(), started); err == nil {
 			err = perr
 		}
 	}

@@ -13,7 +13,6 @@ import (
 	"lakefeed/pipeline"
 	"lakefeed/postgres"
 	"lakefeed/server"
-	"lakefeed/storage"
 	"lakefeed/storage/all"
 )
 
@@ -27,16 +26,8 @@ type service struct {
 	phase     func(string)
 	log       *slog.Logger
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards members
 	members []*member
-}
-
-// member is one pipeline with all that it needs.
-type member struct {
-	name   string
-	source *postgres.Connector
-	lake   storage.Store
-	*pipeline.Pipeline
 }
 
 // run returns when every pipeline has ended: by itself, by an error, or because
@@ -51,71 +42,54 @@ func (s *service) run(ctx context.Context) error {
 		address = l.Addr().String()
 	}
 	m := metrics.New(versionText())
-	var errs []error
 	for i := range s.pipelines {
-		p := &s.pipelines[i]
-		member, err := s.open(ctx, p, address, m)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("pipeline %s: %w", p.Name, err))
-			if len(s.pipelines) > 1 {
-				s.log.Error("pipeline did not start", "pipeline", p.Name, "error", err)
-			}
-			continue
-		}
-		defer func() { _ = member.source.Close(context.WithoutCancel(ctx)) }() // nothing is lost with a connection
+		member := s.open(ctx, &s.pipelines[i], address, m)
+		defer member.close(ctx)
+		m.Watch(member.Status)
 		s.mu.Lock()
 		s.members = append(s.members, member)
 		s.mu.Unlock()
 	}
 	stop := s.serve(ctx, l, m)
-	errs = append(errs, s.runAll(ctx)...)
-	errs = append(errs, stop())
-	if len(errs) == 2 && errs[1] == nil {
-		return errs[0] // the usual case, without another layer
-	}
-	return errors.Join(errs...)
-}
-
-// runAll runs the pipelines that opened, and returns an error for each.
-func (s *service) runAll(ctx context.Context) []error {
-	errs := make([]error, len(s.members))
 	var wg sync.WaitGroup
-	for i, m := range s.members {
-		wg.Go(func() {
-			err := m.Run(ctx)
-			if err == nil || ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-				return
-			}
-			errs[i] = fmt.Errorf("pipeline %s: %w", m.name, err)
-			if len(s.members) > 1 {
-				s.log.Error("pipeline stopped", "pipeline", m.name, "error", err)
-			}
-		})
+	for _, m := range s.members {
+		wg.Go(func() { m.run(ctx) })
 	}
 	wg.Wait()
-	return errs
+	var errs []error
+	for _, m := range s.members {
+		errs = append(errs, m.failure())
+	}
+	if len(errs) == 1 && errs[0] != nil {
+		return errors.Join(errs[0], stop())
+	}
+	return errors.Join(append(errs, stop())...)
 }
 
-// open connects a pipeline to its source and its lake.
-func (s *service) open(ctx context.Context, p *config.Pipeline, address string, m *metrics.Metrics) (*member, error) {
-	lake, err := all.Open(ctx, p.Lake.URL)
-	if err != nil {
-		return nil, fmt.Errorf("open lake: %w", err)
+// open connects a pipeline to its source and its lake. Where that fails, the
+// member says so.
+func (s *service) open(ctx context.Context, p *config.Pipeline, address string, m *metrics.Metrics) *member {
+	me := &member{name: p.Name, log: slog.New(slog.DiscardHandler)}
+	if len(s.pipelines) > 1 { // the error of a single one ends the process, which prints it
+		me.log = s.log
 	}
-	source, err := postgres.Open(ctx, p.Source(s.log))
+	err := func() (err error) {
+		if me.lake, err = all.Open(ctx, p.Lake.URL); err != nil {
+			return fmt.Errorf("open lake: %w", err)
+		}
+		if me.source, err = postgres.Open(ctx, p.Source(s.log)); err != nil {
+			return err
+		}
+		o := p.Options(s.log)
+		o.Source, o.Lake, o.Once, o.Listen, o.OnPhase = me.source, me.lake, s.once, address, s.phase
+		o.Retryable, o.Observer = postgres.Retryable, m.Observer(p.Name)
+		me.pipeline, err = pipeline.New(o)
+		return err
+	}()
 	if err != nil {
-		return nil, err
+		me.fail(err)
 	}
-	o := p.Options(s.log)
-	o.Source, o.Lake, o.Once, o.Listen, o.OnPhase = source, lake, s.once, address, s.phase
-	o.Retryable, o.Observer = postgres.Retryable, m.Observer(p.Name)
-	run, err := pipeline.New(o)
-	if err != nil {
-		_ = source.Close(context.WithoutCancel(ctx)) // nothing was done with it
-		return nil, err
-	}
-	m.Watch(run.Status)
-	return &member{name: p.Name, source: source, lake: lake, Pipeline: run}, nil
+	return me
 }
 
 // bind opens the server's port. The default one may be another process's: any
@@ -168,4 +142,14 @@ func (s *service) statuses() []pipeline.Status {
 		list = append(list, m.Status())
 	}
 	return list
+}
+
+// member is the first pipeline, nil while none is there.
+func (s *service) member() *member {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.members) == 0 {
+		return nil
+	}
+	return s.members[0]
 }
