@@ -44,7 +44,7 @@ func Fetch(version int) (Binaries, error) {
 		return Binaries{}, fmt.Errorf("PostgreSQL %d cannot be downloaded: 15 to 18 can", version)
 	}
 	dest := filepath.Join(CacheDir(), "postgres", strconv.Itoa(version))
-	if err := os.MkdirAll(filepath.Dir(dest), 0o755); err != nil { //nolint:gosec // PostgreSQL may run as another user
+	if err := os.MkdirAll(filepath.Dir(dest), 0o755); err != nil {
 		return Binaries{}, err
 	}
 	tmp, err := os.MkdirTemp(filepath.Dir(dest), "fetch-")

@@ -157,6 +157,17 @@ func (s *Server) Start() error {
 	if s.proc != nil {
 		return errors.New("the server is running")
 	}
+	for deadline := time.Now().Add(s.timeout); ; {
+		err := s.startOnce()
+		// The children of a killed postmaster need a moment to notice.
+		if err == nil || time.Now().After(deadline) || !strings.Contains(err.Error(), "pre-existing shared memory block") {
+			return err
+		}
+		<-time.After(50 * time.Millisecond)
+	}
+}
+
+func (s *Server) startOnce() error {
 	log, err := os.OpenFile(s.LogFile(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
