@@ -50,7 +50,7 @@ need_maven() { command -v mvn >/dev/null || apt_install maven; }
 
 # maven_copy GROUP:ARTIFACT:VERSION FOLDER puts a jar from the machine's Maven repository into a folder.
 maven_copy() {
-  retry mvn -B -q -Dstyle.color=never org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy \
+  retry env TERM=dumb mvn -B -q -Dstyle.color=never org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy \
     -Dartifact="$1" -DoutputDirectory="$2" </dev/null
 }
 
