@@ -50,9 +50,11 @@ need_maven() { command -v mvn >/dev/null || apt_install maven; }
 
 # maven_copy GROUP:ARTIFACT:VERSION FOLDER puts a jar from the machine's Maven repository into a folder.
 maven_copy() {
-  retry env TERM=dumb mvn -B -q -Dstyle.color=never org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy \
-    -Dartifact="$1" -DoutputDirectory="$2" </dev/null
+  retry maven org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy -Dartifact="$1" -DoutputDirectory="$2"
 }
+
+# maven runs quietly, without the colour codes that it prints all the same.
+maven() { mvn -B -q "$@" </dev/null 2>&1 | sed 's/\x1b\[[0-9;]*m//g' >&2; }
 
 # done_before FILE TEXT tells whether stamp wrote that text into that file.
 done_before() { [ -f "$1" ] && [ "$(cat "$1")" = "$2" ]; }
