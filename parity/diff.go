@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 )
@@ -58,6 +59,9 @@ func sorted(rows, except []string) ([]string, error) {
 		for _, column := range except {
 			delete(v, column)
 		}
+		for column, x := range v {
+			v[column] = number(x)
+		}
 		var b bytes.Buffer
 		e := json.NewEncoder(&b)
 		e.SetEscapeHTML(false)
@@ -68,4 +72,24 @@ func sorted(rows, except []string) ([]string, error) {
 	}
 	slices.Sort(out)
 	return out, nil
+}
+
+// number writes a floating point number in one way: engines and databases print
+// 1e20, 1e+20 and 100000000000000000000 for the same. Integers are left alone.
+func number(x any) any {
+	n, ok := x.(json.Number)
+	if !ok {
+		return x
+	}
+	if _, err := n.Int64(); err == nil {
+		return x
+	}
+	f, err := n.Float64()
+	if err != nil {
+		return x
+	}
+	if f == math.Trunc(f) && math.Abs(f) < 1<<53 {
+		return int64(f)
+	}
+	return f
 }

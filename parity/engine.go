@@ -19,7 +19,8 @@
 // binary starts with the first job and keeps: the first query of a Spark costs half
 // a minute. `make setup` installs the engines.
 //
-// Files: engine.go the processes, jobs.go what they can do, diff.go comparing rows.
+// Files: engine.go the processes, jobs.go what they can do, postgres.go the same rows
+// as PostgreSQL prints them, diff.go comparing rows.
 package parity
 
 import (

@@ -142,7 +142,8 @@ func TestDiff(t *testing.T) {
 	for _, c := range []struct{ want, got, diff string }{
 		{`{"a":1,"b":"<"}` + "\n" + `{"a":2}`, `{"a":2}` + "\n" + `{"b":"<","a":1}`, ""},
 		{`{"a":1}`, `{"a":1}` + "\n" + `{"a":1}`, "1 rows wanted, 2 got; 0 missing, 1 not wanted\n\tnot wanted: {\"a\":1}"},
-		{`{"a":1}`, `{"a":1.0}`, "1 rows wanted, 1 got; 1 missing, 1 not wanted\n\tmissing: {\"a\":1}\n\tnot wanted: {\"a\":1.0}"},
+		{`{"a":1,"b":1e20}`, `{"a":1.0,"b":100000000000000000000}`, ""},
+		{`{"a":1}`, `{"a":1.5}`, "1 rows wanted, 1 got; 1 missing, 1 not wanted\n\tmissing: {\"a\":1}\n\tnot wanted: {\"a\":1.5}"},
 	} {
 		if d := parity.Diff(strings.Split(c.want, "\n"), strings.Split(c.got, "\n")); d != c.diff {
 			t.Errorf("Diff(%s, %s) = %q, want %q", c.want, c.got, d, c.diff)

@@ -85,7 +85,13 @@ func Shared(t testing.TB, version int) *Server {
 // Main runs a package's tests and then stops the shared servers. It returns the
 // exit code.
 func Main(m *testing.M) int {
-	code := m.Run()
+	defer Stop()
+	return m.Run()
+}
+
+// Stop stops the shared servers and removes their folders, for a TestMain that
+// does more than [Main].
+func Stop() {
 	shared.Lock()
 	defer shared.Unlock()
 	for _, s := range shared.servers {
@@ -94,7 +100,7 @@ func Main(m *testing.M) int {
 	for _, dir := range shared.dirs {
 		os.RemoveAll(dir)
 	}
-	return code
+	shared.servers, shared.dirs = map[int]*Server{}, nil
 }
 
 // Versions lists the major versions that are installed, the oldest first. Where
