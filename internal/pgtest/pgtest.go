@@ -85,13 +85,7 @@ func Shared(t testing.TB, version int) *Server {
 // Main runs a package's tests and then stops the shared servers. It returns the
 // exit code.
 func Main(m *testing.M) int {
-	defer Stop()
-	return m.Run()
-}
-
-// Stop stops the shared servers and removes their folders, for a TestMain that
-// does more than [Main].
-func Stop() {
+	code := m.Run()
 	shared.Lock()
 	defer shared.Unlock()
 	for _, s := range shared.servers {
@@ -100,7 +94,7 @@ func Stop() {
 	for _, dir := range shared.dirs {
 		os.RemoveAll(dir)
 	}
-	shared.servers, shared.dirs = map[int]*Server{}, nil
+	return code
 }
 
 // Versions lists the major versions that are installed, the oldest first. Where
