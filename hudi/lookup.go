@@ -3,6 +3,7 @@ package hudi
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -21,15 +22,18 @@ func (t *Table) Lookup(ctx context.Context, bucket int, keys []string, columns [
 }
 
 func (t *Table) lookup(ctx context.Context, bucket int, keys []string, columns []string) (arrow.RecordBatch, []int, error) {
-	if columns == nil {
-		columns = []string{}
-	}
-	wanted := append(columns[:len(columns):len(columns)], keyColumn)
-	scans, err := t.plan(ReadOptions{Columns: wanted, Buckets: []int{bucket}})
+	opts := ReadOptions{Columns: append(slices.Clone(columns), keyColumn), Buckets: []int{bucket}}
+	scans, err := t.plan(ctx, opts)
 	if err != nil {
 		return nil, nil, err
 	}
-	found := &lookup{only: make(map[keyHash]int32, len(keys))}
+	t.mu.RLock()
+	schema, err := project(t.full, ReadOptions{Columns: append([]string{}, columns...)})
+	t.mu.RUnlock()
+	if err != nil {
+		return nil, nil, err
+	}
+	found := &lookup{only: make(map[keyHash]int32, len(keys)), schema: schema}
 	for _, k := range keys {
 		found.only[hashKey(k)] = -1
 	}
@@ -40,7 +44,7 @@ func (t *Table) lookup(ctx context.Context, bucket int, keys []string, columns [
 			return nil, nil, err
 		}
 	}
-	rec, err := found.record(scans, columns)
+	rec, err := found.record()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -53,6 +57,7 @@ func (t *Table) lookup(ctx context.Context, bucket int, keys []string, columns [
 
 // lookup gathers the rows of the wanted keys.
 type lookup struct {
+	schema  *arrow.Schema
 	only    map[keyHash]int32 // the row of each key
 	batches []arrow.RecordBatch
 	rows    int32
@@ -73,29 +78,25 @@ func (l *lookup) add(batch arrow.RecordBatch) error {
 }
 
 // record joins the columns of the batches, without the key.
-func (l *lookup) record(scans []*sliceScan, columns []string) (arrow.RecordBatch, error) {
-	if len(scans) == 0 {
-		return array.NewRecordBatch(arrow.NewSchema(nil, nil), nil, 0), nil
-	}
-	fields := scans[0].schema.Fields()[:len(columns)]
-	joined := make([]arrow.Array, len(columns))
+func (l *lookup) record() (arrow.RecordBatch, error) {
+	joined := make([]arrow.Array, l.schema.NumFields())
 	defer release(joined)
-	for c := range columns {
+	for c, f := range l.schema.Fields() {
 		parts := make([]arrow.Array, len(l.batches))
 		for i, b := range l.batches {
 			parts[i] = b.Column(c)
 		}
 		if len(parts) == 0 {
-			joined[c] = array.MakeArrayOfNull(allocator, fields[c].Type, 0)
+			joined[c] = array.MakeArrayOfNull(allocator, f.Type, 0)
 			continue
 		}
 		col, err := array.Concatenate(parts, allocator)
 		if err != nil {
-			return nil, fmt.Errorf("join column %s: %w", columns[c], err)
+			return nil, fmt.Errorf("join column %s: %w", f.Name, err)
 		}
 		joined[c] = col
 	}
-	return array.NewRecordBatch(arrow.NewSchema(fields, nil), joined, int64(l.rows)), nil
+	return array.NewRecordBatch(l.schema, joined, int64(l.rows)), nil
 }
 
 func (l *lookup) release() {

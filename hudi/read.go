@@ -10,6 +10,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 
 	"lakefeed/hudi/schema"
+	"lakefeed/hudi/timeline"
 )
 
 const defaultBatchRows = 8192
@@ -24,8 +25,8 @@ type ReadOptions struct {
 	Meta bool
 	// ReadOptimized leaves out what stands in log files only.
 	ReadOptimized bool
-	// AsOf is an instant: the table is read as the commits up to it left it, in
-	// today's schema. Instants that a cleaning has passed cannot be read any more.
+	// AsOf is an instant: the table is read as the commits up to it left it, in the
+	// schema that it had then. What a cleaning has passed cannot be read any more.
 	AsOf string
 	// Buckets to read; nil: all.
 	Buckets []int
@@ -37,7 +38,7 @@ type ReadOptions struct {
 // the next step of the iteration; Retain keeps it longer. The iteration ends with the
 // first error. What it reads must not be cleaned meanwhile.
 func (t *Table) Read(ctx context.Context, opts ReadOptions) iter.Seq2[arrow.RecordBatch, error] {
-	scans, err := t.plan(opts)
+	scans, err := t.plan(ctx, opts)
 	return func(yield func(arrow.RecordBatch, error) bool) {
 		if err != nil {
 			yield(nil, fmt.Errorf("read table %s: %w", t.name, err))
@@ -65,15 +66,23 @@ func (t *Table) Read(ctx context.Context, opts ReadOptions) iter.Seq2[arrow.Reco
 var errEnough = errors.New("the reader stopped")
 
 // plan makes the scans of the file slices that a read needs.
-func (t *Table) plan(opts ReadOptions) ([]*sliceScan, error) {
+func (t *Table) plan(ctx context.Context, opts ReadOptions) ([]*sliceScan, error) {
 	t.mu.RLock()
-	defer t.mu.RUnlock()
-	project, err := t.project(opts)
+	full, tl := t.full, t.timeline
+	found := t.view.slices(tl, opts.AsOf)
+	t.mu.RUnlock()
+	if opts.AsOf != "" {
+		var err error
+		if full, err = t.schemaAsOf(ctx, tl, opts.AsOf, full); err != nil {
+			return nil, err
+		}
+	}
+	wanted, err := project(full, opts)
 	if err != nil {
 		return nil, err
 	}
 	var scans []*sliceScan
-	for _, s := range t.view.slices(t.timeline, opts.AsOf) {
+	for _, s := range found {
 		if opts.Buckets != nil {
 			b, err := bucketOfFileID(s.FileID)
 			if err != nil {
@@ -87,24 +96,42 @@ func (t *Table) plan(opts ReadOptions) ([]*sliceScan, error) {
 			s.Logs = nil
 		}
 		if s.Base != nil || len(s.Logs) > 0 {
-			scans = append(scans, t.scan(s, project, opts))
+			scans = append(scans, &sliceScan{
+				table: t, slice: s, timeline: tl, full: full, schema: wanted,
+				asOf: opts.AsOf, batchRows: opts.BatchRows,
+			})
 		}
 	}
 	return scans, nil
 }
 
-func (t *Table) scan(s *FileSlice, schema *arrow.Schema, opts ReadOptions) *sliceScan {
-	return &sliceScan{
-		table: t, slice: s, timeline: t.timeline, full: t.full, schema: schema,
-		asOf: opts.AsOf, batchRows: opts.BatchRows,
+// schemaAsOf is the schema, with the meta columns, of the newest commit up to an
+// instant; without one it is that of today.
+func (t *Table) schemaAsOf(ctx context.Context, tl *timeline.Timeline, asOf string, today *arrow.Schema) (*arrow.Schema, error) {
+	for _, i := range slices.Backward(tl.Completed()) {
+		if i.Time > asOf {
+			continue
+		}
+		m, err := t.readCommit(ctx, i)
+		if err != nil {
+			return nil, err
+		}
+		if avro := m.ExtraMetadata[timeline.SchemaKey]; avro != "" {
+			s, err := schema.ToArrow(avro)
+			if err != nil {
+				return nil, &CorruptError{instantFile(i), err}
+			}
+			return schema.ArrowWithMeta(s), nil
+		}
 	}
+	return today, nil
 }
 
 // project is the schema of the wanted columns.
-func (t *Table) project(opts ReadOptions) (*arrow.Schema, error) {
+func project(full *arrow.Schema, opts ReadOptions) (*arrow.Schema, error) {
 	names := opts.Columns
 	if names == nil {
-		for _, f := range t.schema.Fields() {
+		for _, f := range full.Fields()[metaCount:] {
 			names = append(names, f.Name)
 		}
 	}
@@ -113,7 +140,7 @@ func (t *Table) project(opts ReadOptions) (*arrow.Schema, error) {
 	}
 	fields := make([]arrow.Field, 0, len(names))
 	for _, n := range names {
-		f, ok := t.full.FieldsByName(n)
+		f, ok := full.FieldsByName(n)
 		if !ok {
 			return nil, &SchemaError{n, "the table does not have it"}
 		}

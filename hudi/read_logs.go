@@ -26,6 +26,10 @@ type mergedLogs struct {
 	blocks  []*logfile.Block
 	winners map[keyHash]winner
 	ordered bool // the ordering field decides, not the order of the log
+
+	// By the schemas of the blocks, which are few.
+	scanners map[string]*logfile.Scanner
+	decoders map[string]*logfile.Decoder
 }
 
 // winner is where the record of a key stands that counts.
@@ -43,7 +47,10 @@ func (l *mergedLogs) close() {
 
 // openLogs makes the first pass.
 func (s *sliceScan) openLogs(ctx context.Context) (*mergedLogs, error) {
-	logs := &mergedLogs{winners: map[keyHash]winner{}, ordered: s.table.eventTime()}
+	logs := &mergedLogs{
+		winners: map[keyHash]winner{}, ordered: s.table.eventTime,
+		scanners: map[string]*logfile.Scanner{}, decoders: map[string]*logfile.Decoder{},
+	}
 	for _, f := range s.slice.Logs {
 		if err := s.openLog(ctx, logs, f); err != nil {
 			logs.close()
@@ -149,9 +156,13 @@ func (s *sliceScan) scanRecords(logs *mergedLogs, i int32, schema string, conten
 	if logs.ordered {
 		columns = append(columns, s.table.order)
 	}
-	scanner, err := logfile.NewScanner(schema, columns...)
-	if err != nil {
-		return err
+	scanner := logs.scanners[schema]
+	if scanner == nil {
+		var err error
+		if scanner, err = logfile.NewScanner(schema, columns...); err != nil {
+			return err
+		}
+		logs.scanners[schema] = scanner
 	}
 	values := make([]logfile.Value, len(columns))
 	n := int32(0)
@@ -243,9 +254,9 @@ func (l *mergedLogs) emit(ctx context.Context, s *sliceScan, yield func(arrow.Re
 		wanted := records[i]
 		records[i] = nil
 		slices.Sort(wanted)
-		emit := emitAvro
+		emit := l.emitAvro
 		if b.Type == logfile.ParquetData {
-			emit = emitParquet
+			emit = l.emitParquet
 		}
 		if err := emit(ctx, s, b, wanted, yield); err != nil {
 			return fmt.Errorf("read %s block of %s in the logs of %s: %w", b.Type, b.Instant(), s.slice.FileID, err)
@@ -254,12 +265,23 @@ func (l *mergedLogs) emit(ctx context.Context, s *sliceScan, yield func(arrow.Re
 	return nil
 }
 
-func emitAvro(_ context.Context, s *sliceScan, b *logfile.Block, wanted []int32, yield func(arrow.RecordBatch) error) error {
+func (l *mergedLogs) decoder(avro string, schema *arrow.Schema) (*logfile.Decoder, error) {
+	if d := l.decoders[avro]; d != nil {
+		return d, nil
+	}
+	d, err := logfile.NewDecoder(avro, schema)
+	if err == nil {
+		l.decoders[avro] = d
+	}
+	return d, err
+}
+
+func (l *mergedLogs) emitAvro(_ context.Context, s *sliceScan, b *logfile.Block, wanted []int32, yield func(arrow.RecordBatch) error) error {
 	content, err := b.Content(nil)
 	if err != nil {
 		return err
 	}
-	dec, err := logfile.NewDecoder(b.Header[logfile.Schema], s.schema)
+	dec, err := l.decoder(b.Header[logfile.Schema], s.schema)
 	if err != nil {
 		return err
 	}
@@ -295,7 +317,7 @@ func emitAvro(_ context.Context, s *sliceScan, b *logfile.Block, wanted []int32,
 	return flush()
 }
 
-func emitParquet(ctx context.Context, s *sliceScan, b *logfile.Block, wanted []int32, yield func(arrow.RecordBatch) error) error {
+func (l *mergedLogs) emitParquet(ctx context.Context, s *sliceScan, b *logfile.Block, wanted []int32, yield func(arrow.RecordBatch) error) error {
 	n := int32(0)
 	return eachParquet(b, s.schema, func(batch arrow.RecordBatch) error {
 		var sel []int32

@@ -137,7 +137,9 @@ func (t *Table) refresh(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("refresh %s: %w", t.name, err)
 	}
-	if props[propName] != t.name || TableType(props[propType]) != t.typ || !slices.Equal(props.list(propRecordKey), t.key) {
+	same := props[propName] == t.name && TableType(props[propType]) == t.typ && slices.Equal(props.list(propRecordKey), t.key) &&
+		props.ordering() == t.order && (props[propPayload] == payloadEventTime) == t.eventTime
+	if !same {
 		return fmt.Errorf("refresh %s: another table took its place: open it anew", t.name)
 	}
 	tl, err := t.readTimeline(ctx)

@@ -29,6 +29,9 @@ type Table struct {
 	typ   TableType
 	key   []string
 	order string
+	// eventTime: the ordering field decides which of two rows counts, as tables that
+	// other engines make may say. Ours say that the later one does.
+	eventTime bool
 
 	mu       sync.RWMutex // guards what follows; only who has the turn changes it
 	props    Properties
@@ -138,6 +141,7 @@ func Open(ctx context.Context, store storage.Store, opts Options) (*Table, error
 	if err == nil {
 		t.name, t.typ = props[propName], TableType(props[propType])
 		t.key, t.order = props.list(propRecordKey), props.ordering()
+		t.eventTime = props[propPayload] == payloadEventTime
 		err = t.load(ctx, props)
 	}
 	if err != nil {
@@ -219,7 +223,3 @@ func (t *Table) Timeline() *timeline.Timeline {
 	defer t.mu.RUnlock()
 	return t.timeline
 }
-
-// eventTime tells whether a row's ordering field decides which of two counts, as
-// tables that other engines make may say; ours say that the later one does.
-func (t *Table) eventTime() bool { return t.props[propPayload] == payloadEventTime }

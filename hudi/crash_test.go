@@ -1,0 +1,265 @@
+package hudi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/apache/arrow-go/v18/arrow"
+
+	"lakefeed/storage"
+	"lakefeed/storage/storagetest"
+)
+
+// crashStep is a step of the crash test's story: what it does, and the rows after it.
+type crashStep struct {
+	name string
+	run  func(ctx context.Context, m *model) error
+	rows map[string]modelRow
+}
+
+// crashStory is a life of a table with everything in it.
+func crashStory(t *testing.T, typ TableType) (m *model, steps []crashStep) {
+	t.Helper()
+	m = newModel(t, typ, 7)
+	rows := map[string]modelRow{}
+	write := func(op Operation, schema *arrow.Schema) {
+		m.rows = rows
+		if op == InsertOverwriteTable {
+			m.rows = map[string]modelRow{}
+		}
+		if schema != nil {
+			m.schema = schema
+		}
+		up, del, after := m.change()
+		n := strconv.Itoa(len(steps))
+		steps = append(steps, crashStep{string(op), func(ctx context.Context, m *model) error {
+			x, err := m.table.Begin(ctx, TxnOptions{Operation: op, Schema: schema})
+			if err != nil {
+				return err
+			}
+			if err := m.write(ctx, x, up, del); err != nil {
+				return errors.Join(err, x.Abort(ctx))
+			}
+			if _, err := x.Commit(ctx, map[string]string{"step": n}); err != nil {
+				return errors.Join(err, x.Abort(ctx))
+			}
+			return nil
+		}, after})
+		rows = after
+	}
+	service := func(name string, run func(ctx context.Context, m *model) error) {
+		steps = append(steps, crashStep{name, run, rows})
+	}
+	clean := func(ctx context.Context, m *model) error {
+		_, err := m.table.Clean(ctx, CleanOptions{RetainCommits: 1})
+		return err
+	}
+	compact := func(ctx context.Context, m *model) error {
+		_, err := m.table.Compact(ctx, CompactOptions{})
+		return err
+	}
+	write(BulkInsert, nil)
+	write(Upsert, nil)
+	service("abort", func(ctx context.Context, m *model) error {
+		x, err := m.table.Begin(ctx, TxnOptions{})
+		if err != nil {
+			return err
+		}
+		return errors.Join(m.write(ctx, x, map[string]modelRow{"k1": {seq: 1}}, []string{"k2", "k3"}), x.Abort(ctx))
+	})
+	service("compact", compact)
+	write(Upsert, modelSchemaLater)
+	service("clean", clean)
+	write(InsertOverwriteTable, nil)
+	write(Delete, nil)
+	service("compact again", compact)
+	service("clean again", clean)
+	return m, steps
+}
+
+// tell runs the story on a store until a step fails, and returns the number of the
+// steps that were done, and whether the next one began.
+func tell(ctx context.Context, store storage.Store, m *model, steps []crashStep) (done int, err error) {
+	opts := m.table.opts
+	table, err := Create(ctx, store, CreateOptions{
+		Name: "model", Type: m.table.typ, Schema: modelSchema, RecordKey: []string{"id"}, OrderingField: "seq", Options: opts,
+	})
+	if err != nil {
+		return -1, err
+	}
+	told := &model{table: table, t: m.t}
+	for i, s := range steps {
+		if err := s.run(ctx, told); err != nil {
+			return i, fmt.Errorf("%s: %w", s.name, err)
+		}
+	}
+	return len(steps), nil
+}
+
+// TestCrash lets the store die at each of its calls, opens the table anew and finds
+// it as it was before or after the step that was at work.
+func TestCrash(t *testing.T) {
+	for _, typ := range []TableType{CopyOnWrite, MergeOnRead} {
+		t.Run(string(typ), func(t *testing.T) {
+			m, steps := crashStory(t, typ)
+			counter := storagetest.NewFaulty(newStore(t), storagetest.Fault{Only: worthwhile})
+			if _, err := tell(t.Context(), counter, m, steps); err != nil {
+				t.Fatal(err)
+			}
+			calls := counter.Calls()
+			t.Logf("%d calls", len(calls))
+			step := 1
+			if testing.Short() {
+				step = 6
+			}
+			for n := 1; n <= len(calls); n += step {
+				for _, when := range []storagetest.When{storagetest.Before, storagetest.After, storagetest.Partly} {
+					crash := &crash{t: t, m: m, steps: steps, at: n, call: calls[n-1], when: when}
+					crash.run()
+				}
+			}
+		})
+	}
+}
+
+// worthwhile leaves out the writes into base files, of which there are many: nothing is
+// seen of them before the file's commit.
+func worthwhile(c storagetest.Call) bool {
+	return c.Op != "Write" || strings.Contains(c.Name, ".log.")
+}
+
+type crash struct {
+	t     *testing.T
+	m     *model
+	steps []crashStep
+	at    int
+	call  storagetest.Call
+	when  storagetest.When
+}
+
+func (c *crash) run() {
+	c.t.Helper()
+	ctx := c.t.Context()
+	inner := newStore(c.t)
+	done, err := tell(ctx, storagetest.NewFaulty(inner, storagetest.Fault{At: c.at, When: c.when, Dead: true, Only: worthwhile}), c.m, c.steps)
+	if done == len(c.steps) { // the last call's failure may be none of the step's
+		done--
+	} else if !errors.Is(err, storagetest.ErrFault) {
+		c.fatal("the story ended with %v", err)
+	}
+	table, err := Open(ctx, inner, c.m.table.opts)
+	if done < 0 && errors.Is(err, ErrNoTable) {
+		_, err = tell(ctx, inner, c.m, c.steps[:1])
+		if err != nil {
+			c.fatal("create again: %v", err)
+		}
+		return
+	}
+	if err != nil {
+		c.fatal("open: %v", err)
+	}
+	c.check(ctx, table, max(done, 0)) // readers see whole commits before recovery too
+	c.recover(ctx, inner)
+	if err := table.Refresh(ctx); err != nil {
+		c.fatal("refresh: %v", err)
+	}
+	c.check(ctx, table, max(done, 0))
+	c.checkLeft(ctx, inner, table)
+	c.goOn(ctx, table)
+}
+
+// recover lets the recovery die too, at each of some calls, before it may finish.
+func (c *crash) recover(ctx context.Context, inner storage.Store) {
+	for at := 1 + c.at%5; at < 30; at += 5 {
+		faulty := storagetest.NewFaulty(inner, storagetest.Fault{At: at, When: c.when, Dead: true})
+		table, err := Open(ctx, faulty, c.m.table.opts)
+		if err == nil {
+			err = table.Recover(ctx)
+		}
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, storagetest.ErrFault) {
+			c.fatal("recover, dying at %d: %v", at, err)
+		}
+	}
+	table, err := Open(ctx, inner, c.m.table.opts)
+	if err == nil {
+		err = table.Recover(ctx)
+	}
+	if err != nil {
+		c.fatal("recover: %v", err)
+	}
+}
+
+// check compares the table with the story before and after a step.
+func (c *crash) check(ctx context.Context, table *Table, step int) {
+	c.t.Helper()
+	got, err := readModel(ctx, table, ReadOptions{})
+	if err != nil {
+		c.fatal("read: %v", err)
+	}
+	before := map[string]modelRow{}
+	if step > 0 {
+		before = c.steps[step-1].rows
+	}
+	after := c.steps[step].rows
+	if !maps.Equal(got, before) && !maps.Equal(got, after) {
+		c.fatal("%d rows, neither the %d before nor the %d after", len(got), len(before), len(after))
+	}
+	value, _, err := table.LastExtra(ctx, "step")
+	if err != nil {
+		c.fatal("last step: %v", err)
+	}
+	if n, err := strconv.Atoi(value); err == nil && !maps.Equal(got, c.steps[n].rows) {
+		c.fatal("the rows are not those of step %d, which the checkpoint names", n)
+	}
+}
+
+// checkLeft sees that nothing is left pending, and no base file that does not count.
+func (c *crash) checkLeft(ctx context.Context, store storage.Store, table *Table) {
+	c.t.Helper()
+	if p := table.Timeline().Pending(); len(p) > 0 {
+		c.fatal("pending: %v", p)
+	}
+	for info, err := range store.List(ctx, "", true) {
+		if err != nil {
+			c.fatal("list: %v", err)
+		}
+		if f, ok := parseDataFile(info.Name, info.Size); ok && !f.IsLog() && !table.Timeline().IsCompleted(f.Instant) {
+			c.fatal("%s is left", info.Name)
+		}
+		if strings.HasPrefix(info.Name, tempFolder+"/") {
+			c.fatal("%s is left", info.Name)
+		}
+	}
+}
+
+// goOn writes to the recovered table.
+func (c *crash) goOn(ctx context.Context, table *Table) {
+	c.t.Helper()
+	want, err := readModel(ctx, table, ReadOptions{})
+	if err != nil {
+		c.fatal("read: %v", err)
+	}
+	row := modelRow{name: "after", seq: 99}
+	want["after"] = row
+	batch := modelBatch([]string{"after"}, map[string]modelRow{"after": row}, table.Schema())
+	if _, err := table.Upsert(ctx, batch); err != nil {
+		c.fatal("upsert: %v", err)
+	}
+	got, err := readModel(ctx, table, ReadOptions{})
+	if err != nil || !maps.Equal(got, want) {
+		c.fatal("after a further upsert: %d rows, %v; want %d", len(got), err, len(want))
+	}
+}
+
+func (c *crash) fatal(format string, args ...any) {
+	c.t.Helper()
+	c.t.Fatalf("death at call %d, %v, as %d: %s", c.at, c.call, c.when, fmt.Sprintf(format, args...))
+}

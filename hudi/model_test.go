@@ -1,0 +1,379 @@
+package hudi
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/decimal128"
+
+	"lakefeed/storage"
+)
+
+// modelRow is what a row of the model's table holds beside its key.
+type modelRow struct {
+	name  string // "" is null
+	price int64  // of scale 2
+	at    int64
+	data  string
+	seq   int64
+	note  int64 // of the column that comes later; 0 is null
+}
+
+var modelSchema = arrow.NewSchema([]arrow.Field{
+	{Name: "id", Type: arrow.BinaryTypes.String},
+	{Name: "name", Type: arrow.BinaryTypes.String, Nullable: true},
+	{Name: "price", Type: &arrow.Decimal128Type{Precision: 12, Scale: 2}, Nullable: true},
+	{Name: "at", Type: arrow.FixedWidthTypes.Timestamp_us, Nullable: true},
+	{Name: "data", Type: arrow.BinaryTypes.Binary, Nullable: true},
+	{Name: "seq", Type: arrow.PrimitiveTypes.Int64},
+}, nil)
+
+var modelSchemaLater = arrow.NewSchema(append(modelSchema.Fields(),
+	arrow.Field{Name: "note", Type: arrow.PrimitiveTypes.Int64, Nullable: true}), nil)
+
+// modelBatch makes a record of rows, with the later column or without.
+func modelBatch(keys []string, rows map[string]modelRow, schema *arrow.Schema) arrow.RecordBatch {
+	b := array.NewRecordBuilder(allocator, schema)
+	defer b.Release()
+	for _, k := range keys {
+		r := rows[k]
+		b.Field(0).(*array.StringBuilder).Append(k)
+		if r.name == "" {
+			b.Field(1).AppendNull()
+		} else {
+			b.Field(1).(*array.StringBuilder).Append(r.name)
+		}
+		b.Field(2).(*array.Decimal128Builder).Append(decimal128.FromI64(r.price))
+		b.Field(3).(*array.TimestampBuilder).Append(arrow.Timestamp(r.at))
+		b.Field(4).(*array.BinaryBuilder).Append([]byte(r.data))
+		b.Field(5).(*array.Int64Builder).Append(r.seq)
+		if schema.NumFields() == 6 {
+			continue
+		}
+		if r.note == 0 {
+			b.Field(6).AppendNull()
+		} else {
+			b.Field(6).(*array.Int64Builder).Append(r.note)
+		}
+	}
+	return b.NewRecordBatch()
+}
+
+// readModel reads a table back into a map, and fails on a key that comes twice.
+func readModel(ctx context.Context, table *Table, opts ReadOptions) (map[string]modelRow, error) {
+	rows := map[string]modelRow{}
+	for batch, err := range table.Read(ctx, opts) {
+		if err != nil {
+			return nil, err
+		}
+		ids := batch.Column(0).(*array.String)
+		for i := range int(batch.NumRows()) {
+			r := modelRow{
+				price: int64(batch.Column(2).(*array.Decimal128).Value(i).LowBits()),
+				at:    int64(batch.Column(3).(*array.Timestamp).Value(i)),
+				data:  string(batch.Column(4).(*array.Binary).Value(i)),
+				seq:   batch.Column(5).(*array.Int64).Value(i),
+			}
+			if c := batch.Column(1).(*array.String); c.IsValid(i) {
+				r.name = c.Value(i)
+			}
+			if batch.NumCols() > 6 {
+				if c := batch.Column(6).(*array.Int64); c.IsValid(i) {
+					r.note = c.Value(i)
+				}
+			}
+			key := ids.Value(i)
+			if _, twice := rows[key]; twice {
+				return nil, fmt.Errorf("key %s comes twice", key)
+			}
+			rows[key] = r
+		}
+	}
+	return rows, nil
+}
+
+// model is a table and the map that it must equal.
+type model struct {
+	t      *testing.T
+	rnd    *rand.Rand
+	store  storage.Store
+	table  *Table
+	rows   map[string]modelRow
+	seq    int64
+	schema *arrow.Schema
+	past   map[string]map[string]modelRow // instant -> rows
+	log    []string
+}
+
+func newModel(t *testing.T, typ TableType, seed uint64) *model {
+	t.Helper()
+	m := &model{
+		t: t, rnd: rand.New(rand.NewPCG(seed, 1)), store: newStore(t),
+		rows: map[string]modelRow{}, schema: modelSchema, past: map[string]map[string]modelRow{},
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("seed %d, %s: %q", seed, typ, m.log)
+		}
+	})
+	table, err := Create(t.Context(), m.store, CreateOptions{
+		Name: "model", Type: typ, Schema: modelSchema, RecordKey: []string{"id"}, OrderingField: "seq",
+		Options: Options{Buckets: 1 + m.rnd.IntN(3), BlockBytes: 512, RowGroupBytes: 4096, Now: fakeClock(m.rnd)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.table = table
+	return m
+}
+
+// fakeClock is a clock that sometimes steps back.
+func fakeClock(rnd *rand.Rand) func() time.Time {
+	now := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	return func() time.Time {
+		now = now.Add(time.Duration(rnd.IntN(200)-20) * time.Millisecond)
+		return now
+	}
+}
+
+func (m *model) key() string { return "k" + strconv.Itoa(m.rnd.IntN(300)) }
+
+func (m *model) row() modelRow {
+	m.seq++
+	r := modelRow{price: m.rnd.Int64N(1e6), at: m.rnd.Int64N(1e15), data: fmt.Sprint("data", m.rnd.Int64()), seq: m.seq}
+	if m.rnd.IntN(4) > 0 {
+		r.name = fmt.Sprint("näme", m.rnd.IntN(50))
+	}
+	if m.schema.NumFields() > 6 && m.rnd.IntN(2) > 0 {
+		r.note = 1 + m.rnd.Int64N(99)
+	}
+	return r
+}
+
+// change makes a transaction's upserts and deletes, and the rows after it.
+func (m *model) change() (up map[string]modelRow, del []string, after map[string]modelRow) {
+	up, after = map[string]modelRow{}, map[string]modelRow{}
+	for k, r := range m.rows {
+		after[k] = r
+	}
+	for range m.rnd.IntN(60) {
+		up[m.key()] = m.row()
+	}
+	for range m.rnd.IntN(20) {
+		if k := m.key(); up[k].seq == 0 {
+			if _, known := after[k]; known || m.rnd.IntN(2) == 0 {
+				del = append(del, k)
+				delete(after, k)
+				up[k] = modelRow{} // a key comes once
+			}
+		}
+	}
+	for _, k := range del {
+		delete(up, k)
+	}
+	for k, r := range up {
+		after[k] = r
+	}
+	return up, del, after
+}
+
+func (m *model) write(ctx context.Context, x *Txn, up map[string]modelRow, del []string) error {
+	n := m.table.Buckets()
+	keys, gone := make([][]string, n), make([][]string, n)
+	for k := range up {
+		keys[m.table.Bucket(k)] = append(keys[m.table.Bucket(k)], k)
+	}
+	for _, k := range del {
+		gone[m.table.Bucket(k)] = append(gone[m.table.Bucket(k)], k)
+	}
+	for b := range n {
+		if len(keys[b])+len(gone[b]) == 0 {
+			continue
+		}
+		g, err := x.Group(ctx, b)
+		if err != nil {
+			return err
+		}
+		half := len(gone[b]) / 2
+		if err := g.Delete(ctx, gone[b][:half]); err != nil {
+			return err
+		}
+		batch := modelBatch(keys[b], up, x.Schema())
+		names, err := RecordKeys(batch, []string{"id"})
+		if err != nil {
+			return err
+		}
+		if err := g.Upsert(ctx, batch, names); err != nil {
+			return err
+		}
+		if err := g.Delete(ctx, gone[b][half:]); err != nil {
+			return err
+		}
+		if err := g.Close(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// step does something at random.
+func (m *model) step() {
+	ctx := m.t.Context()
+	note := func(format string, args ...any) { m.log = append(m.log, fmt.Sprintf(format, args...)) }
+	switch p := m.rnd.IntN(100); {
+	case p < 60:
+		m.transaction(Upsert, nil)
+	case p < 66:
+		m.transaction(InsertOverwriteTable, nil)
+	case p < 69:
+		m.transaction(Upsert, modelSchemaLater)
+	case p < 79:
+		instant, err := m.table.Compact(ctx, CompactOptions{})
+		note("compact %s", instant)
+		m.check(err)
+		if instant != "" {
+			m.past[instant] = m.rows
+		}
+	case p < 89:
+		retain := 1 + m.rnd.IntN(4)
+		res, err := m.table.Clean(ctx, CleanOptions{RetainCommits: retain})
+		note("clean %d: %d files", retain, res.Files)
+		m.check(err)
+		if res.Instant != "" {
+			clear(m.past)
+		}
+	case p < 95:
+		note("reopen")
+		opts := m.table.opts
+		opts.Buckets = 0
+		if len(m.table.Timeline().Completed()) == 0 {
+			opts.Buckets = m.table.buckets
+		}
+		table, err := Open(ctx, m.store, opts)
+		m.check(err)
+		m.table = table
+	default:
+		note("rewrite")
+		instant, err := m.table.Rewrite(ctx, nil, nil, func(b arrow.RecordBatch) (arrow.RecordBatch, error) { return b, nil })
+		m.check(err)
+		m.past[instant] = m.rows
+	}
+}
+
+func (m *model) transaction(op Operation, schema *arrow.Schema) {
+	ctx := m.t.Context()
+	before, schemaBefore := m.rows, m.schema
+	if schema != nil {
+		m.schema = schema
+	}
+	if op == InsertOverwriteTable {
+		m.rows = map[string]modelRow{}
+	}
+	up, del, after := m.change()
+	x, err := m.table.Begin(ctx, TxnOptions{Operation: op, Schema: schema})
+	m.check(err)
+	m.check(m.write(ctx, x, up, del))
+	if m.rnd.IntN(5) == 0 {
+		m.log = append(m.log, fmt.Sprintf("abort %s", x.Instant()))
+		m.check(x.Abort(ctx))
+		m.rows, m.schema = before, schemaBefore
+		return
+	}
+	instant, err := x.Commit(ctx, map[string]string{"checkpoint": strconv.FormatInt(m.seq, 10)})
+	m.check(err)
+	m.log = append(m.log, fmt.Sprintf("%s %s: %d up, %d del", op, instant, len(up), len(del)))
+	m.rows = after
+	m.past[instant] = after
+	value, at, err := m.table.LastExtra(ctx, "checkpoint")
+	if err != nil || at != instant || value != strconv.FormatInt(m.seq, 10) {
+		m.t.Fatalf("last checkpoint is %s of %s, %v; want %d of %s", value, at, err, m.seq, instant)
+	}
+}
+
+func (m *model) check(err error) {
+	m.t.Helper()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// compare reads the table and compares it with the model.
+func (m *model) compare(opts ReadOptions, want map[string]modelRow) {
+	m.t.Helper()
+	got, err := readModel(m.t.Context(), m.table, opts)
+	m.check(err)
+	compareRows(m.t, got, want)
+}
+
+func compareRows(t *testing.T, got, want map[string]modelRow) {
+	t.Helper()
+	shown := 0
+	for k, w := range want {
+		if g, found := got[k]; (!found || g != w) && shown < 3 {
+			t.Errorf("row %s: got %+v (%v), want %+v", k, g, found, w)
+			shown++
+		}
+	}
+	for k := range got {
+		if _, found := want[k]; !found && shown < 3 {
+			t.Errorf("row %s should not be there", k)
+			shown++
+		}
+	}
+	if t.Failed() {
+		t.FailNow()
+	}
+}
+
+func (m *model) lookup() {
+	m.t.Helper()
+	n := m.table.Buckets()
+	bucket := m.rnd.IntN(n)
+	var keys []string
+	seen := map[string]bool{}
+	for range 20 {
+		if k := m.key(); m.table.Bucket(k) == bucket && !seen[k] {
+			seen[k] = true
+			keys = append(keys, k)
+		}
+	}
+	rec, at, err := m.table.Lookup(m.t.Context(), bucket, keys, []string{"seq", "name"})
+	m.check(err)
+	defer rec.Release()
+	for i, k := range keys {
+		want, known := m.rows[k]
+		switch {
+		case known != (at[i] >= 0):
+			m.t.Fatalf("lookup of %s: row %d, want it there: %v", k, at[i], known)
+		case known && rec.Column(0).(*array.Int64).Value(at[i]) != want.seq:
+			m.t.Fatalf("lookup of %s: seq %d, want %d", k, rec.Column(0).(*array.Int64).Value(at[i]), want.seq)
+		}
+	}
+}
+
+func TestModel(t *testing.T) {
+	for _, typ := range []TableType{CopyOnWrite, MergeOnRead} {
+		t.Run(string(typ), func(t *testing.T) {
+			steps := 60
+			if testing.Short() {
+				steps = 20
+			}
+			m := newModel(t, typ, rand.Uint64())
+			for range steps {
+				m.step()
+				m.compare(ReadOptions{BatchRows: 17}, m.rows)
+				m.lookup()
+				for instant, rows := range m.past { // one of them
+					m.compare(ReadOptions{AsOf: instant}, rows)
+					break
+				}
+			}
+		})
+	}
+}
