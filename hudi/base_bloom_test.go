@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"strconv"
 	"testing"
 )
 
@@ -31,11 +32,17 @@ func TestBloom(t *testing.T) {
 		keys     int
 		bits     uint32
 	}{
-		{0, 0, 64}, {0, 1, 64}, {0, 2, 128}, {1000, 1000, 65536}, {0, 60000, 1 << 22}, {0, bloomKeys, 1 << 22},
-		{0, bloomKeys + 1, 64}, {bloomKeys + 1, 10, 64},
+		{0, 0, 64},
+		{0, 1, 64},
+		{0, 2, 128},
+		{1000, 1000, 65536},
+		{0, 60000, 1 << 22},
+		{0, bloomKeys, 1 << 22},
+		{0, bloomKeys + 1, 64},
+		{bloomKeys + 1, 10, 64},
 	}
 	for _, tt := range tests {
-		t.Run(fmt.Sprint(tt.keys), func(t *testing.T) {
+		t.Run(strconv.Itoa(tt.keys), func(t *testing.T) {
 			b := newBloom(tt.expected)
 			for i := range tt.keys {
 				b.add(fmt.Sprint("key-", i))

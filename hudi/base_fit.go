@@ -64,16 +64,16 @@ func sameLayout(a, b arrow.DataType) bool {
 
 // castable names the conversions that keep every value.
 func castable(a, b arrow.DataType) bool {
-	switch b.ID() {
-	case arrow.INT32:
+	switch b.(type) {
+	case *arrow.Int32Type:
 		return a.ID() == arrow.INT8 || a.ID() == arrow.INT16
-	case arrow.INT64:
+	case *arrow.Int64Type:
 		return a.ID() == arrow.INT8 || a.ID() == arrow.INT16 || a.ID() == arrow.INT32
-	case arrow.FLOAT64:
+	case *arrow.Float64Type:
 		return a.ID() == arrow.FLOAT32 || a.ID() == arrow.INT32
-	case arrow.LARGE_STRING, arrow.LARGE_BINARY:
+	case *arrow.LargeStringType, *arrow.LargeBinaryType:
 		return a.ID() == arrow.STRING || a.ID() == arrow.BINARY
-	case arrow.TIMESTAMP:
+	case *arrow.TimestampType:
 		return a.ID() == arrow.TIMESTAMP
 	}
 	return false

@@ -1,6 +1,7 @@
 package hudi
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -31,7 +32,7 @@ const (
 // prints them, decimals in full with all digits of their scale, binary in hex.
 func RecordKeys(batch arrow.RecordBatch, fields []string) (*array.String, error) {
 	if len(fields) == 0 {
-		return nil, fmt.Errorf("make record keys: no key columns")
+		return nil, errors.New("make record keys: no key columns")
 	}
 	parts := make([]keyPartWriter, len(fields))
 	for i, name := range fields {

@@ -20,15 +20,21 @@ func TestRecordKeys(t *testing.T) {
 	}{
 		{"long", `[{"a": -9223372036854775808}, {"a": 7}]`, []arrow.Field{{Name: "a", Type: arrow.PrimitiveTypes.Int64}}, []string{"-9223372036854775808", "7"}},
 		{"bool", `[{"a": true}, {"a": false}]`, []arrow.Field{{Name: "a", Type: arrow.FixedWidthTypes.Boolean}}, []string{"true", "false"}},
-		{"text", `[{"a": "x"}, {"a": "a:b,c%"}, {"a": ""}, {"a": "%"}, {"a": "%x"}, {"a": "__null__"}, {"a": "__empty__"}, {"a": "😀"}]`,
+		{
+			"text", `[{"a": "x"}, {"a": "a:b,c%"}, {"a": ""}, {"a": "%"}, {"a": "%x"}, {"a": "__null__"}, {"a": "__empty__"}, {"a": "😀"}]`,
 			[]arrow.Field{{Name: "a", Type: arrow.BinaryTypes.String}},
-			[]string{"x", "a:b,c%", "%", "%%", "%%x", "%__null__", "%__empty__", "😀"}},
-		{"composite", `[{"a": "x", "b": 1}, {"a": "1:2,3%", "b": 2}, {"a": "", "b": 3}, {"a": "__null__", "b": 4}, {"a": "__empty__", "b": 5}]`,
+			[]string{"x", "a:b,c%", "%", "%%", "%%x", "%__null__", "%__empty__", "😀"},
+		},
+		{
+			"composite", `[{"a": "x", "b": 1}, {"a": "1:2,3%", "b": 2}, {"a": "", "b": 3}, {"a": "__null__", "b": 4}, {"a": "__empty__", "b": 5}]`,
 			[]arrow.Field{{Name: "a", Type: arrow.BinaryTypes.String}, {Name: "b", Type: arrow.PrimitiveTypes.Int32}},
-			[]string{"a:x,b:1", "a:1%3A2%2C3%25,b:2", "a:__empty__,b:3", "a:%5F_null__,b:4", "a:%5F_empty__,b:5"}},
-		{"decimal", `[{"a": "1.5"}, {"a": "-0.0003"}, {"a": "0"}, {"a": "-1234567890123456789012345678901234.5678"}, {"a": "1000000000000000000000"}]`,
+			[]string{"a:x,b:1", "a:1%3A2%2C3%25,b:2", "a:__empty__,b:3", "a:%5F_null__,b:4", "a:%5F_empty__,b:5"},
+		},
+		{
+			"decimal", `[{"a": "1.5"}, {"a": "-0.0003"}, {"a": "0"}, {"a": "-1234567890123456789012345678901234.5678"}, {"a": "1000000000000000000000"}]`,
 			[]arrow.Field{{Name: "a", Type: decimal}},
-			[]string{"1.5000", "-0.0003", "0.0000", "-1234567890123456789012345678901234.5678", "1000000000000000000000.0000"}},
+			[]string{"1.5000", "-0.0003", "0.0000", "-1234567890123456789012345678901234.5678", "1000000000000000000000.0000"},
+		},
 		{"binary", `[{"a": "/wA="}, {"a": ""}]`, []arrow.Field{{Name: "a", Type: arrow.BinaryTypes.Binary}}, []string{"ff00", "%"}},
 		{"time", `[{"a": "2000-03-01T00:00:00.000001Z"}]`, []arrow.Field{{Name: "a", Type: arrow.FixedWidthTypes.Timestamp_us}}, []string{"951868800000001"}},
 	}

@@ -2,6 +2,7 @@ package logfile_test
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -36,7 +37,7 @@ func orders(rows int) arrow.RecordBatch {
 	for i := range rows {
 		text(0, "20260101000000000")
 		text(1, fmt.Sprintf("20260101000000000_0_%d", i))
-		text(2, fmt.Sprint(i))
+		text(2, strconv.Itoa(i))
 		text(3, "")
 		text(4, "00000001-b6f3-4013-9049-d52f615fb82a-0")
 		b.Field(5).(*array.Int64Builder).Append(int64(i))
@@ -48,7 +49,7 @@ func orders(rows int) arrow.RecordBatch {
 		b.Field(11).(*array.Date32Builder).Append(arrow.Date32(20000 + i%365))
 		b.Field(12).(*array.TimestampBuilder).Append(arrow.Timestamp(1.7e15 + int64(i)*1e6))
 		b.Field(13).AppendNull()
-		text(14, "leave the parcel at the door "+fmt.Sprint(i%1000))
+		text(14, "leave the parcel at the door "+strconv.Itoa(i%1000))
 		b.Field(15).(*array.Int32Builder).Append(int32(i % 50))
 		text(16, "c")
 		b.Field(17).(*array.Int64Builder).Append(int64(1e9 + i))

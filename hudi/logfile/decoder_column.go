@@ -44,43 +44,9 @@ func nullableReader(node *avro.SchemaNode, t arrow.DataType) (readFunc, error) {
 }
 
 func reader(node *avro.SchemaNode, t arrow.DataType) (readFunc, error) {
-	if node.LogicalType == "decimal" {
-		if t, ok := t.(*arrow.Decimal128Type); ok && int(t.Scale) == node.Scale && int(t.Precision) >= node.Precision {
-			return decimalReader(node), nil
-		}
-		return nil, noReader(node, t)
-	}
-	var read readFunc
 	switch node.Type {
 	case "null":
 		return func(_ *cursor, b array.Builder) { b.AppendNull() }, nil
-	case "boolean":
-		if t.ID() == arrow.BOOL {
-			return func(c *cursor, b array.Builder) { b.(*array.BooleanBuilder).Append(c.boolean()) }, nil
-		}
-	case "int", "long":
-		read = integerReader(node, t)
-	case "float":
-		switch t.ID() {
-		case arrow.FLOAT32:
-			return func(c *cursor, b array.Builder) { b.(*array.Float32Builder).Append(c.float()) }, nil
-		case arrow.FLOAT64:
-			return func(c *cursor, b array.Builder) { b.(*array.Float64Builder).Append(float64(c.float())) }, nil
-		}
-	case "double":
-		if t.ID() == arrow.FLOAT64 {
-			return func(c *cursor, b array.Builder) { b.(*array.Float64Builder).Append(c.double()) }, nil
-		}
-	case "string", "bytes":
-		read = bytesReader((*cursor).bytes, t)
-	case "fixed":
-		size := int64(node.Size)
-		fixed := func(c *cursor) []byte { return c.take(size) }
-		if t, ok := t.(*arrow.FixedSizeBinaryType); ok && t.ByteWidth == node.Size {
-			return fixedReader(fixed), nil
-		}
-	case "enum":
-		read = bytesReader(enumReader(node.Symbols), t)
 	case "array":
 		return listReader(node, t)
 	case "map":
@@ -88,10 +54,51 @@ func reader(node *avro.SchemaNode, t arrow.DataType) (readFunc, error) {
 	case "record", "error":
 		return recordReader(node, t)
 	}
-	if read == nil {
-		return nil, noReader(node, t)
+	if read := scalarReader(node, t); read != nil {
+		return read, nil
 	}
-	return read, nil
+	return nil, noReader(node, t)
+}
+
+// scalarReader returns nil where t cannot hold what node says.
+func scalarReader(node *avro.SchemaNode, t arrow.DataType) readFunc {
+	if node.LogicalType == "decimal" {
+		if t, ok := t.(*arrow.Decimal128Type); ok && int(t.Scale) == node.Scale && int(t.Precision) >= node.Precision {
+			return decimalReader(node)
+		}
+		return nil
+	}
+	switch node.Type {
+	case "boolean":
+		if t.ID() == arrow.BOOL {
+			return func(c *cursor, b array.Builder) { b.(*array.BooleanBuilder).Append(c.boolean()) }
+		}
+	case "int", "long":
+		return integerReader(node, t)
+	case "float", "double":
+		return floatReader(node, t)
+	case "string", "bytes":
+		return bytesReader((*cursor).bytes, t)
+	case "enum":
+		return bytesReader(enumReader(node.Symbols), t)
+	case "fixed":
+		if t, ok := t.(*arrow.FixedSizeBinaryType); ok && t.ByteWidth == node.Size {
+			return fixedReader(int64(node.Size))
+		}
+	}
+	return nil
+}
+
+func floatReader(node *avro.SchemaNode, t arrow.DataType) readFunc {
+	switch node.Type + " " + t.Name() {
+	case "float float32":
+		return func(c *cursor, b array.Builder) { b.(*array.Float32Builder).Append(c.float()) }
+	case "float float64":
+		return func(c *cursor, b array.Builder) { b.(*array.Float64Builder).Append(float64(c.float())) }
+	case "double float64":
+		return func(c *cursor, b array.Builder) { b.(*array.Float64Builder).Append(c.double()) }
+	}
+	return nil
 }
 
 func noReader(node *avro.SchemaNode, t arrow.DataType) error {
@@ -147,20 +154,20 @@ func timestampReader(node *avro.SchemaNode, t *arrow.TimestampType) readFunc {
 }
 
 func bytesReader(next func(*cursor) []byte, t arrow.DataType) readFunc {
-	switch t.ID() {
-	case arrow.STRING:
+	switch t.(type) {
+	case *arrow.StringType:
 		return func(c *cursor, b array.Builder) { b.(*array.StringBuilder).BinaryBuilder.Append(next(c)) }
-	case arrow.LARGE_STRING:
+	case *arrow.LargeStringType:
 		return func(c *cursor, b array.Builder) { b.(*array.LargeStringBuilder).BinaryBuilder.Append(next(c)) }
-	case arrow.BINARY, arrow.LARGE_BINARY:
+	case *arrow.BinaryType, *arrow.LargeBinaryType:
 		return func(c *cursor, b array.Builder) { b.(*array.BinaryBuilder).Append(next(c)) }
 	}
 	return nil
 }
 
-func fixedReader(next func(*cursor) []byte) readFunc {
+func fixedReader(size int64) readFunc {
 	return func(c *cursor, b array.Builder) {
-		if v := next(c); v != nil {
+		if v := c.take(size); v != nil {
 			b.(*array.FixedSizeBinaryBuilder).Append(v)
 		}
 	}

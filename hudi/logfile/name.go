@@ -17,7 +17,7 @@ type Name struct {
 	CDC     bool   // the file holds change data beside the log proper
 }
 
-// FileName returns the name of a log file: .<file id>_<instant>.log.<version>_<token>
+// FileName returns the name of a log file, .<file id>_<instant>.log.<version>_<token>.
 func FileName(fileID, instant string, version int, token string) string {
 	return "." + fileID + "_" + instant + ".log." + strconv.Itoa(version) + "_" + token
 }

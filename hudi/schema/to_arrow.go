@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -69,7 +70,7 @@ func Unwrap(node *avro.SchemaNode) (value *avro.SchemaNode, nullable bool, err e
 		}
 	}
 	if value == nil {
-		return nil, false, fmt.Errorf("no Arrow type for an empty union")
+		return nil, false, errors.New("no Arrow type for an empty union")
 	}
 	return value, nullable, nil
 }
