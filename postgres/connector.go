@@ -101,6 +101,7 @@ type Connector struct {
 
 	snap   *snapshot
 	stream *stream
+	tables tableCache
 }
 
 // Open connects to the server. It changes nothing there.
@@ -109,7 +110,10 @@ func Open(ctx context.Context, opts Options) (*Connector, error) {
 		return nil, err
 	}
 	opts.setDefaults()
-	c := &Connector{opts: opts, log: opts.Logger, slot: SlotName(opts.Pipeline), types: newTypeCache()}
+	c := &Connector{
+		opts: opts, log: opts.Logger, slot: SlotName(opts.Pipeline), types: newTypeCache(),
+		tables: tableCache{tables: map[uint32]*change.Table{}},
+	}
 	c.catalog.url, c.talk.url = opts.URL, opts.URL
 	err := c.catalog.do(ctx, func(db *pgx.Conn) error {
 		v, err := serverVersion(db)

@@ -1,0 +1,326 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/jackc/pgx/v5"
+
+	"lakefeed/change"
+)
+
+// Tables are the tables that Options.Match takes, as the catalogs have them now.
+// A partition whose root is taken belongs to the root. Views, foreign, temporary
+// and unlogged tables have no changes in the log and are left out, as generated
+// columns are.
+func (c *Connector) Tables(ctx context.Context) ([]*change.Table, error) {
+	var out []*change.Table
+	err := c.inCatalog(ctx, func(tx pgx.Tx) error {
+		relations, err := c.lookAll(ctx, tx)
+		for _, r := range relations {
+			c.tables.put(r.Table)
+			out = append(out, r.Table)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the catalogs: %w", err)
+	}
+	return out, nil
+}
+
+// catalogTable is a table with what only this package needs to know of it.
+type catalogTable struct {
+	*change.Table
+	partitioned bool
+	partition   bool
+	ancestors   []uint32 // of a partition
+	identity    string   // relreplident
+	oddLeaves   bool     // a partition whose identity is NOTHING or an index
+	foreign     bool     // a partition is a foreign table
+	types       []dataType
+	generated   []string // columns that are left out
+}
+
+// inCatalog runs f in a short read-only transaction that sees one state.
+func (c *Connector) inCatalog(ctx context.Context, f func(pgx.Tx) error) error {
+	return c.catalog.do(ctx, func(db *pgx.Conn) error {
+		return pgx.BeginTxFunc(ctx, db, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, f)
+	})
+}
+
+// lookAll describes every table that is taken.
+func (c *Connector) lookAll(ctx context.Context, tx pgx.Tx) ([]*catalogTable, error) {
+	all, err := listTables(ctx, tx, nil)
+	if err != nil {
+		return nil, err
+	}
+	taken := map[uint32]bool{}
+	for _, t := range all {
+		taken[t.ID] = c.opts.Match(t.Schema, t.Name)
+	}
+	all = slices.DeleteFunc(all, func(t *catalogTable) bool {
+		return !taken[t.ID] || slices.ContainsFunc(t.ancestors, func(id uint32) bool { return id != t.ID && taken[id] })
+	})
+	return all, c.describe(ctx, tx, all)
+}
+
+// loadTypes fetches what the types ids stand for.
+func (c *Connector) loadTypes(ctx context.Context, ids []uint32) error {
+	return c.catalog.do(ctx, func(db *pgx.Conn) error { return c.types.load(ctx, db, ids) })
+}
+
+// look describes the table with number id, nil where it is gone.
+func (c *Connector) look(ctx context.Context, id uint32) (*catalogTable, error) {
+	var t *catalogTable
+	err := c.inCatalog(ctx, func(tx pgx.Tx) error {
+		all, err := listTables(ctx, tx, []uint32{id})
+		if err != nil || len(all) == 0 {
+			return err
+		}
+		t = all[0]
+		return c.describe(ctx, tx, all)
+	})
+	return t, err
+}
+
+// listTables lists the tables that could be taken, or those numbered ids, without
+// columns and keys.
+func listTables(ctx context.Context, tx pgx.Tx, ids []uint32) ([]*catalogTable, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT c.oid, n.nspname, c.relname, c.relkind = 'p', c.relispartition, c.relreplident::text,
+			coalesce(p.bytes, pg_table_size(c.oid)), greatest(coalesce(p.rows, c.reltuples), 0)::bigint,
+			coalesce(p.odd, false), coalesce(p.fdw, false),
+			CASE WHEN c.relispartition THEN array(SELECT relid::oid FROM pg_partition_ancestors(c.oid)) ELSE '{}' END
+		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		LEFT JOIN LATERAL (
+			SELECT sum(pg_table_size(l.oid)) FILTER (WHERE l.relkind = 'r') AS bytes, sum(greatest(l.reltuples, 0)) AS rows,
+				bool_or(l.relreplident NOT IN ('d', 'f')) FILTER (WHERE l.relkind = 'r') AS odd, bool_or(l.relkind = 'f') AS fdw
+			FROM pg_partition_tree(c.oid) t JOIN pg_class l ON l.oid = t.relid WHERE t.isleaf AND c.relkind = 'p' AND l.oid <> c.oid
+		) p ON c.relkind = 'p'
+		WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND ($1::oid[] IS NULL OR c.oid = ANY ($1))
+			AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+		ORDER BY n.nspname, c.relname`, ids)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (*catalogTable, error) {
+		t := &catalogTable{Table: new(change.Table)}
+		return t, row.Scan(&t.ID, &t.Schema, &t.Name, &t.partitioned, &t.partition, &t.identity,
+			&t.Bytes, &t.RowsEstimate, &t.oddLeaves, &t.foreign, &t.ancestors)
+	})
+}
+
+// describe adds columns and keys.
+func (c *Connector) describe(ctx context.Context, tx pgx.Tx, tables []*catalogTable) error {
+	byID := map[uint32]*catalogTable{}
+	ids := make([]uint32, 0, len(tables))
+	for _, t := range tables {
+		byID[t.ID] = t
+		ids = append(ids, t.ID)
+	}
+	if err := c.describeColumns(ctx, tx, ids, byID); err != nil {
+		return fmt.Errorf("columns: %w", err)
+	}
+	if err := describeKeys(ctx, tx, ids, byID); err != nil {
+		return fmt.Errorf("keys: %w", err)
+	}
+	return nil
+}
+
+// attribute is a row of pg_attribute.
+type attribute struct {
+	table     uint32
+	name      string
+	typeName  string
+	typeID    uint32
+	mod       int32
+	notNull   bool
+	generated bool
+	missing   *string // attmissingval, an array of one element
+}
+
+func (c *Connector) describeColumns(ctx context.Context, tx pgx.Tx, ids []uint32, byID map[uint32]*catalogTable) error {
+	rows, err := tx.Query(ctx, `
+		SELECT attrelid, attname, format_type(atttypid, atttypmod), atttypid, atttypmod, attnotnull, attgenerated <> '',
+			CASE WHEN atthasmissing THEN attmissingval::text END
+		FROM pg_attribute WHERE attrelid = ANY ($1::oid[]) AND attnum > 0 AND NOT attisdropped
+		ORDER BY attrelid, attnum`, ids)
+	if err != nil {
+		return err
+	}
+	attributes, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (a attribute, err error) {
+		return a, row.Scan(&a.table, &a.name, &a.typeName, &a.typeID, &a.mod, &a.notNull, &a.generated, &a.missing)
+	})
+	if err != nil {
+		return err
+	}
+	types := make([]uint32, len(attributes))
+	for i, a := range attributes {
+		types[i] = a.typeID
+	}
+	if err := c.types.load(ctx, tx.Conn(), types); err != nil {
+		return fmt.Errorf("types: %w", err)
+	}
+	for _, a := range attributes {
+		t := byID[a.table]
+		if a.generated {
+			t.generated = append(t.generated, a.name)
+			continue
+		}
+		d := c.types.resolve(a.typeID, a.mod)
+		col := change.Column{Name: a.name, Type: a.typeName, Arrow: d.arrow(), Nullable: !a.notNull}
+		if a.missing != nil {
+			if col.Missing, err = missingValue(*a.missing, d); err != nil {
+				return &ValueError{Table: t.String(), Column: a.name, Err: fmt.Errorf("the value of rows older than the column: %w", err)}
+			}
+		}
+		t.Columns = append(t.Columns, col)
+		t.types = append(t.types, d)
+	}
+	return nil
+}
+
+// missingValue reads attmissingval, an array of one element as text.
+func missingValue(s string, d dataType) (arrow.Array, error) {
+	if len(s) < 3 || s[0] != '{' {
+		return nil, errMalformed
+	}
+	v, n, quoted := arrayElement(nil, []byte(s[1:]))
+	if n == 0 || !quoted && string(v) == "NULL" {
+		return nil, nil
+	}
+	c := newColumn(d)
+	if err := c.text(v); err != nil {
+		return nil, err
+	}
+	return c.NewArray(), nil
+}
+
+// index is a unique index that is valid, whole and on plain columns.
+type index struct {
+	table             uint32
+	primary, identity bool
+	immediate         bool // not deferrable
+	notNull           bool // all of its columns are
+	columns           []string
+}
+
+func describeKeys(ctx context.Context, tx pgx.Tx, ids []uint32, byID map[uint32]*catalogTable) error {
+	rows, err := tx.Query(ctx, `
+		SELECT i.indrelid, i.indisprimary, i.indisreplident, i.indimmediate, bool_and(a.attnotnull), array_agg(a.attname::text ORDER BY k.n)
+		FROM pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, n), pg_attribute a
+		WHERE i.indrelid = ANY ($1::oid[]) AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+			AND k.n <= i.indnkeyatts AND a.attrelid = i.indrelid AND a.attnum = k.attnum
+		GROUP BY i.indexrelid, i.indrelid, i.indisprimary, i.indisreplident, i.indimmediate
+		ORDER BY i.indrelid, i.indexrelid`, ids)
+	if err != nil {
+		return err
+	}
+	indexes, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (x index, err error) {
+		return x, row.Scan(&x.table, &x.primary, &x.identity, &x.immediate, &x.notNull, &x.columns)
+	})
+	if err != nil {
+		return err
+	}
+	of := map[uint32][]index{}
+	for _, x := range indexes {
+		of[x.table] = append(of[x.table], x)
+	}
+	for id, t := range byID {
+		t.chooseKey(of[id])
+	}
+	return nil
+}
+
+// chooseKey sets what identifies a row: what PostgreSQL logs of the old row must
+// contain it, and it must be unique after every single change. Where nothing
+// does, Note says why.
+func (t *catalogTable) chooseKey(indexes []index) {
+	find := func(ok func(index) bool) *index {
+		if i := slices.IndexFunc(indexes, ok); i >= 0 {
+			return &indexes[i]
+		}
+		return nil
+	}
+	kind := change.PrimaryKey
+	var key *index
+	primary := find(func(x index) bool { return x.primary })
+	switch {
+	case primary != nil && !primary.immediate && t.identity != "i":
+		t.Note = "its primary key is deferrable"
+		if t.identity == "f" {
+			t.Note = "" // another unique index may do
+		}
+	case primary != nil:
+		key = primary
+	default:
+		t.Note = "it has no primary key"
+	}
+	switch t.identity {
+	case "n":
+		key, t.Note = nil, "its replica identity is NOTHING"
+	case "i":
+		kind = change.UniqueKey
+		if key = find(func(x index) bool { return x.identity && x.immediate && x.notNull }); key == nil {
+			t.Note = "the index of its replica identity is gone"
+		} else if key.primary {
+			kind = change.PrimaryKey
+		}
+	case "f":
+		if key == nil && !t.partitioned {
+			kind = change.UniqueKey
+			key = find(func(x index) bool { return x.immediate && x.notNull })
+		}
+		if key == nil {
+			t.Note = "its replica identity is FULL, and it has no unique index, not deferrable, on columns that are not null"
+		}
+	}
+	if t.partitioned && key != nil && (t.oddLeaves || t.identity == "i") {
+		key, t.Note = nil, "a partition has another replica identity than DEFAULT or FULL, which its siblings do not share"
+	}
+	if key == nil {
+		return
+	}
+	if missing := t.setKey(key.columns, kind); missing != "" {
+		t.Note = "column " + missing + " of its key is generated, and PostgreSQL does not publish it"
+	}
+}
+
+// setKey makes the named columns the key and returns "", or returns the first that is not there.
+func (t *catalogTable) setKey(names []string, kind change.KeyKind) (missing string) {
+	key := make([]int, 0, len(names))
+	for _, name := range names {
+		i := columnIndex(t.Table, name)
+		if i < 0 {
+			return name
+		}
+		key = append(key, i)
+	}
+	t.Key, t.KeyKind, t.Note = key, kind, ""
+	return ""
+}
+
+func columnIndex(t *change.Table, name string) int {
+	return slices.IndexFunc(t.Columns, func(c change.Column) bool { return c.Name == name })
+}
+
+// native reports whether every column can travel in binary.
+func (t *catalogTable) native() bool {
+	return !slices.ContainsFunc(t.types, func(d dataType) bool { return !d.native() })
+}
+
+// quote writes a qualified name.
+func quote(name ...string) string { return pgx.Identifier(name).Sanitize() }
+
+// literal writes a text constant.
+func literal(s string) string {
+	q := "'" + strings.ReplaceAll(s, "'", "''") + "'"
+	if strings.Contains(s, `\`) {
+		return " E" + strings.ReplaceAll(q, `\`, `\\`)
+	}
+	return q
+}

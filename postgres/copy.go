@@ -1,0 +1,356 @@
+package postgres
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+
+	"lakefeed/change"
+)
+
+// A part of a table is copied by one COPY: all of it, or a range of its blocks,
+// which PostgreSQL reads by a TID range scan. At least so many blocks are worth a part.
+const (
+	partBlocks     = 4096    // 32 MiB
+	maxPartBlocks  = 1 << 16 // 512 MiB
+	partsPerReader = 4
+	copyBatchRows  = 1 << 16
+)
+
+// Copy emits every row that the table has under the snapshot, in no order, from
+// several connections. emit is never called concurrently.
+func (c *Connector) Copy(ctx context.Context, t *change.Table, emit func(*change.Batch) error) error {
+	if c.snap == nil {
+		return errors.New("copy " + t.String() + ": no snapshot is open")
+	}
+	if err := c.copyTable(ctx, t, emit); err != nil {
+		return fmt.Errorf("copy %s: %w", t, err)
+	}
+	return nil
+}
+
+func (c *Connector) copyTable(ctx context.Context, t *change.Table, emit func(*change.Batch) error) error {
+	var now *catalogTable
+	var parts []string
+	now, err := c.look(ctx, t.ID)
+	if err != nil {
+		return err
+	}
+	if now == nil {
+		return errors.New("the table is gone")
+	}
+	types, err := copyTypes(t, now)
+	if err != nil {
+		return err
+	}
+	if parts, err = c.copyParts(ctx, now); err != nil {
+		return err
+	}
+	var next atomic.Int64
+	var mu sync.Mutex
+	serial := func(b *change.Batch) error {
+		mu.Lock()
+		defer mu.Unlock()
+		return emit(b)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for range min(c.opts.CopyConnections, len(parts)) {
+		g.Go(func() error {
+			w, err := c.reader(ctx)
+			if err != nil {
+				return err
+			}
+			cp := &copier{wire: w, rows: newRows(t, types), types: types, at: c.snap.at, limit: c.opts.ChunkBytes, emit: serial}
+			for i := next.Add(1) - 1; i < int64(len(parts)); i = next.Add(1) - 1 {
+				if err := cp.part(ctx, copyStatement(t, types, parts[i])); err != nil {
+					return errors.Join(err, w.close())
+				}
+			}
+			c.snap.idle <- w // there are never more than it holds
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// copyTypes are the types of t's columns, if the table still has them.
+func copyTypes(t *change.Table, now *catalogTable) ([]dataType, error) {
+	types := make([]dataType, len(t.Columns))
+	for i, col := range t.Columns {
+		j := columnIndex(now.Table, col.Name)
+		if j < 0 || now.Columns[j].Type != col.Type {
+			return nil, fmt.Errorf("column %s was changed meanwhile", col.Name)
+		}
+		types[i] = now.types[j]
+	}
+	return types, nil
+}
+
+// copyParts are the FROM clauses that together are the whole table.
+func (c *Connector) copyParts(ctx context.Context, t *catalogTable) ([]string, error) {
+	var parts []string
+	err := c.inCatalog(ctx, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, `
+			SELECT n.nspname, l.relname, pg_relation_size(l.oid) / current_setting('block_size')::int,
+				coalesce(a.amname = 'heap', false), has_table_privilege(l.oid, 'SELECT')
+			FROM (SELECT $1::oid AS oid WHERE NOT $2 UNION ALL SELECT relid FROM pg_partition_tree($1::oid) WHERE isleaf AND $2) o
+			JOIN pg_class l ON l.oid = o.oid AND l.relkind = 'r' JOIN pg_namespace n ON n.oid = l.relnamespace LEFT JOIN pg_am a ON a.oid = l.relam`,
+			t.ID, t.partitioned)
+		if err != nil {
+			return err
+		}
+		whole := false // a partition that we may read only through its root
+		var schema, name string
+		var blocks int64
+		var heap, may bool
+		_, err = pgx.ForEachRow(rows, []any{&schema, &name, &blocks, &heap, &may}, func() error {
+			whole = whole || t.partitioned && !may
+			if from := "ONLY " + quote(schema, name); heap {
+				parts = append(parts, c.blockRanges(from, blocks)...)
+			} else {
+				parts = append(parts, from)
+			}
+			return nil
+		})
+		if whole {
+			parts = []string{quote(t.Schema, t.Name)}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	return parts, nil
+}
+
+// blockRanges cuts a table into ranges of blocks, the last one open.
+func (c *Connector) blockRanges(from string, blocks int64) []string {
+	size := min(max(partBlocks, blocks/int64(c.opts.CopyConnections*partsPerReader)), maxPartBlocks)
+	if blocks <= size {
+		return []string{from}
+	}
+	var parts []string
+	for at := int64(0); at < blocks; at += size {
+		where := fmt.Sprintf(" WHERE ctid >= '(%d,0)'::tid", at)
+		if at+size < blocks {
+			where += fmt.Sprintf(" AND ctid < '(%d,0)'::tid", at+size)
+		}
+		parts = append(parts, from+where)
+	}
+	return parts
+}
+
+// copyStatement copies one part. What has no binary form that we read comes as
+// the text that its type's output function makes; a cast may give another.
+func copyStatement(t *change.Table, types []dataType, from string) string {
+	var cols []string
+	if t.KeyKind == change.NoKey {
+		cols = append(cols, "tableoid", "ctid")
+	}
+	for i, col := range t.Columns {
+		name := quote(col.Name)
+		if !types[i].native() {
+			name = "CASE WHEN num_nulls(" + name + ") = 0 THEN concat(" + name + ") END"
+		}
+		cols = append(cols, name)
+	}
+	return "COPY (SELECT " + strings.Join(cols, ", ") + " FROM " + from + ") TO STDOUT (FORMAT binary)"
+}
+
+// copier decodes one COPY after another on its connection.
+type copier struct {
+	wire   *wire
+	rows   *rows
+	types  []dataType
+	at     change.LSN
+	limit  int64 // bytes of a batch
+	emit   func(*change.Batch) error
+	bytes  int64
+	fields [][]byte // of the row at hand, nil for NULL
+}
+
+// part copies one part. Rolling back lets go of the table's lock, while the
+// snapshot stays.
+func (cp *copier) part(ctx context.Context, sql string) error {
+	defer cp.wire.watch(ctx)()
+	if err := cp.wire.exec("SAVEPOINT part"); err != nil {
+		return interrupted(ctx, err)
+	}
+	if err := cp.copyRows(sql); err != nil {
+		return interrupted(ctx, err)
+	}
+	return interrupted(ctx, cp.wire.exec("ROLLBACK TO SAVEPOINT part"))
+}
+
+// interrupted is the context's error where that is why a read ended.
+func interrupted(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+func (cp *copier) copyRows(sql string) error {
+	if err := cp.wire.begin(sql, frameCopyOut); err != nil {
+		return err
+	}
+	begun := false
+	for {
+		kind, body, err := cp.wire.frame()
+		switch {
+		case err != nil:
+			return err
+		case kind == frameError:
+			return serverError(body)
+		case kind == frameCopyDone:
+			if err := cp.flush(); err != nil {
+				return err
+			}
+			return cp.wire.ready(frameReady)
+		case kind != frameCopyData:
+			continue
+		}
+		if !begun {
+			begun = true
+			if body, err = cutHeader(body); err != nil {
+				return err
+			}
+		}
+		if err := cp.decode(body); err != nil {
+			return err
+		}
+	}
+}
+
+// cutHeader removes the header of COPY's binary format.
+func cutHeader(b []byte) ([]byte, error) {
+	const signature = "PGCOPY\n\377\r\n\x00"
+	if len(b) < 19 || string(b[:11]) != signature {
+		return nil, errors.New("the copy does not begin with its signature")
+	}
+	n := int(binary.BigEndian.Uint32(b[15:]))
+	if n > len(b)-19 {
+		return nil, errMalformed
+	}
+	return b[19+n:], nil
+}
+
+// decode reads the rows of one message: PostgreSQL sends one row in each.
+func (cp *copier) decode(b []byte) error {
+	for len(b) > 0 {
+		if len(b) < 2 {
+			return errMalformed
+		}
+		n := int(int16(binary.BigEndian.Uint16(b)))
+		if b = b[2:]; n == -1 { // the end
+			return nil
+		}
+		before := len(b)
+		cp.fields = cp.fields[:0]
+		for range n {
+			if len(b) < 4 {
+				return errMalformed
+			}
+			size := int(int32(binary.BigEndian.Uint32(b)))
+			if b = b[4:]; size == -1 {
+				cp.fields = append(cp.fields, nil)
+				continue
+			}
+			if size < 0 || size > len(b) {
+				return errMalformed
+			}
+			cp.fields = append(cp.fields, b[:size:size])
+			b = b[size:]
+		}
+		if err := cp.row(); err != nil {
+			return err
+		}
+		if cp.bytes += int64(before - len(b)); cp.bytes >= cp.limit || cp.rows.len() >= copyBatchRows {
+			if err := cp.flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// row appends the row at hand.
+func (cp *copier) row() error {
+	r, fields := cp.rows, cp.fields
+	if r.keys != nil {
+		if len(fields) < 2 || len(fields[0]) != 4 || len(fields[1]) != 6 {
+			return errMalformed
+		}
+		r.keyBuf = appendCopyKey(r.keyBuf[:0], cp.at, fields[0], fields[1])
+		r.keys.BinaryBuilder.Append(r.keyBuf)
+		fields = fields[2:]
+	}
+	if len(fields) != len(r.cols) {
+		return fmt.Errorf("the copy has %d columns and not %d", len(fields), len(r.cols))
+	}
+	for i, v := range fields {
+		var err error
+		switch {
+		case v == nil:
+			r.cols[i].AppendNull()
+		case cp.types[i].native():
+			err = r.cols[i].binary(v)
+		default:
+			err = r.cols[i].text(v)
+		}
+		if err != nil {
+			return &ValueError{Table: r.table.String(), Column: r.table.Columns[i].Name, Key: cp.keyText(fields), Err: err}
+		}
+	}
+	r.ops = append(r.ops, change.Read)
+	return nil
+}
+
+// appendCopyKey is the record key of a copied row of a table without a key:
+// snapshot's LSN, table, block and place in the block, in hexadecimal digits: 16, 8, 8 and 4.
+func appendCopyKey(dst []byte, at change.LSN, table, ctid []byte) []byte {
+	return fmt.Appendf(dst, "%016x-%x-%x-%x", uint64(at), table, ctid[:4], ctid[4:])
+}
+
+// keyText is the row's key, for people.
+func (cp *copier) keyText(fields [][]byte) string {
+	var b []byte
+	for n, i := range cp.rows.table.Key {
+		if n > 0 {
+			b = append(b, ", "...)
+		}
+		b = append(append(b, cp.rows.table.Columns[i].Name...), " = "...)
+		v, err := fields[i], error(nil)
+		if cp.types[i].native() && cp.types[i].kind != list {
+			v, err = appendText(nil, v, cp.types[i].kind)
+		}
+		if err != nil {
+			v = []byte("?")
+		}
+		b = append(b, v...)
+	}
+	if cp.rows.keys != nil {
+		b = append(b, cp.rows.keyBuf...)
+	}
+	return string(b)
+}
+
+// flush emits what was collected.
+func (cp *copier) flush() error {
+	n := cp.rows.len()
+	cp.bytes = 0
+	if n == 0 {
+		return nil
+	}
+	cp.rows.at = slices.Repeat([]change.Position{{Commit: cp.at}}, n)
+	cp.rows.times, cp.rows.xids = make([]int64, n), make([]uint32, n)
+	return cp.emit(cp.rows.flush())
+}

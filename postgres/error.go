@@ -1,0 +1,68 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// SQLSTATEs that decide something.
+const (
+	codeObjectInUse    = "55006"
+	codeLockTimeout    = "55P03"
+	codeAdminShutdown  = "57P01"
+	codeCrashShutdown  = "57P02"
+	codeCannotConnect  = "57P03" // starting up, shutting down
+	codeTooManyClients = "53300"
+	codeSerialization  = "40001"
+	codeDeadlock       = "40P01"
+	classConnection    = "08"
+	codeReadOnly       = "25006"
+)
+
+// SlotActiveError is a slot that another session reads.
+type SlotActiveError struct {
+	Slot string
+	PID  int // the server's process that reads it, 0 where it is gone again
+	Err  error
+}
+
+// Error names the slot and its reader.
+func (e *SlotActiveError) Error() string {
+	return fmt.Sprintf("replication slot %s is read by process %d of the database server: stop that reader (SELECT pg_terminate_backend(%d) ends its session)", e.Slot, e.PID, e.PID)
+}
+
+// Unwrap is the server's own error.
+func (e *SlotActiveError) Unwrap() error { return e.Err }
+
+// Retryable reports whether the same call may succeed later: the server restarts,
+// the network failed, connections are scarce, a lock or the slot is still held.
+func Retryable(err error) bool {
+	var value *ValueError
+	var active *SlotActiveError
+	var pg *pgconn.PgError
+	switch {
+	case err == nil, errors.Is(err, context.Canceled), errors.As(err, &value):
+		return false
+	case errors.As(err, &active):
+		return true
+	case errors.As(err, &pg):
+		switch pg.Code {
+		case codeObjectInUse, codeLockTimeout, codeAdminShutdown, codeCrashShutdown, codeCannotConnect,
+			codeTooManyClients, codeSerialization, codeDeadlock:
+			return true
+		}
+		return strings.HasPrefix(pg.Code, classConnection)
+	}
+	var network net.Error
+	return errors.As(err, &network) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
+		errors.Is(err, syscall.ENOENT) // the Unix socket of a server that is down
+}

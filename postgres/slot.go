@@ -1,0 +1,92 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"lakefeed/change"
+)
+
+// Slot is the state of the pipeline's slot, nil where there is none.
+func (c *Connector) Slot(ctx context.Context) (*change.SlotState, error) {
+	var s *change.SlotState
+	err := c.catalog.do(ctx, func(db *pgx.Conn) (err error) {
+		s, err = lookSlot(ctx, db, c.slot)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look at slot %s: %w", c.slot, err)
+	}
+	return s, nil
+}
+
+func lookSlot(ctx context.Context, db *pgx.Conn, name string) (*change.SlotState, error) {
+	s := &change.SlotState{Name: name}
+	var confirmed, restart int64
+	// The columns that newer versions have go through to_jsonb: one query for all.
+	err := db.QueryRow(ctx, `
+		SELECT coalesce(plugin, ''), coalesce(database, ''), active, coalesce(active_pid, 0),
+			coalesce(confirmed_flush_lsn - '0/0', 0)::bigint, coalesce(restart_lsn - '0/0', 0)::bigint,
+			coalesce(wal_status = 'lost', false) OR coalesce(to_jsonb(s)->>'conflicting' = 'true', false) OR to_jsonb(s)->>'invalidation_reason' IS NOT NULL,
+			coalesce(to_jsonb(s)->>'invalidation_reason', CASE WHEN wal_status = 'lost' THEN 'wal_removed' END, '')
+		FROM pg_replication_slots s WHERE slot_name = $1`, name).
+		Scan(&s.Plugin, &s.Database, &s.Active, &s.PID, &confirmed, &restart, &s.Lost, &s.Why)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	s.Confirmed, s.Restart = change.LSN(confirmed), change.LSN(restart)
+	return s, err
+}
+
+// CreateSlot makes the slot and keeps a snapshot of its consistent point, which it
+// returns, for Copy. The server waits for transactions that run meanwhile to end;
+// a context that ends cancels that.
+func (c *Connector) CreateSlot(ctx context.Context) (change.LSN, error) {
+	at, err := c.createSlot(ctx, c.slot, "")
+	if err != nil {
+		return 0, fmt.Errorf("create slot %s: %w", c.slot, c.slotError(ctx, err))
+	}
+	return at, nil
+}
+
+// DropSlot removes the slot; that there is none is no error.
+func (c *Connector) DropSlot(ctx context.Context) error {
+	err := c.catalog.do(ctx, func(db *pgx.Conn) error {
+		_, err := db.Exec(ctx, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1", c.slot)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("drop slot %s: %w", c.slot, c.slotError(ctx, err))
+	}
+	return nil
+}
+
+// LagBytes is how much log was written since what the slot's reader has confirmed.
+func (c *Connector) LagBytes(ctx context.Context) (int64, error) {
+	var n int64
+	err := c.catalog.do(ctx, func(db *pgx.Conn) error {
+		return db.QueryRow(ctx, `SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END
+			- confirmed_flush_lsn)::bigint FROM pg_replication_slots WHERE slot_name = $1`, c.slot).Scan(&n)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("measure the lag of slot %s: %w", c.slot, err)
+	}
+	return max(n, 0), nil
+}
+
+// slotError recognises that someone else reads the slot.
+func (c *Connector) slotError(ctx context.Context, err error) error {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) || pg.Code != codeObjectInUse {
+		return err
+	}
+	active := &SlotActiveError{Slot: c.slot, Err: err}
+	if s, lookErr := c.Slot(ctx); lookErr == nil && s != nil {
+		active.PID = s.PID
+	}
+	return active
+}

@@ -1,0 +1,98 @@
+package postgres
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"lakefeed/change"
+)
+
+// snapshot is what the copies read under: exactly the rows that the transactions
+// before a position in the log have left. The connection that made the slot holds
+// it; every connection that copies adopts it.
+type snapshot struct {
+	at     change.LSN
+	name   string
+	holder *pgconn.PgConn
+	idle   chan *wire // connections that have adopted it and wait for work
+	opened int
+}
+
+// createSlot makes a slot on a connection of its own and keeps that open: as long
+// as it does nothing else, the snapshot stands.
+func (c *Connector) createSlot(ctx context.Context, name, temporary string) (change.LSN, error) {
+	if c.snap != nil {
+		return 0, errors.New("another snapshot is open")
+	}
+	conn, err := c.replication(ctx)
+	if err != nil {
+		return 0, err
+	}
+	row, err := oneRow(ctx, conn, fmt.Sprintf("CREATE_REPLICATION_SLOT %s%s LOGICAL pgoutput (SNAPSHOT 'export')", quote(name), temporary))
+	if err != nil {
+		return 0, errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
+	}
+	at, err := change.ParseLSN(row[1])
+	if err != nil {
+		return 0, errors.Join(err, conn.Close(ctx))
+	}
+	c.snap = &snapshot{at: at, name: row[2], holder: conn, idle: make(chan *wire, c.opts.CopyConnections)}
+	c.log.Info("snapshot opened", "lsn", at, "slot", name)
+	return at, nil
+}
+
+// OpenSnapshot keeps a snapshot of the present, at the position that it returns,
+// for Copy beside an existing slot. It makes a temporary slot, which goes with the connection.
+func (c *Connector) OpenSnapshot(ctx context.Context) (change.LSN, error) {
+	at, err := c.createSlot(ctx, "lakefeed_copy_"+strings.ToLower(rand.Text()), " TEMPORARY")
+	if err != nil {
+		return 0, fmt.Errorf("open a snapshot: %w", err)
+	}
+	return at, nil
+}
+
+// CloseSnapshot lets go of the snapshot; that there is none is no error.
+func (c *Connector) CloseSnapshot(ctx context.Context) error {
+	if c.snap == nil {
+		return nil
+	}
+	s := c.snap
+	c.snap = nil
+	close(s.idle)
+	for w := range s.idle {
+		_ = w.close() // it has only read
+	}
+	return s.holder.Close(ctx)
+}
+
+// reader is a connection that has adopted the snapshot.
+func (c *Connector) reader(ctx context.Context) (*wire, error) {
+	select {
+	case w := <-c.snap.idle:
+		return w, nil
+	default:
+	}
+	cfg, err := c.config(nil)
+	if err != nil {
+		return nil, err
+	}
+	w, err := dial(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer w.watch(ctx)()
+	for _, sql := range []string{
+		"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+		"SET TRANSACTION SNAPSHOT " + literal(c.snap.name),
+	} {
+		if err := w.exec(sql); err != nil {
+			return nil, errors.Join(err, w.close())
+		}
+	}
+	return w, nil
+}

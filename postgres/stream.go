@@ -1,0 +1,391 @@
+package postgres
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"lakefeed/change"
+	"lakefeed/postgres/pgoutput"
+)
+
+// stream is the running replication. What comes in belongs to the goroutine that
+// calls Next; what goes out, standby status, to a lock.
+type stream struct {
+	wire   *wire
+	binary bool
+	err    error // why it is over
+	parser pgoutput.Message
+
+	relations map[uint32]*relation
+	failed    map[uint32]bool // tables that a Failure was reported for
+	dirty     []*relation     // those with rows, in the order of their first
+	chunk     change.Chunk    // what is collected beside those rows
+	bytes     int64
+	notify    bool // a logical message is in the chunk
+
+	open bool // within a transaction
+	tx   stamp
+	end  change.LSN // up to where everything was read
+	skip *change.Position
+
+	sending  sync.Mutex
+	acked    atomic.Uint64
+	received atomic.Uint64
+	down     atomic.Pointer[error] // the server is shutting down
+	stop     context.CancelFunc
+	running  sync.WaitGroup
+}
+
+// statusInterval is how often the server hears from us, at least.
+const statusInterval = 10 * time.Second
+
+// Stream starts to read the log: every transaction that commits at or behind from.
+// The server does not go back behind what was acknowledged. Values come in binary
+// where every column of every table can be read so, else as text.
+func (c *Connector) Stream(ctx context.Context, from change.LSN) error {
+	if err := c.closeStream(); err != nil {
+		return err
+	}
+	native, err := c.allNative(ctx)
+	if err != nil {
+		return fmt.Errorf("start the stream: %w", err)
+	}
+	s := &stream{
+		binary: native && !c.opts.Text, end: from,
+		relations: map[uint32]*relation{}, failed: map[uint32]bool{},
+	}
+	s.wire, err = c.startReplication(ctx, from, s.binary)
+	if err != nil {
+		return fmt.Errorf("start the stream of slot %s at %s: %w", c.slot, from, c.slotError(ctx, err))
+	}
+	interval, err := c.statusInterval(ctx)
+	if err != nil {
+		return errors.Join(fmt.Errorf("start the stream: %w", err), s.wire.close())
+	}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.stop = stop
+	s.running.Go(func() { s.keepStatus(background, interval) })
+	if c.opts.Heartbeat > 0 {
+		s.running.Go(func() { c.heartbeat(background, s) })
+	}
+	c.stream = s
+	c.log.Info("streaming", "slot", c.slot, "lsn", from, "binary", s.binary)
+	return nil
+}
+
+// allNative reports whether every column of the tables can travel in binary, and
+// notes the tables.
+func (c *Connector) allNative(ctx context.Context) (bool, error) {
+	native := true
+	err := c.inCatalog(ctx, func(tx pgx.Tx) error {
+		all, err := c.lookAll(ctx, tx)
+		for _, t := range all {
+			native = native && t.native()
+			c.tables.settle(t.Table)
+		}
+		return err
+	})
+	return native, err
+}
+
+// statusInterval is shorter where the server is impatient.
+func (c *Connector) statusInterval(ctx context.Context) (time.Duration, error) {
+	var ms int64
+	err := c.catalog.do(ctx, func(db *pgx.Conn) error {
+		return db.QueryRow(ctx, "SELECT setting::bigint FROM pg_settings WHERE name = 'wal_sender_timeout'").Scan(&ms)
+	})
+	if ms == 0 {
+		return statusInterval, err
+	}
+	return min(statusInterval, max(time.Duration(ms)*time.Millisecond/3, 50*time.Millisecond)), err
+}
+
+func (c *Connector) startReplication(ctx context.Context, from change.LSN, inBinary bool) (*wire, error) {
+	cfg, err := c.config(map[string]string{"replication": "database"})
+	if err != nil {
+		return nil, err
+	}
+	w, err := dial(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer w.watch(ctx)()
+	names := literal(quote(c.slot) + "," + quote(c.slot+appendSuffix))
+	sql := fmt.Sprintf("START_REPLICATION SLOT %s LOGICAL %s (proto_version '1', publication_names %s, messages 'true', binary '%t')",
+		quote(c.slot), from, names, inBinary)
+	if err := w.begin(sql, frameCopyBoth); err != nil {
+		return nil, errors.Join(interrupted(ctx, err), w.close())
+	}
+	return w, nil
+}
+
+// restartInText begins the stream anew from where everything was read, because a
+// table came whose values have no binary form. Changes of the open transaction
+// that were read are passed over: a change's number in its transaction is the
+// same in every reading of the log.
+func (c *Connector) restartInText(ctx context.Context, s *stream) error {
+	c.log.Info("a column has no binary form: the stream goes on as text", "slot", c.slot, "lsn", s.end)
+	s.sending.Lock() // Ack waits
+	defer s.sending.Unlock()
+	_ = s.wire.close() // it has only read
+	if s.open && s.tx.Index > 0 {
+		s.skip = &change.Position{Commit: s.tx.Commit, Index: s.tx.Index}
+	}
+	s.open, s.binary = false, false
+	retry := time.NewTicker(50 * time.Millisecond) // the server may still hold the slot for the connection of before
+	defer retry.Stop()
+	for try := 0; ; try++ {
+		w, err := c.startReplication(ctx, s.end, false)
+		var pg *pgconn.PgError
+		switch {
+		case err == nil:
+			s.wire = w
+			return nil
+		case !errors.As(err, &pg) || pg.Code != codeObjectInUse || try == 200:
+			return err
+		}
+		select {
+		case <-retry.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// closeStream ends the stream and its goroutines.
+func (c *Connector) closeStream() error {
+	s := c.stream
+	if s == nil {
+		return nil
+	}
+	c.stream = nil
+	s.stop()
+	err := s.wire.close()
+	s.running.Wait()
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// Ack lets the server forget everything up to lsn, which must be safe elsewhere.
+// The server is told at once and again from time to time; the position never
+// moves by itself.
+func (c *Connector) Ack(_ context.Context, lsn change.LSN) error {
+	s := c.stream
+	if s == nil {
+		return errors.New("acknowledge: there is no stream")
+	}
+	for {
+		old := s.acked.Load()
+		if uint64(lsn) <= old || s.acked.CompareAndSwap(old, uint64(lsn)) {
+			break
+		}
+	}
+	if err := s.sendStatus(); err != nil {
+		return fmt.Errorf("acknowledge %s: %w", lsn, err)
+	}
+	return nil
+}
+
+// sendStatus sends a standby status update: received up to, flushed and applied
+// up to what was acknowledged.
+func (s *stream) sendStatus() error {
+	acked := s.acked.Load()
+	b := make([]byte, 0, 34)
+	b = append(b, 'r')
+	b = binary.BigEndian.AppendUint64(b, max(s.received.Load(), acked))
+	b = binary.BigEndian.AppendUint64(b, acked)
+	b = binary.BigEndian.AppendUint64(b, acked)
+	b = binary.BigEndian.AppendUint64(b, uint64(time.Now().UnixMicro()-epochMicros))
+	b = append(b, 0) // no answer wanted
+	s.sending.Lock()
+	defer s.sending.Unlock()
+	if err := s.wire.conn.SetWriteDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		return err
+	}
+	return s.wire.send(frameCopyData, b)
+}
+
+func (s *stream) keepStatus(ctx context.Context, interval time.Duration) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			_ = s.sendStatus() // Next meets the same broken connection, and reports it
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Next returns what came: as soon as there is Options.ChunkBytes of it or a
+// logical message, else when wait has passed. A transaction that is coming in
+// then is read to its end where it does not stall; where it does, or is larger
+// than a chunk, the chunk is not Whole and the next ones go on with it.
+func (c *Connector) Next(ctx context.Context, wait time.Duration) (*change.Chunk, error) {
+	s := c.stream
+	if s == nil {
+		return nil, errors.New("read the stream: there is none")
+	}
+	if s.err != nil {
+		return nil, s.err
+	}
+	err := c.collect(ctx, s, time.Now().Add(max(wait, time.Millisecond)))
+	if err == nil {
+		return s.take(), nil
+	}
+	if timedOut(err) && ctx.Err() != nil {
+		return nil, ctx.Err() // what was read stays for the next call
+	}
+	if down := s.down.Load(); down != nil {
+		err = *down
+	}
+	s.err = fmt.Errorf("read the stream of slot %s: %w", c.slot, err)
+	return nil, s.err
+}
+
+// stall is how long the rest of a transaction may keep a reader waiting whose time is up.
+const stall = 100 * time.Millisecond
+
+// collect reads until there is a reason to return.
+func (c *Connector) collect(ctx context.Context, s *stream, deadline time.Time) error {
+	stop := s.wire.watch(ctx)
+	defer func() { stop() }()
+	if err := s.wire.until(deadline); err != nil {
+		return err
+	}
+	late := false // the time is up, and the rest of a transaction is awaited
+	for {
+		kind, body, err := s.wire.frame()
+		if err != nil {
+			if !timedOut(err) || ctx.Err() != nil {
+				return err
+			}
+			if !s.open || late {
+				return nil
+			}
+			late = true
+			if err := s.wire.until(time.Now().Add(stall)); err != nil {
+				return err
+			}
+			continue
+		}
+		err = c.frame(ctx, s, kind, body)
+		if err != nil && s.binary && needsText(err) {
+			stop()
+			err = c.restartInText(ctx, s)
+			stop = s.wire.watch(ctx)
+			if err == nil {
+				err = s.wire.until(deadline)
+			}
+		}
+		switch {
+		case err != nil:
+			return err
+		case s.bytes >= c.opts.ChunkBytes:
+			return nil
+		case !s.open && (s.notify || (late || s.bytes > 0) && !time.Now().Before(deadline)):
+			return nil
+		case late:
+			if err := s.wire.until(time.Now().Add(stall)); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// needsText reports whether a binary stream cannot go on: a column's type has no
+// binary form that we read, or none at all (the server's error then).
+func needsText(err error) bool {
+	const undefinedFunction = "42883"
+	var pg *pgconn.PgError
+	return errors.Is(err, errNeedsText) || errors.As(err, &pg) && pg.Code == undefinedFunction
+}
+
+// frame handles one message of the protocol.
+func (c *Connector) frame(ctx context.Context, s *stream, kind byte, body []byte) error {
+	switch kind {
+	case frameError:
+		return serverError(body)
+	case frameNotice, frameParameter, frameNotification:
+		return nil
+	case frameCopyData:
+	default:
+		return fmt.Errorf("the server ended the stream (message %q)", kind)
+	}
+	const walHeader = 1 + 8 + 8 + 8
+	switch {
+	case len(body) > walHeader && body[0] == 'w':
+		if err := s.parser.Parse(body[walHeader:]); err != nil {
+			return err
+		}
+		s.bytes += int64(len(body))
+		return c.message(ctx, s, &s.parser)
+	case len(body) == 18 && body[0] == 'k':
+		if end := change.LSN(binary.BigEndian.Uint64(body[1:])); !s.open {
+			s.reach(end)
+		}
+		if body[17] != 0 {
+			return s.sendStatus()
+		}
+		return nil
+	default:
+		return errors.New("the server sent a malformed replication message")
+	}
+}
+
+// reach notes that everything up to end was read.
+func (s *stream) reach(end change.LSN) {
+	s.end = max(s.end, end)
+	s.received.Store(uint64(s.end))
+}
+
+// take hands out what was collected.
+func (s *stream) take() *change.Chunk {
+	for _, r := range s.dirty {
+		s.flush(r)
+		r.dirty = false
+	}
+	chunk := s.chunk
+	chunk.Whole, chunk.End = !s.open, s.end
+	s.dirty, s.chunk, s.bytes, s.notify = s.dirty[:0], change.Chunk{}, 0, false
+	return &chunk
+}
+
+// flush moves a table's rows into the chunk.
+func (s *stream) flush(r *relation) {
+	if r.rows == nil {
+		return
+	}
+	if b := r.rows.flush(); b != nil {
+		s.chunk.Batches = append(s.chunk.Batches, b)
+	}
+}
+
+// shutdown closes the connection because the server wants to go: it would wait for us.
+func (s *stream) shutdown(err error) {
+	if s.down.CompareAndSwap(nil, &err) {
+		s.sending.Lock()
+		defer s.sending.Unlock()
+		_ = s.wire.close()
+	}
+}
+
+// touch notes that the relation has rows.
+func (s *stream) touch(r *relation) {
+	if !r.dirty {
+		s.dirty = append(s.dirty, r)
+	}
+	r.dirty = true
+}

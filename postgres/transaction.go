@@ -1,0 +1,179 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"lakefeed/change"
+	"lakefeed/postgres/pgoutput"
+)
+
+// message applies one message of the plugin.
+func (c *Connector) message(ctx context.Context, s *stream, m *pgoutput.Message) error {
+	switch m.Kind {
+	case pgoutput.Begin:
+		s.open = true
+		s.tx = stamp{Position: change.Position{Commit: change.LSN(m.LSN)}, time: m.Time + epochMicros, xid: m.Xid}
+	case pgoutput.Commit:
+		s.open, s.skip = false, nil
+		s.chunk.Time = time.UnixMicro(s.tx.time).UTC()
+		s.reach(change.LSN(m.EndLSN))
+	case pgoutput.Relation:
+		return c.relation(ctx, s, &m.Relation)
+	case pgoutput.Insert, pgoutput.Update, pgoutput.Delete, pgoutput.Truncate:
+		if !s.open {
+			return errors.New("the server sent a change outside a transaction")
+		}
+		old := s.skip != nil && s.tx.Compare(*s.skip) < 0
+		if !old {
+			if err := s.change(m); err != nil {
+				return err
+			}
+		}
+		s.tx.Index++
+	case pgoutput.Logical:
+		s.logical(m)
+	case pgoutput.Origin, pgoutput.Type: // types are read from the catalogs
+	}
+	return nil
+}
+
+// logical notes a logical message.
+func (s *stream) logical(m *pgoutput.Message) {
+	if !s.open {
+		s.reach(change.LSN(m.LSN))
+	}
+	if m.Prefix == heartbeatPrefix {
+		return
+	}
+	s.notify = s.notify || m.Prefix == messagePrefix
+	s.chunk.Messages = append(s.chunk.Messages, change.Message{
+		Prefix: m.Prefix, Content: append([]byte(nil), m.Content...), At: change.LSN(m.LSN),
+	})
+}
+
+// relation takes in the description of a table.
+func (c *Connector) relation(ctx context.Context, s *stream, info *pgoutput.RelationInfo) error {
+	old := s.relations[info.ID]
+	if s.failed[info.ID] || old != nil && sameRelation(&old.info, info) {
+		return nil
+	}
+	if !c.opts.Match(info.Namespace, info.Name) {
+		if known := c.tables.get(info.ID); known != nil && c.opts.Match(known.Schema, known.Name) {
+			s.fail(info.ID, known, fmt.Errorf("it was renamed to %s.%s, which the pipeline does not take", info.Namespace, info.Name))
+		}
+		s.relations[info.ID] = &relation{info: *info}
+		return nil
+	}
+	r, err := c.describeRelation(ctx, *info)
+	switch {
+	case err != nil:
+		return fmt.Errorf("describe table %s.%s: %w", info.Namespace, info.Name, err)
+	case s.binary && !r.native():
+		return errNeedsText
+	case old != nil && old.rows != nil && old.rows.table == r.rows.table:
+		r.rows, r.dirty = old.rows, old.dirty // nothing of it has changed
+		s.replaceDirty(old, r)
+	case old != nil && old.dirty:
+		s.flush(old) // under its own schema, before what follows
+	}
+	s.relations[info.ID] = r
+	return nil
+}
+
+func (s *stream) replaceDirty(old, r *relation) {
+	for i := range s.dirty {
+		if s.dirty[i] == old {
+			s.dirty[i] = r
+		}
+	}
+}
+
+// change adds an insert, update, delete or truncate to its table's rows.
+func (s *stream) change(m *pgoutput.Message) error {
+	if m.Kind == pgoutput.Truncate {
+		for _, id := range m.Relations {
+			r, err := s.find(id)
+			if err != nil {
+				return err
+			}
+			if r.rows != nil {
+				s.touch(r)
+				r.rows.truncate(s.tx)
+				s.bytes += int64(8 * len(r.types))
+			}
+		}
+		return nil
+	}
+	r, err := s.find(m.RelationID)
+	if err != nil || r.rows == nil {
+		return err
+	}
+	n := len(r.types)
+	if m.Kind != pgoutput.Delete && len(m.New) != n || m.OldKind != pgoutput.NoOld && m.Kind != pgoutput.Insert && len(m.Old) != n {
+		return fmt.Errorf("the server sent a row of %s without its %d columns", r.rows.table, n)
+	}
+	s.touch(r)
+	s.bytes += int64(8 * n) // about what a row takes beyond its bytes in the message
+	if err := r.rows.change(s.tx, m); err != nil {
+		s.fail(m.RelationID, r.rows.table, err)
+	}
+	return nil
+}
+
+func (s *stream) find(id uint32) (*relation, error) {
+	r := s.relations[id]
+	if r == nil {
+		return nil, fmt.Errorf("the server sent a change of table %d without its description", id)
+	}
+	return r, nil
+}
+
+var errKeyless = errors.New("an UPDATE or DELETE came, and the table has no key to find the row by")
+
+// change appends one change. The update of a row's key is the deletion of the old
+// one and an update that is marked.
+func (r *rows) change(s stamp, m *pgoutput.Message) error {
+	if m.Kind == pgoutput.Insert {
+		return r.insert(change.Create, s, m.New, nil)
+	}
+	if r.table.KeyKind == change.NoKey {
+		return errKeyless
+	}
+	if m.Kind == pgoutput.Delete {
+		return r.delete(s, m.Old)
+	}
+	if m.OldKind == pgoutput.NoOld {
+		return r.insert(change.Update, s, m.New, nil)
+	}
+	moved := r.keyChanged(m.Old, m.New)
+	if moved {
+		if err := r.delete(s, m.Old); err != nil {
+			return err
+		}
+	}
+	if err := r.insert(change.Update, s, m.New, m.Old); err != nil {
+		return err
+	}
+	if moved {
+		r.markMoved()
+	}
+	return nil
+}
+
+// fail stops a table: what it did before the transaction at hand stays, the rest is dropped.
+func (s *stream) fail(id uint32, t *change.Table, err error) {
+	s.failed[id] = true
+	since := s.tx.Commit
+	if r := s.relations[id]; r != nil && r.rows != nil {
+		if b := r.rows.flush(); b != nil {
+			if before, _ := b.Split(since); before != nil {
+				s.chunk.Batches = append(s.chunk.Batches, before)
+			}
+		}
+		r.rows = nil
+	}
+	s.chunk.Failures = append(s.chunk.Failures, change.Failure{Table: t, Since: since, Err: err})
+}

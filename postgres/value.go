@@ -1,0 +1,289 @@
+package postgres
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+)
+
+// ValueError is a value that its column cannot hold: NaN in a numeric, infinity in
+// a date, more digits than a decimal has. It stops its table.
+type ValueError struct {
+	Table, Column string
+	Key           string // the row's key, where it is known
+	Err           error
+}
+
+// Error names the table, the column and the row.
+func (e *ValueError) Error() string {
+	s := "table " + e.Table + ", column " + e.Column
+	if e.Key != "" {
+		s += ", row " + e.Key
+	}
+	return s + ": " + e.Err.Error()
+}
+
+// Unwrap is what is wrong with the value.
+func (e *ValueError) Unwrap() error { return e.Err }
+
+var (
+	errMalformed = errors.New("the server sent a malformed value")
+	errForm      = errors.New("the value came in binary, and only its text can be read")
+)
+
+// decoder appends one value that is not NULL to its column's builder.
+type decoder func(src []byte) error
+
+// column builds one column of a batch. The decoders are chosen once, when the
+// relation is met.
+type column struct {
+	array.Builder
+	binary, text decoder
+}
+
+// newColumn is a builder for values of type d with its two decoders.
+func newColumn(d dataType) column {
+	b := array.NewBuilder(memory.DefaultAllocator, d.arrow())
+	c := column{Builder: b}
+	switch d.kind {
+	case boolean:
+		b := b.(*array.BooleanBuilder)
+		c.binary = fixed(1, func(v []byte) error { b.Append(v[0] != 0); return nil })
+		c.text = func(v []byte) error { b.Append(string(v) == "t"); return nil }
+	case int2, int4:
+		b := b.(*array.Int32Builder)
+		if c.binary = fixed(4, func(v []byte) error { b.Append(int32(binary.BigEndian.Uint32(v))); return nil }); d.kind == int2 {
+			c.binary = fixed(2, func(v []byte) error { b.Append(int32(int16(binary.BigEndian.Uint16(v)))); return nil })
+		}
+		c.text = parsed(func(s string) (int64, error) { return strconv.ParseInt(s, 10, 32) }, func(v int64) { b.Append(int32(v)) })
+	case int8, oid:
+		b := b.(*array.Int64Builder)
+		if c.binary = fixed(8, func(v []byte) error { b.Append(int64(binary.BigEndian.Uint64(v))); return nil }); d.kind == oid {
+			c.binary = fixed(4, func(v []byte) error { b.Append(int64(binary.BigEndian.Uint32(v))); return nil })
+		}
+		c.text = parsed(func(s string) (int64, error) { return strconv.ParseInt(s, 10, 64) }, b.Append)
+	case float4:
+		b := b.(*array.Float32Builder)
+		c.binary = fixed(4, func(v []byte) error { b.Append(math.Float32frombits(binary.BigEndian.Uint32(v))); return nil })
+		c.text = parsed(func(s string) (float64, error) { return strconv.ParseFloat(s, 32) }, func(v float64) { b.Append(float32(v)) })
+	case float8:
+		b := b.(*array.Float64Builder)
+		c.binary = fixed(8, func(v []byte) error { b.Append(math.Float64frombits(binary.BigEndian.Uint64(v))); return nil })
+		c.text = parsed(func(s string) (float64, error) { return strconv.ParseFloat(s, 64) }, b.Append)
+	case numeric:
+		c.decimals(b.(*array.Decimal128Builder), d)
+	case date, timestamp, timestampTZ:
+		c.times(b, d)
+	case bytea:
+		c.bytes(b.(*array.BinaryBuilder))
+	default:
+		c.strings(b.(*array.StringBuilder).BinaryBuilder, d)
+	}
+	return c
+}
+
+// fixed is a decoder of values of n bytes.
+func fixed(n int, f decoder) decoder {
+	return func(v []byte) error {
+		if len(v) != n {
+			return errMalformed
+		}
+		return f(v)
+	}
+}
+
+// parsed is a decoder of text by a function of strconv. PostgreSQL writes
+// "NaN", "Infinity" and "-Infinity", which ParseFloat reads.
+func parsed[T any](parse func(string) (T, error), add func(T)) decoder {
+	return func(v []byte) error {
+		x, err := parse(string(v))
+		if err != nil {
+			return err
+		}
+		add(x)
+		return nil
+	}
+}
+
+func (c *column) decimals(b *array.Decimal128Builder, d dataType) {
+	precision, scale := d.decimal()
+	c.binary = func(v []byte) error {
+		x, err := decimalFromBinary(v, precision, scale)
+		if err == nil {
+			b.Append(x)
+		}
+		return err
+	}
+	c.text = func(v []byte) error {
+		x, err := decimalFromText(v, precision, scale)
+		if err == nil {
+			b.Append(x)
+		}
+		return err
+	}
+}
+
+func (c *column) times(b array.Builder, d dataType) {
+	if d.kind == date {
+		b := b.(*array.Date32Builder)
+		add := func(days int64, err error) error {
+			if err == nil {
+				b.Append(arrow.Date32(days))
+			}
+			return err
+		}
+		c.binary = fixed(4, func(v []byte) error { return add(dateFromBinary(v)) })
+		c.text = func(v []byte) error { return add(dateFromText(v)) }
+		return
+	}
+	t := b.(*array.TimestampBuilder)
+	add := func(micros int64, err error) error {
+		if err == nil {
+			t.Append(arrow.Timestamp(micros))
+		}
+		return err
+	}
+	c.binary = fixed(8, func(v []byte) error { return add(timestampFromBinary(v)) })
+	c.text = func(v []byte) error { return add(timestampFromText(v)) }
+}
+
+func (c *column) bytes(b *array.BinaryBuilder) {
+	c.binary = func(v []byte) error { b.Append(v); return nil }
+	var buf []byte
+	c.text = func(v []byte) error { // bytea_output is hex
+		if len(v) < 2 || string(v[:2]) != `\x` {
+			return errMalformed
+		}
+		var err error
+		if buf, err = hex.AppendDecode(buf[:0], v[2:]); err == nil {
+			b.Append(buf)
+		}
+		return err
+	}
+}
+
+// strings are the kinds whose column holds text.
+func (c *column) strings(b *array.BinaryBuilder, d dataType) {
+	c.text = func(v []byte) error { b.Append(v); return nil }
+	var buf []byte // reused for what must be formatted
+	format := func(f func(dst, v []byte) ([]byte, error)) decoder {
+		return func(v []byte) error {
+			out, err := f(buf[:0], v)
+			if err == nil {
+				b.Append(out)
+			}
+			buf = out
+			return err
+		}
+	}
+	switch d.kind {
+	case text, jsonText:
+		c.binary = c.text
+	case jsonb: // a version byte first
+		c.binary = func(v []byte) error {
+			if len(v) == 0 || v[0] != 1 {
+				return errMalformed
+			}
+			b.Append(v[1:])
+			return nil
+		}
+	case list:
+		c.text = format(func(dst, v []byte) ([]byte, error) { return jsonFromText(dst, v, d.elem) })
+		c.binary = format(func(dst, v []byte) ([]byte, error) { return jsonFromBinary(dst, v, d.elem) })
+	case other:
+		c.binary = func([]byte) error { return errForm }
+	case char:
+		c.text = format(func(dst, v []byte) ([]byte, error) { return appendChar(dst, v), nil })
+		fallthrough
+	default:
+		c.binary = format(func(dst, v []byte) ([]byte, error) { return appendText(dst, v, d.kind) })
+	}
+}
+
+// appendText writes a binary value as PostgreSQL prints it under our settings.
+func appendText(dst, v []byte, k kind) ([]byte, error) {
+	if n, ok := widths[k]; ok && len(v) != n {
+		return dst, errMalformed
+	}
+	switch k {
+	case boolean:
+		return append(dst, "ft"[min(v[0], 1)]), nil
+	case int2:
+		return strconv.AppendInt(dst, int64(int16(binary.BigEndian.Uint16(v))), 10), nil
+	case int4:
+		return strconv.AppendInt(dst, int64(int32(binary.BigEndian.Uint32(v))), 10), nil
+	case int8:
+		return strconv.AppendInt(dst, int64(binary.BigEndian.Uint64(v)), 10), nil
+	case oid:
+		return strconv.AppendUint(dst, uint64(binary.BigEndian.Uint32(v)), 10), nil
+	case float4:
+		return appendFloat(dst, float64(math.Float32frombits(binary.BigEndian.Uint32(v))), 32), nil
+	case float8:
+		return appendFloat(dst, math.Float64frombits(binary.BigEndian.Uint64(v)), 64), nil
+	case numeric:
+		return appendNumeric(dst, v)
+	case text, jsonText:
+		return append(dst, v...), nil
+	case jsonb:
+		return append(dst, v[min(1, len(v)):]...), nil
+	case char:
+		return appendChar(dst, v), nil
+	case bytea:
+		return hex.AppendEncode(append(dst, `\x`...), v), nil
+	case date:
+		return appendDate(dst, v), nil
+	case timeOfDay:
+		return appendClock(dst, int64(binary.BigEndian.Uint64(v))), nil
+	case timeTZ:
+		return appendTimeTZ(dst, v), nil
+	case timestamp:
+		return appendTimestamp(dst, v, ""), nil
+	case timestampTZ:
+		return appendTimestamp(dst, v, "+00"), nil
+	case interval:
+		return appendInterval(dst, v), nil
+	case uuid:
+		return appendUUID(dst, v), nil
+	case list, other:
+		return dst, errForm
+	default:
+		panic(fmt.Sprintf("postgres: no text for kind %d", k))
+	}
+}
+
+// widths are the lengths of binary values that have one.
+var widths = map[kind]int{
+	boolean: 1, int2: 2, int4: 4, int8: 8, oid: 4, float4: 4, float8: 8, date: 4,
+	timeOfDay: 8, timeTZ: 12, timestamp: 8, timestampTZ: 8, interval: 16, uuid: 16,
+}
+
+// appendChar writes a value of type "char": nothing for the zero byte, and \ooo
+// for one that is no ASCII, as version 16 began to.
+func appendChar(dst, v []byte) []byte {
+	switch {
+	case len(v) != 1:
+		return append(dst, v...)
+	case v[0] == 0:
+		return dst
+	case v[0] < 0x80:
+		return append(dst, v[0])
+	}
+	return append(dst, '\\', '0'+v[0]>>6, '0'+v[0]>>3&7, '0'+v[0]&7)
+}
+
+func appendUUID(dst, v []byte) []byte {
+	for i, j := range [...]int{4, 6, 8, 10, 16} {
+		if i > 0 {
+			dst = append(dst, '-')
+		}
+		dst = hex.AppendEncode(dst, v[[...]int{0, 4, 6, 8, 10}[i]:j])
+	}
+	return dst
+}
