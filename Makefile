@@ -1,6 +1,7 @@
 # Lakefeed's tasks. `make help` lists them.
 
-SHELL := /bin/bash -euo pipefail
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
 
 # All packages but parity, which starts Spark and has a target of its own.
 PKGS  = $$(go list ./... | grep -v '^lakefeed/parity')
@@ -72,6 +73,6 @@ format: ## gofumpt and goimports over all files
 shape: ## lengths of functions and files, documented names
 	@go run ./internal/shape .
 
-clean: ## remove what building made; $(CACHE) stays
+clean: ## remove what building made; the cache stays
 	rm -f lakefeed cover.out
 	go clean
