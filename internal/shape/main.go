@@ -76,12 +76,30 @@ func (t *tree) visit(path string, d fs.DirEntry, err error) error {
 		switch d := d.(type) {
 		case *ast.FuncDecl:
 			t.functions = append(t.functions, part{path + " " + d.Name.Name, lines(d)})
-			t.name(path, d.Name, d.Doc != nil)
+			if visible(d.Recv) {
+				t.name(path, d.Name, d.Doc != nil)
+			}
 		case *ast.GenDecl:
 			t.names(path, d)
 		}
 	}
 	return nil
+}
+
+// visible tells whether a method's type is exported; a function has none.
+func visible(receiver *ast.FieldList) bool {
+	if receiver == nil {
+		return true
+	}
+	typ := receiver.List[0].Type
+	if p, ok := typ.(*ast.StarExpr); ok {
+		typ = p.X
+	}
+	if g, ok := typ.(*ast.IndexExpr); ok {
+		typ = g.X
+	}
+	n, ok := typ.(*ast.Ident)
+	return ok && n.IsExported()
 }
 
 // names counts the exported types, constants and variables of a declaration.
