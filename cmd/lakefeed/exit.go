@@ -57,7 +57,7 @@ func exitCode(err error) int {
 		return exitOK
 	case errors.Is(err, errFound):
 		return exitFound
-	case is[*usageError](err), is[*config.Error](err), errors.Is(err, hudi.ErrNoTable):
+	case is[*usageError](err), is[*config.Error](err), is[*pgconn.ParseConfigError](err), errors.Is(err, hudi.ErrNoTable):
 		return exitUsage
 	case postgres.Retryable(err), is[*pipeline.LockedError](err), errors.Is(err, context.Canceled):
 		return exitRetry

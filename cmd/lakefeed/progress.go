@@ -18,27 +18,34 @@ import (
 // progress shows the first copies: bars on a terminal, a line in the log every few
 // seconds elsewhere. What is written to it, such as the log, appears above the bars.
 type progress struct {
-	out  io.Writer
-	log  *slog.Logger
-	bars *mpb.Progress       // nil where there is no terminal
-	bar  map[string]*mpb.Bar // of the tables that are being copied
-	said map[string]time.Time
+	out      io.Writer
+	terminal bool
+	log      *slog.Logger
+	said     map[string]time.Time // when a line was last printed, by table
+
+	mu      sync.Mutex // guards what follows
+	bars    *mpb.Progress
+	refresh chan any            // draws the bars anew
+	gone    chan any            // closed when the bars have ended, as they do when the terminal goes away
+	bar     map[string]*mpb.Bar // of the tables that are being copied
 }
 
 func newProgress(out io.Writer) *progress {
 	p := &progress{out: out, bar: map[string]*mpb.Bar{}, said: map[string]time.Time{}}
-	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		p.bars = mpb.New(mpb.WithOutput(f), mpb.WithWidth(40), mpb.WithAutoRefresh())
+	if f, ok := out.(*os.File); ok {
+		p.terminal = term.IsTerminal(int(f.Fd()))
 	}
 	return p
 }
 
 // Write prints text above the bars.
 func (p *progress) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.bars != nil {
 		if n, err := p.bars.Write(b); err == nil {
 			return n, nil
-		} // its end has come
+		}
 	}
 	return p.out.Write(b)
 }
@@ -64,26 +71,61 @@ func (p *progress) watch(statuses func() []pipeline.Status, log *slog.Logger) (s
 	return func() {
 		close(quit)
 		done.Wait()
-		if p.bars != nil {
-			for _, b := range p.bar {
-				b.Abort(false)
-			}
-			p.bars.Shutdown()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.clear()
+	}
+}
+
+// draw makes what was written and set visible. A request is taken up once the one
+// before it has been drawn, so that after the third the first is on the screen.
+func (p *progress) draw() {
+	for range 3 {
+		select {
+		case p.refresh <- time.Now():
+		case <-p.gone:
 		}
 	}
 }
 
+// clear ends the bars that are left; the terminal is then the log's alone.
+func (p *progress) clear() {
+	if p.bars == nil {
+		return
+	}
+	for name, b := range p.bar {
+		b.Abort(false)
+		delete(p.bar, name)
+	}
+	p.draw()
+	p.bars.Shutdown()
+	p.bars = nil
+}
+
 // show brings what is shown up to date.
 func (p *progress) show(list []pipeline.Status, now time.Time) {
+	p.mu.Lock()
+	var lines []func()
 	for _, s := range list {
 		for _, t := range s.Tables {
 			name := s.Pipeline + "/" + t.Table
-			if p.bars != nil {
+			if p.terminal {
 				p.showBar(name, t)
-			} else {
-				p.showLine(name, t, now)
+			} else if p.lineDue(name, t, now) {
+				lines = append(lines, func() {
+					p.log.Info("copying", "table", t.Table, "rows", t.CopyRows, "of_about", max(t.Estimate, t.CopyRows))
+				})
 			}
 		}
+	}
+	if p.bars != nil && len(p.bar) == 0 {
+		p.clear()
+	} else if p.bars != nil {
+		p.draw()
+	}
+	p.mu.Unlock()
+	for _, l := range lines { // the log may write to p
+		l()
 	}
 }
 
@@ -95,6 +137,10 @@ func (p *progress) showBar(name string, t pipeline.TableStatus) {
 			delete(p.bar, name)
 		}
 		return
+	}
+	if p.bars == nil {
+		p.refresh, p.gone = make(chan any), make(chan any)
+		p.bars = mpb.New(mpb.WithOutput(p.out), mpb.WithWidth(40), mpb.WithManualRefresh(p.refresh), mpb.WithShutdownNotifier(p.gone))
 	}
 	if bar == nil {
 		bar = p.bars.AddBar(max(t.Estimate, 1),
@@ -108,19 +154,21 @@ func (p *progress) showBar(name string, t pipeline.TableStatus) {
 	bar.SetCurrent(t.CopyRows)
 }
 
+// lineEvery is how often a copy is worth a line.
 const lineEvery = 5 * time.Second
 
-func (p *progress) showLine(name string, t pipeline.TableStatus, now time.Time) {
+// lineDue reports whether it is time for a line about a table. Short copies get none.
+func (p *progress) lineDue(name string, t pipeline.TableStatus, now time.Time) bool {
 	last, known := p.said[name]
-	switch {
-	case t.State != pipeline.Copying:
+	if t.State != pipeline.Copying {
 		delete(p.said, name)
-	case !known:
-		p.said[name] = now // short copies are not worth a line
-	case now.Sub(last) >= lineEvery:
-		p.said[name] = now
-		p.log.Info("copying", "table", t.Table, "rows", t.CopyRows, "of_about", max(t.Estimate, t.CopyRows))
+		return false
 	}
+	if known && now.Sub(last) < lineEvery {
+		return false
+	}
+	p.said[name] = now
+	return known
 }
 
 // thousands is a number that people can read: 1,234,567.

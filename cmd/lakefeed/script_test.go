@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,6 +36,7 @@ func (w withPostgres) Run() int { return pgtest.Main(w.m) }
 //
 //	code N COMMAND...      the command exits with N
 //	until RE COMMAND...    the command is run until its output matches, a minute at most
+//	get PATH               asks the server of the pipeline that lake.yaml names
 //	sql FILE               runs the file's statements in the database
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/script/*.txtar")
@@ -45,7 +48,7 @@ func TestScripts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := testscript.Params{Files: []string{file}, Cmds: map[string]func(*testscript.TestScript, bool, []string){
-				"code": code, "until": until, "sql": sql,
+				"code": code, "until": until, "get": get, "sql": sql,
 			}}
 			var db *pgtest.Database
 			if strings.HasPrefix(name, "pg_") {
@@ -121,6 +124,21 @@ func until(ts *testscript.TestScript, _ bool, args []string) {
 		case <-tick.C:
 		}
 	}
+}
+
+var address = regexp.MustCompile(`"address": "([^"]+)"`)
+
+func get(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(ts.Exec("lakefeed", "status", "-c", "lake.yaml", "--json"))
+	m := address.FindStringSubmatch(ts.ReadFile("stdout"))
+	if m == nil || len(args) != 1 {
+		ts.Fatalf("usage: get PATH, while the pipeline runs")
+	}
+	resp, err := http.Get("http://" + m[1] + args[0])
+	ts.Check(err)
+	defer resp.Body.Close()
+	_, err = io.Copy(ts.Stdout(), resp.Body)
+	ts.Check(err)
 }
 
 func sql(ts *testscript.TestScript, _ bool, args []string) {
