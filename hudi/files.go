@@ -1,6 +1,7 @@
 package hudi
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -17,19 +18,30 @@ const (
 	partitionFile  = ".hoodie_partition_metadata"
 )
 
-// newFile is a data file that is being written.
+// newFile is a data file that is being written, through a buffer.
 type newFile struct {
+	*bufio.Writer
 	name string
 	w    storage.Writer
 	done bool
 }
 
-func (f *newFile) Write(p []byte) (int, error) { return f.w.Write(p) }
+func (t *Table) createFile(ctx context.Context, name string) (*newFile, error) {
+	w, err := t.store.Create(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("create %s: %w", name, err)
+	}
+	return &newFile{bufio.NewWriterSize(w, 64<<10), name, w, false}, nil
+}
 
 // commit makes the file appear, whole.
 func (f *newFile) commit() error {
-	f.done = true
-	if err := f.w.Commit(); err != nil {
+	err := f.Flush()
+	if err == nil {
+		f.done = true
+		err = f.w.Commit()
+	}
+	if err != nil {
 		return fmt.Errorf("finish %s: %w", f.name, err)
 	}
 	return nil

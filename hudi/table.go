@@ -207,7 +207,7 @@ func (t *Table) Buckets() int {
 }
 
 // Bucket is the bucket of a record key: see [BucketOf].
-func (t *Table) Bucket(key string) int { return BucketOf(key, t.key, t.Buckets()) }
+func (t *Table) Bucket(key string) int { return BucketOf(key, t.key, max(t.Buckets(), 1)) }
 
 // Properties is a copy of hoodie.properties.
 func (t *Table) Properties() Properties {

@@ -176,7 +176,7 @@ func (x *Txn) Abort(ctx context.Context) error {
 	t := x.table
 	err := t.refresh(ctx)
 	if err == nil && t.timeline.IsCompleted(x.time) {
-		return ErrPublished
+		return errors.Join(ErrPublished, t.deleteMarkers(ctx, x.time))
 	}
 	if err == nil {
 		err = t.recover(ctx)

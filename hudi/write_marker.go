@@ -83,9 +83,5 @@ func (t *Table) createData(ctx context.Context, instant string, f *DataFile, kin
 		return nil, err
 	}
 	t.opts.Hook("data file")
-	w, err := t.store.Create(ctx, f.Name)
-	if err != nil {
-		return nil, fmt.Errorf("create %s: %w", f.Name, err)
-	}
-	return &newFile{name: f.Name, w: w}, nil
+	return t.createFile(ctx, f.Name)
 }

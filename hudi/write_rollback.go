@@ -253,11 +253,10 @@ func (t *Table) writeRollbackBlock(ctx context.Context, at, target string, r tim
 		}
 	}
 	name := logfile.FileName(r.FileID, r.LatestBaseInstant, s.nextVersion(), "0-"+tokenOf(at))
-	w, err := t.store.Create(ctx, name)
+	f, err := t.createFile(ctx, name)
 	if err != nil {
-		return "", 0, fmt.Errorf("create %s: %w", name, err)
+		return "", 0, err
 	}
-	f := &newFile{name: name, w: w}
 	defer f.abort()
 	log := logfile.NewWriter(f)
 	if err := log.Rollback(logfile.Header{Instant: at}, target); err != nil {
