@@ -9,11 +9,11 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"iter"
-	"path"
 	"strings"
 	"time"
 )
@@ -22,8 +22,25 @@ import (
 var (
 	ErrExist    = fmt.Errorf("exists already: %w", fs.ErrExist)
 	ErrNotExist = fmt.Errorf("does not exist: %w", fs.ErrNotExist)
-	ErrConflict = fmt.Errorf("was changed by another writer")
+	ErrConflict = errors.New("was changed by another writer")
 )
+
+// CheckName refuses a name that no store takes: "", "..", "a//b", "/a" and such,
+// which would be another file's name or lead out of the store.
+func CheckName(name string) error {
+	if name == "." || !fs.ValidPath(name) {
+		return fmt.Errorf("name %q: want elements between slashes, none of them empty, . or ..: %w", name, fs.ErrInvalid)
+	}
+	return nil
+}
+
+// CheckFolder is [CheckName] for a folder, which may be "", the root.
+func CheckFolder(folder string) error {
+	if folder == "" {
+		return nil
+	}
+	return CheckName(folder)
+}
 
 // Info is one file.
 type Info struct {
@@ -45,14 +62,16 @@ type Reader interface {
 // Writer writes one file. Nothing is seen of it before Commit; when Commit
 // returns nil, the file is whole and on stable storage. One of Commit and Abort
 // must be called; Abort after Commit does nothing, so that it may be deferred.
+// After a Write that failed, Commit fails too.
 type Writer interface {
 	io.Writer
 	Commit() error
 	Abort() error
 }
 
-// Store is a tree of files. Names are slash-separated and relative to its root.
-// All methods may be called concurrently.
+// Store is a tree of files. Names are slash-separated and relative to its root, as
+// [CheckName] has them. All methods may be called concurrently. A call that failed
+// may have had its effect: whether it did, the caller reads.
 type Store interface {
 	// Open opens a file to read; [ErrNotExist].
 	Open(ctx context.Context, name string) (Reader, error)
@@ -66,16 +85,17 @@ type Store interface {
 	// one succeeds and the others get [ErrExist].
 	PutIfAbsent(ctx context.Context, name string, data []byte) error
 	// PutIfMatch writes a small file over the version that is there; [ErrConflict]
-	// where another is, or none.
+	// where another is, or none. Of several callers that replace one version one
+	// succeeds. A name that is written so is not written by Put at the same time.
 	PutIfMatch(ctx context.Context, name string, data []byte, v Version) (Version, error)
-	// List yields the files in a folder ("" is the root) in the order of their
-	// names, with recursive those in its subfolders too. A folder that is not there is empty.
+	// List yields the files in a folder ("" is the root) in the byte order of their
+	// whole names, with recursive those in its subfolders too. A folder that is not there is empty.
 	List(ctx context.Context, folder string, recursive bool) iter.Seq2[Info, error]
 	// Dirs is the names of a folder's direct subfolders, in order.
 	Dirs(ctx context.Context, folder string) ([]string, error)
 	// Delete removes a file; one that is not there is no error.
 	Delete(ctx context.Context, name string) error
-	// DeleteAll removes a folder and everything in it.
+	// DeleteAll removes a folder and everything in it; one that is not there is no error.
 	DeleteAll(ctx context.Context, folder string) error
 	// String is the store's URL, for people, without secrets.
 	String() string
@@ -95,29 +115,43 @@ type sub struct {
 	folder string
 }
 
-func (s *sub) at(name string) string { return path.Join(s.folder, name) }
+// at does not clean the name: the store refuses one that leads out of the folder.
+func (s *sub) at(name string) string { return s.folder + "/" + name }
+
+func (s *sub) in(folder string) string {
+	if folder == "" {
+		return s.folder
+	}
+	return s.at(folder)
+}
 
 func (s *sub) Open(ctx context.Context, name string) (Reader, error) {
 	return s.s.Open(ctx, s.at(name))
 }
+
 func (s *sub) Get(ctx context.Context, name string) ([]byte, Version, error) {
 	return s.s.Get(ctx, s.at(name))
 }
+
 func (s *sub) Create(ctx context.Context, name string) (Writer, error) {
 	return s.s.Create(ctx, s.at(name))
 }
+
 func (s *sub) Put(ctx context.Context, name string, data []byte) error {
 	return s.s.Put(ctx, s.at(name), data)
 }
+
 func (s *sub) PutIfAbsent(ctx context.Context, name string, data []byte) error {
 	return s.s.PutIfAbsent(ctx, s.at(name), data)
 }
+
 func (s *sub) PutIfMatch(ctx context.Context, name string, data []byte, v Version) (Version, error) {
 	return s.s.PutIfMatch(ctx, s.at(name), data, v)
 }
+
 func (s *sub) List(ctx context.Context, folder string, recursive bool) iter.Seq2[Info, error] {
 	return func(yield func(Info, error) bool) {
-		for i, err := range s.s.List(ctx, s.at(folder), recursive) {
+		for i, err := range s.s.List(ctx, s.in(folder), recursive) {
 			i.Name = strings.TrimPrefix(i.Name, s.folder+"/")
 			if !yield(i, err) {
 				return
@@ -125,11 +159,12 @@ func (s *sub) List(ctx context.Context, folder string, recursive bool) iter.Seq2
 		}
 	}
 }
+
 func (s *sub) Dirs(ctx context.Context, folder string) ([]string, error) {
-	return s.s.Dirs(ctx, s.at(folder))
+	return s.s.Dirs(ctx, s.in(folder))
 }
 func (s *sub) Delete(ctx context.Context, name string) error { return s.s.Delete(ctx, s.at(name)) }
 func (s *sub) DeleteAll(ctx context.Context, folder string) error {
-	return s.s.DeleteAll(ctx, s.at(folder))
+	return s.s.DeleteAll(ctx, s.in(folder))
 }
 func (s *sub) String() string { return s.s.String() + "/" + s.folder }

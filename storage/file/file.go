@@ -6,6 +6,7 @@
 package file
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -16,12 +17,11 @@ import (
 	"iter"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
-	"time"
-
-	"github.com/google/uuid"
 
 	"lakefeed/storage"
 )
@@ -31,12 +31,17 @@ type Store struct {
 	root string
 	fs   FS
 
-	mu   sync.Mutex      // guards dirs
-	dirs map[string]bool // folders that are known to be there, and synced
+	removing sync.RWMutex // held to write while folders are removed, to read while a file is made in one
+	made     sync.Map     // folders (full paths) that are known to be there, and synced in their parents
+	wrote    atomic.Bool  // something: what is read from now on is settled
+	settled  sync.Map     // folders (full paths) that were synced since we wrote
 }
 
 // Open is the store in folder root, which is made when first written to.
 func Open(root string) (*Store, error) {
+	if root == "" {
+		return nil, errors.New("open folder: it has no name")
+	}
 	abs, err := filepath.Abs(root)
 	if err != nil {
 		return nil, fmt.Errorf("open folder %s: %w", root, err)
@@ -49,7 +54,7 @@ func OpenFS(root string, fsys FS) (*Store, error) {
 	if info, err := fsys.Stat(root); err == nil && !info.IsDir() {
 		return nil, fmt.Errorf("open folder %s: it is a file", root)
 	}
-	return &Store{root: root, fs: fsys, dirs: map[string]bool{}}, nil
+	return &Store{root: filepath.Clean(root), fs: fsys}, nil
 }
 
 // String implements [storage.Store].
@@ -64,20 +69,34 @@ func explain(verb, name string, err error) error {
 		return nil
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%s %s: %w", verb, name, storage.ErrNotExist)
-	case errors.Is(err, fs.ErrExist):
+	case errors.Is(err, fs.ErrExist) && !errors.Is(err, syscall.ENOTEMPTY):
 		return fmt.Errorf("%s %s: %w", verb, name, storage.ErrExist)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return fmt.Errorf("%s %s: the disk is full; make room, nothing is lost: %w", verb, name, err)
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
-		return fmt.Errorf("%s %s: this user may not write there; change the folder's owner or mode: %w", verb, name, err)
+		return fmt.Errorf("%s %s: this user may not; change the owner or mode of the file or its folder: %w", verb, name, err)
+	case errors.Is(err, syscall.ENOTDIR):
+		return fmt.Errorf("%s %s: what should be its folder is a file: %w", verb, name, err)
 	default:
 		return fmt.Errorf("%s %s: %w", verb, name, err)
 	}
 }
 
+// absent reports whether an error says that there is no such file or folder.
+func absent(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
+}
+
 // Open implements [storage.Store].
 func (s *Store) Open(_ context.Context, name string) (storage.Reader, error) {
+	if err := storage.CheckName(name); err != nil {
+		return nil, fmt.Errorf("open: %w", err)
+	}
+	s.settle(filepath.Dir(s.path(name)))
 	f, err := s.fs.Open(s.path(name))
+	if absent(err) {
+		return nil, fmt.Errorf("open %s: %w", name, storage.ErrNotExist)
+	}
 	if err != nil {
 		return nil, explain("open", name, err)
 	}
@@ -108,7 +127,7 @@ func (s *Store) Get(ctx context.Context, name string) ([]byte, storage.Version, 
 	}
 	defer func() { _ = r.Close() }()
 	b := make([]byte, r.Size())
-	if _, err := r.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
+	if _, err := io.ReadFull(io.NewSectionReader(r, 0, r.Size()), b); err != nil {
 		return nil, "", explain("read", name, err)
 	}
 	return b, versionOf(b), nil
@@ -119,262 +138,34 @@ func versionOf(b []byte) storage.Version {
 	return storage.Version(hex.EncodeToString(h[:16]))
 }
 
-// Temporary files of a process that died are left where they are: nobody lists
-// or reads them, and their names never come again.
-const tempPrefix = ".lakefeed-tmp-"
-
-// Create implements [storage.Store].
-func (s *Store) Create(_ context.Context, name string) (storage.Writer, error) {
-	return s.create(name)
-}
-
-func (s *Store) create(name string) (*writer, error) {
-	dir := path.Dir(name)
-	if dir == "." {
-		dir = ""
-	}
-	if err := s.makeDir(dir); err != nil {
-		return nil, err
-	}
-	temp := path.Join(dir, tempPrefix+uuid.NewString())
-	f, err := s.fs.Create(s.path(temp))
-	if errors.Is(err, fs.ErrNotExist) { // the folder was removed behind our back
-		s.forgetDirs(dir)
-		if err = s.makeDir(dir); err != nil {
-			return nil, err
-		}
-		f, err = s.fs.Create(s.path(temp))
-	}
-	if err != nil {
-		return nil, explain("create", name, err)
-	}
-	return &writer{s: s, f: f, name: name, temp: temp, dir: dir}, nil
-}
-
-// writer writes a file under its temporary name.
-type writer struct {
-	s               *Store
-	f               File
-	name, temp, dir string
-	done            bool
-}
-
-func (w *writer) Write(b []byte) (int, error) {
-	n, err := w.f.Write(b)
-	return n, explain("write", w.name, err)
-}
-
-// Commit implements [storage.Writer].
-func (w *writer) Commit() error { return w.finish(w.s.fs.Rename) }
-
-// finish syncs the file, gives it its name and syncs the folder.
-func (w *writer) finish(rename func(from, to string) error) error {
-	if w.done {
-		return fmt.Errorf("commit %s: it was committed or aborted before", w.name)
-	}
-	if err := w.f.Sync(); err != nil {
-		return errors.Join(explain("sync", w.name, err), w.Abort())
-	}
-	if err := w.f.Close(); err != nil {
-		return errors.Join(explain("close", w.name, err), w.Abort())
-	}
-	if err := w.s.dropChecksum(w.name); err != nil {
-		return errors.Join(err, w.Abort())
-	}
-	err := rename(w.s.path(w.temp), w.s.path(w.name))
-	w.done = true
-	if err != nil {
-		_ = w.s.fs.Remove(w.s.path(w.temp))
-		return explain("create", w.name, err)
-	}
-	return explain("sync folder of", w.name, w.s.fs.SyncDir(w.s.path(w.dir)))
-}
-
-// Abort implements [storage.Writer].
-func (w *writer) Abort() error {
-	if w.done {
-		return nil
-	}
-	w.done = true
-	_ = w.f.Close() // it may be closed already
-	return explain("abort", w.name, w.s.fs.Remove(w.s.path(w.temp)))
-}
-
-// dropChecksum removes the side file that Hadoop keeps of a file: a stale one
-// makes Hadoop refuse the file.
-func (s *Store) dropChecksum(name string) error {
-	side := path.Join(path.Dir(name), "."+path.Base(name)+".crc")
-	if err := s.fs.Remove(s.path(side)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return explain("remove", side, err)
-	}
-	return nil
-}
-
-func (s *Store) write(name string, data []byte) (*writer, error) {
-	w, err := s.create(name)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := w.Write(data); err != nil {
-		return nil, errors.Join(err, w.Abort())
-	}
-	return w, nil
-}
-
-// Put implements [storage.Store].
-func (s *Store) Put(_ context.Context, name string, data []byte) error {
-	w, err := s.write(name, data)
-	if err != nil {
-		return err
-	}
-	return w.Commit()
-}
-
-// PutIfAbsent implements [storage.Store].
-func (s *Store) PutIfAbsent(_ context.Context, name string, data []byte) error {
-	if _, err := s.fs.Stat(s.path(name)); err == nil {
-		return explain("create", name, fs.ErrExist)
-	}
-	w, err := s.write(name, data)
-	if err != nil {
-		return err
-	}
-	return w.finish(func(from, to string) error {
-		if err := s.fs.Link(from, to); err != nil {
-			return err
-		}
-		return s.fs.Remove(from)
-	})
-}
-
-// PutIfMatch implements [storage.Store]. Two processes that replace one version in
-// the same instant are told apart by a claim: a file named after that version,
-// which one of them creates.
-func (s *Store) PutIfMatch(ctx context.Context, name string, data []byte, v storage.Version) (storage.Version, error) {
-	conflict := fmt.Errorf("replace %s: %w", name, storage.ErrConflict)
-	claim := path.Join(path.Dir(name), tempPrefix+path.Base(name)+"-"+string(v))
-	if err := s.claim(claim); err != nil {
-		if errors.Is(err, fs.ErrExist) {
-			return "", conflict
-		}
-		return "", explain("replace", name, err)
-	}
-	defer func() { _ = s.fs.Remove(s.path(claim)) }()
-	_, have, err := s.Get(ctx, name)
-	if errors.Is(err, storage.ErrNotExist) || err == nil && have != v {
-		return "", conflict
-	}
-	if err != nil {
-		return "", err
-	}
-	return versionOf(data), s.Put(ctx, name, data)
-}
-
-// claimStale is the age at which a claim is one of a process that died holding it.
-const claimStale = 30 * time.Second
-
-func (s *Store) claim(name string) error {
-	f, err := s.fs.Create(s.path(name))
-	if errors.Is(err, fs.ErrExist) {
-		if info, serr := s.fs.Stat(s.path(name)); serr == nil && time.Since(info.ModTime()) > claimStale {
-			_ = s.fs.Remove(s.path(name))
-			f, err = s.fs.Create(s.path(name))
-		}
-	}
-	if err != nil {
-		return err
-	}
-	return f.Close()
-}
-
-// Delete implements [storage.Store].
-func (s *Store) Delete(_ context.Context, name string) error {
-	if err := s.dropChecksum(name); err != nil {
-		return err
-	}
-	err := s.fs.Remove(s.path(name))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return explain("remove", name, err)
-	}
-	return explain("sync folder of", name, s.fs.SyncDir(filepath.Dir(s.path(name))))
-}
-
-// DeleteAll implements [storage.Store].
-func (s *Store) DeleteAll(_ context.Context, folder string) error {
-	s.forgetDirs(folder)
-	if _, err := s.fs.Stat(s.path(folder)); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err := s.fs.RemoveAll(s.path(folder)); err != nil {
-		return explain("remove", folder, err)
-	}
-	parent := filepath.Dir(s.path(folder))
-	if _, err := s.fs.Stat(parent); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return explain("sync folder of", folder, s.fs.SyncDir(parent))
-}
-
-// makeDir makes a folder of the store and syncs each new one in its parent.
-func (s *Store) makeDir(dir string) error {
-	s.mu.Lock()
-	known := s.dirs[dir]
-	s.mu.Unlock()
-	if known {
-		return nil
-	}
-	if err := s.makePath(s.path(dir)); err != nil {
-		return explain("make folder", dir, err)
-	}
-	s.mu.Lock()
-	s.dirs[dir] = true
-	s.mu.Unlock()
-	return nil
-}
-
-// makePath makes a folder, after its parents. A folder that is there already is
-// synced all the same: who made it may have died before that.
-func (s *Store) makePath(dir string) error {
-	parent := filepath.Dir(dir)
-	if dir != s.root && parent != dir {
-		if err := s.makePath(parent); err != nil {
-			return err
-		}
-	}
-	err := s.fs.Mkdir(dir)
-	if errors.Is(err, fs.ErrNotExist) && parent != dir { // above the root
-		if err := s.makePath(parent); err != nil {
-			return err
-		}
-		err = s.fs.Mkdir(dir)
-	}
-	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	if dir == s.root && err != nil {
-		return nil // the root was there before us: its parent may not even be readable
-	}
-	return s.fs.SyncDir(parent)
-}
-
-// forgetDirs forgets that a folder and those in it are there.
-func (s *Store) forgetDirs(folder string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for d := range s.dirs {
-		if folder == "" || d == folder || strings.HasPrefix(d, folder+"/") {
-			delete(s.dirs, d)
-		}
-	}
-}
-
 // hidden reports whether a name is not a file of the lake: our temporary files
 // and Hadoop's checksums.
 func hidden(base string) bool {
-	return strings.HasPrefix(base, tempPrefix) || strings.HasSuffix(base, ".crc")
+	return strings.HasPrefix(base, tempPrefix) || strings.HasPrefix(base, ".") && strings.HasSuffix(base, ".crc")
+}
+
+// readDir is the entries of a folder, none where it is not there, in the order of
+// the names of the files in them: "a.b" stands before "a/b".
+func (s *Store) readDir(folder string) ([]fs.DirEntry, error) {
+	if err := storage.CheckFolder(folder); err != nil {
+		return nil, fmt.Errorf("list: %w", err)
+	}
+	s.settle(s.path(folder))
+	entries, err := s.fs.ReadDir(s.path(folder))
+	if absent(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, explain("list", folder, err)
+	}
+	key := func(e fs.DirEntry) string {
+		if e.IsDir() {
+			return e.Name() + "/"
+		}
+		return e.Name()
+	}
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return cmp.Compare(key(a), key(b)) })
+	return entries, nil
 }
 
 // List implements [storage.Store].
@@ -382,16 +173,12 @@ func (s *Store) List(ctx context.Context, folder string, recursive bool) iter.Se
 	return func(yield func(storage.Info, error) bool) { s.list(ctx, folder, recursive, yield) }
 }
 
+// list reports whether to go on.
 func (s *Store) list(ctx context.Context, folder string, recursive bool, yield func(storage.Info, error) bool) bool {
-	if err := ctx.Err(); err != nil {
-		return yield(storage.Info{}, err)
-	}
-	entries, err := s.fs.ReadDir(s.path(folder))
-	if errors.Is(err, fs.ErrNotExist) {
-		return true
-	}
-	if err != nil {
-		return yield(storage.Info{}, explain("list", folder, err))
+	entries, err := s.readDir(folder)
+	if err = cmp.Or(ctx.Err(), err); err != nil {
+		yield(storage.Info{}, err)
+		return false
 	}
 	for _, e := range entries {
 		name := path.Join(folder, e.Name())
@@ -405,11 +192,12 @@ func (s *Store) list(ctx context.Context, folder string, recursive bool, yield f
 			continue
 		}
 		info, err := e.Info()
-		if errors.Is(err, fs.ErrNotExist) {
+		if absent(err) {
 			continue // removed while we listed
 		}
 		if err != nil {
-			return yield(storage.Info{}, explain("list", name, err))
+			yield(storage.Info{}, explain("list", name, err))
+			return false
 		}
 		if !yield(storage.Info{Name: name, Size: info.Size(), ModTime: info.ModTime()}, nil) {
 			return false
@@ -420,9 +208,9 @@ func (s *Store) list(ctx context.Context, folder string, recursive bool, yield f
 
 // Dirs implements [storage.Store].
 func (s *Store) Dirs(_ context.Context, folder string) ([]string, error) {
-	entries, err := s.fs.ReadDir(s.path(folder))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, explain("list", folder, err)
+	entries, err := s.readDir(folder)
+	if err != nil {
+		return nil, err
 	}
 	var dirs []string
 	for _, e := range entries {
@@ -430,5 +218,6 @@ func (s *Store) Dirs(_ context.Context, folder string) ([]string, error) {
 			dirs = append(dirs, e.Name())
 		}
 	}
+	slices.Sort(dirs)
 	return dirs, nil
 }

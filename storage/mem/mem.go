@@ -3,6 +3,7 @@ package mem
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"hash/maphash"
@@ -37,8 +38,8 @@ func version(b []byte) storage.Version {
 }
 
 // Open implements [storage.Store].
-func (s *Store) Open(_ context.Context, name string) (storage.Reader, error) {
-	b, _, err := s.Get(context.Background(), name)
+func (s *Store) Open(ctx context.Context, name string) (storage.Reader, error) {
+	b, _, err := s.Get(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -51,61 +52,89 @@ func (reader) Close() error { return nil }
 
 // Get implements [storage.Store].
 func (s *Store) Get(_ context.Context, name string) ([]byte, storage.Version, error) {
+	if err := storage.CheckName(name); err != nil {
+		return nil, "", fmt.Errorf("read: %w", err)
+	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	f, ok := s.files[name]
 	if !ok {
 		return nil, "", fmt.Errorf("read %s: %w", name, storage.ErrNotExist)
 	}
-	return f.data, version(f.data), nil
+	return bytes.Clone(f.data), version(f.data), nil
 }
 
 // Create implements [storage.Store].
 func (s *Store) Create(_ context.Context, name string) (storage.Writer, error) {
+	if err := storage.CheckName(name); err != nil {
+		return nil, fmt.Errorf("create: %w", err)
+	}
 	return &writer{s: s, name: name}, nil
 }
 
 type writer struct {
-	bytes.Buffer
+	data []byte
 	s    *Store
 	name string
 	done bool
 }
 
+func (w *writer) Write(b []byte) (int, error) {
+	w.data = append(w.data, b...)
+	return len(b), nil
+}
+
 func (w *writer) Commit() error {
+	if w.done {
+		return fmt.Errorf("commit %s: it was committed or aborted before", w.name)
+	}
 	w.done = true
-	return w.s.Put(context.Background(), w.name, w.Bytes())
+	return w.s.put(w.name, w.data, func(file, bool) error { return nil })
 }
 
 func (w *writer) Abort() error { w.done = true; return nil }
 
-// Put implements [storage.Store].
-func (s *Store) Put(_ context.Context, name string, data []byte) error {
+// put writes a file unless a check of what is there refuses it.
+func (s *Store) put(name string, data []byte, check func(there file, ok bool) error) error {
+	if err := storage.CheckName(name); err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	there, ok := s.files[name]
+	if err := check(there, ok); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
 	s.files[name] = file{bytes.Clone(data), time.Now()}
 	return nil
+}
+
+// Put implements [storage.Store].
+func (s *Store) Put(_ context.Context, name string, data []byte) error {
+	return s.put(name, data, func(file, bool) error { return nil })
 }
 
 // PutIfAbsent implements [storage.Store].
 func (s *Store) PutIfAbsent(_ context.Context, name string, data []byte) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, ok := s.files[name]; ok {
-		return fmt.Errorf("create %s: %w", name, storage.ErrExist)
-	}
-	s.files[name] = file{bytes.Clone(data), time.Now()}
-	return nil
+	return s.put(name, data, func(_ file, ok bool) error {
+		if ok {
+			return storage.ErrExist
+		}
+		return nil
+	})
 }
 
 // PutIfMatch implements [storage.Store].
 func (s *Store) PutIfMatch(_ context.Context, name string, data []byte, v storage.Version) (storage.Version, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if f, ok := s.files[name]; !ok || version(f.data) != v {
-		return "", fmt.Errorf("replace %s: %w", name, storage.ErrConflict)
+	err := s.put(name, data, func(there file, ok bool) error {
+		if !ok || version(there.data) != v {
+			return storage.ErrConflict
+		}
+		return nil
+	})
+	if err != nil {
+		return "", err
 	}
-	s.files[name] = file{bytes.Clone(data), time.Now()}
 	return version(data), nil
 }
 
@@ -117,18 +146,13 @@ func in(folder string) string {
 }
 
 // List implements [storage.Store].
-func (s *Store) List(_ context.Context, folder string, recursive bool) iter.Seq2[storage.Info, error] {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	var found []storage.Info
-	for _, name := range slices.Sorted(maps.Keys(s.files)) {
-		rest, ok := strings.CutPrefix(name, in(folder))
-		if ok && (recursive || !strings.Contains(rest, "/")) {
-			found = append(found, storage.Info{Name: name, Size: int64(len(s.files[name].data)), ModTime: s.files[name].mod})
-		}
-	}
+func (s *Store) List(ctx context.Context, folder string, recursive bool) iter.Seq2[storage.Info, error] {
 	return func(yield func(storage.Info, error) bool) {
-		for _, i := range found {
+		if err := cmp.Or(ctx.Err(), storage.CheckFolder(folder)); err != nil {
+			yield(storage.Info{}, fmt.Errorf("list: %w", err))
+			return
+		}
+		for _, i := range s.list(folder, recursive) {
 			if !yield(i, nil) {
 				return
 			}
@@ -136,8 +160,24 @@ func (s *Store) List(_ context.Context, folder string, recursive bool) iter.Seq2
 	}
 }
 
+func (s *Store) list(folder string, recursive bool) []storage.Info {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var found []storage.Info
+	for name, f := range s.files {
+		if rest, ok := strings.CutPrefix(name, in(folder)); ok && (recursive || !strings.Contains(rest, "/")) {
+			found = append(found, storage.Info{Name: name, Size: int64(len(f.data)), ModTime: f.mod})
+		}
+	}
+	slices.SortFunc(found, func(a, b storage.Info) int { return cmp.Compare(a.Name, b.Name) })
+	return found
+}
+
 // Dirs implements [storage.Store].
 func (s *Store) Dirs(_ context.Context, folder string) ([]string, error) {
+	if err := storage.CheckFolder(folder); err != nil {
+		return nil, fmt.Errorf("list: %w", err)
+	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	dirs := map[string]bool{}
@@ -153,6 +193,9 @@ func (s *Store) Dirs(_ context.Context, folder string) ([]string, error) {
 
 // Delete implements [storage.Store].
 func (s *Store) Delete(_ context.Context, name string) error {
+	if err := storage.CheckName(name); err != nil {
+		return fmt.Errorf("remove: %w", err)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.files, name)
@@ -161,6 +204,9 @@ func (s *Store) Delete(_ context.Context, name string) error {
 
 // DeleteAll implements [storage.Store].
 func (s *Store) DeleteAll(_ context.Context, folder string) error {
+	if err := storage.CheckFolder(folder); err != nil {
+		return fmt.Errorf("remove: %w", err)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	maps.DeleteFunc(s.files, func(name string, _ file) bool { return strings.HasPrefix(name, in(folder)) })

@@ -104,8 +104,10 @@ func TestFaultyDeadProcess(t *testing.T) {
 }
 
 func TestFaultyOnly(t *testing.T) {
-	f := storagetest.NewFaulty(mem.New(), storagetest.Fault{At: 1, When: storagetest.After,
-		Only: func(c storagetest.Call) bool { return c.Op == "Commit" }})
+	f := storagetest.NewFaulty(mem.New(), storagetest.Fault{
+		At: 1, When: storagetest.After,
+		Only: func(c storagetest.Call) bool { return c.Op == "Commit" },
+	})
 	errs := work(t, f)
 	if err := errs[1]; !errors.Is(err, storagetest.ErrFault) || err.Error() != "Commit d/created: injected fault" {
 		t.Errorf("commit returned %v", err)
