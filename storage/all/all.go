@@ -3,6 +3,7 @@ package all
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -13,16 +14,16 @@ import (
 
 // Open opens the store at a URL: file:///data/lake, or a plain path.
 func Open(_ context.Context, at string) (storage.Store, error) {
-	scheme, rest, ok := strings.Cut(at, "://")
+	scheme, _, ok := strings.Cut(at, "://")
 	switch {
 	case at == "":
-		return nil, fmt.Errorf("open lake: no URL")
+		return nil, errors.New("open lake: no URL")
 	case !ok:
 		return file.Open(at)
 	case scheme == "file":
 		u, err := url.Parse(at)
-		if err != nil || u.Host != "" && u.Host != "localhost" {
-			return nil, fmt.Errorf("open lake %q: want file:///path", "file://"+rest)
+		if err != nil || u.Path == "" || u.Host != "" && u.Host != "localhost" {
+			return nil, errors.New("open lake: want file:///path, with three slashes") // the rest may hold a password
 		}
 		return file.Open(u.Path)
 	default:

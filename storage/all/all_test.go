@@ -1,0 +1,43 @@
+package all_test
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"lakefeed/storage/all"
+)
+
+func TestOpen(t *testing.T) {
+	dir := t.TempDir()
+	for at, want := range map[string]string{
+		dir:                               "file://" + dir,
+		"file://" + dir:                   "file://" + dir,
+		"file://localhost" + dir:          "file://" + dir,
+		"file://" + dir + "/a%20b":        "file://" + dir + "/a b",
+		filepath.Join(dir, "a", "..")[1:]: "", // relative
+	} {
+		s, err := all.Open(t.Context(), at)
+		if err != nil {
+			t.Errorf("open %s: %v", at, err)
+		} else if want != "" && s.String() != want {
+			t.Errorf("open %s: %s, want %s", at, s, want)
+		}
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	for at, says := range map[string]string{
+		"":                             "no URL",
+		"file://":                      "want file:///path",
+		"file://data/lake":             "want file:///path",
+		"file://user:hunter2@host/x":   "want file:///path",
+		"s3://key:hunter2@bucket/lake": "no store for s3://",
+		"file:///a%zz":                 "want file:///path",
+	} {
+		_, err := all.Open(t.Context(), at)
+		if err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("open %q: %v", at, err)
+		}
+	}
+}
