@@ -38,8 +38,10 @@ func sameAsSource(t *testing.T, db *pgtest.Database, table, query string) {
 		for i := range rows {
 			rows[i] = plainNumbers(t, rows[i])
 		}
-		columns = []string{"_change_operation_type", "_upstream_event_processed_ts_ms", "db_shard_source_partition",
-			"_event_origin_ts_ms", "_event_tx_id", "_event_lsn", "_event_xmin", "_lakefeed_key"}
+		columns = []string{
+			"_change_operation_type", "_upstream_event_processed_ts_ms", "db_shard_source_partition",
+			"_event_origin_ts_ms", "_event_tx_id", "_event_lsn", "_event_xmin", "_lakefeed_key",
+		}
 		if d := parity.Diff(want, rows, columns...); d != "" {
 			t.Errorf("%s, %s: %s", filepath.Base(table), e, d)
 		}
