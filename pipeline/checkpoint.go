@@ -51,7 +51,7 @@ func readCheckpoint(ctx context.Context, t *hudi.Table) (*checkpoint, string, er
 }
 
 // progress is a pipeline's record in the lake, <lake>/_lakefeed/progress/<pipeline>:
-// how far its source was acknowledged in rounds that committed nothing.
+// how far its source may be acknowledged. It is written before each acknowledgement.
 type progress struct {
 	Pipeline string          `json:"pipeline"`
 	Source   change.Identity `json:"source"`

@@ -164,10 +164,10 @@ func reaches(c *change.Chunk, lsn change.LSN) bool {
 func (p *Pipeline) acknowledge(ctx context.Context, r *round) error {
 	ack := p.ackable(r.to)
 	if ack > p.acked() {
-		if !p.heldByCommit(r, ack) {
-			if err := p.record(ctx, ack); err != nil {
-				return err
-			}
+		// Even where a commit of this round says it: the next start may not find that
+		// table among its own.
+		if err := p.record(ctx, ack); err != nil {
+			return err
 		}
 		p.phase("ack")
 		if err := p.opts.Source.Ack(ctx, ack); err != nil {
@@ -182,16 +182,6 @@ func (p *Pipeline) acknowledge(ctx context.Context, r *round) error {
 		r.done(p.instants())
 	}
 	return nil
-}
-
-// heldByCommit reports whether a commit of this round holds the position already.
-func (p *Pipeline) heldByCommit(r *round, ack change.LSN) bool {
-	for t := range r.tables {
-		if t.at.LSN >= ack {
-			return true
-		}
-	}
-	return false
 }
 
 // ackable is how far the source may forget: not beyond what a stopped table has.

@@ -87,6 +87,9 @@ func (p *Pipeline) openSlot(ctx context.Context, record *progress) (change.LSN, 
 	if err != nil {
 		return 0, err
 	}
+	if err := p.ownSlot(slot); err != nil {
+		return 0, err
+	}
 	known := p.known(record)
 	switch {
 	case slot == nil && known != 0:
@@ -113,6 +116,9 @@ func (p *Pipeline) openSlot(ctx context.Context, record *progress) (change.LSN, 
 			WayOut: "changes between the two are lost: give the pipeline an empty lake folder and drop the slot, so that its tables are copied anew",
 		}
 	}
+	if err := p.checkEnd(ctx, known); err != nil {
+		return 0, err
+	}
 	if err := p.record(ctx, slot.Confirmed); err != nil {
 		return 0, err
 	}
@@ -122,6 +128,37 @@ func (p *Pipeline) openSlot(ctx context.Context, record *progress) (change.LSN, 
 		}
 	}
 	return slot.Confirmed, nil
+}
+
+// ownSlot refuses a slot that has our name and is not ours.
+func (p *Pipeline) ownSlot(slot *change.SlotState) error {
+	if slot == nil || slot.Plugin == "pgoutput" && slot.Database == p.source.Database {
+		return nil
+	}
+	what := fmt.Sprintf("slot %s is a physical one", slot.Name)
+	if slot.Plugin != "" {
+		what = fmt.Sprintf("slot %s is of database %s and plugin %s, not of %s and pgoutput", slot.Name, slot.Database, slot.Plugin, p.source.Database)
+	}
+	return &PositionError{What: what, WayOut: "somebody else made it: drop it if nobody needs it, or give the pipeline another name"}
+}
+
+// checkEnd refuses a source whose log ends before what the lake holds: a file copy
+// of it was put back, with slot and system identifier.
+func (p *Pipeline) checkEnd(ctx context.Context, known change.LSN) error {
+	end, err := p.opts.Source.Emit(ctx, "start")
+	if err != nil {
+		return fmt.Errorf("look at the end of the source's log: %w", err)
+	}
+	for _, t := range p.targets {
+		known = max(known, t.at.LSN)
+	}
+	if end >= known {
+		return nil
+	}
+	return &PositionError{
+		What:   fmt.Sprintf("the source's log ends at %s, and the lake holds changes up to %s: the database was restored from an older copy", end, known),
+		WayOut: "drop the slot and give the pipeline an empty lake folder, so that its tables are copied anew",
+	}
 }
 
 // firstSlot makes the slot; what it made of its own before a crash is made anew.
@@ -170,12 +207,14 @@ func (p *Pipeline) copyMissing(ctx context.Context, open func(context.Context) (
 	return err
 }
 
-// known is the newest position that the lake holds.
+// known is the position up to which the lake holds every table: what the record
+// says, since no acknowledgement comes before it. Where somebody removed the record, the tables
+// tell, as well as they can.
 func (p *Pipeline) known(record *progress) change.LSN {
-	lsn := change.LSN(0)
-	if record != nil {
-		lsn = record.LSN
+	if record != nil && record.LSN != 0 {
+		return record.LSN
 	}
+	lsn := change.LSN(0)
 	for _, t := range p.targets {
 		lsn = max(lsn, t.at.LSN)
 	}
