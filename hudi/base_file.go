@@ -20,6 +20,7 @@ import (
 const (
 	footerAvroSchema = "parquet.avro.schema"
 	footerModel      = "writer.model.name"
+	footerCalendar   = "org.apache.spark.version" // Spark reads dates before 1582 and times before 1900 only from files that say they are of 3.0 or later
 	footerMinKey     = "hoodie_min_record_key"
 	footerMaxKey     = "hoodie_max_record_key"
 	footerBloom      = "org.apache.hudi.bloomfilter"
@@ -212,7 +213,7 @@ func (w *baseWriter) close() (baseStats, error) {
 	if err := w.flush(); err != nil {
 		return baseStats{}, fmt.Errorf("write base file: %w", err)
 	}
-	entries := [][2]string{{footerAvroSchema, w.opts.avroSchema}, {footerModel, "avro"}, {footerBloom, w.bloom.encode()}, {footerBloomType, "SIMPLE"}}
+	entries := [][2]string{{footerAvroSchema, w.opts.avroSchema}, {footerModel, "avro"}, {footerCalendar, "3.5.0"}, {footerBloom, w.bloom.encode()}, {footerBloomType, "SIMPLE"}}
 	if w.stats.rows > 0 {
 		entries = append(entries, [2]string{footerMinKey, w.stats.minKey}, [2]string{footerMaxKey, w.stats.maxKey})
 	}

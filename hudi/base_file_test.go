@@ -155,7 +155,7 @@ func TestBaseFileLayout(t *testing.T) {
 	}
 	kv := pq.MetaData().KeyValueMetadata()
 	for key, want := range map[string]string{
-		"parquet.avro.schema": opts.avroSchema, "writer.model.name": "avro", "hoodie_bloom_filter_type_code": "SIMPLE",
+		"parquet.avro.schema": opts.avroSchema, "writer.model.name": "avro", "org.apache.spark.version": "3.5.0", "hoodie_bloom_filter_type_code": "SIMPLE",
 		"hoodie_min_record_key": "10", "hoodie_max_record_key": "9",
 	} {
 		if v := kv.FindValue(key); v == nil || *v != want {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -24,6 +25,7 @@ type Table struct {
 	store storage.Store
 	opts  Options
 	turn  chan struct{} // holds one token; who writes takes it
+	names []string      // of the timeline's files, in order, as far as known; who has the turn uses it
 
 	name  string
 	typ   TableType
@@ -121,11 +123,28 @@ func newProperties(opts CreateOptions, avro string) Properties {
 		propMetafileFormat: "false",
 		propCreateSchema:   avro,
 	}
+	maps.Copy(p, sparkOptions(opts))
 	if opts.Database != "" {
 		p[propDatabase] = opts.Database
 	}
 	p[propChecksum] = p.Checksum()
 	return p
+}
+
+// sparkOptions are write options that Spark takes from hoodie.properties where its
+// user sets none: they keep the table's version, leave out the metadata table and
+// find our buckets (docs/spark-writers.md). Readers ignore them.
+func sparkOptions(opts CreateOptions) Properties {
+	key := strings.Join(opts.RecordKey, ",")
+	return Properties{
+		"hoodie.index.type":                       "BUCKET",
+		BucketsKey:                                strconv.Itoa(opts.Buckets),
+		"hoodie.bucket.index.hash.field":          key,
+		"hoodie.datasource.write.recordkey.field": key,
+		"hoodie.metadata.enable":                  "false",
+		"hoodie.write.auto.upgrade":               "false",
+		"hoodie.write.table.version":              "6",
+	}
 }
 
 // Open reads a table that exists. It refuses tables whose rows it could not tell

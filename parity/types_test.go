@@ -46,7 +46,7 @@ var typeColumns = []struct{ name, typ, text string }{
 	{"za", "timestamptz[]", "array_to_json(za)::text"},
 	{"fa", "double precision[]", "array_to_json(fa)::text"},
 	{"ba", "boolean[][]", "array_to_json(ba)::text"},
-	{"ip", "inet", "ip::text"},
+	{"ip", "inet", "case when ip is not null then format('%s', ip) end"},
 	{"r", "int4range", "r::text"},
 }
 

@@ -39,7 +39,7 @@ def canon(v):
     if isinstance(v, dt.datetime):
         if v.tzinfo:
             v = v.astimezone(dt.timezone.utc).replace(tzinfo=None)
-        return v.strftime("%Y-%m-%dT%H:%M:%S.%f")
+        return v.isoformat(timespec="microseconds")
     if isinstance(v, dt.date):
         return v.isoformat()
     if isinstance(v, (bytes, bytearray, memoryview)):
