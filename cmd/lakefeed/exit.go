@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -38,12 +37,9 @@ func usage(format string, args ...any) error { return &usageError{fmt.Sprintf(fo
 // exitCode is the exit code of an error. One that joins several, as those of many
 // tables, is final only if all of them are.
 func exitCode(err error) int {
-	if joined, ok := errors.AsType[interface {
-		error
-		Unwrap() []error
-	}](err); ok {
+	if list := joined(err); list != nil {
 		worst := exitOK
-		for _, e := range joined.Unwrap() {
+		for _, e := range list {
 			code := exitCode(e)
 			if code == exitRetry {
 				return exitRetry
@@ -59,23 +55,36 @@ func exitCode(err error) int {
 		return exitFound
 	case is[*usageError](err), is[*config.Error](err), is[*pgconn.ParseConfigError](err), errors.Is(err, hudi.ErrNoTable):
 		return exitUsage
-	case postgres.Retryable(err), is[*pipeline.LockedError](err), errors.Is(err, context.Canceled):
-		return exitRetry
 	case final(err):
 		return exitFinal
-	}
-	if inner := errors.Unwrap(err); inner != nil {
-		return exitCode(inner)
+	case postgres.Retryable(err), is[*pipeline.LockedError](err), is[syscall.Errno](err):
+		return exitRetry
+	case is[*pgconn.PgError](err), is[*pipeline.TableError](err):
+		return exitFinal
 	}
 	return exitRetry
 }
 
+// joined is the errors that err joins, nil where it is one. The tries to connect
+// that a connection error lists are one.
+func joined(err error) []error {
+	for ; err != nil && !is[*pgconn.ConnectError](err); err = errors.Unwrap(err) {
+		if j, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the chain is walked here
+			return j.Unwrap()
+		}
+	}
+	return nil
+}
+
 // final reports whether somebody has to do something before a retry can help.
 func final(err error) bool {
-	return is[*pipeline.PositionError](err) || is[*hudi.UnsupportedError](err) || is[*hudi.SchemaError](err) ||
+	return is[*pipeline.PositionError](err) || is[*postgres.ValueError](err) || is[*hudi.UnsupportedError](err) || is[*hudi.SchemaError](err) ||
 		is[*hudi.CorruptError](err) || errors.Is(err, hudi.ErrTableExists) ||
-		is[*pgconn.PgError](err) || errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)
+		errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)
 }
+
+// worthRetry reports whether a running pipeline should try again by itself.
+func worthRetry(err error) bool { return !final(err) && postgres.Retryable(err) }
 
 func is[E error](err error) bool {
 	var e E

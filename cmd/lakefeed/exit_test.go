@@ -32,6 +32,8 @@ func TestExitCode(t *testing.T) {
 		"refused":          {wrap(syscall.ECONNREFUSED), exitRetry},
 		"damaged":          {wrap(&hudi.CorruptError{Err: errors.New("x")}), exitFinal},
 		"unknown":          {wrap(errors.New("x")), exitRetry},
+		"schema":           {wrap(&pipeline.TableError{Err: errors.New("renamed column")}), exitFinal},
+		"table, disk":      {wrap(&pipeline.TableError{Err: syscall.ENOSPC}), exitRetry},
 		"tables, all stop": {wrap(errors.Join(&pipeline.TableError{Err: stop}, &pipeline.TableError{Err: stop})), exitFinal},
 		"tables, mixed":    {wrap(errors.Join(&pipeline.TableError{Err: stop}, &pipeline.TableError{Err: retry})), exitRetry},
 	} {

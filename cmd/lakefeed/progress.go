@@ -143,9 +143,13 @@ func (p *progress) showBar(name string, t pipeline.TableStatus) {
 		p.bars = mpb.New(mpb.WithOutput(p.out), mpb.WithWidth(40), mpb.WithManualRefresh(p.refresh), mpb.WithShutdownNotifier(p.gone))
 	}
 	if bar == nil {
-		bar = p.bars.AddBar(max(t.Estimate, 1),
+		var err error
+		bar, err = p.bars.Add(max(t.Estimate, 1), mpb.BarStyle().Build(),
 			mpb.PrependDecorators(decor.Name(t.Table, decor.WCSyncSpaceR)),
 			mpb.AppendDecorators(decor.CurrentNoUnit("%d rows"), decor.Name(" "), decor.Elapsed(decor.ET_STYLE_GO)))
+		if err != nil {
+			return // the terminal went away
+		}
 		p.bar[name] = bar
 	}
 	if t.CopyRows >= t.Estimate {

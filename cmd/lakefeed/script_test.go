@@ -108,7 +108,7 @@ func until(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) < 2 {
 		ts.Fatalf("usage: until RE command...")
 	}
-	want, err := regexp.Compile(args[0])
+	want, err := regexp.Compile("(?m)" + args[0])
 	ts.Check(err)
 	limit := time.After(time.Minute)
 	tick := time.NewTicker(100 * time.Millisecond)

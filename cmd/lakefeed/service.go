@@ -82,7 +82,7 @@ func (s *service) open(ctx context.Context, p *config.Pipeline, address string, 
 		}
 		o := p.Options(s.log)
 		o.Source, o.Lake, o.Once, o.Listen, o.OnPhase = me.source, me.lake, s.once, address, s.phase
-		o.Retryable, o.Observer = postgres.Retryable, m.Observer(p.Name)
+		o.Retryable, o.Observer = worthRetry, m.Observer(p.Name)
 		me.pipeline, err = pipeline.New(o)
 		return err
 	}()

@@ -121,7 +121,9 @@ func printStatuses(w io.Writer, list []pipeline.Status) error {
 
 // printStatus prints a pipeline and a line for each of its tables.
 func printStatus(out io.Writer, s pipeline.Status) error {
-	_, _ = fmt.Fprintln(out, headline(s)) // errors show at Flush
+	if s.State != stopped {
+		_, _ = fmt.Fprintln(out, headline(s)) // errors show at Flush
+	}
 	if s.Error != "" {
 		_, _ = fmt.Fprintf(out, "  error: %s\n", s.Error) // as above
 	}
@@ -134,8 +136,11 @@ func printStatus(out io.Writer, s pipeline.Status) error {
 		if t.State == pipeline.Copying && t.Estimate > 0 {
 			state += fmt.Sprintf(" %d%%", min(99, 100*t.CopyRows/t.Estimate))
 		}
-		behind := time.Duration(t.Freshness * float64(time.Second)).Round(100 * time.Millisecond)
-		_, _ = fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\n", t.Table, state, thousands(t.Rows), behind, t.Checkpoint, t.Instant, t.Path) // as above
+		rows, behind := thousands(t.Rows), time.Duration(t.Freshness*float64(time.Second)).Round(100*time.Millisecond).String()
+		if t.State == stopped {
+			rows, behind = "-", "-"
+		}
+		_, _ = fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\n", t.Table, state, rows, behind, t.Checkpoint, t.Instant, t.Path) // as above
 	}
 	if err := w.Flush(); err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"lakefeed/change"
 	"lakefeed/config"
 	"lakefeed/hudi"
+	"lakefeed/hudi/timeline"
 	"lakefeed/pipeline"
 	"lakefeed/postgres"
 	"lakefeed/storage"
@@ -136,5 +137,8 @@ func offlineTable(ctx context.Context, name string, lake storage.Store, folder s
 		return nil
 	}
 	s.Table, s.Key, s.Checkpoint, s.Instant = c.Table, c.Key, c.LSN.String(), instant
+	if at, err := timeline.ParseTime(instant); err == nil {
+		s.CommitTime = at
+	}
 	return s
 }

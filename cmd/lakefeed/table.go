@@ -144,7 +144,10 @@ func (i *tableInfo) print(out io.Writer) error {
 	if i.Checkpoint != nil {
 		line("checkpoint", string(i.Checkpoint))
 	}
-	line("", "")
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintln(out) // as above
 	for _, c := range i.Columns {
 		null := ""
 		if !c.Nullable {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -28,7 +29,7 @@ func tableTimelineCommand() *cobra.Command {
 			}
 			list := []instantInfo{}
 			for _, i := range t.Timeline().Instants() {
-				list = append(list, instantInfo{Time: i.Time, Action: string(i.Action), State: i.State.String()})
+				list = append(list, instantInfo{Time: i.Time, Action: string(i.Action), State: strings.ToLower(i.State.String())})
 			}
 			if limit > 0 && len(list) > limit {
 				list = list[len(list)-limit:]
