@@ -3,9 +3,12 @@ package postgres
 import (
 	"context"
 	"errors"
-)
+	"fmt"
+	"strconv"
 
-var errLater = errors.New("postgres: not built yet")
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
 
 // Severity says how bad a Problem is.
 type Severity int
@@ -24,6 +27,187 @@ type Problem struct {
 	Statement string // the SQL or setting that mends it, where there is one
 }
 
-// Check looks for everything that would keep a pipeline from working. An error
-// means that the looking itself failed; that the database cannot be reached is a Problem.
-func Check(ctx context.Context, opts Options) ([]Problem, error) { return nil, errLater }
+// oldestVersion is the first version whose publications and slots we know how to make.
+const oldestVersion = 15
+
+// checker collects problems over one connection.
+type checker struct {
+	*Connector
+	tx       pgx.Tx
+	problems []Problem
+
+	user      string
+	superuser bool
+	database  string
+}
+
+func (k *checker) add(s Severity, table, statement, format string, args ...any) {
+	k.problems = append(k.problems, Problem{Severity: s, Table: table, What: fmt.Sprintf(format, args...), Statement: statement})
+}
+
+// Check looks for everything that would keep a pipeline from working, or that its
+// owner may not expect. It changes nothing. An error means that the looking itself
+// failed; that the database cannot be reached is a Problem.
+func Check(ctx context.Context, opts Options) ([]Problem, error) {
+	c, err := Open(ctx, opts)
+	if err != nil {
+		if p, ok := explainConnect(err); ok && ctx.Err() == nil {
+			return []Problem{p}, nil
+		}
+		return nil, err
+	}
+	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }() // it has only read
+	k := &checker{Connector: c}
+	if c.version < oldestVersion {
+		k.add(Error, "", "", "the server is PostgreSQL %d; %d is the oldest that works", c.version, oldestVersion)
+		return k.problems, nil
+	}
+	err = c.inCatalog(ctx, func(tx pgx.Tx) error {
+		k.tx = tx
+		for _, look := range []func(context.Context) error{k.server, k.slotState, k.waits, k.tables, k.skipped} {
+			if err := look(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("check the database: %w", err)
+	}
+	return k.problems, nil
+}
+
+// explainConnect says why a connection could not be made.
+func explainConnect(err error) (Problem, bool) {
+	p := Problem{Severity: Error}
+	var connect *pgconn.ConnectError
+	if !errors.As(err, &connect) {
+		return p, false
+	}
+	where := fmt.Sprintf("%s:%d", connect.Config.Host, connect.Config.Port)
+	user := connect.Config.User
+	var pg *pgconn.PgError
+	switch {
+	case !errors.As(err, &pg):
+		p.What = fmt.Sprintf("no connection to %s: %s", where, errors.Unwrap(connect))
+	case pg.Code == "28P01":
+		p.What = fmt.Sprintf("%s does not accept the password of user %s: set PGPASSWORD, ~/.pgpass or the one in the URL", where, user)
+		p.Statement = "ALTER ROLE " + quote(user) + " PASSWORD '...'"
+	case pg.Code == "28000":
+		p.What = fmt.Sprintf("%s lets user %s not in: %s", where, user, pg.Message)
+		p.Statement = fmt.Sprintf("pg_hba.conf: host %s %s <our address> scram-sha-256", connect.Config.Database, user)
+	default:
+		p.What = fmt.Sprintf("%s refuses the connection: %s", where, pg.Message)
+	}
+	return p, true
+}
+
+// server looks at settings and at what the role may do.
+func (k *checker) server(ctx context.Context) error {
+	var walLevel string
+	var standby, mayReplicate, mayCreate, published bool
+	var slots, maxSlots, senders, maxSenders int
+	err := k.tx.QueryRow(ctx, `
+		SELECT current_user, current_database(), rolsuper,
+			rolsuper OR rolreplication OR EXISTS (SELECT FROM pg_roles m WHERE m.rolname = 'rds_replication' AND pg_has_role(m.oid, 'member')),
+			has_database_privilege(current_database(), 'CREATE'),
+			(SELECT count(*) = 2 FROM pg_publication WHERE pubname = ANY ($1)),
+			current_setting('wal_level'), pg_is_in_recovery(),
+			(SELECT count(*) FROM pg_replication_slots), current_setting('max_replication_slots')::int,
+			(SELECT count(*) FROM pg_stat_replication), current_setting('max_wal_senders')::int
+		FROM pg_roles WHERE rolname = current_user`, []string{k.slot, k.slot + appendSuffix}).
+		Scan(&k.user, &k.database, &k.superuser, &mayReplicate, &mayCreate, &published,
+			&walLevel, &standby, &slots, &maxSlots, &senders, &maxSenders)
+	if err != nil {
+		return err
+	}
+	role := "ALTER ROLE " + quote(k.user) + " "
+	if standby {
+		k.add(Error, "", "", "the server is a standby: connect to its primary")
+	}
+	if walLevel != "logical" {
+		k.add(Error, "", "ALTER SYSTEM SET wal_level = 'logical'; -- and restart the server", "wal_level is %s, and changes are read only under logical", walLevel)
+	}
+	if !mayReplicate {
+		k.add(Error, "", role+"REPLICATION", "role %s may not read the log", k.user)
+	}
+	if !published && !mayCreate {
+		k.add(Error, "", "GRANT CREATE ON DATABASE "+quote(k.database)+" TO "+quote(k.user), "role %s may not create publications in database %s", k.user, k.database)
+	}
+	s, err := lookSlot(ctx, k.tx.Conn(), k.slot)
+	if err != nil {
+		return err
+	}
+	if s == nil && slots >= maxSlots {
+		k.add(Error, "", setting("max_replication_slots", maxSlots+2), "all %d replication slots are taken", maxSlots)
+	}
+	if (s == nil || !s.Active) && senders >= maxSenders {
+		k.add(Error, "", setting("max_wal_senders", maxSenders+2), "all %d connections for replication are taken", maxSenders)
+	}
+	return k.replicationConnects(ctx, mayReplicate && senders < maxSenders)
+}
+
+// replicationConnects tries what only a try shows: a pooler in between, for one.
+func (k *checker) replicationConnects(ctx context.Context, try bool) error {
+	if !try {
+		return nil
+	}
+	conn, err := k.replication(ctx)
+	if err != nil {
+		k.add(Error, "", "", "the server does not accept a connection for replication (a pooler in between cannot): %s", err)
+		return ctx.Err()
+	}
+	return conn.Close(ctx)
+}
+
+func setting(name string, value int) string {
+	return "ALTER SYSTEM SET " + name + " = " + strconv.Itoa(value) + "; -- and restart the server"
+}
+
+// slotState looks at the pipeline's slot.
+func (k *checker) slotState(ctx context.Context) error {
+	s, err := lookSlot(ctx, k.tx.Conn(), k.slot)
+	if err != nil || s == nil {
+		return err
+	}
+	drop := "SELECT pg_drop_replication_slot(" + literal(k.slot) + ")"
+	switch {
+	case s.Plugin != "pgoutput":
+		k.add(Error, "", drop, "slot %s is not one of Lakefeed's: its plugin is %q and not pgoutput", k.slot, s.Plugin)
+	case s.Database != k.database:
+		k.add(Error, "", drop, "slot %s belongs to database %s: another pipeline of this name reads that; rename one of them", k.slot, s.Database)
+	case s.Lost:
+		k.add(Error, "", drop, "slot %s is lost (%s): the server has removed log that was not read; every table must be copied anew", k.slot, s.Why)
+	case s.Active:
+		var ours bool
+		err = k.tx.QueryRow(ctx, "SELECT coalesce(bool_or(application_name = 'lakefeed'), false) FROM pg_stat_activity WHERE pid = $1", s.PID).Scan(&ours)
+		if ours {
+			k.add(Warning, "", "", "slot %s is read by process %d of the database server: the pipeline runs", k.slot, s.PID)
+		} else {
+			k.add(Error, "", fmt.Sprintf("SELECT pg_terminate_backend(%d)", s.PID), "slot %s is read by process %d of the database server, which is another program", k.slot, s.PID)
+		}
+	}
+	return err
+}
+
+// waits looks for what the making of a slot would wait for.
+func (k *checker) waits(ctx context.Context) error {
+	if s, err := lookSlot(ctx, k.tx.Conn(), k.slot); err != nil || s != nil {
+		return err
+	}
+	rows, err := k.tx.Query(ctx, `
+		SELECT format('process %s, role %s, since %s', pid, usename, date_trunc('second', xact_start)), format('SELECT pg_terminate_backend(%s)', pid)
+		FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND xact_start < now() - interval '1 minute'
+		UNION ALL
+		SELECT format('prepared transaction %L, since %s', gid, date_trunc('second', prepared)), format('ROLLBACK PREPARED %L; -- or COMMIT', gid)
+		FROM pg_prepared_xacts`)
+	if err != nil {
+		return err
+	}
+	var who, statement string
+	_, err = pgx.ForEachRow(rows, []any{&who, &statement}, func() error {
+		k.add(Warning, "", statement, "a transaction is open (%s): the making of a slot waits for its end", who)
+		return nil
+	})
+	return err
+}
