@@ -16,11 +16,12 @@ import (
 
 // load reads the table anew, timeline and folder.
 func (t *Table) load(ctx context.Context, props Properties) error {
-	tl, err := t.readTimeline(ctx)
+	names, err := t.listTimeline(ctx)
 	if err != nil {
 		return err
 	}
-	return t.loadAs(ctx, props, tl)
+	t.names = names
+	return t.loadAs(ctx, props, timeline.New(names))
 }
 
 func (t *Table) loadAs(ctx context.Context, props Properties, tl *timeline.Timeline) error {
@@ -54,16 +55,18 @@ func (t *Table) loadAs(ctx context.Context, props Properties, tl *timeline.Timel
 	return nil
 }
 
-// readTimeline lists the timeline.
-func (t *Table) readTimeline(ctx context.Context) (*timeline.Timeline, error) {
+// listTimeline are the names of the timeline's files, in order.
+func (t *Table) listTimeline(ctx context.Context) ([]string, error) {
 	var names []string
 	for info, err := range t.store.List(ctx, metaFolder, false) {
 		if err != nil {
 			return nil, fmt.Errorf("list timeline: %w", err)
 		}
-		names = append(names, path.Base(info.Name))
+		if name := path.Base(info.Name); name[0] >= '0' && name[0] <= '9' {
+			names = append(names, name)
+		}
 	}
-	return timeline.New(names), nil
+	return names, nil
 }
 
 // readInstant reads a file of the timeline.
@@ -142,17 +145,19 @@ func (t *Table) refresh(ctx context.Context) error {
 	if !same {
 		return fmt.Errorf("refresh %s: another table took its place: open it anew", t.name)
 	}
-	tl, err := t.readTimeline(ctx)
+	names, err := t.listTimeline(ctx)
 	if err != nil {
 		return fmt.Errorf("refresh %s: %w", t.name, err)
 	}
-	if slices.Equal(tl.Instants(), t.timeline.Instants()) {
+	if slices.Equal(names, t.names) {
 		t.mu.Lock()
 		t.props = props
 		t.mu.Unlock()
 		return nil
 	}
-	if err := t.loadAs(ctx, props, tl); err != nil {
+	t.names = names
+	if err := t.loadAs(ctx, props, timeline.New(names)); err != nil {
+		t.names = nil // so that the next one tries anew
 		return fmt.Errorf("refresh %s: %w", t.name, err)
 	}
 	return nil
@@ -234,25 +239,29 @@ func (t *Table) putInstant(ctx context.Context, i timeline.Instant, data []byte)
 func (t *Table) nextInstant() string { return t.timeline.Next(t.opts.Now()) }
 
 // with notes that files of the timeline were created.
-func (t *Table) with(instants ...timeline.Instant) {
+func (t *Table) with(created ...timeline.Instant) {
+	names := make([]string, len(created))
+	for i, in := range created {
+		names[i] = in.FileName()
+		if at, found := slices.BinarySearch(t.names, names[i]); !found && t.names != nil {
+			t.names = slices.Insert(t.names, at, names[i])
+		}
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.timeline = t.timeline.With(fileNames(instants)...)
+	t.timeline = t.timeline.With(names...)
 }
 
 // without notes that files of the timeline were deleted.
-func (t *Table) without(instants ...timeline.Instant) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.timeline = t.timeline.Without(fileNames(instants)...)
-}
-
-func fileNames(instants []timeline.Instant) []string {
-	names := make([]string, len(instants))
-	for i, in := range instants {
+func (t *Table) without(deleted ...timeline.Instant) {
+	names := make([]string, len(deleted))
+	for i, in := range deleted {
 		names[i] = in.FileName()
 	}
-	return names
+	t.names = nil
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.timeline = t.timeline.Without(names...)
 }
 
 // instants are the files of an instant, in the order in which they are created.

@@ -30,8 +30,7 @@ func (x *Txn) start(ctx context.Context, action timeline.Action) error {
 			return errors.Join(err, t.recoverAfter(ctx))
 		}
 	}
-	t.with(x.files[0], x.files[1])
-	return nil
+	return nil // the timeline in memory gets all three files at the end
 }
 
 // tokenOf makes the two last parts of a write token, which must be whole numbers that
@@ -144,7 +143,7 @@ func (x *Txn) publish(ctx context.Context, m *timeline.CommitMetadata) error {
 
 // committed brings what is known of the table up to a transaction.
 func (t *Table) committed(x *Txn, m *timeline.CommitMetadata, files []*DataFile) {
-	t.with(x.files[2])
+	t.with(x.files[:]...)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, f := range files {
