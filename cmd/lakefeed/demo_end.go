@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"lakefeed/hudi"
@@ -29,15 +30,15 @@ func (d *demo) conclude(ctx context.Context, r *pipeline.Report) error {
 	}
 	_, _ = fmt.Fprintf(d.out, `The lake is kept in %[1]s. Look at it:
 
-  lakefeed table show %[1]s/public/orders
-  lakefeed table read %[1]s/public/orders --limit 3
-  lakefeed table read %[1]s/public/orders --format parquet > orders.parquet
+  %[2]s table show %[1]s/public/orders
+  %[2]s table read %[1]s/public/orders --limit 3
+  %[2]s table read %[1]s/public/orders --format parquet > orders.parquet
   duckdb -c "SELECT status, count(*) FROM 'orders.parquet' GROUP BY 1"
 
 In Spark with Hudi:  spark.read.format("hudi").load("%[1]s/public/orders").show()
 In Python, hudi-rs:  HudiTableBuilder.from_base_uri("%[1]s/public/orders").build().read()
 
-`, d.dir) // as in say
+`, d.dir, os.Args[0]) // as in say
 	if !r.OK() {
 		_, _ = fmt.Fprintln(d.out, "The lake differs from its source: this is a defect of Lakefeed.") // as in say
 		return errFound
