@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,6 +62,11 @@ type progress struct {
 	LSN      change.LSN `json:"lsn"`
 	Tables   []string   `json:"tables,omitempty"` // that were followed up to LSN
 	Written  time.Time  `json:"written"`
+}
+
+// follows reports whether the record has a table.
+func (r *progress) follows(table string) bool {
+	return r != nil && slices.Contains(r.Tables, table)
 }
 
 func progressName(pipeline string) string { return "_lakefeed/progress/" + folderName(pipeline) }

@@ -184,11 +184,16 @@ func (p *Pipeline) acknowledge(ctx context.Context, r *round) error {
 	return nil
 }
 
-// ackable is how far the source may forget: not beyond what a stopped table has.
+// ackable is how far the source may forget: not beyond what a stopped table has. One
+// that has no copy yet gets all from its copy.
 func (p *Pipeline) ackable(to change.LSN) change.LSN {
 	for _, t := range p.targets {
-		if t.failed() && t.at.LSN < to {
-			to = t.at.LSN
+		switch {
+		case !t.failed() || t.settled:
+		case !t.opened:
+			to = min(to, p.acked())
+		case t.at.LSN != 0:
+			to = min(to, t.at.LSN)
 		}
 	}
 	return to

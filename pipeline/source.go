@@ -9,7 +9,7 @@ import (
 
 // Source is where changes come from. postgres.Connector is one. The order of
 // calls is Identity, Tables, Prepare, then a slot and copies under its snapshot,
-// then Stream and Next and Ack until the end.
+// then Cover, Stream, and Next and Ack until the end.
 type Source interface {
 	// Identity names the log that the source's positions belong to.
 	Identity(ctx context.Context) (change.Identity, error)
@@ -30,6 +30,9 @@ type Source interface {
 	Copy(ctx context.Context, t *change.Table, emit func(*change.Batch) error) error
 	// CloseSnapshot lets go of it.
 	CloseSnapshot(ctx context.Context) error
+	// Cover says that the lake holds a table's changes of transactions whose commit
+	// starts before lsn: the next Stream leaves them out, and one that it could not deliver stops nothing.
+	Cover(t *change.Table, lsn change.LSN)
 	// Stream starts to read behind from.
 	Stream(ctx context.Context, from change.LSN) error
 	// Next returns what came, after wait at the latest.

@@ -41,7 +41,7 @@ func (p *Pipeline) start(ctx context.Context) (change.LSN, error) {
 		}
 	}
 	p.failures.Clear()
-	p.openTargets(ctx, tables)
+	p.openTargets(ctx, tables, record)
 	p.checkFollowed(record)
 	if err := src.Prepare(ctx, tables); err != nil {
 		return 0, fmt.Errorf("publish tables: %w", err)
@@ -52,6 +52,7 @@ func (p *Pipeline) start(ctx context.Context) (change.LSN, error) {
 	}
 	for _, t := range p.targets {
 		t.covered = t.at.LSN
+		src.Cover(t.source, t.covered)
 		t.report(func(s *TableStatus) {
 			if s.State != Failed {
 				s.State = Streaming
@@ -69,12 +70,9 @@ func (p *Pipeline) checkFollowed(record *progress) {
 	if record == nil || record.Starting {
 		return
 	}
-	followed := map[string]bool{}
-	for _, name := range record.Tables {
-		followed[name] = true
-	}
 	for _, t := range p.targets {
-		if t.at.LSN != 0 && !followed[t.name] && !t.failed() {
+		if t.at.LSN != 0 && !record.follows(t.name) && !t.failed() {
+			t.settled = true
 			p.fail(t, fmt.Errorf("%s was not among the pipeline's tables for a while and lacks the changes of that time: %s", t.name, copyAnew))
 		}
 	}
@@ -187,7 +185,7 @@ func (p *Pipeline) firstSlot(ctx context.Context, again bool) (change.LSN, error
 func (p *Pipeline) record(ctx context.Context, lsn change.LSN) error {
 	r := progress{Pipeline: p.opts.Name, Source: p.source, LSN: lsn}
 	for _, t := range p.targets {
-		if t.at.LSN == 0 || !t.failed() {
+		if !t.settled {
 			r.Tables = append(r.Tables, t.name)
 		}
 	}

@@ -20,6 +20,10 @@ type target struct {
 	options TableOptions
 	store   storage.Store
 
+	// settled says what the source need not keep its log for: a folder that is not
+	// ours, or a table that lacks changes which the source has forgotten. Only a new copy helps it.
+	settled bool
+	opened  bool        // its folder was read: at says how far it is
 	table   *hudi.Table // nil until it was opened or made
 	at      checkpoint  // what its newest commit covers; LSN 0: its first copy is to be made
 	covered change.LSN  // at.LSN when streaming began: changes before it are in the table already
@@ -50,7 +54,7 @@ func (p *Pipeline) fail(t *target, err error) {
 }
 
 // openTargets looks at every table of the source and at its folder in the lake.
-func (p *Pipeline) openTargets(ctx context.Context, tables []*change.Table) {
+func (p *Pipeline) openTargets(ctx context.Context, tables []*change.Table, record *progress) {
 	paths := tablePaths(tables, p.opts.Table)
 	targets := make([]*target, len(tables))
 	for i, s := range tables {
@@ -69,17 +73,19 @@ func (p *Pipeline) openTargets(ctx context.Context, tables []*change.Table) {
 	}
 	p.setTargets(targets)
 	for _, t := range targets {
-		if err := p.openTarget(ctx, t); err != nil {
+		if err := p.openTarget(ctx, t, record); err != nil {
 			p.fail(t, err)
 		}
 	}
 }
 
 // openTarget opens the table's folder, where there is one, rolls back what a
-// crash left in it, and reads its checkpoint.
-func (p *Pipeline) openTarget(ctx context.Context, t *target) error {
+// crash left in it, and reads its checkpoint. A table without a commit is what an
+// interrupted copy left, if the record says that a copy was to be made.
+func (p *Pipeline) openTarget(ctx context.Context, t *target, record *progress) error {
 	table, err := hudi.Open(ctx, t.store, p.hudiOptions(t))
 	if errors.Is(err, hudi.ErrNoTable) {
+		t.opened = true
 		return nil
 	}
 	if err != nil {
@@ -89,22 +95,22 @@ func (p *Pipeline) openTarget(ctx context.Context, t *target) error {
 	if err != nil {
 		return err
 	}
-	if at == nil && len(table.Timeline().Completed()) > 0 {
-		return fmt.Errorf("folder %s holds a Hudi table that Lakefeed did not make (no checkpoint in its commits): give the table another path, or move that table away", t.store)
-	}
-	if at != nil {
-		if err := p.owns(t, at); err != nil {
-			return err
+	if at == nil {
+		if len(table.Timeline().Completed()) > 0 || !record.follows(t.name) {
+			t.settled = true
+			return fmt.Errorf("folder %s holds a Hudi table that Lakefeed did not make (no checkpoint in its commits): give the table another path, or move that table away", t.store)
 		}
+		t.opened, t.table = true, table
+		return nil
+	}
+	if err := p.owns(t, at); err != nil {
+		t.settled = true
+		return err
 	}
 	if err := table.Recover(ctx); err != nil {
 		return fmt.Errorf("roll back what a crash left in %s: %w", t.store, err)
 	}
-	t.table = table
-	if at == nil {
-		return nil
-	}
-	t.at = *at
+	t.opened, t.table, t.at = true, table, *at
 	t.report(func(s *TableStatus) { s.Checkpoint, s.Instant, s.Type = at.LSN.String(), instant, string(table.Type()) })
 	return nil
 }
@@ -128,7 +134,7 @@ func (p *Pipeline) makeTable(ctx context.Context, t *target) error {
 		buckets = bucketsFor(t.source.Bytes)
 	}
 	if t.table != nil { // made, but its copy never committed
-		if err := t.store.DeleteAll(ctx, ""); err != nil {
+		if err := removeCopy(ctx, t.store); err != nil {
 			return fmt.Errorf("remove what an interrupted copy left in %s: %w", t.store, err)
 		}
 		t.table = nil
@@ -146,6 +152,25 @@ func (p *Pipeline) makeTable(ctx context.Context, t *target) error {
 	t.table = table
 	return nil
 }
+
+// removeCopy empties a table's folder, its properties last: as long as they are there,
+// the rest is known for what it is.
+func removeCopy(ctx context.Context, store storage.Store) error {
+	for info, err := range store.List(ctx, "", true) {
+		if err != nil {
+			return err
+		}
+		if info.Name == propertiesFile {
+			continue
+		}
+		if err := store.Delete(ctx, info.Name); err != nil {
+			return err
+		}
+	}
+	return store.DeleteAll(ctx, "")
+}
+
+const propertiesFile = ".hoodie/hoodie.properties"
 
 // tableName is the name that the table's properties and schema carry.
 func tableName(t *change.Table) string { return columnName(t.Name) }

@@ -44,8 +44,9 @@ func (p *Pipeline) writeRound(ctx context.Context, r *round) error {
 		return err
 	}
 	for _, f := range r.failures {
-		if t := p.targetOf(f.Table); t != nil {
-			p.fail(t, f.Err)
+		if t := p.targetOf(f.Table); t != nil && !t.failed() {
+			// The source's log brings the same change again.
+			p.fail(t, fmt.Errorf("%w; what is committed from %s on is not in the lake: mend it in the source, then %s", f.Err, f.Since, copyAnew))
 		}
 	}
 	return p.acknowledge(ctx, r)

@@ -99,9 +99,10 @@ type Connector struct {
 	catalog session // catalog queries
 	talk    session // logical messages: Emit and the heartbeat
 
-	snap   *snapshot
-	stream *stream
-	tables tableCache
+	snap    *snapshot
+	stream  *stream
+	covered map[uint32]change.LSN // by table number: see Cover
+	tables  tableCache
 }
 
 // Open connects to the server. It changes nothing there.

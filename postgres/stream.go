@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -27,8 +28,9 @@ type stream struct {
 
 	relations map[uint32]*relation
 	failed    map[uint32]bool // tables that a Failure was reported for
-	dirty     []*relation     // those with rows, in the order of their first
-	chunk     change.Chunk    // what is collected beside those rows
+	covered   map[uint32]change.LSN
+	dirty     []*relation  // those with rows, in the order of their first
+	chunk     change.Chunk // what is collected beside those rows
 	bytes     int64
 	notify    bool // a logical message is in the chunk
 
@@ -48,6 +50,16 @@ type stream struct {
 // statusInterval is how often the server hears from us, at least.
 const statusInterval = 10 * time.Second
 
+// Cover says that a table's changes of transactions whose commit starts before lsn
+// are not needed: the next Stream leaves them out. A value among them that cannot be
+// represented stops nothing.
+func (c *Connector) Cover(t *change.Table, lsn change.LSN) {
+	if c.covered == nil {
+		c.covered = map[uint32]change.LSN{}
+	}
+	c.covered[t.ID] = lsn
+}
+
 // Stream starts to read the log: every transaction that commits at or behind from.
 // The server does not go back behind what was acknowledged. Values come in binary
 // where every column of every table can be read so, else as text.
@@ -61,7 +73,7 @@ func (c *Connector) Stream(ctx context.Context, from change.LSN) error {
 	}
 	s := &stream{
 		binary: native && !c.opts.Text, end: from,
-		relations: map[uint32]*relation{}, failed: map[uint32]bool{},
+		relations: map[uint32]*relation{}, failed: map[uint32]bool{}, covered: maps.Clone(c.covered),
 	}
 	s.wire, err = c.startReplication(ctx, from, s.binary)
 	if err != nil {

@@ -99,7 +99,7 @@ func (s *stream) change(m *pgoutput.Message) error {
 			if err != nil {
 				return err
 			}
-			if r.rows != nil {
+			if r.rows != nil && !s.isCovered(id) {
 				s.touch(r)
 				r.rows.truncate(s.tx)
 				s.bytes += int64(8 * len(r.types))
@@ -108,7 +108,7 @@ func (s *stream) change(m *pgoutput.Message) error {
 		return nil
 	}
 	r, err := s.find(m.RelationID)
-	if err != nil || r.rows == nil {
+	if err != nil || r.rows == nil || s.isCovered(m.RelationID) {
 		return err
 	}
 	n := len(r.types)
@@ -122,6 +122,9 @@ func (s *stream) change(m *pgoutput.Message) error {
 	}
 	return nil
 }
+
+// isCovered reports whether nobody needs what the transaction at hand does to a table.
+func (s *stream) isCovered(id uint32) bool { return s.tx.Commit < s.covered[id] }
 
 func (s *stream) find(id uint32) (*relation, error) {
 	r := s.relations[id]
@@ -165,6 +168,9 @@ func (r *rows) change(s stamp, m *pgoutput.Message) error {
 
 // fail stops a table: what it did before the transaction at hand stays, the rest is dropped.
 func (s *stream) fail(id uint32, t *change.Table, err error) {
+	if s.isCovered(id) {
+		return
+	}
 	s.failed[id] = true
 	since := s.tx.Commit
 	if r := s.relations[id]; r != nil && r.rows != nil {
