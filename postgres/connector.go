@@ -181,22 +181,36 @@ type session struct {
 	conn *pgx.Conn
 }
 
-// do runs f with the connection.
+// do runs f with the connection. One that had broken since it was last used is
+// made again and f run anew.
 func (s *session) do(ctx context.Context, f func(*pgx.Conn) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.conn == nil || s.conn.IsClosed() {
-		cfg, err := pgx.ParseConfig(s.url)
-		if err != nil {
-			return err
-		}
-		adopt(&cfg.Config)
-		cfg.DefaultQueryExecMode = pgx.QueryExecModeDescribeExec // leaves no prepared statements behind
-		if s.conn, err = pgx.ConnectConfig(ctx, cfg); err != nil {
+	if s.conn != nil && !s.conn.IsClosed() {
+		err := f(s.conn)
+		if err == nil || !s.conn.IsClosed() || ctx.Err() != nil {
 			return err
 		}
 	}
-	return f(s.conn)
+	if err := s.connect(ctx); err != nil {
+		return err
+	}
+	err := f(s.conn)
+	if err != nil && s.conn.IsClosed() {
+		return &brokenError{err}
+	}
+	return err
+}
+
+func (s *session) connect(ctx context.Context) error {
+	cfg, err := pgx.ParseConfig(s.url)
+	if err != nil {
+		return err
+	}
+	adopt(&cfg.Config)
+	cfg.DefaultQueryExecMode = pgx.QueryExecModeDescribeExec // leaves no prepared statements behind
+	s.conn, err = pgx.ConnectConfig(ctx, cfg)
+	return err
 }
 
 func (s *session) close(ctx context.Context) error {

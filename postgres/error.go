@@ -41,16 +41,22 @@ func (e *SlotActiveError) Error() string {
 // Unwrap is the server's own error.
 func (e *SlotActiveError) Unwrap() error { return e.Err }
 
+// brokenError is an error that came with the loss of the connection.
+type brokenError struct{ error }
+
+func (e *brokenError) Unwrap() error { return e.error }
+
 // Retryable reports whether the same call may succeed later: the server restarts,
 // the network failed, connections are scarce, a lock or the slot is still held.
 func Retryable(err error) bool {
 	var value *ValueError
 	var active *SlotActiveError
+	var broken *brokenError
 	var pg *pgconn.PgError
 	switch {
 	case err == nil, errors.Is(err, context.Canceled), errors.As(err, &value):
 		return false
-	case errors.As(err, &active):
+	case errors.As(err, &active), errors.As(err, &broken):
 		return true
 	case errors.As(err, &pg):
 		switch pg.Code {
