@@ -159,7 +159,7 @@ func crash(t *testing.T, fsys *storagetest.CrashFS, ops int, power bool, rng *ra
 	fsys.CrashAfter(ops)
 	at, err := m.work(ctx, openFS(t, fsys), 0)
 	if err != nil && !errors.Is(err, storagetest.ErrPowerOff) {
-		return false, err
+		t.Fatalf("step %d: %v", at, err)
 	}
 	if ended = err == nil; power {
 		fsys.Crash(rng)
@@ -292,6 +292,87 @@ func TestRemovesWhatWasRemoved(t *testing.T) {
 			fsys.Crash(rand.New(rand.NewPCG(seed, 0)))
 			if _, err := fsys.Stat("/data/lake/a/b/f"); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("%s, seed %d: the file is back", name, seed)
+			}
+		}
+	}
+}
+
+// onlyOnce lets one call fail, the next of its name.
+func onlyOnce(fsys *storagetest.CrashFS, op string) {
+	failed := false
+	fsys.Fail = func(call, _ string) error {
+		if failed || call != op {
+			return nil
+		}
+		failed = true
+		return errors.New("broken")
+	}
+}
+
+// TestWhatIsSeenStays lets a folder not be synced after a file got its name in it,
+// because the process died or the disk refused. Who sees the file after that, in
+// whatever way, may count on it.
+func TestWhatIsSeenStays(t *testing.T) {
+	see := map[string]func(s *file.Store) error{
+		"Get": func(s *file.Store) error { _, _, err := s.Get(t.Context(), "d/f"); return err },
+		"List": func(s *file.Store) (err error) {
+			for _, err = range s.List(t.Context(), "d", false) {
+			}
+			return err
+		},
+		"PutIfAbsent": func(s *file.Store) error {
+			err := s.PutIfAbsent(t.Context(), "d/f", []byte("mine"))
+			if errors.Is(err, storage.ErrExist) {
+				return nil
+			}
+			return fmt.Errorf("it returned %w", err)
+		},
+	}
+	for name, call := range see {
+		for _, restart := range []bool{true, false} {
+			for seed := range uint64(10) {
+				fsys := storagetest.NewCrashFS()
+				s := openFS(t, fsys)
+				check(t, s.Put(t.Context(), "d/other", nil))
+				check(t, see["List"](s)) // settled, until the next Put
+				onlyOnce(fsys, "syncdir")
+				if err := s.Put(t.Context(), "d/f", []byte("x")); err == nil {
+					t.Fatal("the folder was synced")
+				}
+				if restart {
+					fsys.Kill()
+					s = openFS(t, fsys)
+					if name != "PutIfAbsent" {
+						check(t, s.Put(t.Context(), "lock", nil))
+					}
+				}
+				check(t, call(s))
+				fsys.Crash(rand.New(rand.NewPCG(seed, 0)))
+				if b, _, err := openFS(t, fsys).Get(t.Context(), "d/f"); err != nil || string(b) != "x" {
+					t.Errorf("%s saw the file, restart %v; then it holds %q, %v", name, restart, b, err)
+				}
+			}
+		}
+	}
+}
+
+// TestOldChecksumStaysAway overwrites a file that has one of Hadoop's checksums beside
+// it: no crash leaves the new file with the old checksum.
+func TestOldChecksumStaysAway(t *testing.T) {
+	for seed := range uint64(30) {
+		for ops, ended := 1, false; !ended; ops++ {
+			fsys := storagetest.NewCrashFS()
+			s := openFS(t, fsys)
+			check(t, s.Put(t.Context(), "f", []byte("old")))
+			_, err := fsys.Create("/data/lake/.f.crc")
+			check(t, errors.Join(err, fsys.SyncDir("/data/lake")))
+			fsys.CrashAfter(ops)
+			ended = s.Put(t.Context(), "f", []byte("new")) == nil
+			fsys.Crash(rand.New(rand.NewPCG(seed, 0)))
+			b, _, err := openFS(t, fsys).Get(t.Context(), "f")
+			check(t, err)
+			if _, err := fsys.Stat("/data/lake/.f.crc"); err == nil && string(b) == "new" {
+				t.Errorf("seed %d, %d calls: the old checksum is beside the new file", seed, ops)
 			}
 		}
 	}

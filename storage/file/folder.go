@@ -80,8 +80,8 @@ func (s *Store) settle(dir string) {
 	if !s.wrote.Load() {
 		return
 	}
-	if _, known := s.settled.LoadOrStore(dir, true); !known {
-		_ = s.syncEntry(dir)
+	if _, known := s.settled.Load(dir); !known && s.syncEntry(dir) == nil {
+		s.settled.Store(dir, true)
 	}
 }
 

@@ -143,10 +143,14 @@ func (w *writer) Abort() error {
 // makes Hadoop refuse the file.
 func (s *Store) dropChecksum(name string) error {
 	side := path.Join(path.Dir(name), "."+path.Base(name)+".crc")
-	if err := s.fs.Remove(s.path(side)); err != nil && !absent(err) {
-		return explain("remove", side, err)
+	err := s.fs.Remove(s.path(side))
+	if absent(err) {
+		return nil
 	}
-	return nil
+	if err == nil { // else a crash could keep it beside what we write next
+		err = s.syncDir(filepath.Dir(s.path(side)))
+	}
+	return explain("remove", side, err)
 }
 
 func (s *Store) write(name string, data []byte) (*writer, error) {
@@ -169,8 +173,19 @@ func (s *Store) Put(_ context.Context, name string, data []byte) error {
 	return w.Commit()
 }
 
-// PutIfAbsent implements [storage.Store].
+// PutIfAbsent implements [storage.Store]. That a name is taken is as lasting as that
+// it was created: who took it may have died before syncing the folder.
 func (s *Store) PutIfAbsent(_ context.Context, name string, data []byte) error {
+	err := s.putIfAbsent(name, data)
+	if errors.Is(err, storage.ErrExist) {
+		if serr := s.syncDir(filepath.Dir(s.path(name))); serr != nil {
+			return explain("sync folder of", name, serr)
+		}
+	}
+	return err
+}
+
+func (s *Store) putIfAbsent(name string, data []byte) error {
 	if err := storage.CheckName(name); err != nil {
 		return fmt.Errorf("create: %w", err)
 	}
