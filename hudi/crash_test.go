@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 
 	"lakefeed/storage"
+	"lakefeed/storage/file"
 	"lakefeed/storage/storagetest"
 )
 
@@ -127,6 +129,56 @@ func TestCrash(t *testing.T) {
 	}
 }
 
+// TestPowerFailure lets the power of a disk fail at random, which forgets what was not
+// synced: what a call returned from must be there.
+func TestPowerFailure(t *testing.T) {
+	eachType(t, func(t *testing.T, typ TableType) {
+		ctx := t.Context()
+		m, steps := crashStory(t, typ)
+		disk := storagetest.NewCrashFS()
+		if _, err := tell(ctx, diskStore(t, disk), m, steps); err != nil {
+			t.Fatal(err)
+		}
+		ops, rounds := disk.Ops(), 60
+		if testing.Short() {
+			rounds = 15
+		}
+		for range rounds {
+			seed := rand.Uint64()
+			rnd := rand.New(rand.NewPCG(seed, 0))
+			disk := storagetest.NewCrashFS()
+			c := &crash{t: t, m: m, steps: steps, at: 1 + rnd.IntN(ops), call: storagetest.Call{Op: "seed", Name: fmt.Sprint(seed)}}
+			disk.CrashAfter(c.at)
+			done, err := tell(ctx, diskStore(t, disk), m, steps)
+			disk.Crash(rnd)
+			store := diskStore(t, disk)
+			c.look(ctx, store, done, err, storagetest.ErrPowerOff, func() {
+				disk.CrashAfter(1 + rnd.IntN(60))
+				if table, err := Open(ctx, store, m.table.opts); err == nil {
+					_ = table.Recover(ctx) // it may die
+				}
+				disk.Crash(rnd)
+				table, err := Open(ctx, store, m.table.opts)
+				if err == nil {
+					err = table.Recover(ctx)
+				}
+				if err != nil {
+					c.fatal("recover: %v", err)
+				}
+			})
+		}
+	})
+}
+
+func diskStore(t *testing.T, disk *storagetest.CrashFS) storage.Store {
+	t.Helper()
+	store, err := file.OpenFS("/table", disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store
+}
+
 // worthwhile leaves out the writes into base files, of which there are many: nothing is
 // seen of them before the file's commit.
 func worthwhile(c storagetest.Call) bool {
@@ -147,15 +199,21 @@ func (c *crash) run() {
 	ctx := c.t.Context()
 	inner := newStore(c.t)
 	done, err := tell(ctx, storagetest.NewFaulty(inner, storagetest.Fault{At: c.at, When: c.when, Dead: true, Only: worthwhile}), c.m, c.steps)
+	c.look(ctx, inner, done, err, storagetest.ErrFault, func() { c.recover(ctx, inner) })
+}
+
+// look opens the table that a death left, recovers it and looks whether it is what it
+// should be, all the time.
+func (c *crash) look(ctx context.Context, inner storage.Store, done int, err, death error, recover func()) {
+	c.t.Helper()
 	if done == len(c.steps) { // the last call's failure may be none of the step's
 		done--
-	} else if !errors.Is(err, storagetest.ErrFault) {
+	} else if !errors.Is(err, death) {
 		c.fatal("the story ended with %v", err)
 	}
 	table, err := Open(ctx, inner, c.m.table.opts)
 	if done < 0 && errors.Is(err, ErrNoTable) {
-		_, err = tell(ctx, inner, c.m, c.steps[:1])
-		if err != nil {
+		if _, err := tell(ctx, inner, c.m, c.steps[:1]); err != nil {
 			c.fatal("create again: %v", err)
 		}
 		return
@@ -164,7 +222,7 @@ func (c *crash) run() {
 		c.fatal("open: %v", err)
 	}
 	c.check(ctx, table, max(done, 0)) // readers see whole commits before recovery too
-	c.recover(ctx, inner)
+	recover()
 	if err := table.Refresh(ctx); err != nil {
 		c.fatal("refresh: %v", err)
 	}

@@ -20,6 +20,7 @@ type UnsupportedError struct {
 	WayOut string // what a person can do
 }
 
+// Error names the feature, its value and the way out.
 func (e *UnsupportedError) Error() string {
 	msg := fmt.Sprintf("unsupported %s %q", e.What, e.Value)
 	if e.WayOut != "" {
@@ -35,6 +36,7 @@ type ConflictError struct {
 	Reason  string
 }
 
+// Error says what happened to the transaction.
 func (e *ConflictError) Error() string {
 	return fmt.Sprintf("transaction %s lost the table: %s", e.Instant, e.Reason)
 }
@@ -45,6 +47,7 @@ type SchemaError struct {
 	Reason string
 }
 
+// Error names the column and says what is wrong with it.
 func (e *SchemaError) Error() string {
 	return fmt.Sprintf("column %s: %s", e.Column, e.Reason)
 }
@@ -55,6 +58,7 @@ type CorruptError struct {
 	Err  error
 }
 
+// Error names the file.
 func (e *CorruptError) Error() string { return fmt.Sprintf("%s is damaged: %v", e.File, e.Err) }
 
 // Unwrap is what was found wrong.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"lakefeed/storage"
 )
@@ -62,6 +63,9 @@ func (t *Table) openFile(ctx context.Context, name string) (storage.Reader, erro
 	}
 	return r, nil
 }
+
+// closeFile closes a file that was read, about which an error says nothing.
+func closeFile(f io.Closer) { _ = f.Close() }
 
 // listFiles are the data files of the table's folder.
 func (t *Table) listFiles(ctx context.Context) ([]*DataFile, error) {

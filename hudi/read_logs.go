@@ -41,7 +41,7 @@ type winner struct {
 
 func (l *mergedLogs) close() {
 	for _, f := range l.files {
-		f.Close()
+		closeFile(f)
 	}
 }
 
@@ -345,7 +345,7 @@ func eachParquet(b *logfile.Block, schema *arrow.Schema, fn func(arrow.RecordBat
 	if err != nil {
 		return err
 	}
-	defer r.close()
+	defer func() { _ = r.close() }()
 	for {
 		batch, err := r.next()
 		if errors.Is(err, io.EOF) {

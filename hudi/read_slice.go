@@ -62,13 +62,13 @@ func (s *sliceScan) base(ctx context.Context, logs *mergedLogs, yield func(arrow
 	if err != nil {
 		return err
 	}
-	defer file.Close()
+	defer closeFile(file)
 	schema, extra := s.baseSchema(logs)
 	r, err := openBaseReader(file, file.Size(), schema)
 	if err != nil {
 		return err
 	}
-	defer r.close()
+	defer func() { _ = r.close() }()
 	for ctx.Err() == nil {
 		batch, err := r.next()
 		if errors.Is(err, io.EOF) {

@@ -151,7 +151,7 @@ func (t *Table) hasBlocksOf(ctx context.Context, f *DataFile, instant string) (b
 	if err != nil {
 		return false, err
 	}
-	defer file.Close()
+	defer closeFile(file)
 	for r := logfile.NewReader(file, file.Size()); ; {
 		b, err := r.Next()
 		if errors.Is(err, io.EOF) {
