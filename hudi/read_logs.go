@@ -25,7 +25,8 @@ type mergedLogs struct {
 	files   []io.Closer
 	blocks  []*logfile.Block
 	winners map[keyHash]winner
-	ordered bool // the ordering field decides, not the order of the log
+	ordered bool                 // the ordering field decides, not the order of the log
+	orders  map[keyHash]ordering // then of each winner
 
 	// By the schemas of the blocks, which are few.
 	scanners map[string]*logfile.Scanner
@@ -35,8 +36,12 @@ type mergedLogs struct {
 // winner is where the record of a key stands that counts.
 type winner struct {
 	block, record int32 // block -1: the key is deleted
-	natural       bool  // a delete that wins whatever the order
-	order         int64
+}
+
+// ordering is what a record has in the ordering field.
+type ordering struct {
+	value   int64
+	natural bool // a delete that wins whatever the order
 }
 
 func (l *mergedLogs) close() {
@@ -48,7 +53,7 @@ func (l *mergedLogs) close() {
 // openLogs makes the first pass.
 func (s *sliceScan) openLogs(ctx context.Context) (*mergedLogs, error) {
 	logs := &mergedLogs{
-		winners: map[keyHash]winner{}, ordered: s.table.eventTime,
+		winners: map[keyHash]winner{}, ordered: s.table.eventTime, orders: map[keyHash]ordering{},
 		scanners: map[string]*logfile.Scanner{}, decoders: map[string]*logfile.Decoder{},
 	}
 	for _, f := range s.slice.Logs {
@@ -146,7 +151,7 @@ func (s *sliceScan) scanDeletes(logs *mergedLogs, content []byte) error {
 		return err
 	}
 	for _, d := range records {
-		s.note(logs, d.Key, winner{block: -1, natural: d.Ordering.Natural(), order: d.Ordering.Int})
+		s.note(logs, d.Key, winner{block: -1}, ordering{d.Ordering.Int, d.Ordering.Natural()})
 	}
 	return nil
 }
@@ -173,14 +178,14 @@ func (s *sliceScan) scanRecords(logs *mergedLogs, i int32, schema string, conten
 		if err := scanner.Scan(record, values); err != nil {
 			return err
 		}
-		w := winner{block: i, record: n}
+		w, o := winner{i, n}, ordering{}
 		if values[1].Valid && values[1].Int != 0 || values[2].Valid && string(values[2].Bytes) == "D" {
 			w.block = -1
 		}
 		if logs.ordered {
-			w.order = values[3].Int
+			o.value = values[3].Int
 		}
-		s.note(logs, string(values[0].Bytes), w)
+		s.note(logs, string(values[0].Bytes), w, o)
 		n++
 	}
 	return nil
@@ -203,14 +208,14 @@ func (s *sliceScan) scanParquet(logs *mergedLogs, i int32, b *logfile.Block) err
 		deleted := batch.Schema().FieldIndices(deletedColumn)
 		order := orderColumn(logs, batch, s.table.order)
 		for row := range int(batch.NumRows()) {
-			w := winner{block: i, record: n}
-			w.order, _ = orderValue(order, row)
+			w, o := winner{i, n}, ordering{}
+			o.value, _ = orderValue(order, row)
 			if len(deleted) > 0 {
 				if col, ok := batch.Column(deleted[0]).(*array.Boolean); ok && col.IsValid(row) && col.Value(row) {
 					w.block = -1
 				}
 			}
-			s.note(logs, keys.Value(row), w)
+			s.note(logs, keys.Value(row), w, o)
 			n++
 		}
 		return nil
@@ -218,7 +223,7 @@ func (s *sliceScan) scanParquet(logs *mergedLogs, i int32, b *logfile.Block) err
 }
 
 // note lets a record of the log stand for its key, if it is the newer one.
-func (s *sliceScan) note(logs *mergedLogs, key string, w winner) {
+func (s *sliceScan) note(logs *mergedLogs, key string, w winner, o ordering) {
 	s.stats.logRecords++
 	h := hashKey(key)
 	if s.only != nil {
@@ -226,8 +231,11 @@ func (s *sliceScan) note(logs *mergedLogs, key string, w winner) {
 			return
 		}
 	}
-	if old, found := logs.winners[h]; found && logs.ordered && !w.natural && !old.natural && w.order < old.order {
-		return
+	if logs.ordered {
+		if old, found := logs.orders[h]; found && !o.natural && !old.natural && o.value < old.value {
+			return
+		}
+		logs.orders[h] = o
 	}
 	logs.winners[h] = w
 }

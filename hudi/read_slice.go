@@ -64,11 +64,22 @@ func (s *sliceScan) base(ctx context.Context, logs *mergedLogs, yield func(arrow
 	}
 	defer closeFile(file)
 	schema, extra := s.baseSchema(logs)
+	var groups []int
+	if s.only != nil {
+		if groups, err = groupsWith(ctx, file, s.only); err != nil || len(groups) == 0 {
+			return err
+		}
+	}
 	r, err := openBaseReader(file, file.Size(), schema)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = r.close() }()
+	if s.only != nil {
+		if err := r.restrict(groups); err != nil {
+			return err
+		}
+	}
 	for ctx.Err() == nil {
 		batch, err := r.next()
 		if errors.Is(err, io.EOF) {
@@ -160,8 +171,8 @@ func (s *sliceScan) keep(logs *mergedLogs, h keyHash, order arrow.Array, row int
 	if !found {
 		return true
 	}
-	if logs.ordered && !w.natural {
-		if v, ok := orderValue(order, row); ok && v > w.order {
+	if o := logs.orders[h]; logs.ordered && !o.natural {
+		if v, ok := orderValue(order, row); ok && v > o.value {
 			delete(logs.winners, h) // the base file's row is the newer one
 			return true
 		}

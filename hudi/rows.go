@@ -15,8 +15,8 @@ import (
 var allocator = memory.DefaultAllocator
 
 // conform makes rows of schema out of batch, column by name: a column that batch
-// lacks is null, int becomes long and float double where schema says so. The result
-// is the caller's to release.
+// lacks is null, and types that hold no more than the schema's become these. The
+// result is the caller's to release.
 func conform(ctx context.Context, batch arrow.RecordBatch, schema *arrow.Schema) (arrow.RecordBatch, error) {
 	columns := make([]arrow.Array, schema.NumFields())
 	defer release(columns)
@@ -39,20 +39,29 @@ func conform(ctx context.Context, batch arrow.RecordBatch, schema *arrow.Schema)
 }
 
 func conformColumn(ctx context.Context, col arrow.Array, f arrow.Field) (arrow.Array, error) {
-	switch {
-	case !f.Nullable && col.NullN() > 0:
+	if !f.Nullable && col.NullN() > 0 {
 		return nil, &SchemaError{f.Name, "it is required, and a row has null in it"}
-	case arrow.TypeEqual(col.DataType(), f.Type):
-		col.Retain()
-		return col, nil
-	case widens(col.DataType(), f.Type):
+	}
+	from, to := col.DataType().ID(), f.Type.ID()
+	if from == arrow.LARGE_STRING && to == arrow.STRING || from == arrow.LARGE_BINARY && to == arrow.BINARY {
 		out, err := compute.CastArray(ctx, col, compute.SafeCastOptions(f.Type))
 		if err != nil {
-			return nil, fmt.Errorf("widen column %s: %w", f.Name, err)
+			return nil, fmt.Errorf("column %s: %w", f.Name, err)
 		}
 		return out, nil
 	}
-	return nil, &SchemaError{f.Name, fmt.Sprintf("rows have %s for it, the table has %s", col.DataType(), f.Type)}
+	if from == arrow.BINARY && to == arrow.STRING { // it may be no text
+		return nil, wrongType(col, f)
+	}
+	out, err := fitColumn(col, f.Type)
+	if err != nil {
+		return nil, wrongType(col, f)
+	}
+	return out, nil
+}
+
+func wrongType(col arrow.Array, f arrow.Field) error {
+	return &SchemaError{f.Name, fmt.Sprintf("rows have %s for it, the table has %s", col.DataType(), f.Type)}
 }
 
 func release(columns []arrow.Array) {
