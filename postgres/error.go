@@ -66,9 +66,20 @@ func Retryable(err error) bool {
 		}
 		return strings.HasPrefix(pg.Code, classConnection)
 	}
-	var network net.Error
-	return errors.As(err, &network) || errors.Is(err, context.DeadlineExceeded) ||
+	return isNetwork(err) || errors.Is(err, context.DeadlineExceeded) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
 		errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
 		errors.Is(err, syscall.ENOENT) // the Unix socket of a server that is down
+}
+
+// isNetwork reports whether an error came from the network. An error number of the
+// operating system has the methods of net.Error, whatever it is about: a full disk
+// is no network.
+func isNetwork(err error) bool {
+	var network net.Error
+	if !errors.As(err, &network) {
+		return false
+	}
+	_, number := network.(syscall.Errno) //nolint:errorlint // what it wraps may be one
+	return !number
 }
