@@ -64,14 +64,14 @@ func (p *Pipeline) take(r *round, c *change.Chunk) error {
 		r.bytes += b.Bytes()
 		if err := pend.add(b); err != nil {
 			r.failures = append(r.failures, change.Failure{Table: b.Table, Since: b.At[0].Commit, Err: err})
-			pend.limit = b.At[0].Commit
+			pend.stopAt(b.At[0].Commit)
 		}
 	}
 	r.messages = append(r.messages, c.Messages...)
 	for _, f := range c.Failures {
 		r.failures = append(r.failures, f)
 		if t := p.targetOf(f.Table); t != nil && r.has(t) {
-			r.tables[t].limit = f.Since
+			r.tables[t].stopAt(f.Since)
 		}
 	}
 	if c.End > r.to {
@@ -84,6 +84,13 @@ func (p *Pipeline) take(r *round, c *change.Chunk) error {
 }
 
 func (r *round) has(t *target) bool { return r.tables[t] != nil }
+
+// stopAt makes the table's commit end before lsn.
+func (p *pending) stopAt(lsn change.LSN) {
+	if p.limit == 0 || lsn < p.limit {
+		p.limit = lsn
+	}
+}
 
 // until is the position that the table's commit covers: the round's end, or less
 // where the table failed on the way.

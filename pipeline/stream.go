@@ -42,7 +42,7 @@ func (p *Pipeline) stream(ctx context.Context) error {
 
 // capture reads the source into rounds.
 func (p *Pipeline) capture(ctx context.Context, rounds chan<- *round) error {
-	c := &capture{p: p, round: newRound(), rounds: rounds, sent: time.Now(), cut: p.opts.Until}
+	c := &capture{p: p, round: newRound(), rounds: rounds, sent: time.Now(), cut: p.opts.Until, read: p.acked()}
 	if p.opts.Once && p.opts.Until == 0 {
 		c.token = "once " + uuid.NewString()
 		if _, err := p.opts.Source.Emit(ctx, c.token); err != nil {
@@ -65,6 +65,7 @@ type capture struct {
 	p      *Pipeline
 	round  *round
 	rounds chan<- *round
+	read   change.LSN    // everything before it is in this round or an earlier one
 	rest   *change.Chunk // what a cut left over
 	whole  bool          // the round ends at a transaction's end
 	sent   time.Time     // when the last round was sent
@@ -87,7 +88,7 @@ func (c *capture) step(ctx context.Context) (done bool, err error) {
 	if c.cut != 0 && reaches(chunk, c.cut) {
 		chunk, c.rest = splitChunk(chunk, c.cut)
 		chunk.End = c.cut
-		c.round.done, c.cut, c.cutDone = c.cutDone, 0, nil
+		c.round.done, c.read, c.cut, c.cutDone = c.cutDone, c.cut, 0, nil
 		if err := c.p.take(c.round, chunk); err != nil {
 			return false, err
 		}
@@ -97,7 +98,8 @@ func (c *capture) step(ctx context.Context) (done bool, err error) {
 	if err := c.p.take(c.round, chunk); err != nil {
 		return false, err
 	}
-	c.p.readLSN.Store(uint64(c.round.to))
+	c.read = max(c.read, c.round.to)
+	c.p.readLSN.Store(uint64(c.read))
 	if !c.whole {
 		return false, nil
 	}
@@ -239,7 +241,7 @@ func (c *capture) take(r *request) {
 		return
 	}
 	c.held = nil
-	if r.cut < c.round.to || c.cut != 0 {
+	if r.cut < c.read || c.cut != 0 {
 		r.reply <- answer{err: errors.New("cut: the pipeline has read further than that, or cuts already; hold it first")}
 		return
 	}
@@ -250,7 +252,7 @@ func (c *capture) take(r *request) {
 // reply tells who asked us to hold that we do.
 func (c *capture) reply() {
 	if c.held.reply != nil {
-		c.held.reply <- answer{at: c.round.to}
+		c.held.reply <- answer{at: c.read}
 		c.held.reply = nil
 	}
 }

@@ -27,7 +27,7 @@ func (p *Pipeline) writeRound(ctx context.Context, r *round) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(writers)
 	for _, pend := range r.tables {
-		if pend.target.failed() && pend.limit == 0 {
+		if pend.target.failed() { // in an earlier round, without which this one would leave a gap
 			continue
 		}
 		g.Go(func() error {

@@ -1,0 +1,94 @@
+package pipeline_test
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"lakefeed/change"
+	"lakefeed/pipeline"
+	"lakefeed/storage/storagetest"
+)
+
+// TestNoGapAfterFailedRound lets a round fail while the next one, which ends with a
+// change that cannot be represented, waits for it. The next one must not be written
+// without it.
+func TestNoGapAfterFailedRound(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "create table t (id int primary key, n numeric(5,2))")
+	var failing, holding atomic.Bool
+	lake := r.lake
+	r.lake = storagetest.NewFaulty(lake, storagetest.Fault{At: 1, Only: func(c storagetest.Call) bool {
+		return failing.Load() && strings.HasPrefix(c.Name, "public/t")
+	}})
+	reached, release := make(chan bool), make(chan bool)
+	run := r.start(func(o *options) {
+		o.OnPhase = func(phase string) {
+			if phase == "reduce" && holding.CompareAndSwap(true, false) {
+				reached <- true
+				<-release
+			}
+		}
+	})
+	r.await("t is copied", func() bool { return run.table("public.t").State == pipeline.Streaming })
+	holding.Store(true)
+	r.db.Exec(t, "insert into t values (1, 1)")
+	<-reached
+	r.db.Exec(t, "insert into t values (2, 2)", "insert into t values (3, 'NaN')")
+	end := r.lsn("select pg_current_wal_lsn()")
+	r.await("the next round is captured", func() bool {
+		read, err := change.ParseLSN(run.Status().Read)
+		return err == nil && read >= end
+	})
+	failing.Store(true)
+	close(release)
+	r.await("t has stopped", func() bool { return run.table("public.t").State == pipeline.Failed })
+	run.stop()
+	r.lake = lake
+	r.stopped(r.once(), "public.t", "NaN")
+	if got := r.column("t", "id"); got != "1 2" {
+		t.Errorf("t holds %q", got)
+	}
+}
+
+// TestCutBehind asks for a cut at a position that the lake has passed.
+func TestCutBehind(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, schemaT)
+	run := r.start(func(o *options) { o.Interval = 1 }) // every chunk is a round
+	for i := range 20 {
+		r.db.Exec(t, fmt.Sprintf("insert into t values (%d, 'a')", i))
+		behind := r.lsn("select pg_current_wal_lsn()")
+		r.db.Exec(t, fmt.Sprintf("insert into t values (%d, 'b')", -1-i))
+		end := r.lsn("select pg_current_wal_lsn()")
+		r.await("the lake has it", func() bool {
+			at, err := change.ParseLSN(run.table("public.t").Checkpoint)
+			return err == nil && at >= end
+		})
+		if _, err := run.Cut(t.Context(), behind); err == nil {
+			t.Fatalf("run %d: the lake is at %s and was cut at %s", i, end, behind)
+		}
+	}
+	r.equal(run)
+}
+
+// TestCopyConnectionLost ends the server's side of a copy.
+func TestCopyConnectionLost(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, schemaT, "insert into t select i, repeat('x', 1000) from generate_series(1, 60000) i")
+	var once atomic.Bool
+	run := r.start(func(o *options) {
+		o.Progress = func(_ string, rows, _ int64) {
+			if rows > 0 && once.CompareAndSwap(false, true) {
+				r.db.Exec(t, "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and query like 'COPY%'")
+			}
+		}
+	})
+	r.await("t is copied after all", func() bool { return run.table("public.t").State == pipeline.Streaming })
+	if !once.Load() {
+		t.Error("no copy was ended")
+	}
+	r.equal(run)
+	run.stop()
+}
