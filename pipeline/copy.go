@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 
@@ -24,11 +25,20 @@ func (p *Pipeline) copyAll(ctx context.Context, at change.LSN) error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
+			var source *sourceError
+			if errors.As(err, &source) && p.retryable(source.error) { // all begins anew
+				return fmt.Errorf("copy %s: %w", t.name, err)
+			}
 			p.fail(t, fmt.Errorf("copy: %w", err))
 		}
 	}
 	return nil
 }
+
+// sourceError is an error of the source, which may pass by itself, and not of the lake.
+type sourceError struct{ error }
+
+func (e *sourceError) Unwrap() error { return e.error }
 
 // copyTable lands all rows that a table has under the snapshot, in one commit.
 func (p *Pipeline) copyTable(ctx context.Context, t *target, at change.LSN) error {
@@ -96,8 +106,9 @@ func (p *Pipeline) copyRows(ctx context.Context, t *target, txn *hudi.Txn) (int6
 				close(q)
 			}
 		}()
-		return p.opts.Source.Copy(ctx, t.source, func(b *change.Batch) error {
-			err := p.byBucket(t, b, func(bucket int, rec arrow.RecordBatch, keys *array.String) error {
+		var landed error
+		err := p.opts.Source.Copy(ctx, t.source, func(b *change.Batch) error {
+			landed = p.byBucket(t, b, func(bucket int, rec arrow.RecordBatch, keys *array.String) error {
 				select {
 				case queues[bucket%workers] <- piece{bucket, rec, keys}:
 					return nil
@@ -110,8 +121,12 @@ func (p *Pipeline) copyRows(ctx context.Context, t *target, txn *hudi.Txn) (int6
 			if p.opts.Progress != nil {
 				p.opts.Progress(t.name, rows, t.source.RowsEstimate)
 			}
-			return err
+			return landed
 		})
+		if err != nil && landed == nil {
+			return &sourceError{err}
+		}
+		return err
 	})
 	if err := g.Wait(); err != nil {
 		return 0, err

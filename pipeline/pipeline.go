@@ -139,15 +139,15 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		return err
 	}
 	defer clean()
-	for wait := time.Second; ; wait = min(2*wait, 30*time.Second) {
-		started := time.Now()
-		err = p.session(ctx)
+	for wait := retryFirst; ; wait = min(2*wait, retryLast) {
+		streamed := false
+		err = p.session(ctx, func() { streamed = true })
 		p.setError(err)
-		if err == nil || ctx.Err() != nil || p.opts.Once || p.opts.Retryable == nil || !p.opts.Retryable(err) {
+		if err == nil || ctx.Err() != nil || p.opts.Once || !p.retryable(err) {
 			break
 		}
-		if time.Since(started) > time.Minute {
-			wait = time.Second
+		if streamed {
+			wait = retryFirst
 		}
 		p.log.Warn("source failed, trying again", "error", err, "in", wait)
 		select {
@@ -164,10 +164,19 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	return err
 }
 
+// The first and the longest wait for a source that failed.
+const (
+	retryFirst = 500 * time.Millisecond
+	retryLast  = 30 * time.Second
+)
+
+func (p *Pipeline) retryable(err error) bool { return p.opts.Retryable != nil && p.opts.Retryable(err) }
+
 var errLockLost = errors.New("another process took this pipeline's lock: this one did not beat in time")
 
-// session is one connection to the source, from its start to its end.
-func (p *Pipeline) session(ctx context.Context) error {
+// session is one connection to the source, from its start to its end; streaming is
+// called when it has come to read the log.
+func (p *Pipeline) session(ctx context.Context, streaming func()) error {
 	from, err := p.start(ctx) // start.go: slot, tables, first copies
 	if err != nil {
 		return err
@@ -175,6 +184,8 @@ func (p *Pipeline) session(ctx context.Context) error {
 	if err := p.opts.Source.Stream(ctx, from); err != nil {
 		return fmt.Errorf("stream from %s: %w", from, err)
 	}
+	streaming()
+	p.setError(nil)
 	if err := p.stream(ctx); err != nil { // stream.go: rounds are captured and written
 		return err
 	}
