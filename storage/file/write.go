@@ -16,7 +16,8 @@ import (
 	"lakefeed/storage"
 )
 
-// Temporary files are not listed and their names never come again. Those of a
+// Temporary files are not listed, by Spark and hudi-rs neither (seen with Hudi 0.15.0,
+// 1.2.0 and hudi-rs 0.5.0), and their names never come again. Those of a
 // process that died are removed by the first write of another in that folder,
 // once nobody has written to them for tempStale.
 const (
