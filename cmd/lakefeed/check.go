@@ -148,7 +148,7 @@ func printChecks(w io.Writer, reports []*checkReport, asJSON bool) error {
 // text is the report for people.
 func (r *checkReport) text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "pipeline %s: %s\n", r.Pipeline, plural(r.Tables, "table"))
+	fmt.Fprintf(&b, "pipeline %s: %s\n", r.Pipeline, plural(int64(r.Tables), "table"))
 	for _, s := range []severity{mustMend, heed, note} {
 		for _, f := range r.Findings {
 			if f.Severity != s {
@@ -165,16 +165,9 @@ func (r *checkReport) text() string {
 		}
 	}
 	if n := r.count(mustMend); n > 0 {
-		fmt.Fprintf(&b, "  %s must be mended before it can run\n", plural(n, "thing"))
+		fmt.Fprintf(&b, "  %s must be mended before it can run\n", plural(int64(n), "thing"))
 	} else {
 		fmt.Fprintf(&b, "  ready to run\n")
 	}
 	return b.String()
-}
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }

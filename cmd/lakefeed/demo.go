@@ -227,8 +227,8 @@ func line(s pipeline.Status, changes int64) string {
 	if s.SlotLag >= 0 {
 		lag = bytesText(s.SlotLag)
 	}
-	return fmt.Sprintf("%s rows changed in the shop · %s rows written to the lake in %s commits · %.1f s behind · log kept for it: %s",
-		thousands(changes), thousands(s.Rows), thousands(s.Commits), behind, lag)
+	return fmt.Sprintf("%s rows changed in the shop · %s rows written to the lake in %s · %.1f s behind · log kept for it: %s",
+		thousands(changes), thousands(s.Rows), plural(s.Commits, "commit"), behind, lag)
 }
 
 func copied(s pipeline.Status) int64 {

@@ -69,7 +69,7 @@ func exitCode(err error) int {
 // that a connection error lists are one.
 func joined(err error) []error {
 	for ; err != nil && !is[*pgconn.ConnectError](err); err = errors.Unwrap(err) {
-		if j, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the chain is walked here
+		if j, ok := err.(interface{ Unwrap() []error }); ok {
 			return j.Unwrap()
 		}
 	}

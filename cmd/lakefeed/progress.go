@@ -4,7 +4,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"strconv"
 	"sync"
 	"time"
 
@@ -77,10 +76,10 @@ func (p *progress) watch(statuses func() []pipeline.Status, log *slog.Logger) (s
 	}
 }
 
-// draw makes what was written and set visible. A request is taken up once the one
-// before it has been drawn, so that after the third the first is on the screen.
-func (p *progress) draw() {
-	for range 3 {
+// draw asks for n drawings of what was written and set. A request is taken up once
+// the one before it has been drawn, so that after the third the first is visible.
+func (p *progress) draw(n int) {
+	for range n {
 		select {
 		case p.refresh <- time.Now():
 		case <-p.gone:
@@ -97,7 +96,7 @@ func (p *progress) clear() {
 		b.Abort(false)
 		delete(p.bar, name)
 	}
-	p.draw()
+	p.draw(3)
 	p.bars.Shutdown()
 	p.bars = nil
 }
@@ -121,7 +120,7 @@ func (p *progress) show(list []pipeline.Status, now time.Time) {
 	if p.bars != nil && len(p.bar) == 0 {
 		p.clear()
 	} else if p.bars != nil {
-		p.draw()
+		p.draw(1)
 	}
 	p.mu.Unlock()
 	for _, l := range lines { // the log may write to p
@@ -133,6 +132,7 @@ func (p *progress) showBar(name string, t pipeline.TableStatus) {
 	bar := p.bar[name]
 	if t.State != pipeline.Copying {
 		if bar != nil {
+			bar.SetCurrent(t.CopyRows)
 			bar.SetTotal(-1, true) // done, whatever the estimate was
 			delete(p.bar, name)
 		}
@@ -173,13 +173,4 @@ func (p *progress) lineDue(name string, t pipeline.TableStatus, now time.Time) b
 	}
 	p.said[name] = now
 	return known
-}
-
-// thousands is a number that people can read: 1,234,567.
-func thousands(n int64) string {
-	s := strconv.FormatInt(n, 10)
-	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
 }

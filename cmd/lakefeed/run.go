@@ -7,7 +7,6 @@ import (
 	"math"
 	"os"
 	"runtime/debug"
-	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -94,8 +93,7 @@ func (f *runFlags) run(cmd *cobra.Command) error {
 	err = s.run(cmd.Context())
 	stop()
 	if f.once {
-		started := slices.DeleteFunc(s.statuses(), func(st pipeline.Status) bool { return len(st.Tables) == 0 })
-		if perr := printStatuses(cmd.OutOrStdout(), started); err == nil {
+		if perr := f.summary(cmd.OutOrStdout(), s.statuses()); err == nil {
 			err = perr
 		}
 	}
@@ -112,6 +110,20 @@ func chosen(c *config.Config, only string) ([]config.Pipeline, error) {
 		return nil, usage("--pipeline: %v", err)
 	}
 	return []config.Pipeline{*p}, nil
+}
+
+// summary says what was done, at the end of --once.
+func (f *runFlags) summary(w io.Writer, list []pipeline.Status) error {
+	for _, st := range list {
+		if len(st.Tables) == 0 {
+			continue // it did not start, and its error is printed
+		}
+		st.SlotLag = -1 // measured before the last acknowledgement
+		if err := printStatus(w, st); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // newLogger makes the logger of the command line's choice.

@@ -81,11 +81,12 @@ func setup(e *testscript.Env, db *pgtest.Database) error {
 	e.Setenv("PASSWORD", cfg.Password)
 	e.Setenv("PORT", strconv.Itoa(int(cfg.Port)))
 	// The pipeline is named like the database: slots belong to the server.
-	text, err := os.ReadFile(filepath.Join(e.WorkDir, "lake.yaml"))
+	file := filepath.Join(e.WorkDir, "lake.yaml")
+	text, err := os.ReadFile(file)
 	if err != nil {
-		return nil // the script has a configuration of its own
+		return err
 	}
-	return os.WriteFile(filepath.Join(e.WorkDir, "lake.yaml"), []byte(os.Expand(string(text), e.Getenv)), 0o600)
+	return os.WriteFile(file, []byte(os.Expand(string(text), e.Getenv)), 0o600)
 }
 
 func code(ts *testscript.TestScript, _ bool, args []string) {

@@ -110,15 +110,6 @@ func (r *statusReport) print(w io.Writer) error {
 	return printStatus(w, r.Status)
 }
 
-func printStatuses(w io.Writer, list []pipeline.Status) error {
-	for _, s := range list {
-		if err := printStatus(w, s); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // printStatus prints a pipeline and a line for each of its tables.
 func printStatus(out io.Writer, s pipeline.Status) error {
 	if s.State != stopped {
@@ -158,7 +149,7 @@ func printStatus(out io.Writer, s pipeline.Status) error {
 func headline(s pipeline.Status) string {
 	parts := []string{fmt.Sprintf("pipeline %s: %s", s.Pipeline, s.State)}
 	if s.Commits > 0 {
-		parts = append(parts, fmt.Sprintf("%s changes in %s commits", thousands(s.Rows), thousands(s.Commits)))
+		parts = append(parts, fmt.Sprintf("%s changes in %s", thousands(s.Rows), plural(s.Commits, "commit")))
 	}
 	if s.SlotLag >= 0 {
 		parts = append(parts, "the source keeps "+bytesText(s.SlotLag)+" of log for it")
@@ -167,17 +158,4 @@ func headline(s pipeline.Status) string {
 		parts = append(parts, bytesText(s.Spilled)+" spilled")
 	}
 	return strings.Join(parts, ", ")
-}
-
-// bytesText is a size that people can read.
-func bytesText(n int64) string {
-	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
-	v, u := float64(n), 0
-	for v >= 1024 && u < len(units)-1 {
-		v, u = v/1024, u+1
-	}
-	if u == 0 {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.1f %s", v, units[u])
 }
