@@ -22,7 +22,7 @@ setup: ## install what the tests need: PostgreSQL 15 to 18, Spark with Hudi, hud
 	@scripts/install-interop.sh
 
 build: ## build ./lakefeed
-	go build -trimpath -ldflags '-X main.version=$(VERSION)' -o lakefeed ./cmd/lakefeed
+	go build -ldflags '-X main.version=$(VERSION)' -o lakefeed ./cmd/lakefeed
 
 demo: ## a private PostgreSQL, a live workload and its lake; ARGS="--seconds 60" ends it
 	@scripts/install-postgres.sh any
