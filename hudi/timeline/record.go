@@ -76,7 +76,7 @@ func decodeOne(schema *avro.Schema, data []byte, v any) error {
 	if err != nil {
 		return err
 	}
-	defer rd.Close()
+	defer func() { _ = rd.Close() }()
 	if err := rd.Decode(v); err != nil {
 		if errors.Is(err, io.EOF) {
 			return errors.New("file has no record")

@@ -112,7 +112,7 @@ func checkKept(t *testing.T, in, out reflect.Value) {
 	t.Helper()
 	for i := range in.NumField() {
 		a, b := in.Field(i), out.Field(i)
-		same := true
+		var same bool
 		switch a.Kind() {
 		case reflect.Slice, reflect.Map:
 			same = a.Len() == b.Len()
