@@ -35,14 +35,7 @@ func TestCrashSoak(t *testing.T) {
 
 func crash(t *testing.T, kills, least int) {
 	t.Parallel()
-	seed := uint64(time.Now().UnixNano())
-	if s := os.Getenv("LAKEFEED_SEED"); s != "" {
-		if _, err := fmt.Sscan(s, &seed); err != nil {
-			t.Fatal(err)
-		}
-	}
-	rng := rand.New(rand.NewPCG(seed, 0))
-	t.Logf("seed %d", seed)
+	seed, rng := newSeed(t)
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, loadSchema...)
 	l := laketest.New(t, db.URL, `      - match: public.folded
@@ -80,6 +73,19 @@ func crash(t *testing.T, kills, least int) {
 			t.Errorf("seed %d: %d kills in phase %s, want %d at least", seed, hits[p], p, least)
 		}
 	}
+}
+
+// newSeed is the seed of a random test, from LAKEFEED_SEED where that is set.
+func newSeed(t *testing.T) (uint64, *rand.Rand) {
+	t.Helper()
+	seed := uint64(time.Now().UnixNano())
+	if s := os.Getenv("LAKEFEED_SEED"); s != "" {
+		if _, err := fmt.Sscan(s, &seed); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("seed %d", seed)
+	return seed, rand.New(rand.NewPCG(seed, 0))
 }
 
 // killIn runs lakefeed until it enters the wanted phase, at a random time of the
@@ -160,19 +166,29 @@ type load struct {
 	stopping     context.CancelFunc
 	done         sync.WaitGroup
 	transactions int
+	outages      bool // the server stops now and then: a lost connection is made anew
 
 	mu  sync.Mutex
 	err error
 }
 
 func startLoad(t *testing.T, db *pgtest.Database, seed uint64) *load {
+	return (&load{t: t, db: db}).start(seed)
+}
+
+func (l *load) start(seed uint64) *load {
+	t, db := l.t, l.db
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &load{t: t, db: db, stopping: cancel}
+	l.stopping = cancel
 	conn := db.Conn(t)
 	l.done.Go(func() {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		for ctx.Err() == nil {
-			if err := l.transaction(ctx, conn, rng); err != nil && ctx.Err() == nil {
+			err := l.transaction(ctx, conn, rng)
+			if err != nil && l.outages {
+				conn, err = l.again(ctx, conn, err)
+			}
+			if err != nil && ctx.Err() == nil {
 				l.mu.Lock()
 				l.err = err
 				l.mu.Unlock()
@@ -186,6 +202,24 @@ func startLoad(t *testing.T, db *pgtest.Database, seed uint64) *load {
 	})
 	t.Cleanup(func() { cancel(); l.done.Wait() })
 	return l
+}
+
+// again is a new connection where the old one is lost.
+func (l *load) again(ctx context.Context, conn *pgx.Conn, err error) (*pgx.Conn, error) {
+	if !conn.IsClosed() {
+		return conn, err
+	}
+	for ctx.Err() == nil {
+		if c, err := pgx.Connect(ctx, l.db.URL); err == nil {
+			l.t.Cleanup(func() { _ = c.Close(context.Background()) })
+			return c, nil
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	return conn, ctx.Err()
 }
 
 // check fails the test when a statement of the application failed.
