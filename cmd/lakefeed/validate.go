@@ -181,7 +181,7 @@ func reportText(r *pipeline.Report, what string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s at %s\n", what, r.At)
 	for _, t := range r.Tables {
-		rows := thousands(t.LakeRows) + " rows"
+		rows := plural(t.LakeRows, "row")
 		switch {
 		case t.Error != "":
 			fmt.Fprintf(&b, "  NOT COMPARED  %s: %s\n", t.Table, t.Error)
