@@ -149,7 +149,10 @@ func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 	var waiting []string
 	for _, name := range s.o.Order {
-		if st := s.o.Pipelines[name].Status(); st.State != pipeline.Streaming {
+		switch st := s.o.Pipelines[name].Status(); {
+		case st.Error != "": // its source is away, and it tries again
+			waiting = append(waiting, fmt.Sprintf("pipeline %s: %s", name, st.Error))
+		case st.State != pipeline.Streaming:
 			waiting = append(waiting, fmt.Sprintf("pipeline %s is %s", name, st.State))
 		}
 	}

@@ -69,6 +69,10 @@ func TestReady(t *testing.T) {
 	if code, _ := request(t, s, get("/readyz")); code != 200 {
 		t.Errorf("got %d", code)
 	}
+	p.status.Error = "connection refused"
+	if code, body := request(t, s, get("/readyz")); code != 503 || !strings.Contains(body, "connection refused") {
+		t.Errorf("got %d %s", code, body)
+	}
 	if code, _ := request(t, s, get("/healthz")); code != 200 {
 		t.Errorf("got %d", code)
 	}
