@@ -147,7 +147,7 @@ func TestPowerFailure(t *testing.T) {
 			seed := rand.Uint64()
 			rnd := rand.New(rand.NewPCG(seed, 0))
 			disk := storagetest.NewCrashFS()
-			c := &crash{t: t, m: m, steps: steps, at: 1 + rnd.IntN(ops), call: storagetest.Call{Op: "seed", Name: fmt.Sprint(seed)}}
+			c := &crash{t: t, m: m, steps: steps, at: 1 + rnd.IntN(ops), call: storagetest.Call{Op: "seed", Name: strconv.FormatUint(seed, 10)}}
 			disk.CrashAfter(c.at)
 			done, err := tell(ctx, diskStore(t, disk), m, steps)
 			disk.Crash(rnd)

@@ -1,7 +1,8 @@
 package hudi
 
 import (
-	"math/rand/v2"
+	"crypto/rand"
+	"encoding/binary"
 
 	"github.com/zeebo/xxh3"
 )
@@ -11,6 +12,10 @@ import (
 // that nobody can make two meet.
 type keyHash = xxh3.Uint128
 
-var keySeed = rand.Uint64()
+var keySeed = func() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return binary.LittleEndian.Uint64(b[:])
+}()
 
 func hashKey(key string) keyHash { return xxh3.HashString128Seed(key, keySeed) }

@@ -64,7 +64,7 @@ type lookup struct {
 }
 
 func (l *lookup) add(batch arrow.RecordBatch) error {
-	keys, err := textColumn(batch, keyColumn)
+	keys, err := keysOf(batch)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package hudi
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"strconv"
 	"testing"
@@ -158,10 +159,7 @@ func (m *model) row() modelRow {
 
 // change makes a transaction's upserts and deletes, and the rows after it.
 func (m *model) change() (up map[string]modelRow, del []string, after map[string]modelRow) {
-	up, after = map[string]modelRow{}, map[string]modelRow{}
-	for k, r := range m.rows {
-		after[k] = r
-	}
+	up, after = map[string]modelRow{}, maps.Clone(m.rows)
 	for range m.rnd.IntN(60) {
 		up[m.key()] = m.row()
 	}
@@ -177,9 +175,7 @@ func (m *model) change() (up map[string]modelRow, del []string, after map[string
 	for _, k := range del {
 		delete(up, k)
 	}
-	for k, r := range up {
-		after[k] = r
-	}
+	maps.Copy(after, up)
 	return up, del, after
 }
 
@@ -280,7 +276,7 @@ func (m *model) transaction(op Operation, schema *arrow.Schema) {
 	m.check(err)
 	m.check(m.write(ctx, x, up, del))
 	if m.rnd.IntN(5) == 0 {
-		m.log = append(m.log, fmt.Sprintf("abort %s", x.Instant()))
+		m.log = append(m.log, "abort "+x.Instant())
 		m.check(x.Abort(ctx))
 		m.rows, m.schema = before, schemaBefore
 		return

@@ -31,7 +31,7 @@ func groupsWith(ctx context.Context, base storage.Reader, only map[keyHash]int32
 		if err != nil {
 			return nil, err
 		}
-		keys, err := textColumn(batch, keyColumn)
+		keys, err := keysOf(batch)
 		if err != nil {
 			return nil, err
 		}

@@ -141,6 +141,7 @@ func (s *sliceScan) scanBlock(logs *mergedLogs, i int32, b *logfile.Block) error
 		return s.scanRecords(logs, i, b.Header[logfile.Schema], content)
 	case logfile.ParquetData:
 		return s.scanParquet(logs, i, b)
+	default:
 	}
 	return &UnsupportedError{"log block", b.Type.String(), "compact the table by Spark"}
 }
@@ -196,12 +197,12 @@ func (s *sliceScan) scanParquet(logs *mergedLogs, i int32, b *logfile.Block) err
 	fields, _ := full.FieldsByName(keyColumn)
 	for _, name := range []string{deletedColumn, s.table.order} {
 		if f, ok := full.FieldsByName(name); ok && (name == deletedColumn || logs.ordered) {
-			fields = append(fields[:len(fields):len(fields)], f...)
+			fields = append(slices.Clip(fields), f...)
 		}
 	}
 	n := int32(0)
 	return eachParquet(b, arrow.NewSchema(fields, nil), func(batch arrow.RecordBatch) error {
-		keys, err := textColumn(batch, keyColumn)
+		keys, err := keysOf(batch)
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -112,7 +113,7 @@ func (s *sliceScan) baseSchema(logs *mergedLogs) (schema *arrow.Schema, extra in
 	for _, name := range need {
 		if len(s.schema.FieldIndices(name)) == 0 {
 			f, _ := all.FieldsByName(name)
-			fields = append(fields[:len(fields):len(fields)], f...)
+			fields = append(slices.Clip(fields), f...)
 			extra++
 		}
 	}
@@ -134,7 +135,7 @@ func (s *sliceScan) baseBatch(ctx context.Context, logs *mergedLogs, batch arrow
 	if !s.filters(logs) {
 		return s.yield(batch, yield)
 	}
-	keys, err := textColumn(wide, keyColumn)
+	keys, err := keysOf(wide)
 	if err != nil {
 		return err
 	}
@@ -204,14 +205,15 @@ func (s *sliceScan) yield(batch arrow.RecordBatch, yield func(arrow.RecordBatch)
 	return nil
 }
 
-func textColumn(batch arrow.RecordBatch, name string) (*array.String, error) {
-	at := batch.Schema().FieldIndices(name)
+// keysOf is the record key column.
+func keysOf(batch arrow.RecordBatch) (*array.String, error) {
+	at := batch.Schema().FieldIndices(keyColumn)
 	if len(at) == 0 {
-		return nil, fmt.Errorf("column %s: missing", name)
+		return nil, fmt.Errorf("column %s: missing", keyColumn)
 	}
 	col, ok := batch.Column(at[0]).(*array.String)
 	if !ok {
-		return nil, fmt.Errorf("column %s: is %s, not text", name, batch.Column(at[0]).DataType())
+		return nil, fmt.Errorf("column %s: is %s, not text", keyColumn, batch.Column(at[0]).DataType())
 	}
 	return col, nil
 }
@@ -246,6 +248,7 @@ func orders(t arrow.DataType) bool {
 	switch t.ID() {
 	case arrow.INT32, arrow.INT64, arrow.DATE32, arrow.TIMESTAMP:
 		return true
+	default:
+		return false
 	}
-	return false
 }

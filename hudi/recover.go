@@ -49,6 +49,7 @@ func (t *Table) recover(ctx context.Context) error {
 			if err := t.rollback(ctx, i); err != nil {
 				return fmt.Errorf("roll back %s: %w", i, err)
 			}
+		default:
 		}
 	}
 	for _, i := range t.timeline.Pending() {
@@ -68,6 +69,7 @@ func (t *Table) finish(ctx context.Context, i timeline.Instant) error {
 		return t.finishClean(ctx, i)
 	case timeline.Savepoint:
 		return nil // it holds nobody up
+	default:
 	}
 	return &UnsupportedError{"pending action", i.String(), "finish it with the engine that began it"}
 }

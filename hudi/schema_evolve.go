@@ -71,6 +71,7 @@ func widens(from, to arrow.DataType) bool {
 		return to.ID() == arrow.INT64
 	case arrow.FLOAT32:
 		return to.ID() == arrow.FLOAT64
+	default:
+		return false
 	}
-	return false
 }

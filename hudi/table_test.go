@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -340,7 +341,7 @@ func TestConcurrentGroups(t *testing.T) {
 					up := map[string]modelRow{}
 					for i := range 200 {
 						if k := fmt.Sprint("k", i); table.Bucket(k) == b {
-							up[k] = modelRow{seq: round + 1, data: fmt.Sprint(round)}
+							up[k] = modelRow{seq: round + 1, data: strconv.FormatInt(round, 10)}
 						}
 					}
 					mu.Lock()

@@ -1,7 +1,6 @@
 package hudi
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 
@@ -100,17 +99,5 @@ func (g *FileGroup) files() []*DataFile {
 		}
 		out = append(out, s.Logs...)
 	}
-	return out
-}
-
-// writtenBy are the base files that an instant wrote, in the order of their names.
-func (v *view) writtenBy(instant string) []*DataFile {
-	var out []*DataFile
-	for _, g := range v.groups {
-		if s := g.slice(instant); s != nil && s.Base != nil {
-			out = append(out, s.Base)
-		}
-	}
-	slices.SortFunc(out, func(a, b *DataFile) int { return cmp.Compare(a.Name, b.Name) })
 	return out
 }

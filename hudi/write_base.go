@@ -142,6 +142,7 @@ func (o *baseOut) stat(rows, upserted int64) timeline.WriteStat {
 			stat.NumUpdateWrites++
 		case markDelete | markFound:
 			stat.NumDeletes++
+		default:
 		}
 	}
 	stat.NumInserts = upserted - stat.NumUpdateWrites

@@ -142,7 +142,7 @@ func (x *Txn) rewrite(ctx context.Context, s *FileSlice, fn func(arrow.RecordBat
 	data := arrow.NewSchema(full.Fields()[metaCount:], nil)
 	scan := &sliceScan{table: x.table, slice: s, timeline: x.timeline, full: full, schema: full}
 	err = scan.run(ctx, func(batch arrow.RecordBatch) error {
-		keys, err := textColumn(batch, keyColumn)
+		keys, err := keysOf(batch)
 		if err != nil {
 			return err
 		}
