@@ -64,7 +64,7 @@ soak: setup ## the long crash and load tests; an hour or more
 
 lint: ## golangci-lint, with the rules of .golangci.yml
 	@scripts/install-lint.sh
-	$(CACHE)/bin/golangci-lint run ./...
+	$(CACHE)/bin/golangci-lint run --allow-parallel-runners ./...
 
 format: ## gofumpt and goimports over all files
 	@scripts/install-lint.sh

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -68,14 +69,7 @@ func newSchema(t *change.Table, lean bool) *arrow.Schema {
 	return arrow.NewSchema(fields, nil)
 }
 
-func inKey(t *change.Table, column int) bool {
-	for _, k := range t.Key {
-		if k == column {
-			return true
-		}
-	}
-	return false
-}
+func inKey(t *change.Table, column int) bool { return slices.Contains(t.Key, column) }
 
 // recordKey is the lake names of the columns that make a row's record key.
 func recordKey(t *change.Table) []string {

@@ -96,8 +96,10 @@ func acquire(ctx context.Context, lake storage.Store, pipeline, address string) 
 	if err != nil {
 		return nil, fmt.Errorf("take lock: %w", err)
 	}
-	h := &held{lake: lake, name: lockName(pipeline), lost: make(chan struct{}),
-		lock: Lock{ID: uuid.NewString(), Host: host, PID: os.Getpid(), Address: address, Since: time.Now().UTC()}}
+	h := &held{
+		lake: lake, name: lockName(pipeline), lost: make(chan struct{}),
+		lock: Lock{ID: uuid.NewString(), Host: host, PID: os.Getpid(), Address: address, Since: time.Now().UTC()},
+	}
 	deadline := time.Now().Add(lockWait)
 	var seen *Lock
 	var since time.Time
@@ -152,7 +154,10 @@ func (h *held) write(ctx context.Context, create bool, v storage.Version) error 
 			_, h.version, err = readLock(ctx, h.lake, h.name)
 		}
 	} else {
-		h.version, err = h.lake.PutIfMatch(ctx, h.name, b, v)
+		var next storage.Version
+		if next, err = h.lake.PutIfMatch(ctx, h.name, b, v); err == nil {
+			h.version = next
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("write lock: %w", err)
@@ -170,15 +175,36 @@ func (h *held) beat(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		h.mu.Lock()
-		h.lock.Beat++
-		err := h.write(ctx, false, h.version)
-		h.mu.Unlock()
-		if errors.Is(err, storage.ErrConflict) || errors.Is(err, storage.ErrNotExist) {
+		if h.taken(ctx, h.renew(ctx)) {
 			close(h.lost)
 			return
 		}
 	}
+}
+
+// renew writes the next beat.
+func (h *held) renew(ctx context.Context) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.lock.Beat++
+	return h.write(ctx, false, h.version)
+}
+
+// taken reports whether a beat failed because another process has the lock. A beat
+// that was written although it failed is ours all the same.
+func (h *held) taken(ctx context.Context, err error) bool {
+	if !errors.Is(err, storage.ErrConflict) && !errors.Is(err, storage.ErrNotExist) {
+		return false
+	}
+	l, v, err := readLock(ctx, h.lake, h.name)
+	if err != nil {
+		return false // the next beat will tell
+	}
+	if l != nil && l.ID == h.lock.ID {
+		h.version = v
+		return false
+	}
+	return true
 }
 
 // release gives the lock back.

@@ -37,11 +37,10 @@ func newChanges() *changes {
 func (c *changes) add(op change.Op, id, v int, wide string, moved bool) {
 	row := len(c.batch.Ops)
 	c.b.Field(0).(*array.Int32Builder).Append(int32(id))
-	switch {
-	case op == change.Delete:
+	if op == change.Delete {
 		c.b.Field(1).AppendNull()
 		c.b.Field(2).AppendNull()
-	default:
+	} else {
 		c.b.Field(1).(*array.Int32Builder).Append(int32(v))
 		if wide == "" {
 			c.b.Field(2).AppendNull()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -59,10 +60,8 @@ func (s *spill) add(b *slab) error {
 		i := s.place(r)
 		sel[i] = append(sel[i], ref{0, int32(row)})
 	}
-	rec, err := spillRecord(b)
-	if err != nil {
-		return err
-	}
+	rec := spillRecord(b)
+	var err error
 	for i, rows := range sel {
 		if len(rows) == 0 {
 			continue
@@ -175,7 +174,7 @@ func (s *spill) parts(budget int64, yield func([]*slab, error) bool) bool {
 			return yield(nil, err)
 		}
 		if f.bytes > budget && s.level < 10 {
-			sub := &spill{dir: filepath.Join(s.dir, fmt.Sprint(i)), level: s.level + 1}
+			sub := &spill{dir: filepath.Join(s.dir, strconv.Itoa(i)), level: s.level + 1}
 			if err := sub.divide(f); err != nil {
 				return yield(nil, err)
 			}

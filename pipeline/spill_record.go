@@ -26,7 +26,7 @@ const (
 	flagGone
 )
 
-func spillRecord(b *slab) (arrow.RecordBatch, error) {
+func spillRecord(b *slab) arrow.RecordBatch {
 	fields := append(append([]arrow.Field(nil), b.Rows.Schema().Fields()...), spillFields...)
 	n := b.Len()
 	op, flags := array.NewUint8Builder(memory.DefaultAllocator), array.NewUint8Builder(memory.DefaultAllocator)
@@ -64,7 +64,7 @@ func spillRecord(b *slab) (arrow.RecordBatch, error) {
 	route.AppendValues(b.route, nil)
 	cols := append(append([]arrow.Array(nil), b.Rows.Columns()...), b.keys, op.NewArray(), flags.NewArray(),
 		commit.NewArray(), index.NewArray(), times.NewArray(), xid.NewArray(), route.NewArray(), unchanged.NewArray())
-	return array.NewRecordBatch(arrow.NewSchema(fields, nil), cols, int64(n)), nil
+	return array.NewRecordBatch(arrow.NewSchema(fields, nil), cols, int64(n))
 }
 
 func spilledSlab(t *change.Table, rec arrow.RecordBatch) *slab {

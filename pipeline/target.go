@@ -141,6 +141,8 @@ func (p *Pipeline) makeTable(ctx context.Context, t *target) error {
 	}
 	options := p.hudiOptions(t)
 	options.Buckets = buckets
+	// A first copy has a writer open for every bucket, each with a row group in the making.
+	options.RowGroupBytes = min(max(p.opts.MemoryBudget/2/int64(buckets), 256<<10), 16<<20)
 	table, err := hudi.Create(ctx, t.store, hudi.CreateOptions{
 		Name: tableName(t.source), Type: t.options.Type,
 		Schema: newSchema(t.source, p.opts.LeanColumns), RecordKey: recordKey(t.source),

@@ -60,7 +60,6 @@ func (p *Pipeline) writeTable(ctx context.Context, pend *pending, r *round) (err
 	started := time.Now()
 	t := pend.target
 	for range attempts {
-		var conflict *hudi.ConflictError
 		if err = p.commitTable(ctx, pend, r); err == nil {
 			p.observe(t, pend, r, started)
 			return p.serve(ctx, t)
@@ -68,7 +67,7 @@ func (p *Pipeline) writeTable(ctx context.Context, pend *pending, r *round) (err
 		if cause := t.table.Refresh(context.WithoutCancel(ctx)); cause != nil {
 			return fmt.Errorf("%w; and to look at the table again: %w", err, cause)
 		}
-		if !errors.As(err, &conflict) {
+		if _, conflict := errors.AsType[*hudi.ConflictError](err); !conflict {
 			return err
 		}
 		p.log.Warn("another writer was in the way, the batch is written again", "table", t.name, "error", err)
