@@ -186,7 +186,11 @@ func (p *Pipeline) session(ctx context.Context, streaming func()) error {
 	}
 	streaming()
 	p.setError(nil)
-	if err := p.stream(ctx); err != nil { // stream.go: rounds are captured and written
+	err = p.stream(ctx) // stream.go: rounds are captured and written
+	if cause := p.opts.Source.EndStream(); err == nil {
+		err = cause
+	}
+	if err != nil {
 		return err
 	}
 	return p.tableErrors()

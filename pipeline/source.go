@@ -9,7 +9,7 @@ import (
 
 // Source is where changes come from. postgres.Connector is one. The order of
 // calls is Identity, Tables, Prepare, then a slot and copies under its snapshot,
-// then Cover, Stream, and Next and Ack until the end.
+// then Cover, Stream, Next and Ack until the end, and EndStream.
 type Source interface {
 	// Identity names the log that the source's positions belong to.
 	Identity(ctx context.Context) (change.Identity, error)
@@ -37,6 +37,8 @@ type Source interface {
 	Stream(ctx context.Context, from change.LSN) error
 	// Next returns what came, after wait at the latest.
 	Next(ctx context.Context, wait time.Duration) (*change.Chunk, error)
+	// EndStream ends what Stream began, so that its slot is free.
+	EndStream() error
 	// Ack lets the source forget everything up to lsn.
 	Ack(ctx context.Context, lsn change.LSN) error
 	// Emit writes a logical message into the log and returns its position.

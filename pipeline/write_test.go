@@ -92,3 +92,17 @@ func TestCopyConnectionLost(t *testing.T) {
 	r.equal(run)
 	run.stop()
 }
+
+// TestRunAgain runs on one connector twice, as a retry does after an error that left
+// the stream alive: the first must not hold the slot against the second.
+func TestRunAgain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, schemaT, "insert into t values (1, 'a')")
+	source := r.source()
+	for range 2 {
+		p, _ := r.pipeline(func(o *options) { o.Once, o.Source = true, source })
+		if err := p.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -173,6 +173,14 @@ func (c *Connector) restartInText(ctx context.Context, s *stream) error {
 	}
 }
 
+// EndStream ends what Stream began: the slot is free as soon as the server notices.
+func (c *Connector) EndStream() error {
+	if err := c.closeStream(); err != nil {
+		return fmt.Errorf("end the stream: %w", err)
+	}
+	return nil
+}
+
 // closeStream ends the stream and its goroutines.
 func (c *Connector) closeStream() error {
 	s := c.stream
