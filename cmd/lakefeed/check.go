@@ -41,10 +41,11 @@ func (r *checkReport) add(s severity, table, mend, format string, args ...any) {
 	r.Findings = append(r.Findings, finding{Severity: s, Table: table, What: fmt.Sprintf(format, args...), Mend: mend})
 }
 
-func (r *checkReport) count(s severity) int {
+// errors counts what must be mended.
+func (r *checkReport) errors() int {
 	n := 0
 	for _, f := range r.Findings {
-		if f.Severity == s {
+		if f.Severity == mustMend {
 			n++
 		}
 	}
@@ -105,7 +106,7 @@ func checkPipeline(ctx context.Context, p *config.Pipeline) (*checkReport, error
 		r.add(s, problem.Table, problem.Statement, "%s", problem.What)
 	}
 	lake := checkLake(ctx, p, r)
-	if err := checkTables(ctx, p, o, lake, r); err != nil && r.count(mustMend) == 0 {
+	if err := checkTables(ctx, p, o, lake, r); err != nil && r.errors() == 0 {
 		r.add(mustMend, "", "", "%s", err)
 	}
 	if len(seen) > 0 {
@@ -123,7 +124,7 @@ func checkPipeline(ctx context.Context, p *config.Pipeline) (*checkReport, error
 func printChecks(w io.Writer, reports []*checkReport, asJSON bool) error {
 	bad := 0
 	for _, r := range reports {
-		bad += r.count(mustMend)
+		bad += r.errors()
 	}
 	if asJSON {
 		if err := printJSON(w, struct {
@@ -164,7 +165,7 @@ func (r *checkReport) text() string {
 			}
 		}
 	}
-	if n := r.count(mustMend); n > 0 {
+	if n := r.errors(); n > 0 {
 		fmt.Fprintf(&b, "  %s must be mended before it can run\n", plural(int64(n), "thing"))
 	} else {
 		fmt.Fprintf(&b, "  ready to run\n")

@@ -54,7 +54,7 @@ func checkTables(ctx context.Context, p *config.Pipeline, o postgres.Options, la
 		return fmt.Errorf("list tables: %w", err)
 	}
 	r.Tables = len(tables)
-	if len(tables) == 0 && r.count(mustMend) == 0 {
+	if len(tables) == 0 && r.errors() == 0 {
 		r.add(mustMend, "", "", "no table of the source matches the configuration: look at `tables` there")
 	}
 	renames := pipeline.Names(tables, p.Table)
