@@ -168,6 +168,9 @@ type load struct {
 	transactions int
 	outages      bool // the server stops now and then: a lost connection is made anew
 
+	busy       sync.Mutex // held in a transaction
+	noTruncate bool
+
 	mu  sync.Mutex
 	err error
 }
@@ -184,7 +187,9 @@ func (l *load) start(seed uint64) *load {
 	l.done.Go(func() {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		for ctx.Err() == nil {
+			l.busy.Lock()
 			err := l.transaction(ctx, conn, rng)
+			l.busy.Unlock()
 			if err != nil && l.outages {
 				conn, err = l.again(ctx, conn, err)
 			}
@@ -237,6 +242,19 @@ func (l *load) stop() {
 	l.check()
 }
 
+// withoutTruncate keeps the load from truncating while f runs: a snapshot does not
+// keep PostgreSQL from showing a table empty that is truncated after it.
+func (l *load) withoutTruncate(f func()) {
+	set := func(v bool) {
+		l.busy.Lock()
+		defer l.busy.Unlock()
+		l.noTruncate = v
+	}
+	set(true)
+	defer set(false)
+	f()
+}
+
 // newTable makes a table that the next start has to copy.
 func (l *load) newTable(n int) {
 	l.db.Exec(l.t, fmt.Sprintf(`create table late_%d (id int primary key, v text)`, n),
@@ -251,7 +269,7 @@ func (l *load) transaction(ctx context.Context, conn *pgx.Conn, rng *rand.Rand) 
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
 	for range 1 + rng.IntN(5) {
 		s := statements[rng.IntN(len(statements))]
-		if s.rarely && rng.IntN(40) > 0 {
+		if s.truncates && (l.noTruncate || rng.IntN(40) > 0) {
 			continue
 		}
 		var args []any
@@ -270,8 +288,8 @@ func (l *load) transaction(ctx context.Context, conn *pgx.Conn, rng *rand.Rand) 
 }
 
 var statements = []struct {
-	sql    string
-	rarely bool
+	sql       string
+	truncates bool
 }{
 	{sql: `insert into wide values ($1, 1, 1.5, repeat(md5(random()::text), 300), '{"new":true}') on conflict (id) do update set n = wide.n + 1`},
 	{sql: `update wide set n = n + 1, amount = amount * 1.01 where id between $1 and $1 + 10`},
@@ -282,7 +300,7 @@ var statements = []struct {
 	{sql: `update pairs set v = v || 'x' where b = $1`},
 	{sql: `update pairs set b = b + 1000 where b = $1 and not exists (select from pairs p where p.b = pairs.b + 1000)`},
 	{sql: `delete from pairs where b = $1`},
-	{sql: `truncate pairs`, rarely: true},
+	{sql: `truncate pairs`, truncates: true},
 	{sql: `insert into folded values ($1, 'new') on conflict (id) do update set v = 'again ' || $2::int`},
 	{sql: `delete from folded where id = $1`},
 	{sql: `insert into events (kind, n) values ('e', $1)`},
