@@ -94,9 +94,13 @@ func tell(ctx context.Context, store storage.Store, m *model, steps []crashStep)
 	if err != nil {
 		return -1, err
 	}
-	told := &model{table: table, t: m.t}
+	return goThrough(ctx, &model{table: table, t: m.t}, steps)
+}
+
+// goThrough does steps until one fails.
+func goThrough(ctx context.Context, m *model, steps []crashStep) (done int, err error) {
 	for i, s := range steps {
-		if err := s.run(ctx, told); err != nil {
+		if err := s.run(ctx, m); err != nil {
 			return i, fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
@@ -127,6 +131,42 @@ func TestCrash(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestFault lets one call fail while the process lives on: the step is tried again with
+// the same Table, and the story ends as if nothing had been.
+func TestFault(t *testing.T) {
+	eachType(t, func(t *testing.T, typ TableType) {
+		ctx := t.Context()
+		m, steps := crashStory(t, typ)
+		counter := storagetest.NewFaulty(newStore(t), storagetest.Fault{Only: worthwhile})
+		table := newTable(t, counter, typ, m.table.Buckets())
+		if _, err := goThrough(ctx, &model{table: table, t: t}, steps); err != nil {
+			t.Fatal(err)
+		}
+		every := 1
+		if testing.Short() {
+			every = 6
+		}
+		calls := counter.Calls()
+		for n := 3; n <= len(calls); n += every { // after those that create the table
+			c := &crash{t: t, m: m, steps: steps, at: n, call: calls[n-1], when: storagetest.When(n % 3)}
+			store := storagetest.NewFaulty(newStore(t), storagetest.Fault{At: n, When: c.when, Only: worthwhile})
+			told := &model{table: newTable(t, store, typ, m.table.Buckets()), t: t}
+			for left := steps; len(left) > 0; {
+				done, err := goThrough(ctx, told, left)
+				if err != nil && !errors.Is(err, storagetest.ErrFault) {
+					c.fatal("%v", err)
+				}
+				left = left[done:]
+			}
+			if err := told.table.Recover(ctx); err != nil {
+				c.fatal("recover: %v", err)
+			}
+			c.check(ctx, told.table, len(steps)-1)
+			c.checkLeft(ctx, store, told.table)
+		}
+	})
 }
 
 // TestPowerFailure lets the power of a disk fail at random, which forgets what was not

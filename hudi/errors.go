@@ -8,6 +8,9 @@ import (
 var (
 	// ErrTableExists says that [Create] found a table where it should make one.
 	ErrTableExists = errors.New("a Hudi table exists there already")
+	// ErrCleaned says that a read wants the table as of an instant of which a
+	// cleaning has deleted files.
+	ErrCleaned = errors.New("the table of that instant has been cleaned away")
 	// ErrNoTable says that [Open] found no table.
 	ErrNoTable = errors.New("no Hudi table there")
 )

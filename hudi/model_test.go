@@ -2,6 +2,7 @@ package hudi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -242,7 +243,7 @@ func (m *model) step() {
 		note("clean %d: %d files", retain, res.Files)
 		m.check(err)
 		if res.Instant != "" {
-			clear(m.past)
+			m.cleaned()
 		}
 	case p < 95:
 		note("reopen")
@@ -259,6 +260,19 @@ func (m *model) step() {
 		instant, err := m.table.Rewrite(ctx, nil, nil, func(b arrow.RecordBatch) (arrow.RecordBatch, error) { return b, nil })
 		m.check(err)
 		m.past[instant] = m.rows
+	}
+}
+
+// cleaned forgets the past that the last cleaning did not keep.
+func (m *model) cleaned() {
+	for instant := range m.past {
+		_, err := readModel(m.t.Context(), m.table, ReadOptions{AsOf: instant})
+		if errors.Is(err, ErrCleaned) {
+			delete(m.past, instant)
+		}
+	}
+	if last, _ := m.table.Timeline().Last(); m.past[last.Time] == nil {
+		m.t.Fatalf("a cleaning took the last commit %s away", last.Time)
 	}
 }
 

@@ -42,7 +42,8 @@ type Options struct {
 	Logger *slog.Logger
 	// Hook is called before each step that touches the store, with its name:
 	// "marker", "data file", "log append", "publish", "rollback", "compaction",
-	// "clean". Tests that crash there set it.
+	// "clean". Tests that crash there set it. Groups that are written at the same time
+	// call it at the same time.
 	Hook func(phase string)
 	// Buckets is the number of hash buckets; 0: as recorded in the table's commits.
 	// A number that contradicts them is refused.

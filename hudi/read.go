@@ -26,7 +26,7 @@ type ReadOptions struct {
 	// ReadOptimized leaves out what stands in log files only.
 	ReadOptimized bool
 	// AsOf is an instant: the table is read as the commits up to it left it, in the
-	// schema that it had then. What a cleaning has passed cannot be read any more.
+	// schema that it had then; [ErrCleaned] where a cleaning has passed that instant.
 	AsOf string
 	// Buckets to read; nil: all.
 	Buckets []int
@@ -72,6 +72,9 @@ func (t *Table) plan(ctx context.Context, opts ReadOptions) ([]*sliceScan, error
 	found := t.view.slices(tl, opts.AsOf)
 	t.mu.RUnlock()
 	if opts.AsOf != "" {
+		if err := t.checkCleaned(ctx, tl, opts.AsOf); err != nil {
+			return nil, err
+		}
 		var err error
 		if full, err = t.schemaAsOf(ctx, tl, opts.AsOf, full); err != nil {
 			return nil, err
@@ -103,6 +106,29 @@ func (t *Table) plan(ctx context.Context, opts ReadOptions) ([]*sliceScan, error
 		}
 	}
 	return scans, nil
+}
+
+// checkCleaned refuses an instant before those that the newest cleaning kept: what is
+// left of it would be a part only.
+func (t *Table) checkCleaned(ctx context.Context, tl *timeline.Timeline, asOf string) error {
+	for _, i := range slices.Backward(tl.Instants()) {
+		if i.Action != timeline.Clean || i.State != timeline.Completed {
+			continue
+		}
+		data, err := t.readInstant(ctx, i)
+		if err != nil {
+			return err
+		}
+		m, err := timeline.DecodeCleanMetadata(data)
+		if err != nil {
+			return &CorruptError{instantFile(i), err}
+		}
+		if kept := m.EarliestCommitToRetain; asOf < kept {
+			return fmt.Errorf("as of %s: %w; the oldest that is kept is %s", asOf, ErrCleaned, kept)
+		}
+		return nil
+	}
+	return nil
 }
 
 // schemaAsOf is the schema, with the meta columns, of the newest commit up to an
