@@ -36,9 +36,15 @@
 //
 // # Files
 //
-// table.go (Create, Open) · properties.go · key.go, bucket.go (record keys and where
-// they live) · view.go (timeline and listing to file slices) · write.go (the story
-// of a transaction), write_base.go, write_log.go, write_marker.go, write_commit.go,
-// write_rollback.go · read.go, read_slice.go, lookup.go · service_compact.go,
-// service_clean.go · base_file.go, base_bloom.go (Parquet).
+//   - table.go (Create, Open), options.go, properties.go, errors.go
+//   - key.go, bucket.go: record keys, and the buckets that they live in
+//   - file_group.go, view.go, state.go: from the timeline and a listing to file slices
+//   - write.go, the story of a transaction; write_base.go, write_log.go,
+//     write_marker.go, write_commit.go; write_rows.go, whole transactions in one call
+//   - recover.go, write_rollback.go: what a crash left
+//   - read.go; read_slice.go and read_logs.go, base and logs merged; lookup.go,
+//     read_groups.go
+//   - service_compact.go, service_clean.go
+//   - base_file.go, base_read.go, base_fit.go, base_bloom.go: Parquet
+//   - rows.go, schema_evolve.go, key_set.go, files.go: what these share
 package hudi

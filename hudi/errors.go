@@ -11,6 +11,9 @@ var (
 	// ErrCleaned says that a read wants the table as of an instant of which a
 	// cleaning has deleted files.
 	ErrCleaned = errors.New("the table of that instant has been cleaned away")
+	// ErrPublished is what [Txn.Abort] returns when the store had published the
+	// transaction although Commit returned an error: its changes stand.
+	ErrPublished = errors.New("the transaction was published")
 	// ErrNoTable says that [Open] found no table.
 	ErrNoTable = errors.New("no Hudi table there")
 )

@@ -93,8 +93,8 @@ type CreateOptions struct {
 	// changes the one written later counts, whatever it says; engines need it all
 	// the same. Required.
 	OrderingField string
-	// Buckets is the number of hash buckets, which stays for the table's life;
-	// default 1.
+	// Options are those of [Open]. Buckets, here 1 by default, stays for the table's
+	// life. Until the first commit records it, Open must be told it again.
 	Options
 }
 

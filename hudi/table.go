@@ -228,6 +228,13 @@ func (t *Table) Buckets() int {
 // Bucket is the bucket of a record key: see [BucketOf].
 func (t *Table) Bucket(key string) int { return BucketOf(key, t.key, max(t.Buckets(), 1)) }
 
+// Slices are the file slices that make the table now, in the order of their file ids.
+func (t *Table) Slices() []*FileSlice {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.view.slices(t.timeline, "")
+}
+
 // Properties is a copy of hoodie.properties.
 func (t *Table) Properties() Properties {
 	t.mu.RLock()

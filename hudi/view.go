@@ -74,7 +74,7 @@ func (v *view) slices(tl *timeline.Timeline, asOf string) []*FileSlice {
 // latest is the newest slice with a base file that counts, as of an instant, and the
 // logs of the slices after it that wait for a compaction. It is a copy.
 func (g *FileGroup) latest(tl *timeline.Timeline, asOf string) *FileSlice {
-	var later []*DataFile
+	var later []*DataFile // a new slice, so that the copy shares none that grows
 	for _, s := range slices.Backward(g.Slices) {
 		if asOf != "" && s.Instant > asOf {
 			continue

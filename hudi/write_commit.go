@@ -153,12 +153,9 @@ func (t *Table) committed(x *Txn, m *timeline.CommitMetadata, files []*DataFile)
 	t.schema, t.full, t.avro = x.schema, x.full, x.avro
 }
 
-// ErrPublished is what [Txn.Abort] returns when the store had published the
-// transaction although Commit returned an error: its changes stand.
-var ErrPublished = errors.New("the transaction was published")
-
-// Abort takes back what the transaction wrote. After Commit it does nothing, so that
-// it may be deferred.
+// Abort takes back what the transaction wrote; [ErrPublished] when Commit's answer was
+// lost and the transaction stands. After Commit it does nothing, so that it may be
+// deferred.
 func (x *Txn) Abort(ctx context.Context) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
