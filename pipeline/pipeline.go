@@ -76,10 +76,11 @@ const writers = 4
 
 // Pipeline is one source and its tables.
 type Pipeline struct {
-	opts    Options
-	log     *slog.Logger
-	source  change.Identity
-	control chan request
+	opts     Options
+	log      *slog.Logger
+	source   change.Identity
+	spillDir string // of this run
+	control  chan request
 
 	mu       sync.Mutex // guards targets and lastErr
 	targets  []*target

@@ -2,9 +2,13 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"lakefeed/change"
@@ -111,7 +115,7 @@ func (p *Pipeline) relieve(r *round) error {
 			}
 		}
 		p.spilled.Add(largest.bytes)
-		if err := largest.toDisk(p.opts.SpillDir); err != nil {
+		if err := largest.toDisk(p.spillDir); err != nil {
 			return err
 		}
 	}
@@ -208,15 +212,38 @@ func (p *Pipeline) ackable(to change.LSN) change.LSN {
 
 func joined(s []string) string { return strings.Join(s, ", ") }
 
-// spillFolder makes the folder that the spilled changes of this run go to.
+// spillPrefix and the process id begin the name of a run's folder for spilled changes.
+const spillPrefix = "lakefeed-spill-"
+
+// spillFolder makes the folder that the spilled changes of this run go to, and
+// removes those of runs that were killed.
 func (p *Pipeline) spillFolder() (remove func(), err error) {
-	if p.opts.SpillDir == "" {
-		dir, err := os.MkdirTemp("", "lakefeed-")
-		if err != nil {
-			return nil, fmt.Errorf("make a folder for spilled changes: %w", err)
-		}
-		p.opts.SpillDir = dir
-		return func() { _ = os.RemoveAll(dir) }, nil
+	parent := p.opts.SpillDir
+	if parent == "" {
+		parent = os.TempDir()
+	} else if err := os.MkdirAll(parent, 0o700); err != nil {
+		return nil, fmt.Errorf("make spill_dir: %w", err)
 	}
-	return func() {}, os.MkdirAll(p.opts.SpillDir, 0o700)
+	sweepSpills(parent)
+	dir, err := os.MkdirTemp(parent, fmt.Sprintf("%s%d-", spillPrefix, os.Getpid()))
+	if err != nil {
+		return nil, fmt.Errorf("make a folder for spilled changes (spill_dir may name another place): %w", err)
+	}
+	p.spillDir = dir
+	return func() { _ = os.RemoveAll(dir) }, nil
+}
+
+// sweepSpills removes the folders of processes that are gone.
+func sweepSpills(parent string) {
+	dirs, err := filepath.Glob(filepath.Join(parent, spillPrefix+"*"))
+	if err != nil {
+		return // the pattern is ours
+	}
+	for _, dir := range dirs {
+		text, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), spillPrefix), "-")
+		pid, err := strconv.Atoi(text)
+		if err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			_ = os.RemoveAll(dir)
+		}
+	}
 }

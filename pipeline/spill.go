@@ -36,7 +36,7 @@ type spill struct {
 }
 
 func newSpill(parent string) (*spill, error) {
-	dir, err := os.MkdirTemp(parent, "lakefeed-spill-")
+	dir, err := os.MkdirTemp(parent, "table-")
 	if err != nil {
 		return nil, fmt.Errorf("make a folder to spill changes into (set spill_dir to a folder with room): %w", err)
 	}
