@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 	"lakefeed/hudi"
 	"lakefeed/pipeline"
+	"lakefeed/postgres"
 	"lakefeed/storage"
 	"lakefeed/storage/file"
 	"lakefeed/storage/mem"
@@ -90,9 +92,13 @@ func TestCopyInterrupted(t *testing.T) {
 		"insert into t select i, repeat('x', 1000) from generate_series(1, 60000) i")
 	for range 2 {
 		ctx, cancel := context.WithCancel(t.Context())
-		p, c := r.pipeline(func(o *options) {
-			o.Progress = func(table string, rows, _ int64) {
-				if table == "public.t" && rows > 0 {
+		var p *pipeline.Pipeline
+		var c *postgres.Connector
+		p, c = r.pipeline(func(o *options) {
+			o.OnPhase = func(phase string) {
+				if phase == "marker" && slices.ContainsFunc(p.Status().Tables, func(s pipeline.TableStatus) bool {
+					return s.Table == "public.t" && s.State == pipeline.Copying
+				}) {
 					cancel()
 				}
 			}
@@ -217,7 +223,8 @@ func (r *rig) foreign(table string, rows bool) {
 	r.t.Helper()
 	schema := arrow.NewSchema([]arrow.Field{{Name: "id", Type: arrow.PrimitiveTypes.Int32}, {Name: "ts", Type: arrow.PrimitiveTypes.Int64}}, nil)
 	h, err := hudi.Create(r.t.Context(), storage.Sub(r.lake, "public/"+table), hudi.CreateOptions{
-		Name: "theirs", Type: hudi.MergeOnRead, Schema: schema, RecordKey: []string{"id"}, OrderingField: "ts", Options: hudi.Options{Buckets: 1}})
+		Name: "theirs", Type: hudi.MergeOnRead, Schema: schema, RecordKey: []string{"id"}, OrderingField: "ts", Options: hudi.Options{Buckets: 1},
+	})
 	if err != nil {
 		r.t.Fatal(err)
 	}
