@@ -25,8 +25,11 @@ func (x *Txn) start(ctx context.Context, action timeline.Action) error {
 		}
 	}
 	for i, data := range [][]byte{plan, nil} {
-		if err := t.putInstant(ctx, x.files[i], data); err != nil {
-			// What is there of it is rolled back like a crash's rest.
+		err := t.putInstant(ctx, x.files[i], data)
+		if conflict := new(ConflictError); errors.As(err, &conflict) {
+			return err // the instant is another writer's
+		}
+		if err != nil { // what is there of it is rolled back like a crash's rest
 			return errors.Join(err, t.recoverAfter(ctx))
 		}
 	}
