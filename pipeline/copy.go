@@ -51,26 +51,31 @@ func (p *Pipeline) copyTable(ctx context.Context, t *target, at change.LSN) erro
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	rows, err := p.copyRows(ctx, t, txn)
-	if err != nil {
-		if cause := txn.Abort(context.WithoutCancel(ctx)); cause != nil {
-			return fmt.Errorf("%w; and to abort: %w", err, cause)
-		}
-		return err
-	}
 	next := p.next(t, t.source, at)
-	extra, err := next.extra()
+	rows, instant, err := p.commitCopy(ctx, t, txn, next)
 	if err != nil {
-		return err
-	}
-	instant, err := txn.Commit(ctx, extra)
-	if err != nil {
-		return fmt.Errorf("commit: %w", err)
+		if instant, err = published(ctx, txn, err); err != nil {
+			return err
+		}
 	}
 	p.commits.Add(1)
 	t.committed(next, instant, rows)
 	p.log.Info("table copied", "table", t.name, "rows", rows, "instant", instant, "lsn", at)
 	return nil
+}
+
+func (p *Pipeline) commitCopy(ctx context.Context, t *target, txn *hudi.Txn, next checkpoint) (rows int64, instant string, err error) {
+	if rows, err = p.copyRows(ctx, t, txn); err != nil {
+		return 0, "", err
+	}
+	extra, err := next.extra()
+	if err != nil {
+		return 0, "", err
+	}
+	if instant, err = txn.Commit(ctx, extra); err != nil {
+		return rows, "", fmt.Errorf("commit: %w", err)
+	}
+	return rows, instant, nil
 }
 
 // copyRows spreads the rows over the buckets. Worker w writes the buckets b with b % workers = w.

@@ -97,14 +97,26 @@ func (p *Pipeline) commitTable(ctx context.Context, pend *pending, r *round) err
 	next := p.next(t, pend.version, pend.until(r.to))
 	instant, err := p.writeChanges(ctx, pend, l, txn, next)
 	if err != nil {
-		if cause := txn.Abort(context.WithoutCancel(ctx)); cause != nil {
-			return fmt.Errorf("%w; and to abort: %w", err, cause)
+		if instant, err = published(ctx, txn, err); err != nil {
+			return err
 		}
-		return err
 	}
 	p.commits.Add(1)
 	t.committed(next, instant, pend.rows)
 	return nil
+}
+
+// published takes a failed transaction back, unless its commit stands and only the
+// answer was lost.
+func published(ctx context.Context, txn *hudi.Txn, failure error) (string, error) {
+	switch err := txn.Abort(context.WithoutCancel(ctx)); {
+	case errors.Is(err, hudi.ErrPublished):
+		return txn.Instant(), nil
+	case err != nil:
+		return "", fmt.Errorf("%w; and to abort: %w", failure, err)
+	default:
+		return "", failure
+	}
 }
 
 func (p *Pipeline) writeChanges(ctx context.Context, pend *pending, l *layout, txn *hudi.Txn, next checkpoint) (string, error) {
