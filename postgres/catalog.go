@@ -54,7 +54,7 @@ func (c *Connector) inCatalog(ctx context.Context, f func(pgx.Tx) error) error {
 
 // lookAll describes every table that is taken.
 func (c *Connector) lookAll(ctx context.Context, tx pgx.Tx) ([]*catalogTable, error) {
-	all, err := listTables(ctx, tx, nil)
+	all, err := listTables(ctx, tx, nil, true)
 	if err != nil {
 		return nil, err
 	}
@@ -73,11 +73,12 @@ func (c *Connector) loadTypes(ctx context.Context, ids []uint32) error {
 	return c.catalog.do(ctx, func(db *pgx.Conn) error { return c.types.load(ctx, db, ids) })
 }
 
-// look describes the table with number id, nil where it is gone.
+// look describes the table with number id but for its size, nil where it is gone.
+// The stream asks so, and must not wait for whoever has locked the table.
 func (c *Connector) look(ctx context.Context, id uint32) (*catalogTable, error) {
 	var t *catalogTable
 	err := c.inCatalog(ctx, func(tx pgx.Tx) error {
-		all, err := listTables(ctx, tx, []uint32{id})
+		all, err := listTables(ctx, tx, []uint32{id}, false)
 		if err != nil || len(all) == 0 {
 			return err
 		}
@@ -88,22 +89,28 @@ func (c *Connector) look(ctx context.Context, id uint32) (*catalogTable, error) 
 }
 
 // listTables lists the tables that could be taken, or those numbered ids, without
-// columns and keys.
-func listTables(ctx context.Context, tx pgx.Tx, ids []uint32) ([]*catalogTable, error) {
+// columns and keys. Without sizes it waits for no lock.
+func listTables(ctx context.Context, tx pgx.Tx, ids []uint32, sizes bool) ([]*catalogTable, error) {
 	rows, err := tx.Query(ctx, `
 		SELECT c.oid, n.nspname, c.relname, c.relkind = 'p', c.relispartition, c.relreplident::text,
-			coalesce(p.bytes, pg_table_size(c.oid)), greatest(coalesce(p.rows, c.reltuples), 0)::bigint,
+			coalesce(p.bytes, CASE WHEN $2 AND c.relkind = 'r' THEN pg_table_size(c.oid) END, 0)::bigint,
+			greatest(coalesce(p.rows, c.reltuples), 0)::bigint,
 			coalesce(p.odd, false), coalesce(p.fdw, false),
 			CASE WHEN c.relispartition THEN array(SELECT relid::oid FROM pg_partition_ancestors(c.oid)) ELSE '{}' END
 		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 		LEFT JOIN LATERAL (
-			SELECT sum(pg_table_size(l.oid)) FILTER (WHERE l.relkind = 'r') AS bytes, sum(greatest(l.reltuples, 0)) AS rows,
+			WITH RECURSIVE below(oid) AS (
+				SELECT c.oid WHERE c.relkind = 'p'
+				UNION ALL
+				SELECT i.inhrelid FROM pg_inherits i JOIN below b ON b.oid = i.inhparent
+			)
+			SELECT sum(CASE WHEN $2 THEN pg_table_size(l.oid) END) FILTER (WHERE l.relkind = 'r') AS bytes, sum(greatest(l.reltuples, 0)) AS rows,
 				bool_or(l.relreplident NOT IN ('d', 'f')) FILTER (WHERE l.relkind = 'r') AS odd, bool_or(l.relkind = 'f') AS fdw
-			FROM pg_partition_tree(c.oid) t JOIN pg_class l ON l.oid = t.relid WHERE t.isleaf AND c.relkind = 'p' AND l.oid <> c.oid
+			FROM below JOIN pg_class l USING (oid) WHERE l.relkind <> 'p'
 		) p ON c.relkind = 'p'
 		WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND ($1::oid[] IS NULL OR c.oid = ANY ($1))
 			AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
-		ORDER BY n.nspname, c.relname`, ids)
+		ORDER BY n.nspname, c.relname`, ids, sizes)
 	if err != nil {
 		return nil, err
 	}

@@ -189,7 +189,7 @@ func (s *session) do(ctx context.Context, f func(*pgx.Conn) error) error {
 	if s.conn != nil && !s.conn.IsClosed() {
 		err := f(s.conn)
 		if err == nil || !s.conn.IsClosed() || ctx.Err() != nil {
-			return err
+			return interrupted(ctx, err)
 		}
 	}
 	if err := s.connect(ctx); err != nil {
@@ -197,9 +197,9 @@ func (s *session) do(ctx context.Context, f func(*pgx.Conn) error) error {
 	}
 	err := f(s.conn)
 	if err != nil && s.conn.IsClosed() {
-		return &brokenError{err}
+		err = &brokenError{err}
 	}
-	return err
+	return interrupted(ctx, err)
 }
 
 func (s *session) connect(ctx context.Context) error {

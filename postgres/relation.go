@@ -18,8 +18,9 @@ import (
 type relation struct {
 	info  pgoutput.RelationInfo
 	types []dataType
-	rows  *rows // nil: its changes are dropped
-	dirty bool  // it is in stream.dirty
+	rows  *rows         // nil: its changes are dropped
+	was   *change.Table // what it was taken as, before it got a name that is not
+	dirty bool          // it is in stream.dirty
 }
 
 // errNeedsText is a table that a binary stream cannot carry.
@@ -46,7 +47,6 @@ func (c *Connector) describeRelation(ctx context.Context, info pgoutput.Relation
 	if now == nil {
 		now = &catalogTable{Table: new(change.Table)}
 	}
-	t.Bytes, t.RowsEstimate = now.Bytes, now.RowsEstimate
 	for i, col := range info.Columns {
 		out := change.Column{Name: col.Name, Arrow: r.types[i].arrow(), Nullable: true}
 		if j := columnIndex(now.Table, col.Name); j >= 0 && now.types[j] == r.types[i] {
@@ -133,8 +133,11 @@ func (c *tableCache) get(id uint32) *change.Table {
 func (c *tableCache) settle(t *change.Table) *change.Table {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if known := c.tables[t.ID]; known != nil && sameSchema(known, t) {
-		return known
+	if known := c.tables[t.ID]; known != nil {
+		if sameSchema(known, t) {
+			return known
+		}
+		t.Bytes, t.RowsEstimate = known.Bytes, known.RowsEstimate
 	}
 	c.tables[t.ID] = t
 	return t

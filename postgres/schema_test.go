@@ -188,3 +188,17 @@ func sorted(rows []row) string {
 	}
 	return strings.Join(lines, "\n")
 }
+
+// TestLockedTable: a lock on one table does not keep the stream waiting.
+func TestLockedTable(t *testing.T) {
+	db := pgtest.NewDatabase(t)
+	db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY)`, `CREATE TABLE p (id int PRIMARY KEY) PARTITION BY HASH (id)`, `CREATE TABLE p0 PARTITION OF p FOR VALUES WITH (MODULUS 1, REMAINDER 0)`)
+	f := open(t, db, postgres.Options{}).begin().stream()
+	db.Exec(t, `INSERT INTO t VALUES (1)`, `INSERT INTO p VALUES (1)`)
+	lock := db.Conn(t)
+	if _, err := lock.Exec(t.Context(), "BEGIN; LOCK TABLE t, p"); err != nil {
+		t.Fatal(err)
+	}
+	rows, _ := f.drain()
+	expect(t, "locked", texts(rows["t"])+texts(rows["p"]), "c 1c 1")
+}

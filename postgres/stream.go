@@ -137,6 +137,7 @@ func (c *Connector) startReplication(ctx context.Context, from change.LSN, inBin
 	if err := w.begin(sql, frameCopyBoth); err != nil {
 		return nil, errors.Join(interrupted(ctx, err), w.close())
 	}
+	w.gather.open(w.conn)
 	return w, nil
 }
 

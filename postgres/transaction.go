@@ -61,10 +61,11 @@ func (c *Connector) relation(ctx context.Context, s *stream, info *pgoutput.Rela
 		return nil
 	}
 	if !c.opts.Match(info.Namespace, info.Name) {
+		r := &relation{info: *info}
 		if known := c.tables.get(info.ID); known != nil && c.opts.Match(known.Schema, known.Name) {
-			s.fail(info.ID, known, fmt.Errorf("it was renamed to %s.%s, which the pipeline does not take", info.Namespace, info.Name))
+			r.was = known
 		}
-		s.relations[info.ID] = &relation{info: *info}
+		s.relations[info.ID] = r
 		return nil
 	}
 	r, err := c.describeRelation(ctx, *info)
@@ -126,10 +127,15 @@ func (s *stream) change(m *pgoutput.Message) error {
 // isCovered reports whether nobody needs what the transaction at hand does to a table.
 func (s *stream) isCovered(id uint32) bool { return s.tx.Commit < s.covered[id] }
 
+// find is the relation of a change. One that was taken under another name fails
+// with its first change.
 func (s *stream) find(id uint32) (*relation, error) {
 	r := s.relations[id]
 	if r == nil {
 		return nil, fmt.Errorf("the server sent a change of table %d without its description", id)
+	}
+	if r.was != nil && !s.failed[id] {
+		s.fail(id, r.was, fmt.Errorf("it was renamed to %s.%s, which the pipeline does not take", r.info.Namespace, r.info.Name))
 	}
 	return r, nil
 }

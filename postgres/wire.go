@@ -22,6 +22,7 @@ type wire struct {
 	buf  []byte
 	r, w int // buf[r:w] was read and not handed out
 
+	gather    gather
 	mu        sync.Mutex
 	deadline  time.Time
 	cancelled bool
@@ -77,6 +78,12 @@ func (w *wire) watch(ctx context.Context) (stop func()) {
 func (w *wire) until(t time.Time) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.deadline = t
+	return w.setDeadline(t)
+}
+
+// setDeadline is for those who hold the lock.
+func (w *wire) setDeadline(t time.Time) error {
 	if w.cancelled {
 		return nil
 	}
@@ -117,7 +124,7 @@ func (w *wire) fill(need int) error {
 	case len(w.buf) > 4*wireBuffer && w.w <= wireBuffer && need <= wireBuffer: // after a huge message
 		w.buf = append(make([]byte, 0, wireBuffer), w.buf[:w.w]...)[:wireBuffer]
 	}
-	n, err := w.conn.Read(w.buf[w.w:])
+	n, err := w.read(w.buf[w.w:])
 	w.w += n
 	if n > 0 {
 		return nil
