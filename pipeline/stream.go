@@ -119,7 +119,7 @@ func (c *capture) next(ctx context.Context) (*change.Chunk, error) {
 		c.rest = nil
 		return chunk, nil
 	}
-	wait := poll
+	wait := min(poll, c.p.opts.Interval) // the source gathers changes for so long
 	if !c.round.opened.IsZero() {
 		wait = max(0, min(wait, c.p.opts.Interval-time.Since(c.round.opened)))
 	}
