@@ -45,6 +45,9 @@ func (p *pending) add(b *change.Batch) error {
 	if b = b.Slice(start, b.Len()); b.Len() == 0 {
 		return nil
 	}
+	if b.Moved.Get(0) {
+		return fmt.Errorf("take changes of %s: the delete half of a key change is missing before %v", b.Table, b.At[0])
+	}
 	keys, err := recordKeys(b)
 	if err != nil {
 		return err
