@@ -21,7 +21,7 @@ func (c *Connector) Tables(ctx context.Context) ([]*change.Table, error) {
 	err := c.inCatalog(ctx, func(tx pgx.Tx) error {
 		relations, err := c.lookAll(ctx, tx)
 		for _, r := range relations {
-			c.tables.put(r.Table)
+			c.tables.put(r)
 			out = append(out, r.Table)
 		}
 		return err
@@ -43,6 +43,8 @@ type catalogTable struct {
 	foreign     bool     // a partition is a foreign table
 	types       []dataType
 	generated   []string // columns that are left out
+	file        uint32   // relfilenode: another one after every row was written anew
+	computed    []string // columns that may have got a value in every row when they were added
 }
 
 // inCatalog runs f in a short read-only transaction that sees one state.
@@ -95,7 +97,7 @@ func listTables(ctx context.Context, tx pgx.Tx, ids []uint32, sizes bool) ([]*ca
 		SELECT c.oid, n.nspname, c.relname, c.relkind = 'p', c.relispartition, c.relreplident::text,
 			coalesce(p.bytes, CASE WHEN $2 AND c.relkind = 'r' THEN pg_table_size(c.oid) END, 0)::bigint,
 			greatest(coalesce(p.rows, c.reltuples), 0)::bigint,
-			coalesce(p.odd, false), coalesce(p.fdw, false),
+			coalesce(p.odd, false), coalesce(p.fdw, false), c.relfilenode,
 			CASE WHEN c.relispartition THEN array(SELECT relid::oid FROM pg_partition_ancestors(c.oid)) ELSE '{}' END
 		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 		LEFT JOIN LATERAL (
@@ -117,7 +119,7 @@ func listTables(ctx context.Context, tx pgx.Tx, ids []uint32, sizes bool) ([]*ca
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (*catalogTable, error) {
 		t := &catalogTable{Table: new(change.Table)}
 		return t, row.Scan(&t.ID, &t.Schema, &t.Name, &t.partitioned, &t.partition, &t.identity,
-			&t.Bytes, &t.RowsEstimate, &t.oddLeaves, &t.foreign, &t.ancestors)
+			&t.Bytes, &t.RowsEstimate, &t.oddLeaves, &t.foreign, &t.file, &t.ancestors)
 	})
 }
 
@@ -147,12 +149,13 @@ type attribute struct {
 	mod       int32
 	notNull   bool
 	generated bool
+	hasDef    bool
 	missing   *string // attmissingval, an array of one element
 }
 
 func (c *Connector) describeColumns(ctx context.Context, tx pgx.Tx, ids []uint32, byID map[uint32]*catalogTable) error {
 	rows, err := tx.Query(ctx, `
-		SELECT attrelid, attname, format_type(atttypid, atttypmod), atttypid, atttypmod, attnotnull, attgenerated <> '',
+		SELECT attrelid, attname, format_type(atttypid, atttypmod), atttypid, atttypmod, attnotnull, attgenerated <> '', atthasdef OR attidentity <> '',
 			CASE WHEN atthasmissing THEN attmissingval::text END
 		FROM pg_attribute WHERE attrelid = ANY ($1::oid[]) AND attnum > 0 AND NOT attisdropped
 		ORDER BY attrelid, attnum`, ids)
@@ -160,7 +163,7 @@ func (c *Connector) describeColumns(ctx context.Context, tx pgx.Tx, ids []uint32
 		return err
 	}
 	attributes, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (a attribute, err error) {
-		return a, row.Scan(&a.table, &a.name, &a.typeName, &a.typeID, &a.mod, &a.notNull, &a.generated, &a.missing)
+		return a, row.Scan(&a.table, &a.name, &a.typeName, &a.typeID, &a.mod, &a.notNull, &a.generated, &a.hasDef, &a.missing)
 	})
 	if err != nil {
 		return err
@@ -184,6 +187,9 @@ func (c *Connector) describeColumns(ctx context.Context, tx pgx.Tx, ids []uint32
 			if col.Missing, err = missingValue(*a.missing, d); err != nil {
 				return &ValueError{Table: t.String(), Column: a.name, Err: fmt.Errorf("the value of rows older than the column: %w", err)}
 			}
+		}
+		if a.missing == nil && (a.hasDef || a.notNull) {
+			t.computed = append(t.computed, a.name)
 		}
 		t.Columns = append(t.Columns, col)
 		t.types = append(t.types, d)

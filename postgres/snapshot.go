@@ -20,7 +20,6 @@ type snapshot struct {
 	name   string
 	holder *pgconn.PgConn
 	idle   chan *wire // connections that have adopted it and wait for work
-	opened int
 }
 
 // createSlot makes a slot on a connection of its own and keeps that open: as long

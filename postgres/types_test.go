@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -138,7 +139,7 @@ func typeTable(t *testing.T, db *pgtest.Database, table string, cases []typeCase
 	db.Exec(t, "CREATE TABLE "+table+" ("+strings.Join(cols, ", ")+")")
 	var rows []string
 	for r := range most + 1 { // the last row is null
-		values := []string{fmt.Sprint(r)}
+		values := []string{strconv.Itoa(r)}
 		for _, c := range cases {
 			v := "NULL"
 			if r < len(c.values) {
@@ -186,7 +187,7 @@ func compare(t *testing.T, what string, cases []typeCase, got []row, want [][]st
 
 func TestTypes(t *testing.T) {
 	for _, version := range pgtest.Versions(t) {
-		t.Run(fmt.Sprint(version), func(t *testing.T) {
+		t.Run(strconv.Itoa(version), func(t *testing.T) {
 			db := pgtest.Shared(t, version).NewDatabase(t)
 			db.Exec(t, typeSetup...)
 			insert, print := typeTable(t, db, "natives", native)

@@ -44,18 +44,16 @@ type listWriter struct {
 }
 
 func (w *listWriter) level(dst []byte, sizes []int) ([]byte, error) {
+	if len(sizes) == 0 {
+		return w.element(dst)
+	}
 	dst = append(dst, '[')
-	var err error
 	for i := range sizes[0] {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		if len(sizes) > 1 {
-			dst, err = w.level(dst, sizes[1:])
-		} else {
-			dst, err = w.element(dst)
-		}
-		if err != nil {
+		var err error
+		if dst, err = w.level(dst, sizes[1:]); err != nil {
 			return dst, err
 		}
 	}

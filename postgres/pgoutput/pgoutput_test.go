@@ -99,15 +99,15 @@ func TestParseFaults(t *testing.T) {
 	} {
 		var m pgoutput.Message
 		err := m.Parse(c.in)
-		var pe *pgoutput.ParseError
-		if !errors.As(err, &pe) {
+		pe, ok := errors.AsType[*pgoutput.ParseError](err)
+		if !ok {
 			t.Errorf("%s: got %v, want a ParseError", name, err)
 		} else if pe.Offset != c.offset || !strings.Contains(pe.What, c.what) {
 			t.Errorf("%s: got %v, want %q at byte %d", name, err, c.what, c.offset)
 		}
 	}
 	for name, b := range good { // every message that is cut short
-		for n := range len(b) {
+		for n := range b {
 			var m pgoutput.Message
 			if err := m.Parse(b[:n]); err == nil {
 				t.Errorf("%s: no error for its first %d bytes", name, n)
