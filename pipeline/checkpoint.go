@@ -38,17 +38,17 @@ func (c checkpoint) extra() (map[string]string, error) {
 	return map[string]string{checkpointKey: string(b)}, nil
 }
 
-// readCheckpoint is the newest checkpoint of a table and the commit that has it; nil where there is none.
-func readCheckpoint(ctx context.Context, t *hudi.Table) (*checkpoint, string, error) {
+// readCheckpoint is the newest checkpoint of a table; nil where there is none.
+func readCheckpoint(ctx context.Context, t *hudi.Table) (*checkpoint, error) {
 	v, instant, err := t.LastExtra(ctx, checkpointKey)
 	if err != nil || v == "" {
-		return nil, "", err
+		return nil, err
 	}
 	c := new(checkpoint)
 	if err := json.Unmarshal([]byte(v), c); err != nil {
-		return nil, "", fmt.Errorf("read checkpoint in commit %s of %s: %w", instant, t.Name(), err)
+		return nil, fmt.Errorf("read checkpoint in commit %s of %s: %w", instant, t.Name(), err)
 	}
-	return c, instant, nil
+	return c, nil
 }
 
 // progress is a pipeline's record in the lake, <lake>/_lakefeed/progress/<pipeline>:

@@ -156,3 +156,16 @@ func TestSpilled(t *testing.T) {
 	}
 	r.equal(nil)
 }
+
+// TestCutOfCleanedTable keeps nothing but the newest commit, which may be a compaction.
+func TestCutOfCleanedTable(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, schemaT)
+	r.mods = append(r.mods, func(o *options) { o.CompactAfter, o.RetainCommits = 1, 1 })
+	r.drain()
+	for i := range 4 {
+		r.db.Exec(t, fmt.Sprintf("insert into t values (%d, 'a')", i), "update t set v = v || 'x'")
+		r.equal(nil)
+		r.equal(nil) // with nothing new
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -32,6 +33,7 @@ type rig struct {
 	name string // of the pipeline
 	lake storage.Store
 	skip map[string]bool // tables that the configuration leaves out
+	mods []func(*options)
 }
 
 // newRig makes a rig on the shared server and runs statements in its database.
@@ -76,7 +78,7 @@ func (r *rig) pipeline(mods ...func(*options)) (*pipeline.Pipeline, *postgres.Co
 		Name: r.name, Source: r.source(), Lake: r.lake, Interval: 100 * time.Millisecond,
 		Retryable: postgres.Retryable, Logger: r.logger(), SpillDir: r.t.TempDir(), RetainCommits: 1000,
 	}
-	for _, mod := range mods {
+	for _, mod := range slices.Concat(r.mods, mods) {
 		mod(&o)
 	}
 	p, err := pipeline.New(o)

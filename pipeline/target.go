@@ -91,7 +91,7 @@ func (p *Pipeline) openTarget(ctx context.Context, t *target, record *progress) 
 	if err != nil {
 		return fmt.Errorf("open %s: %w", t.store, err)
 	}
-	at, instant, err := readCheckpoint(ctx, table)
+	at, err := readCheckpoint(ctx, table)
 	if err != nil {
 		return err
 	}
@@ -111,8 +111,17 @@ func (p *Pipeline) openTarget(ctx context.Context, t *target, record *progress) 
 		return fmt.Errorf("roll back what a crash left in %s: %w", t.store, err)
 	}
 	t.opened, t.table, t.at = true, table, *at
-	t.report(func(s *TableStatus) { s.Checkpoint, s.Instant, s.Type = at.LSN.String(), instant, string(table.Type()) })
+	t.report(func(s *TableStatus) {
+		s.Checkpoint, s.Instant, s.Type = at.LSN.String(), newestInstant(table), string(table.Type())
+	})
 	return nil
+}
+
+// newestInstant is the newest commit of a table that has some, a compaction perhaps:
+// those before it may be cleaned away.
+func newestInstant(t *hudi.Table) string {
+	done := t.Timeline().Completed()
+	return done[len(done)-1].Time
 }
 
 // owns checks that a table's checkpoint is this pipeline's, of this source and table.

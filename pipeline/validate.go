@@ -166,7 +166,7 @@ func (v *validation) open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open %s: %w", v.store, err)
 	}
-	at, _, err := readCheckpoint(ctx, t)
+	at, err := readCheckpoint(ctx, t)
 	if err != nil {
 		return err
 	}

@@ -306,6 +306,8 @@ func (p *Pipeline) serve(ctx context.Context, t *target) error {
 		}
 		if instant != "" {
 			p.log.Info("compacted", "table", t.name, "instant", instant)
+			// The same rows; the one before may be cleaned away in a moment.
+			t.report(func(s *TableStatus) { s.Instant = instant })
 		}
 	}
 	if _, err := t.table.Clean(ctx, hudi.CleanOptions{RetainCommits: p.opts.RetainCommits}); err != nil {
