@@ -60,7 +60,7 @@ bench: ## benchmarks; bench/results keeps what was measured
 	go test -run '^$$' -bench . -benchmem -timeout 60m $(PKGS)
 
 soak: setup ## the long crash and load tests; an hour or more
-	LAKEFEED_SOAK=1 go test -count=1 -timeout 6h -v -run Soak ./e2e/... ./pipeline/...
+	LAKEFEED_SOAK=1 go test -count=1 -timeout 6h -v -run Soak ./e2e/... ./pipeline/... ./parity/...
 
 lint: ## golangci-lint, with the rules of .golangci.yml
 	@scripts/install-lint.sh

@@ -75,31 +75,46 @@ func plainNumbers(t *testing.T, row string) string {
 
 // TestPgbench is the main job: pgbench's tables, in both table types, copied,
 // changed under load and brought up to date, equal PostgreSQL in every engine.
-func TestPgbench(t *testing.T) {
+func TestPgbench(t *testing.T) { pgbenchTables(t, 1, 5) }
+
+// TestPgbenchSoak is the same with a million accounts and half a minute of load.
+func TestPgbenchSoak(t *testing.T) {
+	if os.Getenv("LAKEFEED_SOAK") == "" {
+		t.Skip("make soak runs it")
+	}
+	pgbenchTables(t, 10, 30)
+}
+
+func pgbenchTables(t *testing.T, scale, seconds int) {
 	parity.Engines(t)
 	db := pgtest.NewDatabase(t)
-	pgbench(t, db, "-i", "-q", "-s", "1")
-	l := laketest.New(t, db.URL, `      - match: public.pgbench_accounts
-        table_type: copy_on_write
-      - match: public.*`, "")
-	l.Run(0, "run", "--once")
-	pgbench(t, db, "-c", "4", "-T", "5", "-n")
-	l.Run(0, "run", "--once")
-	l.Run(0, "validate")
+	pgbench(t, db, "-i", "-q", "-s", strconv.Itoa(scale))
+	lakes := map[string]*laketest.Lake{}
+	for _, typ := range []string{"merge_on_read", "copy_on_write"} {
+		lakes[typ] = laketest.New(t, db.URL, "      - match: public.*\n        table_type: "+typ, "")
+		lakes[typ].Run(0, "run", "--once")
+	}
+	pgbench(t, db, "-c", "4", "-T", strconv.Itoa(seconds), "-n")
+	for _, l := range lakes {
+		l.Run(0, "run", "--once")
+		l.Run(0, "validate")
+	}
 	for table, columns := range map[string]string{
 		"accounts": "aid,bid,abalance,filler", "branches": "bid,bbalance,filler",
 		"tellers": "tid,bid,tbalance,filler", "history": "tid,bid,aid,delta,mtime,filler",
 	} {
 		var fields []string
-		for _, c := range strings.Split(columns, ",") {
+		for c := range strings.SplitSeq(columns, ",") {
 			value := c
 			if c == "mtime" {
 				value = `to_char(mtime, 'YYYY-MM-DD"T"HH24:MI:SS.US')`
 			}
 			fields = append(fields, fmt.Sprintf("'%s', %s", c, value))
 		}
-		sameAsSource(t, db, filepath.Join(l.Dir, "public", "pgbench_"+table),
-			fmt.Sprintf("select json_build_object(%s) from pgbench_%s", strings.Join(fields, ", "), table))
+		for _, l := range lakes {
+			sameAsSource(t, db, filepath.Join(l.Dir, "public", "pgbench_"+table),
+				fmt.Sprintf("select json_build_object(%s) from pgbench_%s", strings.Join(fields, ", "), table))
+		}
 	}
 }
 
