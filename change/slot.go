@@ -17,3 +17,12 @@ type SlotState struct {
 	Lost bool   `json:"lost"`
 	Why  string `json:"why,omitempty"`
 }
+
+// Prepared is what a source found when it made its server publish tables.
+type Prepared struct {
+	// Missing should have been published already, and were not: what was done to them
+	// is in no log. They stay unpublished.
+	Missing []*Table
+	// Failed could not be published, and say why.
+	Failed []Failure
+}

@@ -17,8 +17,9 @@ type Source interface {
 	Tables(ctx context.Context) ([]*change.Table, error)
 	// Slot is the state of the source's slot, nil where there is none.
 	Slot(ctx context.Context) (*change.SlotState, error)
-	// Prepare makes the source publish the tables; it is idempotent.
-	Prepare(ctx context.Context, tables []*change.Table) error
+	// Prepare makes the source publish the tables, those that it can; it is idempotent.
+	// One that was followed until now and is not published has lost changes: it is left so, and named.
+	Prepare(ctx context.Context, tables []*change.Table, followed func(*change.Table) bool) (*change.Prepared, error)
 	// CreateSlot makes the slot and holds a snapshot of its consistent point,
 	// which it returns, for Copy.
 	CreateSlot(ctx context.Context) (change.LSN, error)

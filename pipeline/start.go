@@ -43,9 +43,11 @@ func (p *Pipeline) start(ctx context.Context) (change.LSN, error) {
 	p.failures.Clear()
 	p.openTargets(ctx, tables, record)
 	p.checkFollowed(record)
-	if err := src.Prepare(ctx, tables); err != nil {
+	prepared, err := src.Prepare(ctx, tables, p.followed)
+	if err != nil {
 		return 0, fmt.Errorf("publish tables: %w", err)
 	}
+	p.checkPublished(prepared)
 	from, err := p.openSlot(ctx, record)
 	if err != nil {
 		return 0, err
@@ -73,8 +75,31 @@ func (p *Pipeline) checkFollowed(record *progress) {
 	for _, t := range p.targets {
 		if t.at.LSN != 0 && !record.follows(t.name) && !t.failed() {
 			t.settled = true
-			p.fail(t, fmt.Errorf("%s was not among the pipeline's tables for a while and lacks the changes of that time: %s", t.name, copyAnew))
+			p.fail(t, fmt.Errorf("%s was not among the pipeline's tables, or not published, for a while, and lacks the changes of that time: %s", t.name, copyAnew))
 		}
+	}
+}
+
+// followed reports whether the source must have published a table until now.
+func (p *Pipeline) followed(table *change.Table) bool {
+	t := p.targetOf(table)
+	return t != nil && (t.at.LSN != 0 || t.failed())
+}
+
+// checkPublished stops the tables that the source cannot publish, and those that it
+// did not publish for a while: what was done to them in that time is in no log.
+func (p *Pipeline) checkPublished(prepared *change.Prepared) {
+	stop := func(table *change.Table, err error) {
+		if t := p.targetOf(table); t != nil && !t.failed() {
+			t.settled = true // its log would be kept for nothing
+			p.fail(t, err)
+		}
+	}
+	for _, f := range prepared.Failed {
+		stop(f.Table, f.Err)
+	}
+	for _, table := range prepared.Missing {
+		stop(table, fmt.Errorf("%s is not published any more (it was made anew in the source, or somebody took it out of the publication), and the lake lacks what was done to it: %s", table, copyAnew))
 	}
 }
 

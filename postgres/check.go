@@ -2,12 +2,10 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Severity says how bad a Problem is.
@@ -77,31 +75,6 @@ func Check(ctx context.Context, opts Options) ([]Problem, error) {
 	return k.problems, nil
 }
 
-// explainConnect says why a connection could not be made.
-func explainConnect(err error) (Problem, bool) {
-	p := Problem{Severity: Error}
-	var connect *pgconn.ConnectError
-	if !errors.As(err, &connect) {
-		return p, false
-	}
-	where := fmt.Sprintf("%s:%d", connect.Config.Host, connect.Config.Port)
-	user := connect.Config.User
-	var pg *pgconn.PgError
-	switch {
-	case !errors.As(err, &pg):
-		p.What = fmt.Sprintf("no connection to %s: %s", where, errors.Unwrap(connect))
-	case pg.Code == "28P01":
-		p.What = fmt.Sprintf("%s does not accept the password of user %s: set PGPASSWORD, ~/.pgpass or the one in the URL", where, user)
-		p.Statement = "ALTER ROLE " + quote(user) + " PASSWORD '...'"
-	case pg.Code == "28000":
-		p.What = fmt.Sprintf("%s lets user %s not in: %s", where, user, pg.Message)
-		p.Statement = fmt.Sprintf("pg_hba.conf: host %s %s <our address> scram-sha-256", connect.Config.Database, user)
-	default:
-		p.What = fmt.Sprintf("%s refuses the connection: %s", where, pg.Message)
-	}
-	return p, true
-}
-
 // server looks at settings and at what the role may do.
 func (k *checker) server(ctx context.Context) error {
 	var walLevel string
@@ -126,7 +99,7 @@ func (k *checker) server(ctx context.Context) error {
 		k.add(Error, "", "", "the server is a standby: connect to its primary")
 	}
 	if walLevel != "logical" {
-		k.add(Error, "", "ALTER SYSTEM SET wal_level = 'logical'; -- and restart the server", "wal_level is %s, and changes are read only under logical", walLevel)
+		k.add(Error, "", mendWALLevel, "wal_level is %s, and changes are read only under logical", walLevel)
 	}
 	if !mayReplicate {
 		k.add(Error, "", role+"REPLICATION", "role %s may not read the log", k.user)

@@ -105,7 +105,7 @@ func TestCheckRole(t *testing.T) {
 	if owner.Connector, err = postgres.Open(t.Context(), postgres.Options{URL: db.URL, Pipeline: "p"}); err != nil {
 		t.Fatal(err)
 	}
-	defer owner.Connector.Close(t.Context())
+	defer owner.Close(t.Context())
 	owner.prepare()
 	expect(t, "mended", problems(t, opts), "")
 	c, err := postgres.Open(t.Context(), opts)
@@ -115,7 +115,7 @@ func TestCheckRole(t *testing.T) {
 	defer c.Close(t.Context())
 	tables, err := c.Tables(t.Context())
 	if err == nil {
-		err = c.Prepare(t.Context(), tables) // there is nothing to alter
+		_, err = c.Prepare(t.Context(), tables, nil) // there is nothing to alter
 	}
 	if err != nil {
 		t.Error(err)

@@ -210,7 +210,7 @@ func (s *session) connect(ctx context.Context) error {
 	adopt(&cfg.Config)
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeDescribeExec // leaves no prepared statements behind
 	s.conn, err = pgx.ConnectConfig(ctx, cfg)
-	return err
+	return connectError(err)
 }
 
 func (s *session) close(ctx context.Context) error {
@@ -263,7 +263,8 @@ func (c *Connector) replication(ctx context.Context) (*pgconn.PgConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pgconn.ConnectConfig(ctx, cfg)
+	conn, err := pgconn.ConnectConfig(ctx, cfg)
+	return conn, connectError(err)
 }
 
 // config is the connection string with our settings.

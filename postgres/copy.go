@@ -32,7 +32,7 @@ func (c *Connector) Copy(ctx context.Context, t *change.Table, emit func(*change
 		return errors.New("copy " + t.String() + ": no snapshot is open")
 	}
 	if err := c.copyTable(ctx, t, emit); err != nil {
-		return fmt.Errorf("copy %s: %w", t, err)
+		return fmt.Errorf("copy %s: %w", t, c.copyError(ctx, t, err))
 	}
 	return nil
 }

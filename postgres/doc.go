@@ -4,7 +4,7 @@
 //
 //	c, err := postgres.Open(ctx, postgres.Options{URL: url, Pipeline: "shop"})
 //	tables, err := c.Tables(ctx)
-//	err = c.Prepare(ctx, tables)       // publications
+//	_, err = c.Prepare(ctx, tables, nil) // publications
 //	at, err := c.CreateSlot(ctx)       // the slot, and a snapshot of its first position
 //	for _, t := range tables {
 //		err = c.Copy(ctx, t, store)    // every row as of that position
@@ -25,5 +25,6 @@
 // START_REPLICATION, status, keepalives, over the frames of wire.go ·
 // transaction.go messages to changes · relation.go a table's builders · type.go
 // which types travel how · value*.go values to Arrow · message.go logical
-// messages and the heartbeat · error.go what is worth a retry.
+// messages and the heartbeat · error.go what is worth a retry · advice.go the way
+// out of what the server refuses.
 package postgres

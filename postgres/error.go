@@ -24,6 +24,11 @@ const (
 	codeDeadlock       = "40P01"
 	classConnection    = "08"
 	codeReadOnly       = "25006"
+	codePassword       = "28P01"
+	codeNotAllowed     = "28000" // by pg_hba.conf
+	codePrivilege      = "42501"
+	codeNotReady       = "55000" // for one, wal_level
+	codeLimit          = "53400" // for one, max_replication_slots
 )
 
 // SlotActiveError is a slot that another session reads.
@@ -80,6 +85,6 @@ func isNetwork(err error) bool {
 	if !errors.As(err, &network) {
 		return false
 	}
-	_, number := network.(syscall.Errno) //nolint:errorlint // what it wraps may be one
+	_, number := network.(syscall.Errno) // itself; what it wraps may be one
 	return !number
 }

@@ -81,8 +81,8 @@ func (f *feed) prepare() {
 	for _, t := range f.tables {
 		tables = append(tables, t)
 	}
-	if err := f.Prepare(f.t.Context(), tables); err != nil {
-		f.t.Fatal(err)
+	if out, err := f.Prepare(f.t.Context(), tables, nil); err != nil || len(out.Failed) > 0 {
+		f.t.Fatal(out, err)
 	}
 }
 

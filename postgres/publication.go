@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -22,9 +23,11 @@ type publication struct {
 	tables  map[uint32]*change.Table // what it should hold
 }
 
-// Prepare makes the publications hold exactly these tables. It is idempotent, and
-// moves a table whose key came or went. It must run before the slot is made.
-func (c *Connector) Prepare(ctx context.Context, tables []*change.Table) error {
+// Prepare makes the publications hold exactly these tables, but for those that it
+// returns: they could not be published, or should have been and were not. followed
+// tells the latter; nil is none. It is idempotent, and moves a table whose key came
+// or went. It must run before the slot is made.
+func (c *Connector) Prepare(ctx context.Context, tables []*change.Table, followed func(*change.Table) bool) (*change.Prepared, error) {
 	pubs := []*publication{
 		{name: c.slot, publish: "insert, update, delete, truncate", tables: map[uint32]*change.Table{}},
 		{name: c.slot + appendSuffix, publish: "insert, truncate", tables: map[uint32]*change.Table{}},
@@ -36,41 +39,88 @@ func (c *Connector) Prepare(ctx context.Context, tables []*change.Table) error {
 			pubs[0].tables[t.ID] = t
 		}
 	}
+	var out *change.Prepared
 	err := c.catalog.do(ctx, func(db *pgx.Conn) error {
 		return pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
-			// A lock that someone else holds long must not make our other queries wait.
-			if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '10s'"); err != nil {
-				return err
-			}
-			var add []string
-			for _, p := range pubs {
-				sql, err := p.mend(ctx, tx)
-				if err != nil {
-					return fmt.Errorf("publication %s: %w", p.name, err)
-				}
-				if sql != "" {
-					add = append(add, sql)
-				}
-			}
-			// After both have let go: a table is never in the wrong one.
-			for _, sql := range add {
-				c.log.Info("publish tables", "sql", sql)
-				if _, err := tx.Exec(ctx, sql); err != nil {
-					return err
-				}
-			}
-			return nil
+			out = &change.Prepared{}
+			return c.publish(ctx, tx, pubs, followed, out)
 		})
 	})
 	if err != nil {
-		return fmt.Errorf("prepare publications: %w", err)
+		return nil, fmt.Errorf("prepare publications: %w", err)
+	}
+	return out, nil
+}
+
+// publish makes the publications hold their tables.
+func (c *Connector) publish(ctx context.Context, tx pgx.Tx, pubs []*publication, followed func(*change.Table) bool, out *change.Prepared) error {
+	// A lock that someone else holds long must not make our other queries wait.
+	if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '10s'"); err != nil {
+		return err
+	}
+	published := map[uint32]bool{} // by either, in full
+	var add [2][]*change.Table
+	for i, p := range pubs {
+		there, missing, err := p.mend(ctx, tx)
+		if err != nil {
+			return fmt.Errorf("publication %s: %w", p.name, err)
+		}
+		for _, id := range there {
+			published[id] = true
+		}
+		add[i] = missing
+	}
+	// After both have let go: a table is never in the wrong one.
+	for i, p := range pubs {
+		var tables []*change.Table
+		for _, t := range add[i] {
+			if followed != nil && followed(t) && !published[t.ID] {
+				out.Missing = append(out.Missing, t)
+			} else {
+				tables = append(tables, t)
+			}
+		}
+		if err := c.addTables(ctx, tx, p, tables, out); err != nil {
+			return fmt.Errorf("publication %s: %w", p.name, err)
+		}
+	}
+	return nil
+}
+
+// addTables adds tables to a publication: together, or, where that is refused, one by one.
+func (c *Connector) addTables(ctx context.Context, tx pgx.Tx, p *publication, tables []*change.Table, out *change.Prepared) error {
+	add := func(tables []*change.Table) error {
+		sql, err := p.adding(ctx, tx, tables)
+		if err != nil || sql == "" {
+			return err
+		}
+		return pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error { // a savepoint
+			_, err := tx.Exec(ctx, sql)
+			if err == nil {
+				c.log.Info("publish tables", "sql", sql)
+			}
+			return err
+		})
+	}
+	err := add(tables)
+	if err == nil || Retryable(err) || !isServerError(err) {
+		return err
+	}
+	for _, t := range tables {
+		if err := add([]*change.Table{t}); err != nil {
+			if Retryable(err) || !isServerError(err) {
+				return err
+			}
+			out.Failed = append(out.Failed, change.Failure{Table: t, Err: fmt.Errorf("publish it: %w", ownerError(ctx, tx, t, err))})
+		}
 	}
 	return nil
 }
 
 // mend creates or corrects the publication and drops from it what does not belong
-// there. It returns the statement that adds what is missing.
-func (p *publication) mend(ctx context.Context, tx pgx.Tx) (add string, err error) {
+// there. It returns the tables that it published in full until now, among them those
+// that it let go of, and those that are to be added.
+func (p *publication) mend(ctx context.Context, tx pgx.Tx) (there []uint32, missing []*change.Table, err error) {
 	var oid uint32
 	var all, root, same bool
 	err = tx.QueryRow(ctx, `
@@ -80,79 +130,87 @@ func (p *publication) mend(ctx context.Context, tx pgx.Tx) (add string, err erro
 	switch {
 	case err == pgx.ErrNoRows: //nolint:errorlint // Scan returns it as it is
 		if _, err := tx.Exec(ctx, "CREATE PUBLICATION "+quote(p.name)+" WITH"+options); err != nil {
-			return "", err
+			return nil, nil, createError(tx, err)
 		}
 	case err != nil:
-		return "", err
+		return nil, nil, err
 	case all:
-		return "", fmt.Errorf("it is FOR ALL TABLES, which can make the application's statements fail: DROP PUBLICATION %s", quote(p.name))
+		return nil, nil, fmt.Errorf("it is FOR ALL TABLES, which can make the application's statements fail: DROP PUBLICATION %s", quote(p.name))
 	case !root || !same:
 		if _, err := tx.Exec(ctx, "ALTER PUBLICATION "+quote(p.name)+" SET"+options); err != nil {
-			return "", err
+			return nil, nil, err
 		}
 	}
-	return p.difference(ctx, tx, oid)
+	there, missing, err = p.difference(ctx, tx, oid)
+	if !same {
+		there = nil // some of their changes were not published
+	}
+	return there, missing, err
 }
 
-// difference drops what is too much and names what is missing.
-func (p *publication) difference(ctx context.Context, tx pgx.Tx, oid uint32) (add string, err error) {
+// difference drops what is too much, and names what was there and what is missing.
+func (p *publication) difference(ctx context.Context, tx pgx.Tx, oid uint32) (there []uint32, missing []*change.Table, err error) {
 	rows, err := tx.Query(ctx, `
 		SELECT r.prrelid, n.nspname, c.relname, c.relkind = 'p', r.prqual IS NOT NULL OR r.prattrs IS NOT NULL
 		FROM pg_publication_rel r JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE r.prpubid = $1`, oid)
 	if err != nil {
-		return "", err
+		return nil, nil, err
 	}
-	there := map[uint32]bool{}
+	stays := map[uint32]bool{}
 	var drop []string
 	var id uint32
 	var schema, name string
 	var partitioned, filtered bool
 	_, err = pgx.ForEachRow(rows, []any{&id, &schema, &name, &partitioned, &filtered}, func() error {
-		if p.tables[id] == nil || filtered {
+		if stays[id] = p.tables[id] != nil && !filtered; !stays[id] {
 			drop = append(drop, "TABLE "+only(schema, name, partitioned))
-		} else {
-			there[id] = true
+		}
+		if !filtered {
+			there = append(there, id)
 		}
 		return nil
 	})
 	if err != nil {
-		return "", err
+		return nil, nil, err
 	}
 	rows, err = tx.Query(ctx, `SELECT nspname FROM pg_publication_namespace JOIN pg_namespace n ON n.oid = pnnspid WHERE pnpubid = $1`, oid)
 	if err != nil {
-		return "", err
+		return nil, nil, err
 	}
 	schemas, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return "", err
+		return nil, nil, err
 	}
 	for _, s := range schemas {
 		drop = append(drop, "TABLES IN SCHEMA "+quote(s))
 	}
 	for _, d := range drop {
 		if _, err := tx.Exec(ctx, "ALTER PUBLICATION "+quote(p.name)+" DROP "+d); err != nil {
-			return "", err
+			return nil, nil, err
 		}
 	}
-	return p.adding(ctx, tx, there)
+	for id, t := range p.tables {
+		if !stays[id] {
+			missing = append(missing, t)
+		}
+	}
+	slices.SortFunc(missing, func(a, b *change.Table) int { return cmp.Compare(a.ID, b.ID) })
+	return there, missing, nil
 }
 
-// adding is the statement that adds the tables that are not there.
-func (p *publication) adding(ctx context.Context, tx pgx.Tx, there map[uint32]bool) (string, error) {
-	var missing []uint32
-	for id := range p.tables {
-		if !there[id] {
-			missing = append(missing, id)
-		}
-	}
-	if len(missing) == 0 {
+// adding is the statement that adds tables, "" where they are gone.
+func (p *publication) adding(ctx context.Context, tx pgx.Tx, tables []*change.Table) (string, error) {
+	if len(tables) == 0 {
 		return "", nil
 	}
-	slices.Sort(missing)
+	ids := make([]uint32, len(tables))
+	for i, t := range tables {
+		ids[i] = t.ID
+	}
 	// By their names of now: a table may have been renamed since it was looked at.
 	rows, err := tx.Query(ctx, `SELECT n.nspname, c.relname, c.relkind = 'p' FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-		WHERE c.oid = ANY ($1::oid[]) ORDER BY 1, 2`, missing)
+		WHERE c.oid = ANY ($1::oid[]) ORDER BY 1, 2`, ids)
 	if err != nil {
 		return "", err
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"lakefeed/change"
 )
@@ -76,17 +75,4 @@ func (c *Connector) LagBytes(ctx context.Context) (int64, error) {
 		return 0, fmt.Errorf("measure the lag of slot %s: %w", c.slot, err)
 	}
 	return max(n, 0), nil
-}
-
-// slotError recognises that someone else reads the slot.
-func (c *Connector) slotError(ctx context.Context, err error) error {
-	var pg *pgconn.PgError
-	if !errors.As(err, &pg) || pg.Code != codeObjectInUse {
-		return err
-	}
-	active := &SlotActiveError{Slot: c.slot, Err: err}
-	if s, lookErr := c.Slot(ctx); lookErr == nil && s != nil {
-		active.PID = s.PID
-	}
-	return active
 }

@@ -49,7 +49,7 @@ const (
 func dial(ctx context.Context, cfg *pgconn.Config) (*wire, error) {
 	conn, err := pgconn.ConnectConfig(ctx, cfg)
 	if err != nil {
-		return nil, err
+		return nil, connectError(err)
 	}
 	h, err := conn.Hijack()
 	if err != nil {
