@@ -33,6 +33,7 @@ type stream struct {
 	chunk     change.Chunk // what is collected beside those rows
 	bytes     int64
 	notify    bool // a logical message is in the chunk
+	midway    bool // the chunk began within a transaction
 
 	open bool // within a transaction
 	tx   stamp
@@ -86,6 +87,7 @@ func (c *Connector) Stream(ctx context.Context, from change.LSN) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
 	s.running.Go(func() { s.keepStatus(background, interval) })
+	s.running.Go(func() { c.watchKeys(background) })
 	if c.opts.Heartbeat > 0 {
 		s.running.Go(func() { c.heartbeat(background, s) })
 	}
@@ -250,10 +252,11 @@ func (s *stream) keepStatus(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// Next returns what came: as soon as there is Options.ChunkBytes of it or a
+// Next returns what came: as soon as there is about Options.ChunkBytes of it or a
 // logical message, else when wait has passed. A transaction that is coming in
-// then is read to its end where it does not stall; where it does, or is larger
-// than a chunk, the chunk is not Whole and the next ones go on with it.
+// then is read to its end where it does not stall; where it does, or does not fit,
+// the chunk is not Whole, and the next ones go on with it: the last of these ends
+// where the transaction does, so that every reader comes to a Whole one.
 func (c *Connector) Next(ctx context.Context, wait time.Duration) (*change.Chunk, error) {
 	s := c.stream
 	if s == nil {
@@ -314,7 +317,7 @@ func (c *Connector) collect(ctx context.Context, s *stream, deadline time.Time) 
 		switch {
 		case err != nil:
 			return err
-		case s.bytes >= c.opts.ChunkBytes:
+		case s.bytes >= c.opts.ChunkBytes, s.whole() && s.bytes > 0 && (s.midway || s.bytes >= c.opts.ChunkBytes*3/4):
 			return nil
 		case !s.open && (s.notify || (late || s.bytes > 0) && !time.Now().Before(deadline)):
 			return nil
@@ -379,10 +382,14 @@ func (s *stream) take() *change.Chunk {
 		r.dirty = false
 	}
 	chunk := s.chunk
-	chunk.Whole, chunk.End = !s.open, s.end
-	s.dirty, s.chunk, s.bytes, s.notify = s.dirty[:0], change.Chunk{}, 0, false
+	chunk.Whole, chunk.End = s.whole(), s.end
+	s.dirty, s.chunk, s.bytes, s.notify, s.midway = s.dirty[:0], change.Chunk{}, 0, false, !chunk.Whole
 	return &chunk
 }
+
+// whole reports whether all that was read ends with a transaction. One that a new
+// stream begins anew has been read in part.
+func (s *stream) whole() bool { return !s.open && s.skip == nil }
 
 // flush moves a table's rows into the chunk.
 func (s *stream) flush(r *relation) {

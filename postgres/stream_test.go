@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -77,6 +78,33 @@ func TestChunks(t *testing.T) {
 	}
 	if parts < 5 {
 		t.Errorf("%d parts", parts)
+	}
+}
+
+// TestWholeChunks: a backlog whose transactions end anywhere within chunks has a
+// whole chunk at least at the end of every transaction that a chunk cuts.
+func TestWholeChunks(t *testing.T) {
+	db := pgtest.NewDatabase(t)
+	db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY, v text)`)
+	f := open(t, db, postgres.Options{ChunkBytes: 40_000}).begin().stream()
+	for _, rows := range []int{70, 1000} { // some 7 and 100 kB
+		db.Exec(t, fmt.Sprintf(`DO $$ BEGIN FOR n IN 0..19 LOOP
+			INSERT INTO t SELECT %d*1000000+n*1000+i, repeat('x', 50) FROM generate_series(1, %d) i; COMMIT; END LOOP; END $$`, rows, rows))
+		n, open := 0, change.LSN(0) // the transaction that the last chunk cut
+		for n < 20*rows {
+			chunk, err := f.Next(t.Context(), 5*time.Second)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, b := range chunk.Batches {
+				n += b.Len()
+				if last := b.At[b.Len()-1].Commit; open != 0 && last != open {
+					t.Fatalf("transaction %s was cut, and its end is in a chunk with the next one", open)
+				} else if open = last; chunk.Whole {
+					open = 0
+				}
+			}
+		}
 	}
 }
 
