@@ -36,7 +36,7 @@ type Options struct {
 
 	Interval     time.Duration // commit interval, default 10s
 	MaxRows      int64         // a round closes at this many changes, default 1,000,000
-	MaxBytes     int64         // ... or this many bytes of changes, default 64 MiB
+	MaxBytes     int64         // ... or this many bytes of changes, or three eighths of MemoryBudget; default 64 MiB
 	MemoryBudget int64         // bytes of changes held in memory over all rounds, default 128 MiB; what is beyond is spilled
 	SpillDir     string        // default: a folder under os.TempDir, removed at the end
 	LeanColumns  bool          // leave out the extra columns but _event_lsn

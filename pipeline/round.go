@@ -122,9 +122,10 @@ func (p *Pipeline) relieve(r *round) error {
 	return nil
 }
 
-// full reports whether the round is to be closed at the next transaction's end.
+// full reports whether the round is to be closed at the next transaction's end: a
+// while before it would have to be spilled, since that end may be a chunk away.
 func (p *Pipeline) full(r *round) bool {
-	return r.rows >= p.opts.MaxRows || r.bytes >= p.opts.MaxBytes ||
+	return r.rows >= p.opts.MaxRows || r.bytes >= min(p.opts.MaxBytes, p.opts.MemoryBudget*3/8) ||
 		!r.opened.IsZero() && time.Since(r.opened) >= p.opts.Interval
 }
 
