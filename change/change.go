@@ -179,7 +179,8 @@ type Message struct {
 // delivered, and those before it were.
 type Failure struct {
 	Table *Table
-	Since LSN // the commit of the first change that is missing
+	Since LSN  // the commit of the first change that is missing
+	Lost  bool // the log does not have what is missing: only a new copy helps
 	Err   error
 }
 

@@ -8,6 +8,10 @@ type SlotState struct {
 	Database string `json:"database"` // the database it was made in
 	Active   bool   `json:"active"`   // someone reads it now
 	PID      int    `json:"pid"`      // who: the server's process id, 0 when not Active
+	// Reader is the program that reads it, where the server tells, and Ours says that
+	// it is Lakefeed, or may be.
+	Reader string `json:"reader,omitempty"`
+	Ours   bool   `json:"ours,omitempty"`
 	// Confirmed is up to where its reader said that everything is safe; Restart is
 	// the oldest log that the server keeps for it.
 	Confirmed LSN `json:"confirmed"`

@@ -82,7 +82,7 @@ func readProgress(ctx context.Context, lake storage.Store, pipeline string) (*pr
 	}
 	r := new(progress)
 	if err := json.Unmarshal(b, r); err != nil {
-		return nil, fmt.Errorf("read progress record %s in %s: %w", name, lake, err)
+		return nil, fmt.Errorf("read progress record in %s: %w; put back a copy of that file, or, without one, drop the slot and give the pipeline an empty lake folder, so that its tables are copied anew", lake, &hudi.CorruptError{File: name, Err: err})
 	}
 	return r, nil
 }

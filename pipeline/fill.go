@@ -26,7 +26,7 @@ type MissingRowError struct{ Table, Key, Column string }
 
 // Error names the row.
 func (e *MissingRowError) Error() string {
-	return fmt.Sprintf("the source left the value of %s unchanged in the row with key %q of %s, and that row is not in the lake: the two are out of step; %s", e.Column, e.Key, e.Table, copyAnew)
+	return fmt.Sprintf("the source left the value of %s unchanged in the row with key %q of %s, and that row is not in the lake: the two are out of step; %s", e.Column, e.Key, e.Table, CopyAnew)
 }
 
 // fill finds the values that the rows sel lack; nil where they lack none.

@@ -124,20 +124,21 @@ func evolve(t *change.Table, before []string, lake *arrow.Schema) (*arrow.Schema
 			continue
 		}
 		if !widens(f.Type, c.Arrow) {
-			return nil, nil, fmt.Errorf("column %s is %s (%s) in the source and %s in the lake: %s", c.Name, c.Type, c.Arrow, f.Type, copyAnew)
+			return nil, nil, fmt.Errorf("column %s is %s (%s) in the source and %s in the lake: %s", c.Name, c.Type, c.Arrow, f.Type, CopyAnew)
 		}
 		f.Type = c.Arrow
 	}
 	for _, old := range before {
 		if len(added) > 0 && !hasColumn(t, old) {
 			// A column went and another came: most likely a rename, whose old values would be lost.
-			return nil, nil, fmt.Errorf("column %s is gone from the source and %s is new: a renamed column's old values cannot be told from a new column's; %s", old, t.Columns[added[0]].Name, copyAnew)
+			return nil, nil, fmt.Errorf("column %s is gone from the source and %s is new: a renamed column's old values cannot be told from a new column's; %s", old, t.Columns[added[0]].Name, CopyAnew)
 		}
 	}
 	return arrow.NewSchema(fields, nil), added, nil
 }
 
-const copyAnew = "stop the pipeline, remove the table's folder from the lake, and start it: the table is copied anew"
+// CopyAnew is the way out for a table that cannot go on.
+const CopyAnew = "stop the pipeline, remove the table's folder from the lake, and start it: the table is copied anew"
 
 func hasColumn(t *change.Table, name string) bool {
 	for _, c := range t.Columns {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"lakefeed/hudi"
 	"lakefeed/storage"
 )
 
@@ -63,7 +64,7 @@ func readLock(ctx context.Context, lake storage.Store, name string) (*Lock, stor
 	}
 	l := new(Lock)
 	if err := json.Unmarshal(b, l); err != nil {
-		return nil, v, fmt.Errorf("read lock %s in %s (remove the file if no process runs this pipeline): %w", name, lake, err)
+		return nil, v, fmt.Errorf("read lock in %s: %w; remove the file if no process runs this pipeline", lake, &hudi.CorruptError{File: name, Err: err})
 	}
 	return l, v, nil
 }

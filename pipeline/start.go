@@ -1,13 +1,18 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
 	"lakefeed/change"
+	"lakefeed/storage"
 )
+
+// ErrNoTables is a configuration that takes no table of the source.
+var ErrNoTables = errors.New("no table of the source matches the configuration, or its role sees none: look at `tables` there")
 
 // slotWait is how long a slot that another session still holds is awaited: after
 // a kill the server needs a while to notice.
@@ -29,7 +34,7 @@ func (p *Pipeline) start(ctx context.Context) (change.LSN, error) {
 		return 0, fmt.Errorf("list tables of the source: %w", err)
 	}
 	if len(tables) == 0 {
-		return 0, errors.New("no table of the source matches the configuration: look at `tables` there")
+		return 0, ErrNoTables
 	}
 	record, err := readProgress(ctx, p.opts.Lake, p.opts.Name)
 	if err != nil {
@@ -42,6 +47,9 @@ func (p *Pipeline) start(ctx context.Context) (change.LSN, error) {
 	}
 	p.failures.Clear()
 	p.openTargets(ctx, tables, record)
+	if err := p.checkKeys(ctx, record); err != nil {
+		return 0, err
+	}
 	p.checkFollowed(record)
 	prepared, err := src.Prepare(ctx, tables, p.followed)
 	if err != nil {
@@ -75,9 +83,30 @@ func (p *Pipeline) checkFollowed(record *progress) {
 	for _, t := range p.targets {
 		if t.at.LSN != 0 && !record.follows(t.name) && !t.failed() {
 			t.settled = true
-			p.fail(t, fmt.Errorf("%s was not among the pipeline's tables, or not published, for a while, and lacks the changes of that time: %s", t.name, copyAnew))
+			p.fail(t, fmt.Errorf("%s was not among the pipeline's tables, or not published, for a while, and lacks the changes of that time: %s", t.name, CopyAnew))
 		}
 	}
+}
+
+// checkKeys stops the tables whose rows are identified by other columns than in the
+// lake. That is recorded before the source is told to publish them otherwise: who
+// gets his old key back lacks the updates of the time without it.
+func (p *Pipeline) checkKeys(ctx context.Context, record *progress) error {
+	changed := false
+	for _, t := range p.targets {
+		if t.at.LSN == 0 || t.failed() {
+			continue
+		}
+		if err := sameKey(t.at.Key, t.source); err != nil {
+			t.settled = true
+			p.fail(t, err)
+			changed = changed || record.follows(t.name)
+		}
+	}
+	if !changed || record.Starting {
+		return nil
+	}
+	return p.record(ctx, record.LSN)
 }
 
 // followed reports whether the source must have published a table until now.
@@ -99,7 +128,7 @@ func (p *Pipeline) checkPublished(prepared *change.Prepared) {
 		stop(f.Table, f.Err)
 	}
 	for _, table := range prepared.Missing {
-		stop(table, fmt.Errorf("%s is not published any more (it was made anew in the source, or somebody took it out of the publication), and the lake lacks what was done to it: %s", table, copyAnew))
+		stop(table, fmt.Errorf("%s is not published any more (it was made anew in the source, or somebody took it out of the publication), and the lake lacks what was done to it: %s", table, CopyAnew))
 	}
 }
 
@@ -110,34 +139,12 @@ func (p *Pipeline) openSlot(ctx context.Context, record *progress) (change.LSN, 
 	if err != nil {
 		return 0, err
 	}
-	if err := p.ownSlot(slot); err != nil {
+	known := p.known(record)
+	if err := fits(p.source, slot, known, record); err != nil {
 		return 0, err
 	}
-	known := p.known(record)
-	switch {
-	case slot == nil && known != 0:
-		return 0, &PositionError{
-			What:   fmt.Sprintf("the lake was kept in step up to %s through slot %s, and the slot is gone from the source", known, p.source.Slot),
-			WayOut: "changes since then may be lost: give the pipeline an empty lake folder, so that its tables are copied anew",
-		}
-	case known == 0:
-		if slot != nil && (record == nil || !record.Starting) {
-			return 0, &PositionError{
-				What:   fmt.Sprintf("slot %s exists, and the lake knows nothing of it", p.source.Slot),
-				WayOut: fmt.Sprintf("if no other lake is fed through it, drop it: select pg_drop_replication_slot('%s')", p.source.Slot),
-			}
-		}
+	if known == 0 {
 		return p.firstSlot(ctx, slot != nil)
-	case slot.Lost:
-		return 0, &PositionError{
-			What:   fmt.Sprintf("slot %s lost its log: the source removed WAL that was still needed (max_slot_wal_keep_size)", p.source.Slot),
-			WayOut: "drop the slot and give the pipeline an empty lake folder, so that its tables are copied anew",
-		}
-	case slot.Confirmed > known:
-		return 0, &PositionError{
-			What:   fmt.Sprintf("slot %s was moved to %s, and the lake holds changes up to %s only: someone else read it or made it anew", p.source.Slot, slot.Confirmed, known),
-			WayOut: "changes between the two are lost: give the pipeline an empty lake folder and drop the slot, so that its tables are copied anew",
-		}
 	}
 	if err := p.checkEnd(ctx, known); err != nil {
 		return 0, err
@@ -153,16 +160,73 @@ func (p *Pipeline) openSlot(ctx context.Context, record *progress) (change.LSN, 
 	return slot.Confirmed, nil
 }
 
+// fits refuses a slot that is not the one through which the lake was filled up to known.
+func fits(source change.Identity, slot *change.SlotState, known change.LSN, record *progress) error {
+	if err := ownSlot(source, slot); err != nil {
+		return err
+	}
+	switch {
+	case slot == nil && known != 0:
+		return &PositionError{
+			What:   fmt.Sprintf("the lake was kept in step up to %s through slot %s, and the slot is gone from the source", known, source.Slot),
+			WayOut: "changes since then may be lost: give the pipeline an empty lake folder, so that its tables are copied anew",
+		}
+	case slot == nil:
+	case known == 0 && (record == nil || !record.Starting):
+		return &PositionError{
+			What:   fmt.Sprintf("slot %s exists, and the lake knows nothing of it", source.Slot),
+			WayOut: fmt.Sprintf("if no other lake is fed through it, drop it: select pg_drop_replication_slot('%s')", source.Slot),
+		}
+	case known == 0:
+	case slot.Lost:
+		return &PositionError{
+			What:   fmt.Sprintf("slot %s lost its log: the source removed WAL that was still needed (max_slot_wal_keep_size)", source.Slot),
+			WayOut: "drop the slot and give the pipeline an empty lake folder, so that its tables are copied anew",
+		}
+	case slot.Confirmed > known:
+		return &PositionError{
+			What:   fmt.Sprintf("slot %s was moved to %s, and the lake holds changes up to %s only: someone else read it or made it anew", source.Slot, slot.Confirmed, known),
+			WayOut: "changes between the two are lost: give the pipeline an empty lake folder and drop the slot, so that its tables are copied anew",
+		}
+	}
+	return nil
+}
+
 // ownSlot refuses a slot that has our name and is not ours.
-func (p *Pipeline) ownSlot(slot *change.SlotState) error {
-	if slot == nil || slot.Plugin == "pgoutput" && slot.Database == p.source.Database {
+func ownSlot(source change.Identity, slot *change.SlotState) error {
+	if slot == nil || slot.Plugin == "pgoutput" && slot.Database == source.Database {
 		return nil
 	}
 	what := fmt.Sprintf("slot %s is a physical one", slot.Name)
 	if slot.Plugin != "" {
-		what = fmt.Sprintf("slot %s is of database %s and plugin %s, not of %s and pgoutput", slot.Name, slot.Database, slot.Plugin, p.source.Database)
+		what = fmt.Sprintf("slot %s is of database %s and plugin %s, not of %s and pgoutput", slot.Name, slot.Database, slot.Plugin, source.Database)
 	}
 	return &PositionError{What: what, WayOut: "somebody else made it: drop it if nobody needs it, or give the pipeline another name"}
+}
+
+// CheckPosition looks, without changing anything, whether a pipeline that is to run
+// would find the source and the slot through which its lake was filled. A
+// *PositionError says that it would not.
+func CheckPosition(ctx context.Context, name string, source Source, lake storage.Store) error {
+	id, err := source.Identity(ctx)
+	if err != nil {
+		return fmt.Errorf("identify source: %w", err)
+	}
+	record, err := readProgress(ctx, lake, name)
+	if err != nil {
+		return err
+	}
+	slot, err := source.Slot(ctx)
+	if err != nil {
+		return fmt.Errorf("look at slot: %w", err)
+	}
+	if record == nil {
+		return fits(id, slot, 0, nil)
+	}
+	if err := sameSource("the lake "+lake.String(), record.Source, id); err != nil {
+		return err
+	}
+	return fits(id, slot, record.LSN, record)
 }
 
 // checkEnd refuses a source whose log ends before what the lake holds: a file copy
@@ -255,8 +319,8 @@ func (p *Pipeline) freeSlot(ctx context.Context) (*change.SlotState, error) {
 		if slot == nil || !slot.Active {
 			return slot, nil
 		}
-		if time.Now().After(deadline) {
-			return nil, fmt.Errorf("slot %s is in use by process %d of the database server: another Lakefeed or tool reads it; stop that one (select pg_terminate_backend(%d) ends its session)", p.source.Slot, slot.PID, slot.PID)
+		if !slot.Ours || time.Now().After(deadline) {
+			return nil, fmt.Errorf("slot %s is in use by process %d of the database server (%s): stop that one (select pg_terminate_backend(%d) ends its session)", p.source.Slot, slot.PID, cmp.Or(slot.Reader, "another Lakefeed or tool"), slot.PID)
 		}
 		select {
 		case <-ctx.Done():

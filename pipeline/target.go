@@ -89,11 +89,11 @@ func (p *Pipeline) openTarget(ctx context.Context, t *target, record *progress) 
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("open %s: %w", t.store, err)
+		return damaged(err)
 	}
 	at, err := readCheckpoint(ctx, table)
 	if err != nil {
-		return err
+		return damaged(err)
 	}
 	if at == nil {
 		if len(table.Timeline().Completed()) > 0 || !record.follows(t.name) {
@@ -122,6 +122,14 @@ func (p *Pipeline) openTarget(ctx context.Context, t *target, record *progress) 
 func newestInstant(t *hudi.Table) string {
 	done := t.Timeline().Completed()
 	return done[len(done)-1].Time
+}
+
+// damaged adds the way out to a file of the lake that cannot be read.
+func damaged(err error) error {
+	if _, ok := errors.AsType[*hudi.CorruptError](err); !ok {
+		return err
+	}
+	return fmt.Errorf("%w; put back a copy of that file, or %s", err, CopyAnew)
 }
 
 // owns checks that a table's checkpoint is this pipeline's, of this source and table.

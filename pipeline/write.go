@@ -44,9 +44,14 @@ func (p *Pipeline) writeRound(ctx context.Context, r *round) error {
 		return err
 	}
 	for _, f := range r.failures {
-		if t := p.targetOf(f.Table); t != nil && !t.failed() {
-			// The source's log brings the same change again.
-			p.fail(t, fmt.Errorf("%w; what is committed from %s on is not in the lake: mend it in the source, then %s", f.Err, f.Since, copyAnew))
+		t := p.targetOf(f.Table)
+		switch {
+		case t == nil || t.failed():
+		case f.Lost:
+			t.settled = true
+			p.fail(t, fmt.Errorf("%w: %s", f.Err, CopyAnew))
+		default: // the source's log brings the same change again
+			p.fail(t, fmt.Errorf("%w; what is committed from %s on is not in the lake: mend it in the source, then %s", f.Err, f.Since, CopyAnew))
 		}
 	}
 	return p.acknowledge(ctx, r)
@@ -259,7 +264,10 @@ func sameKey(had []string, v *change.Table) error {
 	if same {
 		return nil
 	}
-	return fmt.Errorf("the key of %s is no longer (%s): %s", v, joined(had), copyAnew)
+	if v.KeyKind == change.NoKey {
+		return fmt.Errorf("%s has no usable key any more (%s), and the lake knows its rows by (%s): %s, append-only unless it has a key again", v, v.Note, joined(had), CopyAnew)
+	}
+	return fmt.Errorf("the key of %s is no longer (%s): %s", v, joined(had), CopyAnew)
 }
 
 func anyMissing(v *change.Table, added []int) bool {

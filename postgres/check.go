@@ -151,16 +151,12 @@ func (k *checker) slotState(ctx context.Context) error {
 		k.add(Error, "", drop, "slot %s belongs to database %s: another pipeline of this name reads that; rename one of them", k.slot, s.Database)
 	case s.Lost:
 		k.add(Error, "", drop, "slot %s is lost (%s): the server has removed log that was not read; every table must be copied anew", k.slot, s.Why)
+	case s.Ours:
+		k.add(Warning, "", "", "slot %s is read by process %d of the database server: the pipeline runs", k.slot, s.PID)
 	case s.Active:
-		var ours bool
-		err = k.tx.QueryRow(ctx, "SELECT coalesce(bool_or(application_name = 'lakefeed'), false) FROM pg_stat_activity WHERE pid = $1", s.PID).Scan(&ours)
-		if ours {
-			k.add(Warning, "", "", "slot %s is read by process %d of the database server: the pipeline runs", k.slot, s.PID)
-		} else {
-			k.add(Error, "", fmt.Sprintf("SELECT pg_terminate_backend(%d)", s.PID), "slot %s is read by process %d of the database server, which is another program", k.slot, s.PID)
-		}
+		k.add(Error, "", fmt.Sprintf("SELECT pg_terminate_backend(%d)", s.PID), "slot %s is read by process %d of the database server, which is another program (%s)", k.slot, s.PID, s.Reader)
 	}
-	return err
+	return nil
 }
 
 // waits looks for what the making of a slot would wait for.

@@ -133,10 +133,13 @@ func (c *Connector) Close(ctx context.Context) error {
 	return errors.Join(err, c.CloseSnapshot(ctx), c.talk.close(ctx), c.catalog.close(ctx))
 }
 
+// application is the name of our sessions.
+const application = "lakefeed"
+
 // settings are what every session of ours runs under: they make the text of values
 // the same everywhere, and keep timeouts from ending a long copy.
 var settings = map[string]string{
-	"application_name":                    "lakefeed",
+	"application_name":                    application,
 	"client_encoding":                     "UTF8",
 	"search_path":                         "pg_catalog",
 	"TimeZone":                            "UTC",

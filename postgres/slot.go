@@ -29,14 +29,16 @@ func lookSlot(ctx context.Context, db *pgx.Conn, name string) (*change.SlotState
 	// The columns that newer versions have go through to_jsonb: one query for all.
 	err := db.QueryRow(ctx, `
 		SELECT coalesce(plugin, ''), coalesce(database, ''), active, coalesce(active_pid, 0),
+			coalesce((SELECT application_name FROM pg_stat_activity a WHERE a.pid = active_pid), ''),
 			coalesce(confirmed_flush_lsn - '0/0', 0)::bigint, coalesce(restart_lsn - '0/0', 0)::bigint,
 			coalesce(wal_status = 'lost', false) OR coalesce(to_jsonb(s)->>'conflicting' = 'true', false) OR to_jsonb(s)->>'invalidation_reason' IS NOT NULL,
 			coalesce(to_jsonb(s)->>'invalidation_reason', CASE WHEN wal_status = 'lost' THEN 'wal_removed' END, '')
 		FROM pg_replication_slots s WHERE slot_name = $1`, name).
-		Scan(&s.Plugin, &s.Database, &s.Active, &s.PID, &confirmed, &restart, &s.Lost, &s.Why)
+		Scan(&s.Plugin, &s.Database, &s.Active, &s.PID, &s.Reader, &confirmed, &restart, &s.Lost, &s.Why)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
+	s.Ours = s.Active && (s.Reader == "" || s.Reader == application)
 	s.Confirmed, s.Restart = change.LSN(confirmed), change.LSN(restart)
 	return s, err
 }

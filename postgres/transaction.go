@@ -34,7 +34,11 @@ func (c *Connector) message(ctx context.Context, s *stream, m *pgoutput.Message)
 		}
 		s.tx.Index++
 	case pgoutput.Logical:
-		s.logical(m)
+		if m.Prefix == keyPrefix {
+			c.keyLost(s, m)
+		} else {
+			s.logical(m)
+		}
 	case pgoutput.Origin, pgoutput.Type: // types are read from the catalogs
 	}
 	return nil

@@ -49,13 +49,18 @@ func checkTables(ctx context.Context, p *config.Pipeline, o postgres.Options, la
 		return err
 	}
 	defer func() { _ = source.Close(ctx) }() // it only asked
+	if lake != nil {
+		if err := pipeline.CheckPosition(ctx, p.Name, source, lake); err != nil {
+			r.addError("", err)
+		}
+	}
 	tables, err := source.Tables(ctx)
 	if err != nil {
 		return fmt.Errorf("list tables: %w", err)
 	}
 	r.Tables = len(tables)
 	if len(tables) == 0 && r.errors() == 0 {
-		r.add(mustMend, "", "", "no table of the source matches the configuration: look at `tables` there")
+		r.add(mustMend, "", "", "%s", pipeline.ErrNoTables)
 	}
 	renames := pipeline.Names(tables, p.Table)
 	for _, rename := range renames {
@@ -77,6 +82,19 @@ func checkTables(ctx context.Context, p *config.Pipeline, o postgres.Options, la
 		}
 	}
 	return nil
+}
+
+// addError is an error of the lake or of its position as a finding.
+func (r *checkReport) addError(table string, err error) {
+	position := new(pipeline.PositionError)
+	switch {
+	case errors.As(err, &position):
+		r.add(mustMend, table, position.WayOut, "%s", position.What)
+	case table != "" && is[*hudi.CorruptError](err):
+		r.add(mustMend, table, "put back a copy of that file, or "+pipeline.CopyAnew, "%s", err)
+	default:
+		r.add(mustMend, table, "", "%s", err)
+	}
 }
 
 // mentions reports whether something was found about a table already.
@@ -125,13 +143,13 @@ func checkFolder(ctx context.Context, p *config.Pipeline, t *change.Table, lake 
 		return
 	}
 	if err != nil {
-		r.add(mustMend, t.String(), "", "open %s: %s", store, err)
+		r.addError(t.String(), err)
 		return
 	}
 	c, _, err := readCheckpoint(ctx, table)
 	switch {
 	case err != nil:
-		r.add(mustMend, t.String(), "", "read %s: %s", store, err)
+		r.addError(t.String(), err)
 	case c == nil && len(table.Timeline().Completed()) > 0:
 		r.add(mustMend, t.String(), "", "folder %s holds a Hudi table that Lakefeed did not make: move it away, or give the table another path", store)
 	case c != nil && (c.Pipeline != p.Name || c.Table != t.String()):

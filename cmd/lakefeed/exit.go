@@ -53,7 +53,8 @@ func exitCode(err error) int {
 		return exitOK
 	case errors.Is(err, errFound):
 		return exitFound
-	case is[*usageError](err), is[*config.Error](err), is[*pgconn.ParseConfigError](err), errors.Is(err, hudi.ErrNoTable):
+	case is[*usageError](err), is[*config.Error](err), is[*pgconn.ParseConfigError](err), errors.Is(err, hudi.ErrNoTable),
+		errors.Is(err, pipeline.ErrNoTables):
 		return exitUsage
 	case final(err):
 		return exitFinal
@@ -80,7 +81,7 @@ func joined(err error) []error {
 func final(err error) bool {
 	return is[*pipeline.PositionError](err) || is[*postgres.ValueError](err) || is[*hudi.UnsupportedError](err) || is[*hudi.SchemaError](err) ||
 		is[*hudi.CorruptError](err) || errors.Is(err, hudi.ErrTableExists) ||
-		errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)
+		errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOTDIR)
 }
 
 // worthRetry reports whether a running pipeline should try again by itself.

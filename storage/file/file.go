@@ -52,7 +52,7 @@ func Open(root string) (*Store, error) {
 // OpenFS is the store in folder root of a file system.
 func OpenFS(root string, fsys FS) (*Store, error) {
 	if info, err := fsys.Stat(root); err == nil && !info.IsDir() {
-		return nil, fmt.Errorf("open folder %s: it is a file", root)
+		return nil, fmt.Errorf("open folder %s: it is a file; remove it, or name a folder: %w", root, syscall.ENOTDIR)
 	}
 	return &Store{root: filepath.Clean(root), fs: fsys}, nil
 }
