@@ -12,10 +12,10 @@ ARGS     ?=
 FUZZTIME ?= 20s
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test go-test layers race parity fuzz cover bench soak demo lint format shape clean
+.PHONY: help setup build test go-test layers race parity fuzz cover bench microbench soak demo lint format shape clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: ## install what the tests need: PostgreSQL 15 to 18, Spark with Hudi, hudi-rs
 	@scripts/install-postgres.sh all
@@ -56,7 +56,10 @@ cover: ## test coverage by package, and cover.out
 	go test -timeout 20m -coverprofile cover.out $(PKGS)
 	@go tool cover -func cover.out | tail -1
 
-bench: ## benchmarks; bench/results keeps what was measured
+bench: ## measure beside PostgreSQL's own programs, 15 minutes and 15 GB; ROWS=200000 tries
+	go run ./bench $(if $(ROWS),-rows $(ROWS),-results bench/results)
+
+microbench: ## the packages' benchmarks
 	go test -run '^$$' -bench . -benchmem -timeout 60m $(PKGS)
 
 soak: setup ## the long crash and load tests; an hour or more

@@ -16,6 +16,7 @@ const memoryBound = 512 << 20
 
 // judge compares what was measured with what was promised. Medians count.
 func (r *record) judge() {
+	r.Load[1] = load()
 	ratio := func(a, b string) float64 { return r.median(a).Wall / r.median(b).Wall }
 	decode := ratio(drainDecode, drainRecv)
 	r.bound("decoding the backlog to checksummed Arrow batches takes at most 1.5 times as long as pg_recvlogical",

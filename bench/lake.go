@@ -75,16 +75,18 @@ func (b *bench) lakefeed(ctx context.Context, what string, changes int64) (spill
 		return 0, fmt.Errorf("%s: %w\n%s", what, err, w.text.String())
 	}
 	b.note(what, changes, usageOf(cmd.ProcessState, time.Since(began)))
-	b.record.compactions(what, bytes.Count(w.text.Bytes(), []byte(`"msg":"compacted"`)))
+	b.record.compactions(what, w.compacted)
 	return w.spilled, nil
 }
 
 // watch reads what a lakefeed process logs, and asks its server twice a second.
 type watch struct {
-	ctx     context.Context //nolint:containedctx // lives as long as the process
-	done    chan struct{}
-	text    bytes.Buffer
-	spilled int64
+	ctx  context.Context //nolint:containedctx // lives as long as the process
+	done chan struct{}
+	text bytes.Buffer
+
+	spilled   int64
+	compacted int // file groups
 }
 
 func (w *watch) run(log io.Reader) {
@@ -99,9 +101,18 @@ func (w *watch) run(log io.Reader) {
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		w.text.Write(append(lines.Bytes(), '\n'))
-		var l struct{ Address string }
-		if json.Unmarshal(lines.Bytes(), &l) == nil && strings.HasPrefix(l.Address, "http") {
+		var l struct {
+			Address, Msg string
+			Groups       int `json:"file groups"`
+		}
+		if json.Unmarshal(lines.Bytes(), &l) != nil {
+			continue
+		}
+		if strings.HasPrefix(l.Address, "http") {
 			url <- l.Address
+		}
+		if l.Msg == "compacted" {
+			w.compacted += l.Groups
 		}
 	}
 	close(ask)

@@ -21,13 +21,13 @@ type record struct {
 	Commit   string      `json:"commit"`
 	CPU      string      `json:"cpu"`
 	Cores    int         `json:"cores"`
-	Load     string      `json:"load_before"` // of others, on this machine
+	Load     [2]string   `json:"load"` // average before and after; others' work is in it
 	Go       string      `json:"go"`
 	Postgres string      `json:"postgres"`
 	Rows     int64       `json:"rows"`
 	Rounds   int         `json:"rounds"`
 	Measured []*measured `json:"measured"`
-	Spilled  int64       `json:"spilled_bytes"`
+	Spilled  int64       `json:"spilled_bytes"` // of the large transaction
 	Bounds   []bound     `json:"bounds"`
 }
 
@@ -35,7 +35,7 @@ type record struct {
 type measured struct {
 	What        string  `json:"what"`
 	Changes     int64   `json:"changes"`
-	Compactions int     `json:"compactions,omitempty"` // within the last run
+	Compactions int     `json:"file_groups_compacted,omitempty"` // in the last run
 	Runs        []usage `json:"runs"`
 }
 
@@ -44,16 +44,20 @@ func newRecord(ctx context.Context, d *database, rows int64, rounds int) record 
 	if err != nil {
 		commit = []byte("unknown")
 	}
-	load, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		load = []byte("unknown")
-	}
-	before, _, _ := strings.Cut(string(load), " ")
 	return record{
 		Date: time.Now().UTC().Format(time.DateOnly), Commit: strings.TrimSpace(string(commit)),
-		CPU: cpuModel(), Cores: runtime.NumCPU(), Load: before, Go: runtime.Version(), Postgres: d.serverVersion,
+		CPU: cpuModel(), Cores: runtime.NumCPU(), Load: [2]string{load()}, Go: runtime.Version(), Postgres: d.serverVersion,
 		Rows: rows, Rounds: rounds,
 	}
+}
+
+// load is how many processes wanted a core over the last five minutes.
+func load() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if f := strings.Fields(string(text)); err == nil && len(f) > 1 {
+		return f[1]
+	}
+	return "unknown"
 }
 
 func cpuModel() string {
@@ -128,7 +132,7 @@ func nth[T cmp.Ordered](runs []usage, n int, of func(usage) T) T {
 func (r *record) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# %s, commit %s\n\n", r.Date, r.Commit)
-	fmt.Fprintf(&b, "%s, %d cores; PostgreSQL %s, %s; %d rows, %d rounds; load average before: %s.\n\n", r.CPU, r.Cores, r.Postgres, r.Go, r.Rows, r.Rounds, r.Load)
+	fmt.Fprintf(&b, "%s, %d cores; PostgreSQL %s, %s; %d rows, %d rounds; load average over five minutes before %s, after %s.\n\n", r.CPU, r.Cores, r.Postgres, r.Go, r.Rows, r.Rounds, r.Load[0], r.Load[1])
 	b.WriteString("| what | rows or changes | wall s, min / median | CPU s, min / median | a second | CPU s per M | peak MiB |\n|---|---|---|---|---|---|---|\n")
 	for _, m := range r.Measured {
 		least, middle := m.pick(func(int) int { return 0 }), m.pick(func(n int) int { return n / 2 })
@@ -138,7 +142,7 @@ func (r *record) markdown() string {
 		}
 		what := m.What
 		if m.Compactions > 0 {
-			what += fmt.Sprintf(" (%d compactions)", m.Compactions)
+			what += fmt.Sprintf(", %d file groups compacted", m.Compactions)
 		}
 		n := float64(m.Changes)
 		fmt.Fprintf(&b, "| %s | %d | %.1f / %.1f | %.1f / %.1f | %.0f | %.1f | %s |\n", what, m.Changes,
