@@ -247,7 +247,7 @@ func (d *demo) compare(ctx context.Context, p config.Pipeline, s *service, log *
 	}
 	defer func() { _ = source.Close(ctx) }() // it only read
 	m := s.member()
-	if m == nil {
+	if m == nil || m.started() == nil {
 		return nil, errors.New("the pipeline did not start")
 	}
 	return pipeline.Validate(ctx, pipeline.ValidateOptions{

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"lakefeed/change"
 	"lakefeed/pipeline"
@@ -16,22 +17,60 @@ import (
 // member is one pipeline of a service, with all that it needs. It is there even
 // when it did not start or has stopped, so that status and readiness tell.
 type member struct {
-	name     string
-	log      *slog.Logger
-	source   *postgres.Connector
-	lake     storage.Store
-	pipeline *pipeline.Pipeline // nil when it did not start
+	name    string
+	matches string       // the patterns of its tables
+	again   bool         // a source that is away is tried again
+	stopped *slog.Logger // told when it has; silent where the process ends with that, and prints it
+	log     *slog.Logger
+	open    func(context.Context, *parts) error
 
-	mu  sync.Mutex
+	mu sync.Mutex
+	parts
 	err error // why it did not start or has stopped
 }
 
+// parts are what a pipeline works with.
+type parts struct {
+	lake     storage.Store
+	source   *postgres.Connector
+	pipeline *pipeline.Pipeline // nil while it has not started
+}
+
+// start connects the pipeline to its source and its lake. Where that fails, the
+// member says so.
+func (m *member) start(ctx context.Context) error {
+	var p parts
+	err := m.open(ctx, &p)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.parts, m.err = p, err
+	return err
+}
+
+// The first and the longest wait for a source that is away at the start.
+const (
+	startFirst = time.Second
+	startLast  = 30 * time.Second
+)
+
 // run runs the pipeline to its end.
 func (m *member) run(ctx context.Context) {
-	if m.pipeline == nil {
-		return
+	err := m.start(ctx)
+	for wait := startFirst; err != nil && m.again && worthRetry(err); wait = min(2*wait, startLast) {
+		m.log.Warn("pipeline cannot start, trying again", "pipeline", m.name, "error", err, "in", wait)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		err = m.start(ctx)
 	}
-	err := m.pipeline.Run(ctx)
+	if err == nil {
+		err = m.started().Run(ctx)
+	}
+	if errors.Is(err, pipeline.ErrNoTables) {
+		err = fmt.Errorf("%w (%s)", err, m.matches)
+	}
 	if err != nil && (ctx.Err() == nil || !errors.Is(err, ctx.Err())) {
 		m.fail(err)
 	}
@@ -41,7 +80,7 @@ func (m *member) fail(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.err = err
-	m.log.Error("pipeline stopped", "pipeline", m.name, "error", err)
+	m.stopped.Error("pipeline stopped", "pipeline", m.name, "error", err)
 }
 
 // failure is why the pipeline did not start or has stopped, nil where neither is so.
@@ -55,16 +94,25 @@ func (m *member) failure() error {
 }
 
 func (m *member) close(ctx context.Context) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.source != nil {
 		_ = m.source.Close(context.WithoutCancel(ctx)) // nothing is lost with a connection
 	}
 }
 
+// started is the pipeline, nil while it has not started.
+func (m *member) started() *pipeline.Pipeline {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.pipeline
+}
+
 // Status is the pipeline's, or says why there is none.
 func (m *member) Status() pipeline.Status {
 	s := pipeline.Status{Pipeline: m.name, State: pipeline.Waiting, SlotLag: -1}
-	if m.pipeline != nil {
-		s = m.pipeline.Status()
+	if p := m.started(); p != nil {
+		s = p.Status()
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -74,18 +122,31 @@ func (m *member) Status() pipeline.Status {
 	return s
 }
 
+// running is the pipeline, if it runs.
+func (m *member) running() (*pipeline.Pipeline, error) {
+	if err := m.failure(); err != nil {
+		return nil, err
+	}
+	if p := m.started(); p != nil {
+		return p, nil
+	}
+	return nil, fmt.Errorf("pipeline %s: it has not started yet", m.name)
+}
+
 // Hold holds the pipeline, if it runs.
 func (m *member) Hold(ctx context.Context) (change.LSN, error) {
-	if err := m.failure(); err != nil {
+	p, err := m.running()
+	if err != nil {
 		return 0, err
 	}
-	return m.pipeline.Hold(ctx)
+	return p.Hold(ctx)
 }
 
 // Cut cuts the pipeline, if it runs.
 func (m *member) Cut(ctx context.Context, lsn change.LSN) (map[string]string, error) {
-	if err := m.failure(); err != nil {
+	p, err := m.running()
+	if err != nil {
 		return nil, err
 	}
-	return m.pipeline.Cut(ctx, lsn)
+	return p.Cut(ctx, lsn)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 
 	"lakefeed/config"
@@ -43,7 +44,7 @@ func (s *service) run(ctx context.Context) error {
 	}
 	m := metrics.New(versionText())
 	for i := range s.pipelines {
-		member := s.open(ctx, &s.pipelines[i], address, m)
+		member := s.add(&s.pipelines[i], address, m)
 		defer member.close(ctx)
 		m.Watch(member.Status)
 		s.mu.Lock()
@@ -66,28 +67,29 @@ func (s *service) run(ctx context.Context) error {
 	return errors.Join(append(errs, stop())...)
 }
 
-// open connects a pipeline to its source and its lake. Where that fails, the
-// member says so.
-func (s *service) open(ctx context.Context, p *config.Pipeline, address string, m *metrics.Metrics) *member {
-	me := &member{name: p.Name, log: slog.New(slog.DiscardHandler)}
+// add makes the member that runs a pipeline.
+func (s *service) add(p *config.Pipeline, address string, m *metrics.Metrics) *member {
+	me := &member{name: p.Name, again: !s.once, log: s.log, stopped: slog.New(slog.DiscardHandler)}
 	if len(s.pipelines) > 1 { // the error of a single one ends the process, which prints it
-		me.log = s.log
+		me.stopped = s.log
 	}
-	err := func() (err error) {
-		if me.lake, err = all.Open(ctx, p.Lake.URL); err != nil {
+	var matches []string
+	for _, t := range p.Tables {
+		matches = append(matches, t.Match.String())
+	}
+	me.matches = strings.Join(matches, ", ")
+	me.open = func(ctx context.Context, parts *parts) (err error) {
+		if parts.lake, err = all.Open(ctx, p.Lake.URL); err != nil {
 			return fmt.Errorf("open lake: %w", err)
 		}
-		if me.source, err = postgres.Open(ctx, p.Source(s.log)); err != nil {
+		if parts.source, err = postgres.Open(ctx, p.Source(s.log)); err != nil {
 			return err
 		}
 		o := p.Options(s.log)
-		o.Source, o.Lake, o.Once, o.Listen, o.OnPhase = me.source, me.lake, s.once, address, s.phase
+		o.Source, o.Lake, o.Once, o.Listen, o.OnPhase = parts.source, parts.lake, s.once, address, s.phase
 		o.Retryable, o.Observer = worthRetry, m.Observer(p.Name)
-		me.pipeline, err = pipeline.New(o)
+		parts.pipeline, err = pipeline.New(o)
 		return err
-	}()
-	if err != nil {
-		me.fail(err)
 	}
 	return me
 }
