@@ -49,6 +49,9 @@ func (r *round) held() (n int64) {
 func (p *Pipeline) take(r *round, c *change.Chunk) error {
 	for _, b := range c.Batches {
 		t := p.targetOf(b.Table)
+		if t == nil {
+			p.renamed(r, b)
+		}
 		if t == nil || t.failed() {
 			continue
 		}
@@ -85,6 +88,24 @@ func (p *Pipeline) take(r *round, c *change.Chunk) error {
 		r.newest = c.Time
 	}
 	return p.relieve(r)
+}
+
+// renamed stops the table that a batch belongs to under the name that it had.
+func (p *Pipeline) renamed(r *round, b *change.Batch) {
+	for _, t := range p.targets {
+		if t.source.ID != b.Table.ID || t.failed() {
+			continue
+		}
+		if _, b := b.Split(t.covered); b != nil {
+			r.failures = append(r.failures, change.Failure{
+				Table: t.source, Since: b.At[0].Commit, Lost: true,
+				Err: fmt.Errorf("it was renamed to %s in the source, where the next start finds and copies it", b.Table),
+			})
+			if r.has(t) {
+				r.tables[t].stopAt(b.At[0].Commit)
+			}
+		}
+	}
 }
 
 func (r *round) has(t *target) bool { return r.tables[t] != nil }
