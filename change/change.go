@@ -85,6 +85,11 @@ type Column struct {
 	// Missing is the value of rows that are older than the column (an array of
 	// length 1), nil where that is NULL: PostgreSQL's attmissingval.
 	Missing arrow.Array
+	// ID is the source's own number for the column, which a rename keeps and a
+	// column of the same name that is added later does not have; 0: not known.
+	ID int
+	// Shape changes with every change of the column's definition; empty: not known.
+	Shape string
 }
 
 // KeyKind says what identifies the rows of a table.
@@ -108,6 +113,9 @@ type Table struct {
 	// Bytes and RowsEstimate are the source's own measure of the table when it
 	// was looked at: size on disk without indexes, and estimated rows.
 	Bytes, RowsEstimate int64
+	// Storage changes when the source writes every row anew, without a change in the
+	// log: TRUNCATE, VACUUM FULL, some ALTER TABLE. Empty: not known.
+	Storage string
 	// Note says why the table has no usable key, for people.
 	Note string
 }

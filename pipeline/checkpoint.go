@@ -26,8 +26,44 @@ type checkpoint struct {
 	Source   change.Identity `json:"source"`
 	From     change.LSN      `json:"from"` // the commit's own window is [From, LSN)
 	LSN      change.LSN      `json:"lsn"`
-	Columns  []string        `json:"columns"` // of the source table
+	TableID  uint32          `json:"table_id"` // the source's own number for it
+	Storage  string          `json:"storage,omitempty"`
+	Columns  []knownColumn   `json:"columns"` // of the source table
 	Key      []string        `json:"key"`     // record key columns in the source, empty: append-only
+}
+
+// knownColumn is a column of the source table as it was when the table last committed.
+type knownColumn struct {
+	Name    string `json:"name"`
+	Lake    string `json:"lake"`            // its name in the lake
+	ID      int    `json:"id,omitempty"`    // 0: not known
+	Shape   string `json:"shape,omitempty"` // empty: not known
+	Missing bool   `json:"missing,omitempty"`
+}
+
+// describe notes what the table looks like in version v. What the source could not
+// say of a column stays as it was.
+func (c *checkpoint) describe(v *change.Table) {
+	had := map[string]knownColumn{}
+	for _, k := range c.Columns {
+		had[k.Name] = k
+	}
+	c.TableID = v.ID
+	if v.Storage != "" {
+		c.Storage = v.Storage
+	}
+	c.Columns, c.Key = nil, nil
+	names := columnNames(v)
+	for i, col := range v.Columns {
+		k := knownColumn{Name: col.Name, Lake: names[i], ID: col.ID, Shape: col.Shape, Missing: col.Missing != nil}
+		if col.ID == 0 {
+			k.ID, k.Shape, k.Missing = had[col.Name].ID, had[col.Name].Shape, had[col.Name].Missing
+		}
+		c.Columns = append(c.Columns, k)
+	}
+	for _, k := range v.Key {
+		c.Key = append(c.Key, v.Columns[k].Name)
+	}
 }
 
 func (c checkpoint) extra() (map[string]string, error) {
@@ -61,7 +97,9 @@ type progress struct {
 	Starting bool       `json:"starting,omitempty"`
 	LSN      change.LSN `json:"lsn"`
 	Tables   []string   `json:"tables,omitempty"` // that were followed up to LSN
-	Written  time.Time  `json:"written"`
+	// Folders are those that tables were given under the lake, by source name.
+	Folders map[string]string `json:"folders,omitempty"`
+	Written time.Time         `json:"written"`
 }
 
 // follows reports whether the record has a table.

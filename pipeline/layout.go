@@ -105,50 +105,6 @@ func newLayout(t *change.Table, schema *arrow.Schema) (*layout, error) {
 	return l, nil
 }
 
-// evolve is the lake's schema with the columns that t has beyond it, and those
-// columns. Before are the source columns of the version before t. A change that a
-// lake table cannot follow in place is an error that says so.
-func evolve(t *change.Table, before []string, lake *arrow.Schema) (*arrow.Schema, []int, error) {
-	names := columnNames(t)
-	fields := append([]arrow.Field(nil), lake.Fields()...)
-	var added []int
-	for i, c := range t.Columns {
-		idx := lake.FieldIndices(names[i])
-		if len(idx) == 0 {
-			added = append(added, i)
-			fields = append(fields, arrow.Field{Name: names[i], Type: c.Arrow, Nullable: true})
-			continue
-		}
-		f := &fields[idx[0]]
-		if arrow.TypeEqual(f.Type, c.Arrow) || widens(c.Arrow, f.Type) {
-			continue
-		}
-		if !widens(f.Type, c.Arrow) {
-			return nil, nil, fmt.Errorf("column %s is %s (%s) in the source and %s in the lake: %s", c.Name, c.Type, c.Arrow, f.Type, CopyAnew)
-		}
-		f.Type = c.Arrow
-	}
-	for _, old := range before {
-		if len(added) > 0 && !hasColumn(t, old) {
-			// A column went and another came: most likely a rename, whose old values would be lost.
-			return nil, nil, fmt.Errorf("column %s is gone from the source and %s is new: a renamed column's old values cannot be told from a new column's; %s", old, t.Columns[added[0]].Name, CopyAnew)
-		}
-	}
-	return arrow.NewSchema(fields, nil), added, nil
-}
-
-// CopyAnew is the way out for a table that cannot go on.
-const CopyAnew = "stop the pipeline, remove the table's folder from the lake, and start it: the table is copied anew"
-
-func hasColumn(t *change.Table, name string) bool {
-	for _, c := range t.Columns {
-		if c.Name == name {
-			return true
-		}
-	}
-	return false
-}
-
 // widens reports whether every value of from is one of to, in files that hold from.
 func widens(from, to arrow.DataType) bool {
 	return from.ID() == arrow.INT32 && to.ID() == arrow.INT64 || from.ID() == arrow.FLOAT32 && to.ID() == arrow.FLOAT64

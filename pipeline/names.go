@@ -1,10 +1,12 @@
 package pipeline
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
 	"lakefeed/change"
+	"lakefeed/storage"
 )
 
 // The names of a table in the lake follow one rule (docs/types.md):
@@ -33,9 +35,10 @@ func (r Rename) String() string {
 }
 
 // Names lists what is renamed in the lake, for tables that land where options say.
-func Names(tables []*change.Table, options func(*change.Table) TableOptions) []Rename {
+// Recorded are the folders that a lake has recorded ([ReadFolders]): a table keeps the one it has.
+func Names(tables []*change.Table, options func(*change.Table) TableOptions, recorded map[string]string) []Rename {
 	var renames []Rename
-	paths := tablePaths(tables, options)
+	paths := tablePaths(tables, options, recorded)
 	for i, t := range tables {
 		if want := t.Schema + "/" + t.Name; paths[i] != want && (options == nil || options(t).Path == "") {
 			renames = append(renames, Rename{Table: t.String(), Lake: paths[i]})
@@ -49,9 +52,23 @@ func Names(tables []*change.Table, options func(*change.Table) TableOptions) []R
 	return renames
 }
 
-// tablePaths gives every table its folder under the lake.
-func tablePaths(tables []*change.Table, options func(*change.Table) TableOptions) []string {
+// ReadFolders is the folder that each table of a pipeline was given in the lake, by
+// source name, those of tables that are gone too.
+func ReadFolders(ctx context.Context, lake storage.Store, pipeline string) (map[string]string, error) {
+	r, err := readProgress(ctx, lake, pipeline)
+	if r == nil {
+		return nil, err
+	}
+	return r.Folders, nil
+}
+
+// tablePaths gives every table its folder under the lake. What other tables there
+// are must not move it: a folder once recorded stays its table's.
+func tablePaths(tables []*change.Table, options func(*change.Table) TableOptions, recorded map[string]string) []string {
 	taken := map[string]bool{}
+	for _, folder := range recorded {
+		taken[strings.ToLower(folder)] = true
+	}
 	paths := make([]string, len(tables))
 	for i, t := range tables { // stated folders first: they are not to be moved by others
 		if options != nil && options(t).Path != "" {
@@ -60,6 +77,9 @@ func tablePaths(tables []*change.Table, options func(*change.Table) TableOptions
 		}
 	}
 	for i, t := range tables {
+		if paths[i] == "" {
+			paths[i] = recorded[t.String()]
+		}
 		if paths[i] == "" {
 			paths[i] = unique(folderName(t.Schema)+"/"+folderName(t.Name), taken)
 		}

@@ -51,6 +51,9 @@ type Options struct {
 	// Retryable says which errors of the source pass by themselves; nil: none.
 	// Without Once such an error is followed by another try.
 	Retryable func(error) bool
+	// RetryTable says which errors that stopped a table pass by themselves; nil: none.
+	// Without Once such a table is tried again after a while.
+	RetryTable func(error) bool
 
 	Observer Observer                                 // told of commits; may be nil
 	Logger   *slog.Logger                             // silent when nil
@@ -79,7 +82,8 @@ type Pipeline struct {
 	opts     Options
 	log      *slog.Logger
 	source   change.Identity
-	spillDir string // of this run
+	folders  map[string]string // given to tables, by source name
+	spillDir string            // of this run
 	control  chan request
 
 	mu       sync.Mutex // guards targets and lastErr
@@ -143,6 +147,9 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	for wait := retryFirst; ; wait = min(2*wait, retryLast) {
 		streamed := false
 		err = p.session(ctx, func() { streamed = true })
+		if errors.Is(err, errAgain) && ctx.Err() == nil {
+			continue
+		}
 		p.setError(err)
 		if err == nil || ctx.Err() != nil || p.opts.Once || !p.retryable(err) {
 			break
@@ -173,7 +180,7 @@ const (
 
 func (p *Pipeline) retryable(err error) bool { return p.opts.Retryable != nil && p.opts.Retryable(err) }
 
-var errLockLost = errors.New("another process took this pipeline's lock: this one did not beat in time")
+var errLockLost = errors.New("this pipeline's lock in the lake is no longer this process's: the lake's folder was removed, or another process took over because this one had not beaten for long")
 
 // session is one connection to the source, from its start to its end; streaming is
 // called when it has come to read the log.
@@ -191,8 +198,13 @@ func (p *Pipeline) session(ctx context.Context, streaming func()) error {
 	if cause := p.opts.Source.EndStream(); err == nil {
 		err = cause
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case !p.opts.Once:
+		return errAgain
 	}
 	return p.tableErrors()
 }

@@ -97,7 +97,7 @@ func (p *Pipeline) checkKeys(ctx context.Context, record *progress) error {
 		if t.at.LSN == 0 || t.failed() {
 			continue
 		}
-		if err := sameKey(t.at.Key, t.source); err != nil {
+		if err := t.at.still(t.source); err != nil {
 			t.settled = true
 			p.fail(t, err)
 			changed = changed || record.follows(t.name)
@@ -256,7 +256,7 @@ func (p *Pipeline) firstSlot(ctx context.Context, again bool) (change.LSN, error
 			return 0, fmt.Errorf("drop the slot of an interrupted start: %w", err)
 		}
 	}
-	if err := writeProgress(ctx, p.opts.Lake, progress{Pipeline: p.opts.Name, Source: p.source, Starting: true}); err != nil {
+	if err := writeProgress(ctx, p.opts.Lake, progress{Pipeline: p.opts.Name, Source: p.source, Starting: true, Folders: p.folders}); err != nil {
 		return 0, err
 	}
 	at := change.LSN(0)
@@ -272,7 +272,7 @@ func (p *Pipeline) firstSlot(ctx context.Context, again bool) (change.LSN, error
 
 // record writes the progress record: position and the tables that are followed.
 func (p *Pipeline) record(ctx context.Context, lsn change.LSN) error {
-	r := progress{Pipeline: p.opts.Name, Source: p.source, LSN: lsn}
+	r := progress{Pipeline: p.opts.Name, Source: p.source, LSN: lsn, Folders: p.folders}
 	for _, t := range p.targets {
 		if !t.settled {
 			r.Tables = append(r.Tables, t.name)

@@ -87,6 +87,8 @@ func (t *target) snapshot() TableStatus {
 	s := t.status
 	if len(t.waiting) > 0 {
 		s.Freshness = max(0, time.Since(time.UnixMicro(t.waiting[0])).Seconds())
+	} else if s.State == Failed { // what it misses is not even read
+		s.Freshness = time.Since(t.failedAt).Seconds()
 	}
 	return s
 }

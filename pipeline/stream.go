@@ -17,7 +17,7 @@ import (
 const poll = 500 * time.Millisecond
 
 // stream captures rounds and writes them, one while the other is written, until
-// ctx ends or, with Once, the lake has caught up.
+// ctx ends, stopped tables are to be tried again or, with Once, the lake has caught up.
 func (p *Pipeline) stream(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	ctx, cancel := context.WithCancel(ctx)
@@ -74,9 +74,11 @@ type capture struct {
 	cut     change.LSN // where the round is to end, 0: nowhere in particular
 	cutDone func(map[string]string)
 	held    *request // set while somebody has asked us to hold still
+	stopped again
 }
 
-// step reads one chunk, and sends the round if that closes it. It reports the end of Once.
+// step reads one chunk, and sends the round if that closes it. It reports the end: of
+// Once, or of a session whose stopped tables are to be tried again.
 func (c *capture) step(ctx context.Context) (done bool, err error) {
 	if err := c.answer(ctx); err != nil {
 		return false, err
@@ -103,7 +105,7 @@ func (c *capture) step(ctx context.Context) (done bool, err error) {
 	if !c.whole {
 		return false, nil
 	}
-	if c.drained() {
+	if c.drained() || c.cut == 0 && c.held == nil && c.stopped.due(c.p) {
 		return true, c.send(ctx)
 	}
 	idle := len(c.round.tables) == 0 && c.round.to > 0 && time.Since(c.sent) >= c.p.opts.Interval

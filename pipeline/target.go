@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -28,9 +29,10 @@ type target struct {
 	at      checkpoint  // what its newest commit covers; LSN 0: its first copy is to be made
 	covered change.LSN  // at.LSN when streaming began: changes before it are in the table already
 
-	mu      sync.Mutex // guards status
-	status  TableStatus
-	waiting []int64 // commit time of the first change of each round that is not in the lake, Unix microseconds
+	mu       sync.Mutex // guards what follows
+	status   TableStatus
+	failedAt time.Time // zero: it has not failed
+	waiting  []int64   // commit time of the first change of each round that is not in the lake, Unix microseconds
 }
 
 // report changes the target's status.
@@ -49,13 +51,25 @@ func (t *target) failed() bool {
 // fail stops the table: the others go on, and the source keeps what it lacks.
 func (p *Pipeline) fail(t *target, err error) {
 	p.log.Error("table stopped", "table", t.name, "error", err)
+	if _, ok := errors.AsType[*AnewError](err); ok {
+		t.settled = true // its log would be kept for nothing
+	}
 	t.report(func(s *TableStatus) { s.State, s.Error = Failed, err.Error() })
+	t.mu.Lock()
+	if t.failedAt.IsZero() {
+		t.failedAt = time.Now()
+	}
+	t.mu.Unlock()
 	p.failures.Store(t.name, err)
 }
 
 // openTargets looks at every table of the source and at its folder in the lake.
 func (p *Pipeline) openTargets(ctx context.Context, tables []*change.Table, record *progress) {
-	paths := tablePaths(tables, p.opts.Table)
+	if record != nil {
+		p.folders = maps.Clone(record.Folders)
+	}
+	paths := tablePaths(tables, p.opts.Table, p.folders)
+	p.keepFolders(tables, paths)
 	targets := make([]*target, len(tables))
 	for i, s := range tables {
 		t := &target{name: s.String(), source: s, path: paths[i], store: storage.Sub(p.opts.Lake, paths[i])}
@@ -79,6 +93,18 @@ func (p *Pipeline) openTargets(ctx context.Context, tables []*change.Table, reco
 	}
 }
 
+// keepFolders notes the folders that are not the configuration's choice.
+func (p *Pipeline) keepFolders(tables []*change.Table, paths []string) {
+	if p.folders == nil {
+		p.folders = map[string]string{}
+	}
+	for i, t := range tables {
+		if p.opts.Table == nil || p.opts.Table(t).Path == "" {
+			p.folders[t.String()] = paths[i]
+		}
+	}
+}
+
 // openTarget opens the table's folder, where there is one, rolls back what a
 // crash left in it, and reads its checkpoint. A table without a commit is what an
 // interrupted copy left, if the record says that a copy was to be made.
@@ -98,7 +124,7 @@ func (p *Pipeline) openTarget(ctx context.Context, t *target, record *progress) 
 	if at == nil {
 		if len(table.Timeline().Completed()) > 0 || !record.follows(t.name) {
 			t.settled = true
-			return fmt.Errorf("folder %s holds a Hudi table that Lakefeed did not make (no checkpoint in its commits): give the table another path, or move that table away", t.store)
+			return fmt.Errorf("folder %s holds a Hudi table that Lakefeed did not make, or whose commits by Lakefeed another writer archived (it needs hoodie.archive.automatic=false): no checkpoint is in its commits; give the table another path, or move that table away, for a new copy", t.store)
 		}
 		t.opened, t.table = true, table
 		return nil
@@ -108,7 +134,7 @@ func (p *Pipeline) openTarget(ctx context.Context, t *target, record *progress) 
 		return err
 	}
 	if err := table.Recover(ctx); err != nil {
-		return fmt.Errorf("roll back what a crash left in %s: %w", t.store, err)
+		return fmt.Errorf("get %s ready to be written: %w", t.store, err)
 	}
 	t.opened, t.table, t.at = true, table, *at
 	t.report(func(s *TableStatus) {
@@ -217,12 +243,8 @@ func (t *target) committed(at checkpoint, instant string, rows int64) {
 
 // next is the checkpoint of the table's next commit, up to lsn, by the columns of version v.
 func (p *Pipeline) next(t *target, v *change.Table, lsn change.LSN) checkpoint {
-	c := checkpoint{Pipeline: p.opts.Name, Table: t.name, Source: p.source, From: t.at.LSN, LSN: lsn}
-	for _, col := range v.Columns {
-		c.Columns = append(c.Columns, col.Name)
-	}
-	for _, k := range v.Key {
-		c.Key = append(c.Key, v.Columns[k].Name)
-	}
+	c := t.at
+	c.Pipeline, c.Table, c.Source, c.From, c.LSN = p.opts.Name, t.name, p.source, t.at.LSN, lsn
+	c.describe(v)
 	return c
 }

@@ -105,7 +105,11 @@ func Validate(ctx context.Context, o ValidateOptions) (*Report, error) {
 		return nil, fmt.Errorf("bring the lake to %s: %w", at, err)
 	}
 	report := &Report{At: at}
-	paths := tablePaths(tables, o.Table)
+	folders, err := ReadFolders(ctx, o.Lake, o.Name)
+	if err != nil {
+		return nil, err
+	}
+	paths := tablePaths(tables, o.Table, folders)
 	for i, t := range tables {
 		if o.Only != nil && !o.Only(t.String()) {
 			continue
@@ -174,7 +178,7 @@ func (v *validation) open(ctx context.Context) error {
 		return fmt.Errorf("the table's newest commit is beyond %s: run validate again", v.at)
 	}
 	v.lake = t
-	schema, added, err := evolve(v.table, at.Columns, t.Schema())
+	schema, added, err := evolve(v.table, at, t.Schema())
 	if err != nil {
 		return err
 	}

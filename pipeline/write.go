@@ -225,10 +225,10 @@ func (p *Pipeline) rowsOf(ctx context.Context, t *target, l *layout, r *reductio
 // now, by a commit of its own that covers nothing more of the source.
 func (p *Pipeline) evolveTable(ctx context.Context, pend *pending) (*arrow.Schema, error) {
 	t, v := pend.target, pend.version
-	if err := sameKey(t.at.Key, v); err != nil {
+	if err := t.at.still(v); err != nil {
 		return nil, err
 	}
-	schema, added, err := evolve(v, t.at.Columns, t.table.Schema())
+	schema, added, err := evolve(v, &t.at, t.table.Schema())
 	if err != nil {
 		return nil, err
 	}
@@ -236,10 +236,7 @@ func (p *Pipeline) evolveTable(ctx context.Context, pend *pending) (*arrow.Schem
 		return schema, nil
 	}
 	next := t.at
-	next.Columns = nil
-	for _, c := range v.Columns {
-		next.Columns = append(next.Columns, c.Name)
-	}
+	next.describe(v)
 	extra, err := next.extra()
 	if err != nil {
 		return nil, err
@@ -253,21 +250,6 @@ func (p *Pipeline) evolveTable(ctx context.Context, pend *pending) (*arrow.Schem
 	p.log.Info("columns added with their default", "table", t.name, "instant", instant)
 	t.at = next
 	return schema, nil
-}
-
-// sameKey refuses a source table whose rows are identified by other columns than before.
-func sameKey(had []string, v *change.Table) error {
-	same := len(had) == len(v.Key)
-	for i := 0; same && i < len(had); i++ {
-		same = v.Columns[v.Key[i]].Name == had[i]
-	}
-	if same {
-		return nil
-	}
-	if v.KeyKind == change.NoKey {
-		return fmt.Errorf("%s has no usable key any more (%s), and the lake knows its rows by (%s): %s, append-only unless it has a key again", v, v.Note, joined(had), CopyAnew)
-	}
-	return fmt.Errorf("the key of %s is no longer (%s): %s", v, joined(had), CopyAnew)
 }
 
 func anyMissing(v *change.Table, added []int) bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -118,8 +119,12 @@ func listTables(ctx context.Context, tx pgx.Tx, ids []uint32, sizes bool) ([]*ca
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (*catalogTable, error) {
 		t := &catalogTable{Table: new(change.Table)}
-		return t, row.Scan(&t.ID, &t.Schema, &t.Name, &t.partitioned, &t.partition, &t.identity,
+		err := row.Scan(&t.ID, &t.Schema, &t.Name, &t.partitioned, &t.partition, &t.identity,
 			&t.Bytes, &t.RowsEstimate, &t.oddLeaves, &t.foreign, &t.file, &t.ancestors)
+		if t.file != 0 { // a partitioned table has none
+			t.Storage = strconv.FormatUint(uint64(t.file), 10)
+		}
+		return t, err
 	})
 }
 
@@ -150,12 +155,14 @@ type attribute struct {
 	notNull   bool
 	generated bool
 	hasDef    bool
+	number    int
+	shape     string
 	missing   *string // attmissingval, an array of one element
 }
 
 func (c *Connector) describeColumns(ctx context.Context, tx pgx.Tx, ids []uint32, byID map[uint32]*catalogTable) error {
 	rows, err := tx.Query(ctx, `
-		SELECT attrelid, attname, format_type(atttypid, atttypmod), atttypid, atttypmod, attnotnull, attgenerated <> '', atthasdef OR attidentity <> '',
+		SELECT attrelid, attname, format_type(atttypid, atttypmod), atttypid, atttypmod, attnotnull, attgenerated <> '', atthasdef OR attidentity <> '', attnum, xmin::text,
 			CASE WHEN atthasmissing THEN attmissingval::text END
 		FROM pg_attribute WHERE attrelid = ANY ($1::oid[]) AND attnum > 0 AND NOT attisdropped
 		ORDER BY attrelid, attnum`, ids)
@@ -163,7 +170,7 @@ func (c *Connector) describeColumns(ctx context.Context, tx pgx.Tx, ids []uint32
 		return err
 	}
 	attributes, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (a attribute, err error) {
-		return a, row.Scan(&a.table, &a.name, &a.typeName, &a.typeID, &a.mod, &a.notNull, &a.generated, &a.hasDef, &a.missing)
+		return a, row.Scan(&a.table, &a.name, &a.typeName, &a.typeID, &a.mod, &a.notNull, &a.generated, &a.hasDef, &a.number, &a.shape, &a.missing)
 	})
 	if err != nil {
 		return err
@@ -182,7 +189,7 @@ func (c *Connector) describeColumns(ctx context.Context, tx pgx.Tx, ids []uint32
 			continue
 		}
 		d := c.types.resolve(a.typeID, a.mod)
-		col := change.Column{Name: a.name, Type: a.typeName, Arrow: d.arrow(), Nullable: !a.notNull}
+		col := change.Column{Name: a.name, Type: a.typeName, Arrow: d.arrow(), Nullable: !a.notNull, ID: a.number, Shape: a.shape}
 		if a.missing != nil {
 			if col.Missing, err = missingValue(*a.missing, d); err != nil {
 				return &ValueError{Table: t.String(), Column: a.name, Err: fmt.Errorf("the value of rows older than the column: %w", err)}

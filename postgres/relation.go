@@ -45,14 +45,17 @@ func (c *Connector) describeRelation(ctx context.Context, info pgoutput.Relation
 	if r.types, err = c.columnTypes(ctx, info.Columns); err != nil {
 		return nil, err
 	}
-	t := &change.Table{Schema: info.Namespace, Name: info.Name, ID: info.ID}
 	if now == nil {
 		now = &catalogTable{Table: new(change.Table)}
 	}
+	t := &change.Table{Schema: info.Namespace, Name: info.Name, ID: info.ID, Storage: now.Storage}
 	for i, col := range info.Columns {
 		out := change.Column{Name: col.Name, Arrow: r.types[i].arrow(), Nullable: true}
-		if j := columnIndex(now.Table, col.Name); j >= 0 && now.types[j] == r.types[i] {
+		switch j := columnIndex(now.Table, col.Name); {
+		case j >= 0 && now.types[j] == r.types[i]:
 			out = now.Columns[j]
+		case j >= 0:
+			out.ID, out.Shape = now.Columns[j].ID, now.Columns[j].Shape
 		}
 		t.Columns = append(t.Columns, out)
 	}
@@ -188,17 +191,11 @@ func (c *tableCache) put(t *catalogTable) {
 // sameSchema reports whether two descriptions of a table differ in nothing that
 // its readers see.
 func sameSchema(a, b *change.Table) bool {
-	return a.Schema == b.Schema && a.Name == b.Name && a.KeyKind == b.KeyKind && slices.Equal(a.Key, b.Key) &&
+	return a.Schema == b.Schema && a.Name == b.Name && a.KeyKind == b.KeyKind && a.Storage == b.Storage && slices.Equal(a.Key, b.Key) &&
 		slices.EqualFunc(a.Columns, b.Columns, func(x, y change.Column) bool {
-			return x.Name == y.Name && x.Type == y.Type && x.Nullable == y.Nullable && (x.Missing == nil) == (y.Missing == nil) &&
+			return x.Name == y.Name && x.Type == y.Type && x.Nullable == y.Nullable && x.ID == y.ID && x.Shape == y.Shape && (x.Missing == nil) == (y.Missing == nil) &&
 				(x.Missing == nil || array.Equal(x.Missing, y.Missing))
 		})
-}
-
-// sameRelation reports whether a Relation message repeats what is known, as one
-// does after every VACUUM. The key under FULL is not in it, so that it is looked up again.
-func sameRelation(a, b *pgoutput.RelationInfo) bool {
-	return a.Namespace == b.Namespace && a.Name == b.Name && a.Identity == b.Identity && a.Identity != 'f' && slices.Equal(a.Columns, b.Columns)
 }
 
 func (r *relation) native() bool {

@@ -61,7 +61,7 @@ func (s *stream) logical(m *pgoutput.Message) {
 // relation takes in the description of a table.
 func (c *Connector) relation(ctx context.Context, s *stream, info *pgoutput.RelationInfo) error {
 	old := s.relations[info.ID]
-	if s.failed[info.ID] || old != nil && sameRelation(&old.info, info) {
+	if s.failed[info.ID] { // else even a message that repeats the last one is looked into: it may follow a rewrite
 		return nil
 	}
 	if !c.opts.Match(info.Namespace, info.Name) {

@@ -50,7 +50,8 @@ func checkTables(ctx context.Context, p *config.Pipeline, o postgres.Options, la
 	}
 	defer func() { _ = source.Close(ctx) }() // it only asked
 	if lake != nil {
-		if err := pipeline.CheckPosition(ctx, p.Name, source, lake); err != nil {
+		err := pipeline.CheckPosition(ctx, p.Name, source, lake)
+		if err != nil && (r.errors() == 0 || is[*pipeline.PositionError](err) || is[*hudi.CorruptError](err)) { // else it follows from what was found
 			r.addError("", err)
 		}
 	}
@@ -62,7 +63,13 @@ func checkTables(ctx context.Context, p *config.Pipeline, o postgres.Options, la
 	if len(tables) == 0 && r.errors() == 0 {
 		r.add(mustMend, "", "", "%s", pipeline.ErrNoTables)
 	}
-	renames := pipeline.Names(tables, p.Table)
+	var recorded map[string]string
+	if lake != nil {
+		if recorded, err = pipeline.ReadFolders(ctx, lake, p.Name); err != nil {
+			return fmt.Errorf("read the folders of tables: %w", err)
+		}
+	}
+	renames := pipeline.Names(tables, p.Table, recorded)
 	for _, rename := range renames {
 		r.add(note, rename.Table, "", "%s", rename)
 	}

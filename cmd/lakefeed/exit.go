@@ -85,7 +85,14 @@ func final(err error) bool {
 }
 
 // worthRetry reports whether a running pipeline should try again by itself.
-func worthRetry(err error) bool { return !final(err) && postgres.Retryable(err) }
+func worthRetry(err error) bool {
+	return !final(err) && (postgres.Retryable(err) || is[syscall.Errno](err))
+}
+
+// tableWorthRetry reports whether a table that stopped should be tried again.
+func tableWorthRetry(err error) bool {
+	return exitCode(&pipeline.TableError{Err: err}) == exitRetry
+}
 
 func is[E error](err error) bool {
 	var e E

@@ -87,7 +87,7 @@ func (s *service) add(p *config.Pipeline, address string, m *metrics.Metrics) *m
 		}
 		o := p.Options(s.log)
 		o.Source, o.Lake, o.Once, o.Listen, o.OnPhase = parts.source, parts.lake, s.once, address, s.phase
-		o.Retryable, o.Observer = worthRetry, m.Observer(p.Name)
+		o.Retryable, o.RetryTable, o.Observer = worthRetry, tableWorthRetry, m.Observer(p.Name)
 		parts.pipeline, err = pipeline.New(o)
 		return err
 	}

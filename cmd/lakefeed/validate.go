@@ -200,6 +200,9 @@ func reportText(r *pipeline.Report, what string) string {
 }
 
 func differenceText(d pipeline.Difference) string {
+	if d.Key == "" && d.Source != "" { // a table without a key
+		return fmt.Sprintf("%s that the source has are %s: updates and deletes do not reach an append-only table", d.Source, d.Kind)
+	}
 	if d.Column == "" {
 		return fmt.Sprintf("key %s is %s", d.Key, d.Kind)
 	}
