@@ -96,7 +96,8 @@ type run struct {
 	out  *strings.Builder // to be read after the end
 	done chan error
 	kill context.CancelFunc
-	stop func()
+	end  func() error // asks it to end, and waits
+	stop func()       // the same, and it must end well
 }
 
 func startRun(t *testing.T, l *laketest.Lake) *run {
@@ -114,12 +115,16 @@ func startRun(t *testing.T, l *laketest.Lake) *run {
 		close(ended)
 	}()
 	t.Cleanup(func() { cancel(); <-ended })
-	r.stop = func() {
+	r.end = func() error {
 		t.Helper()
 		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
-		if err := <-r.done; err != nil {
+		return <-r.done
+	}
+	r.stop = func() {
+		t.Helper()
+		if err := r.end(); err != nil {
 			t.Fatalf("lakefeed run: %v\n%s", err, r.out.String())
 		}
 	}

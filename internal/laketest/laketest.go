@@ -38,6 +38,9 @@ var binary = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	binaryDir = dir
+	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // a test may run it as another user
+		return "", err
+	}
 	path := filepath.Join(dir, "lakefeed")
 	out, err := exec.Command("go", "build", "-o", path, "lakefeed/cmd/lakefeed").CombinedOutput()
 	if err != nil {
@@ -48,6 +51,7 @@ var binary = sync.OnceValues(func() (string, error) {
 
 // Lake is one pipeline's configuration and folder.
 type Lake struct {
+	Name   string // the pipeline's
 	Dir    string // the lake's folder
 	Config string // the configuration file
 
@@ -58,9 +62,10 @@ type Lake struct {
 func New(t testing.TB, url, tables, more string) *Lake {
 	t.Helper()
 	dir := t.TempDir()
-	l := &Lake{t: t, Dir: filepath.Join(dir, "lake"), Config: filepath.Join(dir, "lakefeed.yaml")}
+	name := fmt.Sprintf("test_%d_%d", os.Getpid(), lakes.Add(1))
+	l := &Lake{t: t, Name: name, Dir: filepath.Join(dir, "lake"), Config: filepath.Join(dir, "lakefeed.yaml")}
 	text := fmt.Sprintf(`pipelines:
-  - name: test_%d_%d
+  - name: %s
     source:
       postgres:
         url: %q
@@ -70,7 +75,7 @@ func New(t testing.TB, url, tables, more string) *Lake {
     lake:
       url: %s
 %s
-`, os.Getpid(), lakes.Add(1), url, tables, l.Dir, more)
+`, name, url, tables, l.Dir, more)
 	if err := os.WriteFile(l.Config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -80,11 +85,17 @@ func New(t testing.TB, url, tables, more string) *Lake {
 // Command is lakefeed with the lake's configuration, not started yet.
 func (l *Lake) Command(ctx context.Context, args ...string) *exec.Cmd {
 	l.t.Helper()
+	return Command(ctx, l.t, append(args, "-c", l.Config)...)
+}
+
+// Command is lakefeed without a configuration, not started yet.
+func Command(ctx context.Context, t testing.TB, args ...string) *exec.Cmd {
+	t.Helper()
 	path, err := binary()
 	if err != nil {
-		l.t.Fatal(err)
+		t.Fatal(err)
 	}
-	return exec.CommandContext(ctx, path, append(args, "-c", l.Config)...)
+	return exec.CommandContext(ctx, path, args...)
 }
 
 // Run runs lakefeed to its end, which must be exit code want, and returns what it printed.
