@@ -32,7 +32,9 @@ func (c *Connector) createSlot(ctx context.Context, name, temporary string) (cha
 	if err != nil {
 		return 0, err
 	}
+	stop := c.tellBlockers(ctx)
 	row, err := oneRow(ctx, conn, fmt.Sprintf("CREATE_REPLICATION_SLOT %s%s LOGICAL pgoutput (SNAPSHOT 'export')", quote(name), temporary))
+	stop()
 	if err != nil {
 		return 0, errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
 	}
