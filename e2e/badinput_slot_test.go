@@ -147,7 +147,7 @@ func TestTableMadeAnew(t *testing.T) {
 	b.once(0)
 	db.Exec(t, `DROP TABLE t`, `CREATE TABLE t (id int PRIMARY KEY)`, `INSERT INTO t VALUES (2)`, `INSERT INTO u VALUES (1)`)
 	for range 2 {
-		b.once(final, `table public\.t: .*not published`, `copied anew`, `public\.u +streaming`)
+		b.once(final, `table public\.t: .*made anew`, `copied anew`, `public\.u +streaming`)
 	}
 	b.forget("public/t")
 	b.well()
