@@ -101,7 +101,7 @@ func TestSlotNotOurs(t *testing.T) {
 			await(t, "the slot is free", func() bool {
 				return db.Query(t, `SELECT active FROM pg_replication_slots WHERE slot_name = '`+b.slotName()+`'`)[0][0] == "f"
 			})
-			for _, sql := range strings.Split(c.here, ";") {
+			for sql := range strings.SplitSeq(c.here, ";") {
 				db.Exec(t, strings.ReplaceAll(sql, "SLOT", b.slotName()))
 			}
 			other.Exec(t, strings.ReplaceAll(c.there, "SLOT", b.slotName()))

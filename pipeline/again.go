@@ -28,7 +28,7 @@ func (a *again) due(p *Pipeline) bool {
 	}
 	passes := false
 	p.failures.Range(func(_, err any) bool {
-		passes = p.opts.RetryTable(err.(error)) //nolint:errcheck,forcetypeassert // only errors are stored
+		passes = p.opts.RetryTable(err.(error)) // only errors are stored
 		return !passes
 	})
 	switch {

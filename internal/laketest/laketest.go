@@ -38,7 +38,7 @@ var binary = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	binaryDir = dir
-	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // a test may run it as another user
+	if err := os.Chmod(dir, 0o755); err != nil { // a test may run it as another user
 		return "", err
 	}
 	path := filepath.Join(dir, "lakefeed")
