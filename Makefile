@@ -42,7 +42,7 @@ race: ## the same under the race detector
 	go test -race -timeout 30m $(PKGS)
 
 parity: setup ## Spark 1.2.0 and 0.15.0 and hudi-rs on our tables
-	go test -count=1 -timeout 30m ./parity/...
+	LAKEFEED_PARITY=1 go test -count=1 -timeout 30m ./parity/...
 
 fuzz: ## every fuzz target, FUZZTIME each
 	@grep -rlE '^func Fuzz' --include='*_test.go' . | while read -r f; do \
@@ -63,7 +63,7 @@ microbench: ## the packages' benchmarks
 	go test -run '^$$' -bench . -benchmem -timeout 60m $(PKGS)
 
 soak: setup ## the long crash and load tests; an hour or more
-	LAKEFEED_SOAK=1 go test -count=1 -timeout 6h -v -run Soak ./e2e/... ./pipeline/... ./parity/...
+	LAKEFEED_SOAK=1 LAKEFEED_PARITY=1 go test -count=1 -timeout 6h -v -run Soak ./e2e/... ./pipeline/... ./parity/...
 
 lint: ## golangci-lint, with the rules of .golangci.yml
 	@scripts/install-lint.sh

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -138,7 +139,7 @@ func (r *record) markdown() string {
 		least, middle := m.pick(func(int) int { return 0 }), m.pick(func(n int) int { return n / 2 })
 		peak := "-"
 		if p := r.peak(m.What); p > 0 {
-			peak = fmt.Sprint(p >> 20)
+			peak = strconv.FormatInt(p>>20, 10)
 		}
 		what := m.What
 		if m.Compactions > 0 {

@@ -53,7 +53,7 @@ func (c *checkpoint) still(v *change.Table) error {
 			return anew("column %s of %s would be named %s in the lake, and is %s there", col.Name, v, names[i], old.Lake)
 		case rewritten && !known && !named && col.Missing == nil:
 			return anew("column %s was added to %s and every row was written anew: what it holds in older rows is not in the log", col.Name, v)
-		case rewritten && known && old.Shape != col.Shape && !(old.Missing && col.Missing == nil):
+		case rewritten && known && old.Shape != col.Shape && (!old.Missing || col.Missing != nil):
 			return anew("column %s of %s was altered and every row was written anew: what it holds now is not in the log", col.Name, v)
 		}
 	}

@@ -112,8 +112,7 @@ func TestLockOfLivingPipeline(t *testing.T) {
 
 func refused(t *testing.T, err error, words ...string) {
 	t.Helper()
-	var locked *LockedError
-	if !errors.As(err, &locked) {
+	if _, ok := errors.AsType[*LockedError](err); !ok {
 		t.Fatalf("want a lock that is refused, got %v", err)
 	}
 	for _, w := range words {

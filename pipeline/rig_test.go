@@ -300,8 +300,7 @@ func (r *rig) lsn(sql string) change.LSN {
 // refused fails the test unless err is a *pipeline.PositionError that names all of the words.
 func (r *rig) refused(err error, words ...string) {
 	r.t.Helper()
-	var position *pipeline.PositionError
-	if !errors.As(err, &position) {
+	if _, ok := errors.AsType[*pipeline.PositionError](err); !ok {
 		r.t.Fatalf("want a position that is refused, got %v", err)
 	}
 	r.says(err, words...)
