@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strconv"
 
 	"github.com/apache/arrow-go/v18/arrow"
+	"golang.org/x/sync/errgroup"
 
 	"lakefeed/hudi/timeline"
 	"lakefeed/storage"
@@ -149,15 +151,11 @@ func (t *Table) runCompaction(ctx context.Context, at string, plan *timeline.Com
 	if t.buckets > 0 {
 		m.ExtraMetadata[BucketsKey] = strconv.Itoa(t.buckets)
 	}
-	var written []*DataFile
-	for n, op := range plan.Operations {
-		f, stat, err := t.compactSlice(ctx, at, n, op)
-		if err != nil {
-			return fmt.Errorf("compact file group %s: %w", op.FileID, err)
-		}
-		written = append(written, f)
-		m.PartitionToWriteStats[""] = append(m.PartitionToWriteStats[""], stat)
+	written, stats, err := t.compactSlices(ctx, at, plan.Operations)
+	if err != nil {
+		return err
 	}
+	m.PartitionToWriteStats[""] = stats
 	data, err := m.Marshal()
 	if err != nil {
 		return err
@@ -176,14 +174,34 @@ func (t *Table) runCompaction(ctx context.Context, at string, plan *timeline.Com
 	return t.deleteMarkers(ctx, at)
 }
 
+// compactors is how many file groups are compacted at a time: each has a row group
+// being read and one being written in memory.
+const compactors = 2
+
+// compactSlices writes the base files of a plan, some side by side.
+func (t *Table) compactSlices(ctx context.Context, at string, ops []timeline.CompactionOperation) ([]*DataFile, []timeline.WriteStat, error) {
+	files, stats := make([]*DataFile, len(ops)), make([]timeline.WriteStat, len(ops))
+	attempt := tokenOf(t.nextInstant())
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(min(compactors, runtime.GOMAXPROCS(0)))
+	for n, op := range ops {
+		g.Go(func() (err error) {
+			if files[n], stats[n], err = t.compactSlice(ctx, at, strconv.Itoa(n)+"-"+attempt, op); err != nil {
+				return fmt.Errorf("compact file group %s: %w", op.FileID, err)
+			}
+			return nil
+		})
+	}
+	return files, stats, g.Wait()
+}
+
 // compactSlice writes the base file of one operation.
-func (t *Table) compactSlice(ctx context.Context, at string, n int, op timeline.CompactionOperation) (*DataFile, timeline.WriteStat, error) {
+func (t *Table) compactSlice(ctx context.Context, at, token string, op timeline.CompactionOperation) (*DataFile, timeline.WriteStat, error) {
 	var none timeline.WriteStat
 	s, err := sliceOf(op)
 	if err != nil {
 		return nil, none, err
 	}
-	token := strconv.Itoa(n) + "-" + tokenOf(t.nextInstant())
 	f := &DataFile{Name: baseName(op.FileID, token, at), FileID: op.FileID, Token: token, Instant: at}
 	dst, err := t.createData(ctx, at, f, markerMerge)
 	if err != nil {
