@@ -132,8 +132,9 @@ func newProperties(opts CreateOptions, avro string) Properties {
 }
 
 // sparkOptions are write options that Spark takes from hoodie.properties where its
-// user sets none: they keep the table's version, leave out the metadata table and
-// find our buckets (docs/spark-writers.md). Readers ignore them.
+// user sets none: they keep the table's version, leave out the metadata table, find
+// our buckets and let no commit be archived, which would take its extra metadata out
+// of sight (docs/spark-writers.md). Readers ignore them.
 func sparkOptions(opts CreateOptions) Properties {
 	key := strings.Join(opts.RecordKey, ",")
 	return Properties{
@@ -142,6 +143,7 @@ func sparkOptions(opts CreateOptions) Properties {
 		"hoodie.bucket.index.hash.field":          key,
 		"hoodie.datasource.write.recordkey.field": key,
 		"hoodie.metadata.enable":                  "false",
+		"hoodie.archive.automatic":                "false",
 		"hoodie.write.auto.upgrade":               "false",
 		"hoodie.write.table.version":              "6",
 	}
