@@ -254,7 +254,8 @@ func (p Properties) check() error {
 		return &UnsupportedError{"table type", p[propType], ""}
 	}
 	if v := p[propVersion]; v != "6" {
-		return &UnsupportedError{"table version", v, "only version 6 (Hudi 0.14 and 0.15, or 1.x with hoodie.write.table.version=6) is known here"}
+		return &UnsupportedError{"table version", v, "only version 6 (Hudi 0.14 and 0.15, or 1.x with hoodie.write.table.version=6) is known here; " +
+			"Spark with Hudi 1.2 takes a table back to it: CALL downgrade_table(table => '" + p[propName] + "', to_version => 'SIX')"}
 	}
 	if l := p[propLayout]; l != "" && l != "1" {
 		return &UnsupportedError{"timeline layout", l, "version 6 has layout 1"}
@@ -286,8 +287,8 @@ func (p Properties) check() error {
 func (p Properties) checkWritable() error {
 	for _, key := range []string{propMetadata, propMetadataBusy} {
 		if v := p[key]; v != "" {
-			return &UnsupportedError{"metadata table", v, "readers list files by it, and this writer does not keep it up: write with hoodie.metadata.enable=false in Spark, " +
-				"clear " + propMetadata + " in " + propertiesFile + " and delete .hoodie/metadata"}
+			return &UnsupportedError{"metadata table", v, "readers list files by it, and this writer does not keep it up: a write of Spark's with hoodie.metadata.enable=false removes it; " +
+				"or take " + propMetadata + " out of " + propertiesFile + ", then delete .hoodie/.hoodie.properties.crc and .hoodie/metadata"}
 		}
 	}
 	if c := p[propPayload]; c == payloadEventTime {
