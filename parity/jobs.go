@@ -71,6 +71,16 @@ type Options map[string]string
 // Write runs an operation (upsert, insert, bulk_insert or delete) of canonical JSON
 // rows on the table. Columns that a row does not name become null. Spark only.
 func (e *Engine) Write(ctx context.Context, table, op string, rows []string, opts Options) error {
+	return e.write(ctx, table, op, rows, opts, false)
+}
+
+// WriteExactly is Write with no options but these, the operation and, if they do not
+// name the table, its name. Spark only.
+func (e *Engine) WriteExactly(ctx context.Context, table, op string, rows []string, opts Options) error {
+	return e.write(ctx, table, op, rows, opts, true)
+}
+
+func (e *Engine) write(ctx context.Context, table, op string, rows []string, opts Options, exact bool) error {
 	job, err := e.sparkJob("write", table)
 	if err != nil {
 		return err
@@ -84,7 +94,7 @@ func (e *Engine) Write(ctx context.Context, table, op string, rows []string, opt
 	if err := os.WriteFile(file, []byte(strings.Join(rows, "\n")+"\n"), 0o600); err != nil {
 		return err
 	}
-	job["op"], job["rows"], job["opt"] = op, file, opts
+	job["op"], job["rows"], job["opt"], job["exact"] = op, file, opts, exact
 	var ignored json.RawMessage
 	return e.do(ctx, job, &ignored)
 }
@@ -102,14 +112,14 @@ func (e *Engine) Service(ctx context.Context, table, what string, opts Options) 
 }
 
 // SQL runs a statement in which {t} stands for the table and {path} for its folder,
-// and returns its rows. Naming {t} registers the table in Spark's catalog, which
-// rewrites its hoodie.properties. Spark only.
-func (e *Engine) SQL(ctx context.Context, table, statement string) ([]string, error) {
+// with options SET before it and reset behind it, and returns its rows. Naming {t}
+// registers the table in Spark's catalog, which rewrites its hoodie.properties. Spark only.
+func (e *Engine) SQL(ctx context.Context, table, statement string, opts Options) ([]string, error) {
 	job, err := e.sparkJob("sql", table)
 	if err != nil {
 		return nil, err
 	}
-	job["sql"] = statement
+	job["sql"], job["opt"] = statement, opts
 	var rows []string
 	return rows, e.do(ctx, job, &rows)
 }

@@ -363,7 +363,13 @@ def cmd_write(a):
     df = load_rows(s, t, a["rows"])
     t0 = time.time()
     before = {x[0] for x in timeline(t)}
-    df.write.format("hudi").options(**wopts(t, a.get("op") or "upsert", a.get("opt"))).mode("append").save(t)
+    op = a.get("op") or "upsert"
+    if a.get("exact"):  # what hoodie.properties says is for Hudi itself to find
+        o = {"hoodie.table.name": props(t)["hoodie.table.name"], "hoodie.datasource.write.operation": op}
+        o.update(a.get("opt") or {})
+    else:
+        o = wopts(t, op, a.get("opt"))
+    df.write.format("hudi").options(**o).mode("append").save(t)
     return {"rows": df.count(), "s": round(time.time() - t0, 2), "new": [x for x in timeline(t) if x[0] not in before]}
 
 
@@ -399,9 +405,16 @@ def cmd_service(a):
 
 def cmd_sql(a):
     s = spark(a["hudi"])
-    return lines(
-        [r.asDict() for r in s.sql(a["sql"].replace("{t}", reg(s, a["table"])).replace("{path}", a["table"])).collect()]
-    )
+    q = a["sql"]
+    if "{t}" in q:  # registering rewrites the table's hoodie.properties
+        q = q.replace("{t}", reg(s, a["table"]))
+    for k, v in (a.get("opt") or {}).items():
+        s.conf.set(k, v)
+    try:
+        return lines([r.asDict() for r in s.sql(q.replace("{path}", a["table"])).collect()])
+    finally:
+        for k in a.get("opt") or {}:
+            s.conf.unset(k)
 
 
 def cmd_continue(a):
