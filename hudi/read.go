@@ -84,28 +84,44 @@ func (t *Table) plan(ctx context.Context, opts ReadOptions) ([]*sliceScan, error
 	if err != nil {
 		return nil, err
 	}
+	if found, err = inBuckets(found, opts.Buckets); err != nil {
+		return nil, err
+	}
+	w, err := t.checkFiles(ctx, tl, found, checkScope{asOf: opts.AsOf, buckets: opts.Buckets, baseOnly: opts.ReadOptimized})
+	if err != nil {
+		return nil, err
+	}
 	var scans []*sliceScan
 	for _, s := range found {
-		if opts.Buckets != nil {
-			b, err := bucketOfFileID(s.FileID)
-			if err != nil {
-				return nil, err
-			}
-			if !slices.Contains(opts.Buckets, b) {
-				continue
-			}
-		}
 		if opts.ReadOptimized {
 			s.Logs = nil
 		}
 		if s.Base != nil || len(s.Logs) > 0 {
 			scans = append(scans, &sliceScan{
 				table: t, slice: s, timeline: tl, full: full, schema: wanted,
-				asOf: opts.AsOf, batchRows: opts.BatchRows,
+				asOf: opts.AsOf, batchRows: opts.BatchRows, wrote: w.files(s.FileID, tl),
 			})
 		}
 	}
 	return scans, nil
+}
+
+// inBuckets are the slices of these buckets; nil: all.
+func inBuckets(found []*FileSlice, buckets []int) ([]*FileSlice, error) {
+	if buckets == nil {
+		return found, nil
+	}
+	var out []*FileSlice
+	for _, s := range found {
+		b, err := bucketOfFileID(s.FileID)
+		if err != nil {
+			return nil, err
+		}
+		if slices.Contains(buckets, b) {
+			out = append(out, s)
+		}
+	}
+	return out, nil
 }
 
 // checkCleaned refuses an instant before those that the newest cleaning kept: what is

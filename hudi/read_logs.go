@@ -80,7 +80,7 @@ func (s *sliceScan) openLogs(ctx context.Context) (*mergedLogs, error) {
 
 // openLog collects the blocks of a log file that count.
 func (s *sliceScan) openLog(ctx context.Context, logs *mergedLogs, f *DataFile) error {
-	file, err := s.table.openFile(ctx, f.Name)
+	file, err := s.open(ctx, f)
 	if err != nil {
 		return err
 	}
@@ -95,6 +95,9 @@ func (s *sliceScan) openLog(ctx context.Context, logs *mergedLogs, f *DataFile) 
 		}
 		if err != nil {
 			return err
+		}
+		if commit, hit := s.wrote[f.Name].at(b.Offset, b.Offset+b.Len); hit && b.Type == logfile.Corrupt {
+			return &CorruptError{f.Name, fmt.Errorf("a block of commit %s is broken at offset %d", commit, b.Offset)}
 		}
 		s.stats.logBlocks++
 		s.addBlock(logs, b)

@@ -21,11 +21,12 @@ type sliceScan struct {
 	table     *Table
 	slice     *FileSlice
 	timeline  *timeline.Timeline
-	full      *arrow.Schema     // of the table, with the meta columns
-	schema    *arrow.Schema     // of the batches, a part of it
-	asOf      string            // blocks of later instants are left out
-	only      map[keyHash]int32 // nil: all keys; else the wanted ones
-	skip      map[keyHash]mark  // keys whose rows are left out; found ones are marked
+	full      *arrow.Schema          // of the table, with the meta columns
+	schema    *arrow.Schema          // of the batches, a part of it
+	asOf      string                 // blocks of later instants are left out
+	wrote     map[string]writtenFile // what commits say of the files
+	only      map[keyHash]int32      // nil: all keys; else the wanted ones
+	skip      map[keyHash]mark       // keys whose rows are left out; found ones are marked
 	batchRows int
 	stats     scanStats
 }
@@ -59,7 +60,7 @@ func (s *sliceScan) run(ctx context.Context, yield func(arrow.RecordBatch) error
 
 // base streams the base file's rows that the logs leave as they are.
 func (s *sliceScan) base(ctx context.Context, logs *mergedLogs, yield func(arrow.RecordBatch) error) error {
-	file, err := s.table.openFile(ctx, s.slice.Base.Name)
+	file, err := s.open(ctx, s.slice.Base)
 	if err != nil {
 		return err
 	}

@@ -47,8 +47,12 @@ func (t *Table) compact(ctx context.Context, minCommits int) (string, error) {
 	if t.typ != MergeOnRead || t.deltaCommits() < minCommits {
 		return "", nil
 	}
+	found := t.view.slices(t.timeline, "")
+	if err := t.checkWhole(ctx, found); err != nil {
+		return "", err // before the plan: transactions wait for what it says
+	}
 	plan := &timeline.CompactionPlan{PreserveHoodieMetadata: true}
-	for _, s := range t.view.slices(t.timeline, "") {
+	for _, s := range found {
 		if len(s.Logs) > 0 && s.Base != nil {
 			plan.Operations = append(plan.Operations, compactionOf(s))
 		}
@@ -165,6 +169,7 @@ func (t *Table) runCompaction(ctx context.Context, at string, plan *timeline.Com
 		return err
 	}
 	t.with(files[:]...)
+	t.written.add(at, m)
 	t.mu.Lock()
 	for _, f := range written {
 		t.view.add(f)
@@ -213,6 +218,9 @@ func (t *Table) compactSlice(ctx context.Context, at, token string, op timeline.
 		return nil, none, err
 	}
 	scan := &sliceScan{table: t, slice: s, timeline: t.timeline, full: t.full, schema: t.full}
+	if err := scan.checkPlanned(ctx, at); err != nil {
+		return nil, none, err
+	}
 	err = scan.run(ctx, func(rows arrow.RecordBatch) error { return writeMoved(w, rows, f.Name) })
 	if err != nil {
 		return nil, none, err

@@ -48,6 +48,7 @@ func (t *Table) loadAs(ctx context.Context, props Properties, tl *timeline.Timel
 	if err != nil {
 		return fmt.Errorf("read the table's schema: %w", err)
 	}
+	t.written.keep(tl)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.props, t.timeline, t.view, t.buckets = props, tl, v, buckets

@@ -35,6 +35,8 @@ type Table struct {
 	// other engines make may say. Ours say that the later one does.
 	eventTime bool
 
+	written *written // what commits say of the files, as far as it was asked for
+
 	mu       sync.RWMutex // guards what follows; only who has the turn changes it
 	props    Properties
 	timeline *timeline.Timeline // does not change, but is exchanged
@@ -154,7 +156,7 @@ func sparkOptions(opts CreateOptions) Properties {
 // transaction refuses. Both say so by an [UnsupportedError].
 func Open(ctx context.Context, store storage.Store, opts Options) (*Table, error) {
 	opts.setDefaults()
-	t := &Table{store: store, opts: opts, turn: make(chan struct{}, 1)}
+	t := &Table{store: store, opts: opts, turn: make(chan struct{}, 1), written: newWritten()}
 	props, err := t.readProperties(ctx)
 	if errors.Is(err, ErrNoTable) {
 		return nil, fmt.Errorf("open %s: %w", store, ErrNoTable)

@@ -177,6 +177,9 @@ func (x *Txn) Group(ctx context.Context, bucket int) (*GroupWriter, error) {
 		return nil, fmt.Errorf("open bucket %d: it is open in this transaction", bucket)
 	}
 	g := &GroupWriter{txn: x, bucket: bucket, slice: x.slices[bucket]}
+	if err := g.checkStart(ctx); err != nil {
+		return nil, fmt.Errorf("open bucket %d of %s: %w", bucket, x.table.name, err)
+	}
 	switch {
 	case g.slice == nil:
 		g.fileID = newBucketFileID(bucket)
@@ -193,6 +196,20 @@ func (x *Txn) Group(ctx context.Context, bucket int) (*GroupWriter, error) {
 }
 
 var errEnded = errors.New("the transaction has ended")
+
+// checkStart refuses to go on from a bucket without a base file where commits wrote one.
+func (g *GroupWriter) checkStart(ctx context.Context) error {
+	x := g.txn
+	var found []*FileSlice
+	switch {
+	case x.op == InsertOverwriteTable || g.slice != nil && g.slice.Base != nil:
+		return nil // it needs none, or a merge will look
+	case g.slice != nil:
+		found = append(found, g.slice)
+	}
+	_, err := x.table.checkFiles(ctx, x.timeline, found, checkScope{buckets: []int{g.bucket}})
+	return err
+}
 
 // GroupWriter writes one file group of a transaction. It is used by one goroutine at
 // a time.

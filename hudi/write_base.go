@@ -91,11 +91,10 @@ func (o *baseOut) close(ctx context.Context) error {
 	}
 	var copied int64
 	if g.slice != nil {
-		scan := &sliceScan{table: g.txn.table, slice: g.slice, timeline: g.txn.timeline, full: g.txn.full, schema: g.txn.full, skip: o.changed}
-		if err := scan.run(ctx, func(rows arrow.RecordBatch) error { return writeMoved(o.w, rows, o.file.Name) }); err != nil {
+		var err error
+		if copied, err = o.copyRest(ctx); err != nil {
 			return fmt.Errorf("copy %s: %w", g.fileID, err)
 		}
-		copied = scan.stats.rows
 	}
 	stats, err := o.w.close()
 	if err != nil {
@@ -107,6 +106,22 @@ func (o *baseOut) close(ctx context.Context) error {
 	o.file.Size = stats.bytes
 	g.file, g.stat = o.file, o.stat(stats.rows, stats.rows-copied)
 	return nil
+}
+
+// copyRest writes the rows of the slice that the transaction did not touch.
+func (o *baseOut) copyRest(ctx context.Context) (int64, error) {
+	g := o.group
+	x, t := g.txn, g.txn.table
+	w, err := t.checkFiles(ctx, x.timeline, []*FileSlice{g.slice}, checkScope{buckets: []int{g.bucket}})
+	if err != nil {
+		return 0, err
+	}
+	scan := &sliceScan{
+		table: t, slice: g.slice, timeline: x.timeline, full: x.full, schema: x.full,
+		skip: o.changed, wrote: w.files(g.fileID, x.timeline),
+	}
+	err = scan.run(ctx, func(rows arrow.RecordBatch) error { return writeMoved(o.w, rows, o.file.Name) })
+	return scan.stats.rows, err
 }
 
 // writeMoved writes rows of another file; only what they say of their file changes.

@@ -147,6 +147,7 @@ func (x *Txn) publish(ctx context.Context, m *timeline.CommitMetadata) error {
 // committed brings what is known of the table up to a transaction.
 func (t *Table) committed(x *Txn, m *timeline.CommitMetadata, files []*DataFile) {
 	t.with(x.files[:]...)
+	t.written.add(x.time, m)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, f := range files {

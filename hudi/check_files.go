@@ -1,0 +1,237 @@
+package hudi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+
+	"lakefeed/hudi/timeline"
+	"lakefeed/storage"
+)
+
+// A reader must not take a lost file for rows that are not there. So it compares the
+// files that it uses with what the completed commits say they wrote: all are there, of
+// the size that was written, and their log blocks are whole. What the timeline no
+// longer tells of is not compared, nor what no commit completed: rollbacks see to that.
+
+// checkScope says what of a table is read.
+type checkScope struct {
+	asOf     string
+	buckets  []int  // nil: all
+	before   string // slices from this instant on are left out; "": none
+	baseOnly bool
+}
+
+// has tells whether a file group without a slice should have been read.
+func (c checkScope) has(id string) bool {
+	if c.buckets == nil {
+		return true
+	}
+	b, err := bucketOfFileID(id)
+	return err == nil && slices.Contains(c.buckets, b)
+}
+
+// from is the oldest commit that tells about the slices. Only the whole timeline tells
+// about a bucket or base file that is not there.
+func (c checkScope) from(found []*FileSlice) string {
+	if c.asOf != "" || c.buckets == nil || len(found) < len(c.buckets) {
+		return ""
+	}
+	from := ""
+	for n, s := range found {
+		if s.Base == nil {
+			return ""
+		}
+		if n == 0 || s.Instant < from {
+			from = s.Instant
+		}
+	}
+	return from
+}
+
+// checkFiles looks whether the slices are all that commits wrote, and tells what these
+// wrote, for the scans to compare.
+func (t *Table) checkFiles(ctx context.Context, tl *timeline.Timeline, found []*FileSlice, scope checkScope) (*written, error) {
+	w := t.written
+	if scope.asOf != "" {
+		w = newWritten() // t.written knows the newest files only
+	}
+	from := scope.from(found)
+	if err := w.read(ctx, t, tl, from, scope.asOf); err != nil {
+		return nil, err
+	}
+	there := map[string]bool{}
+	for _, s := range found {
+		there[s.FileID] = true
+		if err := t.checkSlice(ctx, w, tl, s, scope); err != nil {
+			return nil, err
+		}
+	}
+	if from != "" { // every bucket is there, and groups may be known that were replaced since
+		return w, nil
+	}
+	for _, id := range w.ids() {
+		if !there[id] && scope.has(id) {
+			if err := t.checkSlice(ctx, w, tl, &FileSlice{FileID: id}, scope); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return w, nil
+}
+
+// checkSlice looks whether a slice has what commits wrote to its group.
+func (t *Table) checkSlice(ctx context.Context, w *written, tl *timeline.Timeline, s *FileSlice, scope checkScope) error {
+	wrote := w.files(s.FileID, tl)
+	for _, name := range slices.Sorted(maps.Keys(wrote)) {
+		f := wrote[name]
+		switch {
+		case s.Base != nil && f.Instant < s.Instant: // a newer base file has its rows
+		case scope.before != "" && f.Instant >= scope.before:
+		case f.IsLog() && (scope.baseOnly || slices.ContainsFunc(s.Logs, func(l *DataFile) bool { return l.Name == name })):
+		case !f.IsLog() && s.Base != nil && s.Base.Name == name:
+		default:
+			if err := t.lacks(ctx, s, f, scope); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// lacks judges a file that a slice should have.
+func (t *Table) lacks(ctx context.Context, s *FileSlice, f writtenFile, scope checkScope) error {
+	r, err := t.openFile(ctx, f.Name)
+	if err == nil {
+		closeFile(r)
+		if !f.IsLog() && s.Base != nil && s.Base.Instant == f.Instant {
+			s.Base = f.DataFile // what the slice has is of an attempt that failed
+			return nil
+		}
+		return fmt.Errorf("%s was not there when the table's folder was listed: open the table anew", f.Name)
+	}
+	if err = t.missing(ctx, f, err); errors.Is(err, ErrCleaned) && scope.asOf == "" {
+		return nil
+	}
+	return err
+}
+
+// missing makes of the error of opening a file one that says whether it was lost.
+func (t *Table) missing(ctx context.Context, f writtenFile, err error) error {
+	if !errors.Is(err, storage.ErrNotExist) || len(f.parts) == 0 {
+		return err
+	}
+	names, lerr := t.listTimeline(ctx) // as it is now
+	if lerr != nil {
+		return errors.Join(err, lerr)
+	}
+	tl, commit := timeline.New(names), f.end().commit
+	if !counts(tl, commit) {
+		return err // taken back meanwhile
+	}
+	cleaned, lerr := t.cleaned(ctx, tl, f.Name)
+	if lerr != nil {
+		return errors.Join(err, lerr)
+	}
+	if cleaned {
+		return fmt.Errorf("open %s: %w", f.Name, ErrCleaned)
+	}
+	return &CorruptError{f.Name, fmt.Errorf("it is missing, and commit %s wrote it", commit)}
+}
+
+// cleaned tells whether a cleaning has deleted a file or is about to.
+func (t *Table) cleaned(ctx context.Context, tl *timeline.Timeline, name string) (bool, error) {
+	for _, i := range tl.Instants() {
+		if i.Action != timeline.Clean {
+			continue
+		}
+		i.State = timeline.Requested
+		data, err := t.readInstant(ctx, i)
+		if errors.Is(err, storage.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		plan, err := timeline.DecodeCleanerPlan(data)
+		if err != nil {
+			return false, &CorruptError{instantFile(i), err}
+		}
+		for _, files := range plan.FilePathsToBeDeletedPerPartition {
+			if slices.ContainsFunc(files, func(f timeline.CleanFileInfo) bool { return path.Base(f.FilePath) == name }) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+// open opens a file of the slice that is as long as commits made it. A log file may be
+// longer, by what other writers append.
+func (s *sliceScan) open(ctx context.Context, f *DataFile) (storage.Reader, error) {
+	file, err := s.table.openFile(ctx, f.Name)
+	wrote, known := s.wrote[f.Name]
+	if err != nil {
+		return nil, s.table.missing(ctx, wrote, err)
+	}
+	if !known {
+		return file, nil
+	}
+	end, size := wrote.end(), file.Size()
+	if end.to > 0 && (size < end.to || size > end.to && !f.IsLog()) {
+		closeFile(file)
+		return nil, &CorruptError{f.Name, fmt.Errorf("it is %d bytes, and commit %s wrote %d", size, end.commit, end.to)}
+	}
+	return file, nil
+}
+
+// checkWhole looks through the files of all slices, down to the blocks of their logs but
+// not to the rows.
+func (t *Table) checkWhole(ctx context.Context, found []*FileSlice) error {
+	w, err := t.checkFiles(ctx, t.timeline, found, checkScope{})
+	if err != nil {
+		return err
+	}
+	for _, s := range found {
+		if len(s.Logs) == 0 {
+			continue
+		}
+		scan := &sliceScan{table: t, slice: s, timeline: t.timeline, wrote: w.files(s.FileID, t.timeline)}
+		if err := scan.probe(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *sliceScan) probe(ctx context.Context) error {
+	if s.slice.Base != nil {
+		file, err := s.open(ctx, s.slice.Base)
+		if err != nil {
+			return err
+		}
+		closeFile(file)
+	}
+	logs := &mergedLogs{}
+	defer logs.close()
+	for _, f := range s.slice.Logs {
+		if err := s.openLog(ctx, logs, f); err != nil {
+			return fmt.Errorf("read %s: %w", f.Name, err)
+		}
+	}
+	return nil
+}
+
+// checkPlanned looks whether the slice that a plan of that instant names is all that
+// commits wrote.
+func (s *sliceScan) checkPlanned(ctx context.Context, at string) error {
+	scope := checkScope{buckets: []int{}, before: at}
+	w, err := s.table.checkFiles(ctx, s.timeline, []*FileSlice{s.slice}, scope)
+	if err == nil {
+		s.wrote = w.files(s.slice.FileID, s.timeline)
+	}
+	return err
+}

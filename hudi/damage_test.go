@@ -1,0 +1,203 @@
+package hudi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"lakefeed/hudi/logfile"
+	"lakefeed/storage"
+)
+
+// damages are what may befall a file, and what the error says of it then.
+var damages = map[string]struct {
+	says string
+	make func(data []byte) []byte // nil: gone
+}{
+	"deleted":   {"is missing", func([]byte) []byte { return nil }},
+	"emptied":   {"is 0 bytes", func([]byte) []byte { return []byte{} }},
+	"cut short": {"bytes, and commit", func(d []byte) []byte { return d[:len(d)-8] }},
+	"grown":     {"bytes, and commit", func(d []byte) []byte { return append(d, d...) }}, // base files only
+	"magic":     {"is broken at offset 0", func(d []byte) []byte { d[1] = '?'; return d }},
+	"length":    {"is broken at offset 0", func(d []byte) []byte { d[13]++; return d }},
+}
+
+func damage(t *testing.T, store storage.Store, name string, change func([]byte) []byte) {
+	t.Helper()
+	data, _, err := store.Get(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if data = change(slices.Clone(data)); data == nil {
+		err = store.Delete(t.Context(), name)
+	} else {
+		err = store.Put(t.Context(), name, data)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// damaged makes a table of one row, changed once, two of a merge-on-read table's files.
+func damaged(t *testing.T, typ TableType) (storage.Store, *Table) {
+	t.Helper()
+	store := newStore(t)
+	table := newTable(t, store, typ, 1)
+	for seq := range int64(2) {
+		mustUpsert(t, table, map[string]modelRow{"a": {seq: seq + 1}, "b": {seq: seq + 1}})
+	}
+	return store, table
+}
+
+// uses are all that reads a table's files.
+var uses = map[string]func(ctx context.Context, table *Table) error{
+	"read": func(ctx context.Context, table *Table) error {
+		_, err := readModel(ctx, table, ReadOptions{})
+		return err
+	},
+	"read as of": func(ctx context.Context, table *Table) error {
+		last, _ := table.Timeline().Last()
+		_, err := readModel(ctx, table, ReadOptions{AsOf: last.Time})
+		return err
+	},
+	"lookup": func(ctx context.Context, table *Table) error {
+		rec, _, err := table.Lookup(ctx, 0, []string{"a"}, []string{"seq"})
+		if err == nil {
+			rec.Release()
+		}
+		return err
+	},
+	"compact": func(ctx context.Context, table *Table) error {
+		_, err := table.Compact(ctx, CompactOptions{})
+		if err != nil && len(table.Timeline().Pending()) > 0 {
+			return fmt.Errorf("it left %v pending after %v", table.Timeline().Pending(), err) //nolint:errorlint // not that one
+		}
+		return err
+	},
+	"merge": func(ctx context.Context, table *Table) error {
+		rows := map[string]modelRow{"a": {seq: 9}}
+		_, err := table.Upsert(ctx, modelBatch([]string{"a"}, rows, table.Schema()))
+		return err
+	},
+}
+
+// A file that a commit wrote and that is lost or broken is an error in everything that
+// reads it, in the process that wrote it and in the next.
+func TestDamage(t *testing.T) {
+	for typ, names := range map[TableType][]string{
+		CopyOnWrite: {"read", "read as of", "lookup", "merge"},
+		MergeOnRead: {"read", "read as of", "lookup", "compact"},
+	} {
+		for what, d := range damages {
+			for _, kind := range []string{"base", "log"} {
+				for _, use := range names {
+					for _, anew := range []bool{false, true} {
+						inLog := kind == "log"
+						if inLog && (typ == CopyOnWrite || what == "grown") || !inLog && strings.Contains(d.says, "offset") {
+							continue
+						}
+						t.Run(fmt.Sprintf("%s/%s %s/%s/%v", typ, kind, what, use, anew), func(t *testing.T) {
+							store, table := damaged(t, typ)
+							file := table.Slices()[0].Base
+							if inLog {
+								file = table.Slices()[0].Logs[0]
+							}
+							damage(t, store, file.Name, d.make)
+							checkDamage(t, store, table, anew, use, file.Name, d.says)
+						})
+					}
+				}
+			}
+		}
+	}
+}
+
+func checkDamage(t *testing.T, store storage.Store, table *Table, anew bool, use, file, says string) {
+	t.Helper()
+	if anew {
+		var err error
+		if table, err = Open(t.Context(), store, Options{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := uses[use](t.Context(), table)
+	var corrupt *CorruptError
+	if !errors.As(err, &corrupt) || corrupt.File != file || !strings.Contains(err.Error(), says) {
+		t.Errorf("got %v, want %s of %s", err, says, file)
+	}
+}
+
+// Without any data file a table is not an empty one, and nothing goes on from there.
+func TestAllFilesLost(t *testing.T) {
+	eachType(t, func(t *testing.T, typ TableType) {
+		for _, use := range []string{"read", "lookup", "merge"} {
+			store, table := damaged(t, typ)
+			last := table.Slices()[0].Base.Name
+			for _, f := range table.view.groups[table.Slices()[0].FileID].files() {
+				if err := store.Delete(t.Context(), f.Name); err != nil {
+					t.Fatal(err)
+				}
+			}
+			table, err := Open(t.Context(), store, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var corrupt *CorruptError
+			if err := uses[use](t.Context(), table); !errors.As(err, &corrupt) || typ == CopyOnWrite && corrupt.File != last {
+				t.Errorf("%s: %v", use, err)
+			}
+		}
+	})
+}
+
+// What a transaction left that did not complete is no damage, nor what others append.
+func TestLeftoversAreNoDamage(t *testing.T) {
+	store, table := damaged(t, MergeOnRead)
+	want := map[string]modelRow{"a": {seq: 2}, "b": {seq: 2}}
+	log := table.Slices()[0].Logs[0]
+	damage(t, store, log.Name, func(d []byte) []byte { return append(d, d[:len(d)/2]...) })
+	torn := logfile.FileName(log.FileID, log.Instant, 2, "7-7-7")
+	if err := store.Put(t.Context(), torn, []byte("#HUDI#torn")); err != nil {
+		t.Fatal(err)
+	}
+	x, err := table.Begin(t.Context(), TxnOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeOne(t, table, x, "a", modelRow{seq: 3})
+	other, err := Open(t.Context(), store, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	compareRows(t, mustRead(t, other, ReadOptions{}), want)
+	if err := x.Abort(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	compareRows(t, mustRead(t, table, ReadOptions{}), want)
+	if _, err := table.Compact(t.Context(), CompactOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	compareRows(t, mustRead(t, table, ReadOptions{}), want)
+}
+
+// A commit that a restore took back says nothing any more.
+func TestRestoredTimeline(t *testing.T) {
+	store, table := damaged(t, CopyOnWrite)
+	last, _ := table.Timeline().Last()
+	mustRead(t, table, ReadOptions{})
+	lost := table.Slices()[0].Base.Name
+	if err := errors.Join(store.Delete(t.Context(), instantFile(last)), store.Delete(t.Context(), lost)); err != nil {
+		t.Fatal(err)
+	}
+	if err := table.Recover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	compareRows(t, mustRead(t, table, ReadOptions{}), map[string]modelRow{"a": {seq: 1}, "b": {seq: 1}})
+	damage(t, store, table.Slices()[0].Base.Name, damages["emptied"].make)
+	if _, err := readModel(t.Context(), table, ReadOptions{}); err == nil {
+		t.Error("the file that counts again is damaged, and nothing says so")
+	}
+}
