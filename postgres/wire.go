@@ -51,6 +51,11 @@ func dial(ctx context.Context, cfg *pgconn.Config) (*wire, error) {
 	if err != nil {
 		return nil, connectError(err)
 	}
+	// pgconn reads in the background where a write took long, and would take the
+	// first answer from us.
+	if err := conn.SyncConn(ctx); err != nil {
+		return nil, &brokenError{errors.Join(err, conn.Close(ctx))}
+	}
 	h, err := conn.Hijack()
 	if err != nil {
 		return nil, err
