@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +24,7 @@ func sparkOptions(table, key string, buckets int) parity.Options {
 		"hoodie.datasource.write.precombine.field":   "_event_lsn",
 		"hoodie.datasource.write.keygenerator.class": "org.apache.hudi.keygen.NonpartitionedKeyGenerator",
 		"hoodie.index.type":                          "BUCKET",
-		"hoodie.bucket.index.num.buckets":            fmt.Sprint(buckets),
+		"hoodie.bucket.index.num.buckets":            strconv.Itoa(buckets),
 		"hoodie.bucket.index.hash.field":             key,
 		"hoodie.metadata.enable":                     "false",
 		"hoodie.archive.automatic":                   "false",
