@@ -216,8 +216,7 @@ func (l *load) again(ctx context.Context, conn *pgx.Conn, err error) (*pgx.Conn,
 	}
 	for ctx.Err() == nil {
 		if c, err := pgx.Connect(ctx, l.db.URL); err == nil {
-			l.t.Cleanup(func() { _ = c.Close(context.Background()) })
-			return c, nil
+			return c, nil // the server's end closes it
 		}
 		select {
 		case <-ctx.Done():

@@ -21,9 +21,9 @@ func (r *rig) load() {
 	r.t.Logf("seed %d", seed)
 	ctx, stop := context.WithCancel(r.t.Context())
 	var done sync.WaitGroup
-	r.t.Cleanup(func() { stop(); done.Wait() })
-	for worker := range 2 { // so that transactions overlap
-		conn := r.db.Conn(r.t)
+	conns := []*pgx.Conn{r.db.Conn(r.t), r.db.Conn(r.t)} // two, so that transactions overlap
+	r.t.Cleanup(func() { stop(); done.Wait() })          // before they are closed
+	for worker, conn := range conns {
 		done.Go(func() {
 			rng := rand.New(rand.NewPCG(seed, uint64(worker)))
 			for ctx.Err() == nil {

@@ -165,7 +165,7 @@ func (p *running) table(name string) pipeline.TableStatus {
 // await waits until a condition holds; it is looked at often.
 func (r *rig) await(what string, holds func() bool) {
 	r.t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(90 * time.Second) // the race detector is slow
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for !holds() {
