@@ -97,6 +97,9 @@ type progress struct {
 	Starting bool       `json:"starting,omitempty"`
 	LSN      change.LSN `json:"lsn"`
 	Tables   []string   `json:"tables,omitempty"` // that were followed up to LSN
+	// Commits are the checkpoints that these tables had: one that is behind its own
+	// was taken back, and the source has forgotten what it lacks.
+	Commits map[string]change.LSN `json:"commits,omitempty"`
 	// Folders are those that tables were given under the lake, by source name.
 	Folders map[string]string `json:"folders,omitempty"`
 	Written time.Time         `json:"written"`

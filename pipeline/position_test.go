@@ -6,7 +6,9 @@ import (
 	"strings"
 	"testing"
 
+	"lakefeed/hudi"
 	"lakefeed/internal/pgtest"
+	"lakefeed/storage"
 )
 
 // A source whose log is not the one that the lake was made from is refused, with
@@ -43,6 +45,37 @@ func TestSlotMovedPastOneTable(t *testing.T) {
 	r.says(r.once(), "stopped", "NaN")
 	r.advanceSlot("'" + moved.String() + "'")
 	r.refused(r.once(), r.slot())
+}
+
+// TestCommitTakenBack rolls back what the source has forgotten, as Spark can.
+func TestCommitTakenBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, schemaT, "create table other (id int primary key)")
+	r.drain()
+	r.db.Exec(t, "insert into t values (1, 'a')")
+	r.drain()
+	lake := storage.Sub(r.lake, "public/t")
+	table, err := hudi.Open(t.Context(), lake, hudi.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	newest, _ := table.Timeline().Last()
+	for _, state := range []string{"", ".inflight", ".requested"} {
+		if err := lake.Delete(t.Context(), ".hoodie/"+newest.Time+".deltacommit"+state); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.db.Exec(t, "insert into t values (2, 'b')", "insert into other values (1)")
+	r.says(r.once(), "public.t", "rolled", "copied anew")
+	if got := r.column("other", "id"); got != "1" {
+		t.Errorf("the other table holds %s", got)
+	}
+	r.says(r.once(), "public.t", "copied anew")
+	if err := lake.DeleteAll(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	r.drain()
+	r.equal(nil)
 }
 
 // TestNewestTableLeaves drops, in the source, the table whose commit was the last:

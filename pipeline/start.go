@@ -272,10 +272,14 @@ func (p *Pipeline) firstSlot(ctx context.Context, again bool) (change.LSN, error
 
 // record writes the progress record: position and the tables that are followed.
 func (p *Pipeline) record(ctx context.Context, lsn change.LSN) error {
-	r := progress{Pipeline: p.opts.Name, Source: p.source, LSN: lsn, Folders: p.folders}
+	r := progress{Pipeline: p.opts.Name, Source: p.source, LSN: lsn, Folders: p.folders, Commits: map[string]change.LSN{}}
 	for _, t := range p.targets {
-		if !t.settled {
-			r.Tables = append(r.Tables, t.name)
+		if t.settled {
+			continue
+		}
+		r.Tables = append(r.Tables, t.name)
+		if had := max(t.had, t.at.LSN); had != 0 {
+			r.Commits[t.name] = had
 		}
 	}
 	return writeProgress(ctx, p.opts.Lake, r)

@@ -27,6 +27,7 @@ type target struct {
 	opened  bool        // its folder was read: at says how far it is
 	table   *hudi.Table // nil until it was opened or made
 	at      checkpoint  // what its newest commit covers; LSN 0: its first copy is to be made
+	had     change.LSN  // what the record says that its newest commit covered
 	covered change.LSN  // at.LSN when streaming began: changes before it are in the table already
 
 	mu       sync.Mutex // guards what follows
@@ -109,9 +110,12 @@ func (p *Pipeline) keepFolders(tables []*change.Table, paths []string) {
 // crash left in it, and reads its checkpoint. A table without a commit is what an
 // interrupted copy left, if the record says that a copy was to be made.
 func (p *Pipeline) openTarget(ctx context.Context, t *target, record *progress) error {
+	if record != nil {
+		t.had = record.Commits[t.name]
+	}
 	table, err := hudi.Open(ctx, t.store, p.hudiOptions(t))
 	if errors.Is(err, hudi.ErrNoTable) {
-		t.opened = true
+		t.opened, t.had = true, 0 // removed for a new copy
 		return nil
 	}
 	if err != nil {
@@ -132,6 +136,10 @@ func (p *Pipeline) openTarget(ctx context.Context, t *target, record *progress) 
 	if err := p.owns(t, at); err != nil {
 		t.settled = true
 		return err
+	}
+	if at.LSN < t.had {
+		t.settled = true
+		return fmt.Errorf("%s holds changes up to %s and held them up to %s before: somebody rolled commits back or put an older copy in its place, and the source has forgotten what is missing: %s", t.store, at.LSN, t.had, CopyAnew)
 	}
 	if err := table.Recover(ctx); err != nil {
 		return fmt.Errorf("get %s ready to be written: %w", t.store, err)
