@@ -53,7 +53,7 @@ func crash(t *testing.T, kills, least int) {
 		if want == "copy" { // only a table that is new has a first copy to be killed in
 			load.newTable(i)
 		}
-		hit, err := killIn(l, want, rng, least)
+		hit, err := killIn(l, want, rng)
 		if err != nil {
 			t.Fatalf("seed %d, kill %d (%s): %v", seed, i, want, err)
 		}
@@ -88,20 +88,35 @@ func newSeed(t *testing.T) (uint64, *rand.Rand) {
 	return seed, rand.New(rand.NewPCG(seed, 0))
 }
 
-// killIn runs lakefeed until it enters the wanted phase, at a random time of the
-// many that it does, and kills it there. It returns the phase that the kill hit.
-func killIn(l *laketest.Lake, want string, rng *rand.Rand, least int) (string, error) {
-	if want == "rollback" { // there must be something to roll back
-		if _, err := killIn(l, "data file", rng, least); err != nil {
+// killIn kills lakefeed in the wanted phase, and returns the phase that the kill hit.
+// For a rollback, a kill before it must leave something to roll back: one that comes
+// when the commit has just been made does not, and is repeated.
+func killIn(l *laketest.Lake, want string, rng *rand.Rand) (string, error) {
+	if want != "rollback" {
+		return killWhen(l, want, rng, 90*time.Second)
+	}
+	var hit string
+	err := errNoPhase
+	for try := 0; errors.Is(err, errNoPhase) && try < 10; try++ {
+		if _, err := killWhen(l, "data file", rng, 90*time.Second); err != nil {
 			return "", err
 		}
+		hit, err = killWhen(l, want, rng, 15*time.Second)
 	}
+	return hit, err
+}
+
+var errNoPhase = errors.New("lakefeed did not enter the phase")
+
+// killWhen runs lakefeed until it enters the wanted phase, at a random time of the
+// many that it does, and kills it there, or after limit.
+func killWhen(l *laketest.Lake, want string, rng *rand.Rand, limit time.Duration) (string, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return "", err
 	}
 	defer func() { _ = r.Close() }()
-	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	cmd := l.Command(ctx, "run", "--listen", "127.0.0.1:0")
 	var out strings.Builder
@@ -119,7 +134,7 @@ func killIn(l *laketest.Lake, want string, rng *rand.Rand, least int) (string, e
 		return "", fmt.Errorf("lakefeed ended by itself: %w\n%s", err, out.String())
 	}
 	if ctx.Err() != nil {
-		return "", fmt.Errorf("lakefeed did not enter phase %s\n%s", want, out.String())
+		return "", fmt.Errorf("%w %s\n%s", errNoPhase, want, out.String())
 	}
 	return hit, nil
 }
