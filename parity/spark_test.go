@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -163,6 +164,9 @@ func (s sparkTable) change(t *testing.T, path string) {
 	if d := parity.Diff(want, agreed(t, path, parity.Read{})); d != "" {
 		t.Errorf("after Spark: %s", d)
 	}
+	if plans, err := filepath.Glob(filepath.Join(path, ".hoodie", "*.compaction.requested")); s.mor() && (err != nil || len(plans) != 1) {
+		t.Errorf("compactions: %v, %v", plans, err)
+	}
 	props := properties(t, path)
 	if props["hoodie.table.version"] != "6" || props["hoodie.table.metadata.partitions"] != "" {
 		t.Errorf("Spark made it version %s with the metadata table %q", props["hoodie.table.version"], props["hoodie.table.metadata.partitions"])
@@ -233,10 +237,11 @@ func dropOptions(t *testing.T, path string) {
 
 // serviceOptions are the options of CALL run_compaction.
 func (s sparkTable) serviceOptions() string {
+	o := "hoodie.compact.inline.max.delta.commits=1" // without it Spark waits for five
 	if s.how == "bare" {
-		return ""
+		return ", options => '" + o + "'"
 	}
-	o := "hoodie.metadata.enable=false,hoodie.write.table.version=6,hoodie.write.auto.upgrade=false"
+	o += ",hoodie.metadata.enable=false,hoodie.write.table.version=6,hoodie.write.auto.upgrade=false"
 	if !strings.Contains(s.key, ",") {
 		o += fmt.Sprintf(",hoodie.index.type=BUCKET,hoodie.bucket.index.num.buckets=%d,hoodie.datasource.write.recordkey.field=%s", s.buckets, s.key)
 	}
