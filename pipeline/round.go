@@ -150,7 +150,7 @@ func (p *Pipeline) full(r *round) bool {
 		!r.opened.IsZero() && time.Since(r.opened) >= p.opts.Interval
 }
 
-// split cuts a chunk at lsn: before has the transactions whose commit starts before it.
+// splitChunk cuts a chunk at lsn: before has the transactions whose commit starts before it.
 func splitChunk(c *change.Chunk, lsn change.LSN) (before, rest *change.Chunk) {
 	before = &change.Chunk{Whole: true, End: min(c.End, lsn), Time: c.Time}
 	rest = &change.Chunk{Whole: c.Whole, End: c.End, Time: c.Time}
