@@ -26,7 +26,7 @@ type goldenFile struct {
 // metadata table's are apart.
 func goldenFiles(t *testing.T) map[string][]goldenFile {
 	t.Helper()
-	archives, err := filepath.Glob("../testdata/golden/v6_*.tar.gz")
+	archives, err := filepath.Glob("../testdata/golden/*.tar.gz")
 	if err != nil || len(archives) == 0 {
 		t.Fatalf("find golden tables: %v, %d", err, len(archives))
 	}
@@ -58,7 +58,7 @@ func readArchive(t *testing.T, archive string, out map[string][]goldenFile) {
 		}
 		dir, name := path.Split(h.Name)
 		instant, ok := ParseName(name)
-		if !ok || h.Typeflag != tar.TypeReg || !strings.HasSuffix(dir, "/.hoodie/") {
+		if !ok || h.Typeflag != tar.TypeReg || !strings.HasSuffix(dir, "/.hoodie/") && !strings.HasSuffix(dir, "/.hoodie/timeline/") {
 			continue
 		}
 		data, err := io.ReadAll(r)
@@ -76,6 +76,13 @@ func recode(f goldenFile) ([]byte, error) {
 	var r record
 	var err error
 	pending := f.instant.State != Completed
+	if isCommit(f) {
+		m, err := UnmarshalCommit(f.data)
+		if err != nil {
+			return nil, err
+		}
+		return m.MarshalAvro()
+	}
 	switch f.instant.Action {
 	case Rollback:
 		if pending {
@@ -91,10 +98,22 @@ func recode(f goldenFile) ([]byte, error) {
 		}
 	case Compaction:
 		r, err = DecodeCompactionPlan(f.data)
-	case ReplaceCommit:
+	case ReplaceCommit, Clustering:
 		r, err = DecodeRequestedReplaceMetadata(f.data)
 	case Savepoint:
 		r, err = DecodeSavepointMetadata(f.data)
+	case Restore:
+		if pending {
+			r, err = DecodeRestorePlan(f.data)
+		} else {
+			r, err = DecodeRestoreMetadata(f.data)
+		}
+	case Indexing:
+		if pending {
+			r, err = DecodeIndexPlan(f.data)
+		} else {
+			r, err = DecodeIndexCommitMetadata(f.data)
+		}
 	default:
 		err = errors.New("no record is known for it")
 	}
@@ -102,6 +121,12 @@ func recode(f goldenFile) ([]byte, error) {
 		return nil, err
 	}
 	return r.Encode()
+}
+
+// isCommit tells whether a file has commit metadata.
+func isCommit(f goldenFile) bool {
+	return f.instant.Writes() && f.instant.State != Requested &&
+		(f.instant.State == Completed || f.instant.Action != Clustering && f.instant.Action != Compaction)
 }
 
 // decodeAny reads a record without our types.
@@ -150,7 +175,7 @@ func TestGoldenRecords(t *testing.T) {
 			}
 		}
 	}
-	for _, a := range []Action{Rollback, Clean, Compaction, ReplaceCommit, Savepoint} {
+	for _, a := range []Action{Rollback, Clean, Compaction, ReplaceCommit, Savepoint, Clustering, Commit, DeltaCommit} {
 		if seen[a] == 0 {
 			t.Errorf("no golden table has a record of a %s", a)
 		}
@@ -163,7 +188,7 @@ func TestGoldenCommits(t *testing.T) {
 	commits, replaced := 0, 0
 	for table, files := range goldenFiles(t) {
 		for _, f := range files {
-			if !f.instant.Action.writes() || bytes.HasPrefix(f.data, []byte("Obj")) {
+			if !isCommit(f) {
 				continue
 			}
 			name := table + f.instant.FileName()
@@ -172,7 +197,7 @@ func TestGoldenCommits(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 				continue
 			}
-			if len(f.data) > 0 {
+			if bytes.HasPrefix(f.data, []byte("{")) {
 				checkJSON(t, name, f.data, m)
 			}
 			if f.instant.State != Completed {
@@ -195,13 +220,17 @@ func TestGoldenCommits(t *testing.T) {
 // TestGoldenTimelines finds each file of the golden tables in its timeline, and each
 // compaction either pending or completed.
 func TestGoldenTimelines(t *testing.T) {
-	compacted := 0
+	compacted, clustered := 0, 0
 	for table, files := range goldenFiles(t) {
 		var names []string
 		for _, f := range files {
 			names = append(names, f.instant.FileName())
 		}
-		tl := New(names)
+		layout := Layout1
+		if strings.HasSuffix(table, "/timeline/") {
+			layout = Layout2
+		}
+		tl := NewLayout(layout, names)
 		if _, ok := tl.Last(); !ok {
 			t.Errorf("%s: nothing is completed", table)
 		}
@@ -211,6 +240,12 @@ func TestGoldenTimelines(t *testing.T) {
 			}
 		}
 		for _, i := range tl.Instants() {
+			if (i.Completion != "") != (layout == Layout2 && i.State == Completed) {
+				t.Errorf("%s: %v: completion %q", table, i, i.Completion)
+			}
+			if i.Action == Clustering {
+				clustered++
+			}
 			if i.Action != Compaction {
 				continue
 			}
@@ -222,7 +257,7 @@ func TestGoldenTimelines(t *testing.T) {
 			}
 		}
 	}
-	if compacted == 0 {
-		t.Error("no golden table has a completed compaction")
+	if compacted == 0 || clustered == 0 {
+		t.Errorf("the golden tables have %d completed compactions, %d clusterings", compacted, clustered)
 	}
 }

@@ -13,6 +13,7 @@ const (
 	Commit        Action = "commit"
 	DeltaCommit   Action = "deltacommit"
 	ReplaceCommit Action = "replacecommit"
+	Clustering    Action = "clustering" // of layout 2; layout 1 has it as a replace commit
 	Compaction    Action = "compaction"
 	LogCompaction Action = "logcompaction"
 	Clean         Action = "clean"
@@ -31,6 +32,8 @@ func (a Action) family() Action {
 		return Commit
 	case LogCompaction:
 		return DeltaCommit
+	case Clustering:
+		return ReplaceCommit
 	default:
 		return a
 	}
@@ -72,10 +75,23 @@ func (s State) String() string {
 
 // Instant is one action on the table, in one state.
 type Instant struct {
-	Time   string
+	Time   string // when it was requested, which names it
 	Action Action
 	State  State
+	// Completion is when it was completed: in layout 2, of completed instants. It is
+	// greater than Time, and than that of all instants completed before.
+	Completion string
 }
+
+// CompletionTime is when a completed instant became visible: in layout 1 its own time.
+func (i Instant) CompletionTime() string { return cmp.Or(i.Completion, i.Time) }
+
+// Writes tells whether the instant adds data files to the table.
+func (i Instant) Writes() bool { return i.Action.writes() }
+
+// Replaces tells whether the instant may take file groups out of the table, as
+// overwrites, clusterings and deleted partitions do.
+func (i Instant) Replaces() bool { return i.Action.family() == ReplaceCommit }
 
 // String describes the instant for messages.
 func (i Instant) String() string {
@@ -93,24 +109,33 @@ func (i Instant) FileName() string {
 		}
 		return i.Time + "." + string(i.Action) + suffixInflight
 	default:
-		return i.Time + "." + string(i.Action.family())
+		time := i.Time
+		if i.Completion != "" {
+			time += completionSep + i.Completion
+		}
+		return time + "." + string(i.Action.family())
 	}
 }
 
 const (
+	completionSep = "_"
+
 	suffixRequested = ".requested"
 	suffixInflight  = ".inflight"
 )
 
-// ParseName reads the name of a timeline file. Of other files it reports false.
+// ParseName reads the name of a timeline file of either layout. Of other files it
+// reports false.
 //
-// The completed file of a compaction is named as a commit's; a Timeline tells them apart.
+// The completed file of a compaction is named as a commit's, and that of a clustering as
+// a replace commit's; a Timeline tells them apart.
 func ParseName(name string) (Instant, bool) {
-	time, rest, ok := strings.Cut(name, ".")
-	if !ok || !digits(time) {
+	times, rest, ok := strings.Cut(name, ".")
+	time, completion, both := strings.Cut(times, completionSep)
+	if !ok || !digits(time) || both && !digits(completion) {
 		return Instant{}, false
 	}
-	i := Instant{Time: time, State: Completed}
+	i := Instant{Time: time, State: Completed, Completion: completion}
 	action, state, pending := strings.Cut(rest, ".")
 	switch {
 	case pending && state == suffixRequested[1:]:
@@ -134,7 +159,7 @@ func ParseName(name string) (Instant, bool) {
 
 func (a Action) known() bool {
 	switch a {
-	case Commit, DeltaCommit, ReplaceCommit, Compaction, LogCompaction, Clean,
+	case Commit, DeltaCommit, ReplaceCommit, Clustering, Compaction, LogCompaction, Clean,
 		Rollback, Savepoint, Restore, Indexing, SchemaCommit:
 		return true
 	default:
@@ -154,5 +179,5 @@ func digits(s string) bool {
 // compare orders instants by time; times compare as text.
 func compare(a, b Instant) int {
 	return cmp.Or(strings.Compare(a.Time, b.Time), cmp.Compare(a.Action, b.Action),
-		cmp.Compare(a.State, b.State))
+		cmp.Compare(a.State, b.State), strings.Compare(a.Completion, b.Completion))
 }

@@ -14,6 +14,7 @@ func TestFileNames(t *testing.T) {
 		{ReplaceCommit, ".replacecommit.requested", ".replacecommit.inflight", ".replacecommit"},
 		{Compaction, ".compaction.requested", ".compaction.inflight", ".commit"},
 		{LogCompaction, ".logcompaction.requested", ".logcompaction.inflight", ".deltacommit"},
+		{Clustering, ".clustering.requested", ".clustering.inflight", ".replacecommit"},
 		{Clean, ".clean.requested", ".clean.inflight", ".clean"},
 		{Rollback, ".rollback.requested", ".rollback.inflight", ".rollback"},
 		{Savepoint, "", ".savepoint.inflight", ".savepoint"},
@@ -25,7 +26,7 @@ func TestFileNames(t *testing.T) {
 			if suffix == "" {
 				continue
 			}
-			want := Instant{testTime, c.action, State(state)}
+			want := Instant{Time: testTime, Action: c.action, State: State(state)}
 			if got := want.FileName(); got != testTime+suffix {
 				t.Errorf("%v: name %q, want suffix %q", want, got, suffix)
 			}
@@ -46,7 +47,8 @@ func TestParseNameIgnoresOtherFiles(t *testing.T) {
 		testTime + ".commit.inflight", testTime + ".compaction", testTime + ".logcompaction",
 		testTime + ".savepoint.requested", testTime + ".requested", testTime + ".COMMIT",
 		testTime + ".commit.", testTime + ".commit.requested.tmp", "x" + testTime + ".commit",
-		".commit", testTime + "_" + testTime + ".commit", testTime + ".unknown",
+		".commit", testTime + ".unknown", testTime + "_.commit", testTime + "_" + testTime + ".inflight",
+		testTime + "_" + testTime + ".commit.requested", testTime + "_" + testTime + ".clustering", testTime + "_1_2.commit",
 	} {
 		if i, ok := ParseName(name); ok {
 			t.Errorf("%q: parsed as %v", name, i)
@@ -58,6 +60,7 @@ func FuzzParseName(f *testing.F) {
 	f.Add(testTime + ".commit")
 	f.Add(testTime + ".inflight")
 	f.Add(testTime + ".compaction.requested")
+	f.Add(testTime + "_" + testTime + ".replacecommit")
 	f.Add("hoodie.properties")
 	f.Add(".." + testTime)
 	f.Fuzz(func(t *testing.T, name string) {

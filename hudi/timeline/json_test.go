@@ -31,12 +31,12 @@ var unkept = map[string]bool{
 	"totalValidLogBlocks": true, "totalLogBlocksSize": true, "totalLogBlocksScanTimeMs": true, "recordsStats": true,
 }
 
-// said is v without zeros and nulls in its objects.
+// said is v without zeros, nulls and empty texts in its objects.
 func said(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
 		for k, e := range v {
-			if e == nil || e == 0.0 || unkept[k] {
+			if e == nil || e == 0.0 || e == int64(0) || e == int32(0) || e == "" || unkept[k] {
 				delete(v, k)
 				continue
 			}

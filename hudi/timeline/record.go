@@ -18,6 +18,9 @@ import (
 //go:embed avsc/*.avsc
 var avscFiles embed.FS
 
+// avroMagic begins an Avro object container.
+const avroMagic = "Obj\x01"
+
 // record is one of Hudi's Avro records, whose values in Go are of type T. A timeline file
 // is an Avro object container with exactly one, not compressed.
 type record[T any] struct {
@@ -65,14 +68,15 @@ func encodeOne(schema *avro.Schema, v any) ([]byte, error) {
 // decode reads data, which may be written with an older or newer schema than ours.
 func (r record[T]) decode(data []byte) (*T, error) {
 	v := new(T)
-	if err := decodeOne(r.schema(), data, v); err != nil {
+	if err := decodeOne(data, v, ocf.WithReaderSchema(r.schema())); err != nil {
 		return nil, fmt.Errorf("decode %s: %w", r.what, err)
 	}
 	return v, nil
 }
 
-func decodeOne(schema *avro.Schema, data []byte, v any) error {
-	rd, err := ocf.NewReader(bytes.NewReader(data), ocf.WithReaderSchema(schema))
+// decodeOne reads the first record of a file.
+func decodeOne(data []byte, v any, schema ocf.ReaderOpt) error {
+	rd, err := ocf.NewReader(bytes.NewReader(data), schema)
 	if err != nil {
 		return err
 	}
@@ -92,6 +96,14 @@ func orEmpty[V any](m map[string]V) map[string]V {
 		return map[string]V{}
 	}
 	return m
+}
+
+// orNone is a list that Hudi does not take as null.
+func orNone[V any](list []V) []V {
+	if list == nil {
+		return []V{}
+	}
+	return list
 }
 
 // orVersion is a record's version, or the one that Hudi writes today.

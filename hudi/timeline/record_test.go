@@ -47,6 +47,20 @@ func TestCleanRoundTrip(t *testing.T) {
 	roundTrip(t, &SavepointMetadata{}, DecodeSavepointMetadata)
 }
 
+func TestRestoreRoundTrip(t *testing.T) {
+	roundTrip(t, &RestorePlan{}, DecodeRestorePlan)
+	roundTrip(t, &RestorePlan{
+		InstantsToRollback: []InstantInfo{{"12", "commit"}}, SavepointToRestoreTimestamp: "10",
+	}, DecodeRestorePlan)
+	roundTrip(t, &RestoreMetadata{}, DecodeRestoreMetadata)
+	roundTrip(t, &RestoreMetadata{
+		StartRestoreTime: "13", InstantsToRollback: []string{"12"}, RestoreInstantInfo: []InstantInfo{{"12", "commit"}},
+		RollbackMetadata: map[string][]*RollbackMetadata{"12": {{StartRollbackTime: "13"}}},
+	}, DecodeRestoreMetadata)
+	roundTrip(t, &IndexPlan{Partitions: []IndexPartitionInfo{{MetadataPartitionPath: "files"}}}, DecodeIndexPlan)
+	roundTrip(t, &IndexCommitMetadata{OperationType: "BUILD"}, DecodeIndexCommitMetadata)
+}
+
 func TestPlanRoundTrip(t *testing.T) {
 	base, op, one, yes := "b", "CLUSTER", int32(1), true
 	roundTrip(t, &CompactionPlan{}, DecodeCompactionPlan)
@@ -162,9 +176,9 @@ func FuzzDecodeRecords(f *testing.F) {
 		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		for _, a := range []Action{Rollback, Clean, Compaction, ReplaceCommit, Savepoint} {
+		for _, a := range []Action{Rollback, Clean, Compaction, ReplaceCommit, Savepoint, Restore, Indexing, Commit} {
 			for _, s := range []State{Requested, Completed} {
-				_, err := recode(goldenFile{Instant{testTime, a, s}, data})
+				_, err := recode(goldenFile{Instant{Time: testTime, Action: a, State: s}, data})
 				if err != nil && strings.Contains(err.Error(), "encode ") {
 					t.Errorf("%s %v: %v", a, s, err)
 				}

@@ -75,6 +75,11 @@ var rollbackMetadata = newRecord[RollbackMetadata]("rollback metadata", "HoodieR
 
 // Encode writes the metadata as a timeline file.
 func (m *RollbackMetadata) Encode() ([]byte, error) {
+	return rollbackMetadata.encode(m.filled())
+}
+
+// filled is a copy in which what Hudi does not take as null is empty.
+func (m *RollbackMetadata) filled() *RollbackMetadata {
 	out := *m
 	out.Version = orVersion(m.Version, 1)
 	out.PartitionMetadata = make(map[string]RollbackPartitionMetadata, len(m.PartitionMetadata))
@@ -83,7 +88,7 @@ func (m *RollbackMetadata) Encode() ([]byte, error) {
 		p.LogFilesFromFailedCommit = orEmpty(p.LogFilesFromFailedCommit)
 		out.PartitionMetadata[k] = p
 	}
-	return rollbackMetadata.encode(&out)
+	return &out
 }
 
 // DecodeRollbackMetadata reads the completed file of a rollback.

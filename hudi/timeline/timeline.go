@@ -3,37 +3,61 @@ package timeline
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
+// Layout says where a timeline's files are and how they are named. Tables of version 6
+// have [Layout1], those of version 8 and 9 [Layout2].
+type Layout int
+
+const (
+	// Layout1 has all files in .hoodie, with JSON in those of commits. An instant counts
+	// from its own time on.
+	Layout1 Layout = 1
+	// Layout2 has its files in a folder of their own, with Avro in those of commits. The
+	// names of completed files have the time of completion too.
+	Layout2 Layout = 2
+)
+
 // Timeline is the state of a table's instants, as the names of the timeline's files tell
-// it. It does not change. The zero Timeline is empty.
+// it. It does not change. The zero Timeline is empty and of layout 1.
 type Timeline struct {
+	layout    Layout
 	files     map[Instant]struct{} // one for each timeline file
 	instants  []Instant            // one for each instant, in its highest state
-	completed map[string]struct{}  // times of completed writes
+	completed map[string]string    // times of completed writes, and of their completion
 	times     map[string]struct{}
 	start     string // oldest time that archiving has left; empty if there is none
 }
 
-// New makes a timeline of the names of its files. It ignores other names.
-func New(names []string) *Timeline {
-	return build(parseNames(map[Instant]struct{}{}, names))
+// New makes a timeline of layout 1 of the names of its files. It ignores other names.
+func New(names []string) *Timeline { return NewLayout(Layout1, names) }
+
+// NewLayout makes a timeline of a layout of the names of its files. It ignores other
+// names.
+func NewLayout(layout Layout, names []string) *Timeline {
+	return build(layout, parseNames(layout, map[Instant]struct{}{}, names))
 }
 
-func parseNames(files map[Instant]struct{}, names []string) map[Instant]struct{} {
+func parseNames(layout Layout, files map[Instant]struct{}, names []string) map[Instant]struct{} {
 	for _, name := range names {
-		if i, ok := ParseName(name); ok {
+		if i, ok := ParseName(name); ok && layout.has(i) {
 			files[i] = struct{}{}
 		}
 	}
 	return files
 }
 
+// has tells whether files of an instant may stand in a timeline of the layout.
+func (l Layout) has(i Instant) bool {
+	return l == Layout2 || i.Completion == "" && i.Action != Clustering
+}
+
 // build resolves the states: files of one time and family are one instant, in the
 // highest of their states. Its action is that of the pending files, as a completed
 // compaction is named as a commit.
-func build(files map[Instant]struct{}) *Timeline {
+func build(layout Layout, files map[Instant]struct{}) *Timeline {
 	type group struct {
 		time   string
 		family Action
@@ -46,21 +70,23 @@ func build(files map[Instant]struct{}) *Timeline {
 			seen = i
 		}
 		seen.State = max(seen.State, i.State)
+		seen.Completion = max(seen.Completion, i.Completion)
 		if i.Action != g.family {
 			seen.Action = i.Action
 		}
 		groups[g] = seen
 	}
 	t := &Timeline{
+		layout:    layout,
 		files:     files,
 		instants:  slices.SortedFunc(maps.Values(groups), compare),
-		completed: map[string]struct{}{},
+		completed: map[string]string{},
 		times:     map[string]struct{}{},
 	}
 	for _, i := range t.instants {
 		t.times[i.Time] = struct{}{}
 		if i.Action.writes() && i.State == Completed {
-			t.completed[i.Time] = struct{}{}
+			t.completed[i.Time] = i.CompletionTime()
 		}
 	}
 	t.start = t.findStart()
@@ -96,20 +122,23 @@ func (t *Timeline) findStart() string {
 func (t *Timeline) With(names ...string) *Timeline {
 	files := make(map[Instant]struct{}, len(t.files)+len(names))
 	maps.Copy(files, t.files)
-	return build(parseNames(files, names))
+	return build(t.Layout(), parseNames(t.Layout(), files, names))
 }
 
 // Without is the timeline after files of these names were deleted.
 func (t *Timeline) Without(names ...string) *Timeline {
-	gone := parseNames(map[Instant]struct{}{}, names)
+	gone := parseNames(t.Layout(), map[Instant]struct{}{}, names)
 	files := make(map[Instant]struct{}, len(t.files))
 	for i := range t.files {
 		if _, ok := gone[i]; !ok {
 			files[i] = struct{}{}
 		}
 	}
-	return build(files)
+	return build(t.Layout(), files)
 }
+
+// Layout is the timeline's layout.
+func (t *Timeline) Layout() Layout { return max(t.layout, Layout1) }
 
 // Instants are all instants, each in its highest state, the oldest first.
 func (t *Timeline) Instants() []Instant {
@@ -122,6 +151,13 @@ func (t *Timeline) Completed() []Instant {
 	return t.filter(func(i Instant) bool { return i.State == Completed && i.Action.writes() })
 }
 
+// ByCompletion are the instants of Completed in the order in which they were completed.
+func (t *Timeline) ByCompletion() []Instant {
+	out := t.Completed()
+	slices.SortStableFunc(out, func(a, b Instant) int { return strings.Compare(a.CompletionTime(), b.CompletionTime()) })
+	return out
+}
+
 // Pending are the instants of all actions that are not completed, the oldest first.
 func (t *Timeline) Pending() []Instant {
 	return t.filter(func(i Instant) bool { return i.State != Completed })
@@ -130,6 +166,12 @@ func (t *Timeline) Pending() []Instant {
 // PendingCompactions are the compactions that are not completed, the oldest first.
 func (t *Timeline) PendingCompactions() []Instant {
 	return t.filter(func(i Instant) bool { return i.State != Completed && i.Action == Compaction })
+}
+
+// PendingReplaces are the replace commits and clusterings that are not completed, the
+// oldest first.
+func (t *Timeline) PendingReplaces() []Instant {
+	return t.filter(func(i Instant) bool { return i.State != Completed && i.Replaces() })
 }
 
 func (t *Timeline) filter(keep func(Instant) bool) []Instant {
@@ -158,6 +200,12 @@ func (t *Timeline) IsCompleted(time string) bool {
 	return ok
 }
 
+// CompletionOf is when the write of a time was completed: an instant of Completed.
+func (t *Timeline) CompletionOf(time string) (completion string, ok bool) {
+	completion, ok = t.completed[time]
+	return completion, ok
+}
+
 // Has tells whether any instant, in any state, has this time.
 func (t *Timeline) Has(time string) bool {
 	_, ok := t.times[time]
@@ -184,14 +232,16 @@ func (t *Timeline) States(time string) []Instant {
 	return out
 }
 
-// Next is the time of a new instant: now, or if the timeline is ahead of that, the first
-// time greater than all on it.
+// Next is the time of a new instant or of a completion: now, or if the timeline is ahead
+// of that, the first time greater than all on it.
 func (t *Timeline) Next(now time.Time) string {
+	last := ""
+	for _, i := range t.instants {
+		last = max(last, i.CompletionTime())
+	}
 	next := FormatTime(now)
-	if n := len(t.instants); n > 0 {
-		if last := t.instants[n-1].Time; next <= last {
-			return after(last)
-		}
+	if last != "" && next <= last {
+		return after(last)
 	}
 	return next
 }

@@ -3,6 +3,7 @@ package timeline
 import (
 	"slices"
 	"testing"
+	"time"
 )
 
 func names(instants []Instant) []string {
@@ -104,5 +105,46 @@ func TestTimelineDoesNotChange(t *testing.T) {
 	var zero Timeline
 	if _, ok := zero.Last(); ok || zero.Has("10") || zero.IsCompleted("10") || zero.BeforeStart("10") {
 		t.Error("the zero timeline is not empty")
+	}
+}
+
+func TestTimelineLayout2(t *testing.T) {
+	files := []string{
+		"history", "_version_", "10.deltacommit.requested", "10.deltacommit.inflight", "10_40.deltacommit",
+		"20.commit.requested", "20.inflight", "20_30.commit", "35.clustering.requested", "35.clustering.inflight", "35_50.replacecommit",
+		"51.compaction.requested", "51.compaction.inflight", "51_52.commit", "52.clean.requested", "52.clean.inflight", "52_53.clean",
+		"55.clustering.requested", "20_60.savepoint",
+	}
+	tl := NewLayout(Layout2, files)
+	check(t, "instants", tl.Instants(),
+		"10 deltacommit COMPLETED", "20 commit COMPLETED", "20 savepoint COMPLETED", "35 clustering COMPLETED",
+		"51 compaction COMPLETED", "52 clean COMPLETED", "55 clustering REQUESTED")
+	check(t, "by completion", tl.ByCompletion(),
+		"20 commit COMPLETED", "10 deltacommit COMPLETED", "35 clustering COMPLETED", "51 compaction COMPLETED")
+	check(t, "pending replaces", tl.PendingReplaces(), "55 clustering REQUESTED")
+	for at, want := range map[string]string{"10": "40", "20": "30", "35": "50", "51": "52", "55": "", "52": "", "11": ""} {
+		if got, ok := tl.CompletionOf(at); got != want || ok != (want != "") {
+			t.Errorf("%s completed at %q, %v, want %q", at, got, ok, want)
+		}
+	}
+	for _, i := range tl.Instants() {
+		if i.State == Completed && !slices.Contains(files, i.FileName()) {
+			t.Errorf("%v has the name %q", i, i.FileName())
+		}
+		if want := i.Action == Clustering; i.Replaces() != want {
+			t.Errorf("%v replaces: %v", i, i.Replaces())
+		}
+	}
+	if next := tl.Next(time.Time{}); next <= "60" {
+		t.Errorf("next is %q, but something was completed at 60", next)
+	}
+	if got := tl.With("56_57.rollback").Without("20_60.savepoint"); got.Layout() != Layout2 || !got.Has("56") || len(got.States("20")) != 3 {
+		t.Errorf("layout %d, states of 20: %v", got.Layout(), got.States("20"))
+	}
+	one := New(files)
+	check(t, "completed in layout 1", one.Completed())
+	check(t, "pending in layout 1", one.Pending(), "10 deltacommit INFLIGHT", "20 commit INFLIGHT", "51 compaction INFLIGHT", "52 clean INFLIGHT")
+	if one.Layout() != Layout1 || new(Timeline).Layout() != Layout1 {
+		t.Error("the layout is not 1")
 	}
 }

@@ -8,48 +8,48 @@ const NoCommit = "null"
 // WriteStat describes one file that an instant has written. Inflight files have stats
 // too, of what is planned: they have no Path.
 type WriteStat struct {
-	FileID           string           `json:"fileId"`
-	Path             string           `json:"path"` // from the table's root
-	CDCStats         map[string]int64 `json:"cdcStats"`
-	PrevCommit       string           `json:"prevCommit"`
-	NumWrites        int64            `json:"numWrites"`
-	NumDeletes       int64            `json:"numDeletes"`
-	NumUpdateWrites  int64            `json:"numUpdateWrites"`
-	NumInserts       int64            `json:"numInserts"`
-	NumUpdates       int64            `json:"numUpdates,omitempty"`
-	TotalWriteBytes  int64            `json:"totalWriteBytes"`
-	TotalWriteErrors int64            `json:"totalWriteErrors"`
-	TempPath         string           `json:"tempPath"`
-	PartitionPath    string           `json:"partitionPath"`
+	FileID           string           `json:"fileId" avro:"fileId"`
+	Path             string           `json:"path" avro:"path,omitzero"` // from the table's root
+	CDCStats         map[string]int64 `json:"cdcStats" avro:"cdcStats"`
+	PrevCommit       string           `json:"prevCommit" avro:"prevCommit,omitzero"`
+	NumWrites        int64            `json:"numWrites" avro:"numWrites"`
+	NumDeletes       int64            `json:"numDeletes" avro:"numDeletes"`
+	NumUpdateWrites  int64            `json:"numUpdateWrites" avro:"numUpdateWrites"`
+	NumInserts       int64            `json:"numInserts" avro:"numInserts"`
+	NumUpdates       int64            `json:"numUpdates,omitempty" avro:"numUpdates,omitzero"`
+	TotalWriteBytes  int64            `json:"totalWriteBytes" avro:"totalWriteBytes"`
+	TotalWriteErrors int64            `json:"totalWriteErrors" avro:"totalWriteErrors"`
+	TempPath         string           `json:"tempPath" avro:"tempPath,omitzero"`
+	PartitionPath    string           `json:"partitionPath" avro:"partitionPath"`
 
-	TotalLogRecords              int64 `json:"totalLogRecords"`
-	TotalLogFiles                int64 `json:"totalLogFiles,omitempty"`
-	TotalLogFilesCompacted       int64 `json:"totalLogFilesCompacted"`
-	TotalLogSizeCompacted        int64 `json:"totalLogSizeCompacted"`
-	TotalUpdatedRecordsCompacted int64 `json:"totalUpdatedRecordsCompacted"`
-	TotalLogBlocks               int64 `json:"totalLogBlocks"`
-	TotalCorruptLogBlock         int64 `json:"totalCorruptLogBlock"`
-	TotalRollbackBlocks          int64 `json:"totalRollbackBlocks"`
-	TotalLogReadTimeMs           int64 `json:"totalLogReadTimeMs,omitempty"`
+	TotalLogRecords              int64 `json:"totalLogRecords" avro:"totalLogRecords"`
+	TotalLogFiles                int64 `json:"totalLogFiles,omitempty" avro:"totalLogFiles"`
+	TotalLogFilesCompacted       int64 `json:"totalLogFilesCompacted" avro:"totalLogFilesCompacted"`
+	TotalLogSizeCompacted        int64 `json:"totalLogSizeCompacted" avro:"totalLogSizeCompacted"`
+	TotalUpdatedRecordsCompacted int64 `json:"totalUpdatedRecordsCompacted" avro:"totalUpdatedRecordsCompacted"`
+	TotalLogBlocks               int64 `json:"totalLogBlocks" avro:"totalLogBlocks"`
+	TotalCorruptLogBlock         int64 `json:"totalCorruptLogBlock" avro:"totalCorruptLogBlock"`
+	TotalRollbackBlocks          int64 `json:"totalRollbackBlocks" avro:"totalRollbackBlocks"`
+	TotalLogReadTimeMs           int64 `json:"totalLogReadTimeMs,omitempty" avro:"totalLogReadTimeMs"`
 
-	FileSizeInBytes int64         `json:"fileSizeInBytes"`
-	MinEventTime    *int64        `json:"minEventTime"`
-	MaxEventTime    *int64        `json:"maxEventTime"`
-	PrevBaseFile    string        `json:"prevBaseFile,omitempty"`
-	RuntimeStats    *RuntimeStats `json:"runtimeStats"`
+	FileSizeInBytes int64         `json:"fileSizeInBytes" avro:"fileSizeInBytes"`
+	MinEventTime    *int64        `json:"minEventTime" avro:"minEventTime"`
+	MaxEventTime    *int64        `json:"maxEventTime" avro:"maxEventTime"`
+	PrevBaseFile    string        `json:"prevBaseFile,omitempty" avro:"prevBaseFile,omitzero"`
+	RuntimeStats    *RuntimeStats `json:"runtimeStats" avro:"runtimeStats"`
 
 	// The rest is of log files, which have at least themselves in LogFiles.
-	LogVersion int32    `json:"logVersion"`
-	LogOffset  int64    `json:"logOffset"`
-	BaseFile   string   `json:"baseFile"` // name only; empty if the slice has none
-	LogFiles   []string `json:"logFiles"`
+	LogVersion int32    `json:"logVersion" avro:"logVersion"`
+	LogOffset  int64    `json:"logOffset" avro:"logOffset"`
+	BaseFile   string   `json:"baseFile" avro:"baseFile,omitzero"` // name only; empty if the slice has none
+	LogFiles   []string `json:"logFiles" avro:"logFiles"`
 }
 
 // RuntimeStats is how long writing a file took, in milliseconds.
 type RuntimeStats struct {
-	TotalScanTime   int64 `json:"totalScanTime"`
-	TotalUpsertTime int64 `json:"totalUpsertTime"`
-	TotalCreateTime int64 `json:"totalCreateTime"`
+	TotalScanTime   int64 `json:"totalScanTime" avro:"totalScanTime"`
+	TotalUpsertTime int64 `json:"totalUpsertTime" avro:"totalUpsertTime"`
+	TotalCreateTime int64 `json:"totalCreateTime" avro:"totalCreateTime"`
 }
 
 // plainStat is a WriteStat without its MarshalJSON.
