@@ -17,6 +17,7 @@ import (
 	"github.com/apache/arrow-go/v18/parquet/file"
 
 	"lakefeed/hudi/schema"
+	"lakefeed/internal/golden"
 )
 
 // baseTestSchema has a column of each kind, the meta columns before them.
@@ -311,15 +312,10 @@ func TestJavaOrder(t *testing.T) {
 
 // Every base file that Spark wrote is read, and its footer is what we make of its keys.
 func TestGoldenBaseFiles(t *testing.T) {
-	archives, err := filepath.Glob("testdata/golden/*.tar.gz")
-	if err != nil || len(archives) == 0 {
-		t.Fatalf("no golden tables: %v", err)
-	}
 	files, blooms := 0, 0
-	for _, a := range archives {
-		name := strings.TrimSuffix(filepath.Base(a), ".tar.gz")
+	for _, name := range golden.Names(t) {
 		t.Run(name, func(t *testing.T) {
-			err := filepath.WalkDir(filepath.Join(golden(t, name), "table"), func(path string, d os.DirEntry, err error) error {
+			err := filepath.WalkDir(filepath.Join(golden.Unpack(t, name), "table"), func(path string, d os.DirEntry, err error) error {
 				if err != nil {
 					return err
 				}

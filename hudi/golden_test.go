@@ -1,14 +1,9 @@
 package hudi
 
 import (
-	"archive/tar"
-	"bufio"
-	"compress/gzip"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -20,51 +15,13 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 
+	"lakefeed/internal/golden"
 	"lakefeed/storage/file"
 )
 
-// golden unpacks a table that Spark wrote and returns its folder, in which table/ is
-// the table and expected/ what Spark read from it.
-func golden(t *testing.T, name string) string {
-	t.Helper()
-	f, err := os.Open(filepath.Join("testdata", "golden", name+".tar.gz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return filepath.Join(dir, name)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if h.Typeflag != tar.TypeReg {
-			continue
-		}
-		path := filepath.Join(dir, filepath.FromSlash(h.Name))
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		data, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, data, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 func goldenProperties(t *testing.T, name string) Properties {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(golden(t, name), "table", ".hoodie", "hoodie.properties"))
+	text, err := os.ReadFile(filepath.Join(golden.Unpack(t, name), "table", ".hoodie", "hoodie.properties"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,24 +35,25 @@ func goldenProperties(t *testing.T, name string) Properties {
 // goldenRows are the lines of an expected file, sorted.
 func goldenRows(t *testing.T, path string) []string {
 	t.Helper()
-	f, err := os.Open(path)
+	rows, err := golden.Lines(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var lines []string
-	for s := bufio.NewScanner(z); s.Scan(); {
+	return canonicalLines(t, rows)
+}
+
+// canonicalLines are JSON rows in the form of tableRows.
+func canonicalLines(t *testing.T, rows []string) []string {
+	t.Helper()
+	lines := make([]string, len(rows))
+	for i, line := range rows {
 		var row map[string]any
-		dec := json.NewDecoder(strings.NewReader(s.Text()))
+		dec := json.NewDecoder(strings.NewReader(line))
 		dec.UseNumber()
 		if err := dec.Decode(&row); err != nil {
 			t.Fatal(err)
 		}
-		lines = append(lines, canonical(t, row))
+		lines[i] = canonical(t, row)
 	}
 	slices.Sort(lines)
 	return lines
@@ -206,7 +164,7 @@ func TestGolden(t *testing.T) {
 		"v6_0150_cow_none_mdt", "v6_0150_mor_none_mdt", "v6_0150_mor_none_nomdt_parquetlog", "v6_120_mor_none_nomdt",
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := golden(t, name)
+			dir := golden.Unpack(t, name)
 			store, err := file.Open(filepath.Join(dir, "table"))
 			if err != nil {
 				t.Fatal(err)
@@ -215,12 +173,7 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			expected, err := filepath.Glob(filepath.Join(dir, "expected", "*.jsonl.gz"))
-			if err != nil || len(expected) == 0 {
-				t.Fatalf("expected files: %q, %v", expected, err)
-			}
-			for _, path := range expected {
-				what := strings.TrimSuffix(filepath.Base(path), ".jsonl.gz")
+			for what, path := range golden.Expected(t, dir) {
 				opts := ReadOptions{Meta: true, BatchRows: 100}
 				if instant, ok := strings.CutPrefix(what, "as_of_"); ok {
 					opts.AsOf = instant

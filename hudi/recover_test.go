@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"lakefeed/internal/golden"
 	"lakefeed/storage/file"
 	"lakefeed/storage/storagetest"
 )
@@ -74,7 +75,7 @@ func TestPublishedAfterAll(t *testing.T) {
 // Spark may leave a compaction pending with newer logs on it: reads merge over it, and
 // recovery carries it out.
 func TestPendingCompaction(t *testing.T) {
-	dir := golden(t, "v6_120_mor_none_nomdt")
+	dir := golden.Unpack(t, "v6_120_mor_none_nomdt")
 	store, err := file.Open(dir + "/table")
 	if err != nil {
 		t.Fatal(err)

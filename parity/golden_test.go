@@ -1,16 +1,11 @@
 package parity_test
 
 import (
-	"archive/tar"
-	"bufio"
-	"compress/gzip"
-	"errors"
-	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"lakefeed/internal/golden"
 	"lakefeed/parity"
 )
 
@@ -26,17 +21,8 @@ var known = map[string]string{
 // made, so that their answers on our tables count.
 func TestGolden(t *testing.T) {
 	engines := parity.Engines(t)
-	files, err := filepath.Glob("../hudi/testdata/golden/*.tar.gz")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no golden tables: %v", err)
-	}
-	for _, file := range files {
-		name := strings.TrimSuffix(filepath.Base(file), ".tar.gz")
-		dir := t.TempDir()
-		if err := unpack(file, dir); err != nil {
-			t.Fatal(err)
-		}
-		dir = filepath.Join(dir, name)
+	for _, name := range golden.Names(t) {
+		dir := golden.Unpack(t, name)
 		for _, e := range engines {
 			if e.Hudi() == "0.15.0" && !strings.HasPrefix(name, "v6_") {
 				continue // it knows no newer version
@@ -58,17 +44,8 @@ func TestGolden(t *testing.T) {
 func TestGoldenViews(t *testing.T) {
 	for name, release := range map[string]string{"v6_0150_mor_hive_nomdt": "0.15.0", "v6_120_cow_hive_mdt": "1.2.0", "v9_120_mor_none_mdt": "1.2.0"} {
 		e := parity.Spark(t, release)
-		dir := t.TempDir()
-		if err := unpack("../hudi/testdata/golden/"+name+".tar.gz", dir); err != nil {
-			t.Fatal(err)
-		}
-		dir = filepath.Join(dir, name)
-		files, err := filepath.Glob(filepath.Join(dir, "expected", "*.jsonl.gz"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, file := range files {
-			view := strings.TrimSuffix(filepath.Base(file), ".jsonl.gz")
+		dir := golden.Unpack(t, name)
+		for view := range golden.Expected(t, dir) {
 			r := parity.Read{Mode: view}
 			if begin, ok := strings.CutPrefix(view, "incremental_from_"); ok {
 				r = parity.Read{Begin: strings.TrimPrefix(begin, "completion_")}
@@ -94,17 +71,17 @@ func readGolden(t *testing.T, e *parity.Engine, dir, view string, r parity.Read)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return parity.Diff(gunzipLines(t, filepath.Join(dir, "expected", view+".jsonl.gz")), got, "_hoodie_file_name")
+	want, err := golden.Lines(golden.Expected(t, dir)[view])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parity.Diff(want, got, "_hoodie_file_name")
 }
 
 // TestWriteAndServe has Spark upsert into a table, compact it and check it.
 func TestWriteAndServe(t *testing.T) {
 	e := parity.Spark(t, "1.2.0")
-	dir := t.TempDir()
-	if err := unpack("../hudi/testdata/golden/v6_0150_mor_hive_nomdt.tar.gz", dir); err != nil {
-		t.Fatal(err)
-	}
-	table := filepath.Join(dir, "v6_0150_mor_hive_nomdt", "table")
+	table := filepath.Join(golden.Unpack(t, "v6_0150_mor_hive_nomdt"), "table")
 	row := `{"id":7000,"k":1,"name":"new","price":"1.2500","d":"2026-01-02","ts":"2026-01-02T03:04:05.000006","region":"eu","seq":99}`
 	if err := e.Write(t.Context(), table, "upsert", []string{row}, nil); err != nil {
 		t.Fatal(err)
@@ -149,64 +126,4 @@ func TestDiff(t *testing.T) {
 			t.Errorf("Diff(%s, %s) = %q, want %q", c.want, c.got, d, c.diff)
 		}
 	}
-}
-
-func unpack(file, dir string) error {
-	f, err := os.Open(file)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		return err
-	}
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		path := filepath.Join(dir, filepath.FromSlash(h.Name))
-		if h.Typeflag == tar.TypeDir {
-			if err := os.MkdirAll(path, 0o755); err != nil {
-				return err
-			}
-			continue
-		}
-		b, err := io.ReadAll(r)
-		if err != nil {
-			return err
-		}
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return err
-		}
-		if err := os.WriteFile(path, b, 0o644); err != nil {
-			return err
-		}
-	}
-}
-
-func gunzipLines(t *testing.T, file string) []string {
-	t.Helper()
-	f, err := os.Open(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out []string
-	s := bufio.NewScanner(z)
-	s.Buffer(nil, 1<<20)
-	for s.Scan() {
-		out = append(out, s.Text())
-	}
-	if err := s.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return out
 }

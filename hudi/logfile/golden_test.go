@@ -1,14 +1,10 @@
 package logfile_test
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"errors"
 	"io"
-	"os"
 	"path"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -17,42 +13,18 @@ import (
 
 	"lakefeed/hudi/logfile"
 	"lakefeed/hudi/schema"
+	"lakefeed/internal/golden"
 )
 
 // goldenLogs calls each for every log file of the tables that Spark wrote.
 func goldenLogs(t *testing.T, each func(t *testing.T, name string, data []byte)) {
-	archives, err := filepath.Glob("../testdata/golden/*.tar.gz")
-	if err != nil || len(archives) == 0 {
-		t.Fatalf("no golden tables: %v", err)
-	}
-	for _, a := range archives {
-		t.Run(strings.TrimSuffix(filepath.Base(a), ".tar.gz"), func(t *testing.T) {
-			f, err := os.Open(a)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer f.Close()
-			z, err := gzip.NewReader(f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for r := tar.NewReader(z); ; {
-				h, err := r.Next()
-				if errors.Is(err, io.EOF) {
-					return
+	for _, table := range golden.Names(t) {
+		t.Run(table, func(t *testing.T) {
+			for name, data := range golden.Files(t, table) {
+				base := path.Base(name)
+				if strings.Contains(base, ".log.") && !strings.HasSuffix(base, ".crc") && !strings.Contains(base, ".marker") {
+					each(t, base, data)
 				}
-				if err != nil {
-					t.Fatal(err)
-				}
-				base := path.Base(h.Name)
-				if !strings.Contains(base, ".log.") || strings.HasSuffix(base, ".crc") || strings.Contains(base, ".marker") {
-					continue
-				}
-				data, err := io.ReadAll(r)
-				if err != nil {
-					t.Fatal(err)
-				}
-				each(t, base, data)
 			}
 		})
 	}
