@@ -17,9 +17,10 @@ FUZZTIME ?= 20s
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
-setup: ## install what the tests need: PostgreSQL 15 to 18, Spark with Hudi, hudi-rs
+setup: ## install what the tests need: PostgreSQL 15 to 18, Spark with Hudi, hudi-rs, DynamoDB Local
 	@scripts/install-postgres.sh all
 	@scripts/install-interop.sh
+	@scripts/install-dynamodb.sh
 
 build: ## build ./lakefeed
 	go build -ldflags '-X main.version=$(VERSION)' -o lakefeed ./cmd/lakefeed

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -17,7 +18,7 @@ var layers = [][]string{
 	{"change", "postgres/pgoutput", "storage", "web", "hudi/hfile", "hudi/schema"},
 	{"storage/mem", "storage/file", "storage/s3", "storage/gcs", "storage/azure", "storage/storagetest", "postgres", "dynamodb", "kafka", "hudi/logfile", "hudi/timeline", "hudi/metadata"},
 	{"storage/all", "hudi"},
-	{"pipeline"},
+	{"pipeline", "hudi/lock/dynamolock", "hudi/lock/locktest"},
 	{"config", "metrics"},
 	{"server"},
 	{"cmd/lakefeed"},
@@ -74,6 +75,9 @@ func TestLayers(t *testing.T) {
 			if imp, ok := strings.CutPrefix(imp, mod); ok && level[imp] >= own {
 				t.Errorf("%s (layer %d) imports %s (layer %d)", name, own, imp, level[imp])
 			}
+		}
+		if name == "hudi" && slices.ContainsFunc(p.Deps, func(dep string) bool { return strings.HasPrefix(dep, "github.com/aws/") }) {
+			t.Errorf("%s reaches an AWS client: those stand in leaf packages", name)
 		}
 		for _, bad := range unreachable[name] {
 			for _, dep := range p.Deps {

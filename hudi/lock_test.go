@@ -187,11 +187,11 @@ func TestStorageLockForm(t *testing.T) {
 		t.Errorf("given back, the file is %s", read())
 	}
 	for text, free := range map[string]bool{
-		`{"owner":"a","validUntil":1,"expired":false,"new":{}}`:             true,
-		`{"owner":"a","validUntil":99999999999999,"expired":true}`:          true,
-		`{"owner":"a","validUntil":99999999999999,"expired":false}`:         false,
-		`{"owner":"a","validUntil":99999999999999}`:                         false,
-		`{"owner":null,"validUntil":1,"expired":false}`:                     false,
+		`{"owner":"a","validUntil":1,"expired":false,"new":{}}`:     true,
+		`{"owner":"a","validUntil":99999999999999,"expired":true}`:  true,
+		`{"owner":"a","validUntil":99999999999999,"expired":false}`: false,
+		`{"owner":"a","validUntil":99999999999999}`:                 false,
+		`{"owner":null,"validUntil":1,"expired":false}`:             false,
 		``:                           false,
 		`{"owner":"a","validUntil":`: false,
 	} {

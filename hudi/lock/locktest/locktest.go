@@ -83,6 +83,12 @@ type Options struct {
 
 // Run tests the locks of places that open makes, empty ones.
 func Run(t *testing.T, o Options, open func(t *testing.T) Place) {
+	t.Run("Faults", func(t *testing.T) {
+		t.Parallel()
+		if !o.NoExpiry {
+			testFaults(t, open)
+		}
+	})
 	for _, test := range []struct {
 		name string
 		run  func(t *testing.T, p Place)
@@ -95,7 +101,6 @@ func Run(t *testing.T, o Options, open func(t *testing.T) Place) {
 		{"Crash", testCrash, o.NoExpiry},
 		{"Stolen", testStolen, o.NoSteal},
 		{"Clock", testClock, o.NoExpiry},
-		{"Faults", testFaults, o.NoExpiry},
 	} {
 		if !test.skip {
 			t.Run(test.name, func(t *testing.T) {
@@ -275,18 +280,18 @@ func testClock(t *testing.T, p Place) {
 
 // testFaults lets each call of a lock's life fail once, before or after it had its
 // effect: afterwards another gets the lock, and at no time two have it.
-func testFaults(t *testing.T, p Place) {
-	for n := 1; n <= 12; n++ {
+func testFaults(t *testing.T, open func(t *testing.T) Place) {
+	for n := 1; n <= 8; n++ {
 		for _, after := range []bool{false, true} {
-			if err := fault(t, p, n, after); err != nil {
-				t.Errorf("call %d failing, after its effect %v: %v", n, after, err)
-			}
+			t.Run(fmt.Sprintf("%d,after=%v", n, after), func(t *testing.T) {
+				t.Parallel()
+				testFault(t, open(t), n, after)
+			})
 		}
 	}
 }
 
-func fault(t *testing.T, p Place, n int, after bool) error {
-	t.Helper()
+func testFault(t *testing.T, p Place, n int, after bool) {
 	ctx := t.Context()
 	line := new(Line)
 	line.FailAt(n, after)
@@ -295,14 +300,13 @@ func fault(t *testing.T, p Place, n int, after bool) error {
 		if _, err := lease.Check(ctx); err == nil {
 			refused(t, plain(p), 2*Poll)
 		} else if errors.Is(err, hudi.ErrLockLost) {
-			return fmt.Errorf("check: %w", err)
+			t.Errorf("check: %v", err)
 		}
 		if err := lease.Unlock(ctx); err != nil && !errors.Is(err, ErrCut) {
-			return fmt.Errorf("unlock: %w", err)
+			t.Errorf("unlock: %v", err)
 		}
 	} else if !errors.Is(err, ErrCut) {
-		return fmt.Errorf("lock: %w", err)
+		t.Errorf("lock: %v", err)
 	}
 	unlock(t, take(t, plain(p)))
-	return nil
 }
