@@ -19,25 +19,31 @@ import (
 
 // checkScope says what of a table is read.
 type checkScope struct {
-	asOf     string
-	buckets  []int  // nil: all
-	before   string // slices from this instant on are left out; "": none
-	baseOnly bool
+	asOf       string
+	partitions []string // nil: all
+	buckets    []int    // nil: all
+	planned    bool     // the slices are all that is read
+	before     string   // slices from this instant on are left out; "": none
+	baseOnly   bool
 }
 
 // has tells whether a file group without a slice should have been read.
-func (c checkScope) has(id string) bool {
-	if c.buckets == nil {
-		return true
+func (c checkScope) has(id GroupID) bool {
+	if c.planned || c.partitions != nil && !slices.Contains(c.partitions, id.Partition) {
+		return false
 	}
-	b, err := bucketOfFileID(id)
-	return err == nil && slices.Contains(c.buckets, b)
+	return inBuckets(id.FileID, c.buckets)
+}
+
+// complete tells whether these slices are as many as there can be.
+func (c checkScope) complete(found []*FileSlice) bool {
+	return c.planned || c.partitions != nil && c.buckets != nil && len(found) >= len(c.partitions)*len(c.buckets)
 }
 
 // from is the oldest commit that tells about the slices. Only the whole timeline tells
 // about a bucket or base file that is not there.
 func (c checkScope) from(found []*FileSlice) string {
-	if c.asOf != "" || c.buckets == nil || len(found) < len(c.buckets) {
+	if c.asOf != "" || !c.complete(found) {
 		return ""
 	}
 	from := ""
@@ -63,9 +69,9 @@ func (t *Table) checkFiles(ctx context.Context, tl *timeline.Timeline, found []*
 	if err := w.read(ctx, t, tl, from, scope.asOf); err != nil {
 		return nil, err
 	}
-	there := map[string]bool{}
+	there := map[GroupID]bool{}
 	for _, s := range found {
-		there[s.FileID] = true
+		there[s.Group()] = true
 		if err := t.checkSlice(ctx, w, tl, s, scope); err != nil {
 			return nil, err
 		}
@@ -75,7 +81,7 @@ func (t *Table) checkFiles(ctx context.Context, tl *timeline.Timeline, found []*
 	}
 	for _, id := range w.ids() {
 		if !there[id] && scope.has(id) {
-			if err := t.checkSlice(ctx, w, tl, &FileSlice{FileID: id}, scope); err != nil {
+			if err := t.checkSlice(ctx, w, tl, &FileSlice{Partition: id.Partition, FileID: id.FileID}, scope); err != nil {
 				return nil, err
 			}
 		}
@@ -85,7 +91,7 @@ func (t *Table) checkFiles(ctx context.Context, tl *timeline.Timeline, found []*
 
 // checkSlice looks whether a slice has what commits wrote to its group.
 func (t *Table) checkSlice(ctx context.Context, w *written, tl *timeline.Timeline, s *FileSlice, scope checkScope) error {
-	wrote := w.files(s.FileID, tl)
+	wrote := w.files(s.Group(), tl)
 	for _, name := range slices.Sorted(maps.Keys(wrote)) {
 		f := wrote[name]
 		switch {
@@ -104,14 +110,14 @@ func (t *Table) checkSlice(ctx context.Context, w *written, tl *timeline.Timelin
 
 // lacks judges a file that a slice should have.
 func (t *Table) lacks(ctx context.Context, s *FileSlice, f writtenFile, scope checkScope) error {
-	r, err := t.openFile(ctx, f.Name)
+	r, err := t.openFile(ctx, f.Path())
 	if err == nil {
 		closeFile(r)
 		if !f.IsLog() && s.Base != nil && s.Base.Instant == f.Instant {
 			s.Base = f.DataFile // what the slice has is of an attempt that failed
 			return nil
 		}
-		return fmt.Errorf("%s was not there when the table's folder was listed: open the table anew", f.Name)
+		return fmt.Errorf("%s was not there when the table's folder was listed: open the table anew", f.Path())
 	}
 	if err = t.missing(ctx, f, err); errors.Is(err, ErrCleaned) && scope.asOf == "" {
 		return nil
@@ -132,18 +138,18 @@ func (t *Table) missing(ctx context.Context, f writtenFile, err error) error {
 	if !counts(tl, commit) {
 		return err // taken back meanwhile
 	}
-	cleaned, lerr := t.cleaned(ctx, tl, f.Name)
+	cleaned, lerr := t.cleaned(ctx, tl, f.DataFile)
 	if lerr != nil {
 		return errors.Join(err, lerr)
 	}
 	if cleaned {
-		return fmt.Errorf("open %s: %w", f.Name, ErrCleaned)
+		return fmt.Errorf("open %s: %w", f.Path(), ErrCleaned)
 	}
-	return &CorruptError{f.Name, fmt.Errorf("it is missing, and commit %s wrote it", commit)}
+	return &CorruptError{f.Path(), fmt.Errorf("it is missing, and commit %s wrote it", commit)}
 }
 
 // cleaned tells whether a cleaning has deleted a file or is about to.
-func (t *Table) cleaned(ctx context.Context, tl *timeline.Timeline, name string) (bool, error) {
+func (t *Table) cleaned(ctx context.Context, tl *timeline.Timeline, f *DataFile) (bool, error) {
 	for _, i := range tl.Instants() {
 		if i.Action != timeline.Clean {
 			continue
@@ -160,10 +166,9 @@ func (t *Table) cleaned(ctx context.Context, tl *timeline.Timeline, name string)
 		if err != nil {
 			return false, &CorruptError{instantFile(i), err}
 		}
-		for _, files := range plan.FilePathsToBeDeletedPerPartition {
-			if slices.ContainsFunc(files, func(f timeline.CleanFileInfo) bool { return path.Base(f.FilePath) == name }) {
-				return true, nil
-			}
+		files := plan.FilePathsToBeDeletedPerPartition[f.Partition]
+		if slices.ContainsFunc(files, func(c timeline.CleanFileInfo) bool { return path.Base(c.FilePath) == f.Name }) {
+			return true, nil
 		}
 	}
 	return false, nil
@@ -172,7 +177,7 @@ func (t *Table) cleaned(ctx context.Context, tl *timeline.Timeline, name string)
 // open opens a file of the slice that is as long as commits made it. A log file may be
 // longer, by what other writers append.
 func (s *sliceScan) open(ctx context.Context, f *DataFile) (storage.Reader, error) {
-	file, err := s.table.openFile(ctx, f.Name)
+	file, err := s.table.openFile(ctx, f.Path())
 	wrote, known := s.wrote[f.Name]
 	if err != nil {
 		return nil, s.table.missing(ctx, wrote, err)
@@ -183,7 +188,7 @@ func (s *sliceScan) open(ctx context.Context, f *DataFile) (storage.Reader, erro
 	end, size := wrote.end(), file.Size()
 	if end.to > 0 && (size < end.to || size > end.to && !f.IsLog()) {
 		closeFile(file)
-		return nil, &CorruptError{f.Name, fmt.Errorf("it is %d bytes, and commit %s wrote %d", size, end.commit, end.to)}
+		return nil, &CorruptError{f.Path(), fmt.Errorf("it is %d bytes, and commit %s wrote %d", size, end.commit, end.to)}
 	}
 	return file, nil
 }
@@ -199,7 +204,7 @@ func (t *Table) checkWhole(ctx context.Context, found []*FileSlice) error {
 		if len(s.Logs) == 0 {
 			continue
 		}
-		scan := &sliceScan{table: t, slice: s, timeline: t.timeline, wrote: w.files(s.FileID, t.timeline)}
+		scan := &sliceScan{table: t, slice: s, timeline: t.timeline, wrote: w.files(s.Group(), t.timeline)}
 		if err := scan.probe(ctx); err != nil {
 			return err
 		}
@@ -219,7 +224,7 @@ func (s *sliceScan) probe(ctx context.Context) error {
 	defer logs.close()
 	for _, f := range s.slice.Logs {
 		if err := s.openLog(ctx, logs, f); err != nil {
-			return fmt.Errorf("read %s: %w", f.Name, err)
+			return fmt.Errorf("read %s: %w", f.Path(), err)
 		}
 	}
 	return nil
@@ -228,10 +233,10 @@ func (s *sliceScan) probe(ctx context.Context) error {
 // checkPlanned looks whether the slice that a plan of that instant names is all that
 // commits wrote.
 func (s *sliceScan) checkPlanned(ctx context.Context, at string) error {
-	scope := checkScope{buckets: []int{}, before: at}
+	scope := checkScope{planned: true, before: at}
 	w, err := s.table.checkFiles(ctx, s.timeline, []*FileSlice{s.slice}, scope)
 	if err == nil {
-		s.wrote = w.files(s.slice.FileID, s.timeline)
+		s.wrote = w.files(s.slice.Group(), s.timeline)
 	}
 	return err
 }

@@ -64,7 +64,7 @@ var uses = map[string]func(ctx context.Context, table *Table) error{
 		return err
 	},
 	"lookup": func(ctx context.Context, table *Table) error {
-		rec, _, err := table.Lookup(ctx, 0, []string{"a"}, []string{"seq"})
+		rec, _, err := table.Lookup(ctx, "", 0, []string{"a"}, []string{"seq"})
 		if err == nil {
 			rec.Release()
 		}
@@ -136,7 +136,7 @@ func TestAllFilesLost(t *testing.T) {
 		for _, use := range []string{"read", "lookup", "merge"} {
 			store, table := damaged(t, typ)
 			last := table.Slices()[0].Base.Name
-			for _, f := range table.view.groups[table.Slices()[0].FileID].files() {
+			for _, f := range table.view.group(table.Slices()[0].Group()).files() {
 				if err := store.Delete(t.Context(), f.Name); err != nil {
 					t.Fatal(err)
 				}

@@ -2,36 +2,61 @@ package hudi
 
 import (
 	"cmp"
+	"path"
 	"slices"
 	"strings"
 
 	"lakefeed/hudi/logfile"
 )
 
+// GroupID names a file group: a file id is one within its partition only.
+type GroupID struct {
+	Partition string // path below the table's folder, as region=eu; "" without partitions
+	FileID    string
+}
+
+// String is the id as a path.
+func (id GroupID) String() string { return path.Join(id.Partition, id.FileID) }
+
+func compareGroups(a, b GroupID) int {
+	return cmp.Or(cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.FileID, b.FileID))
+}
+
 // FileGroup is the history of the rows of one file id: slices, oldest first.
 type FileGroup struct {
-	ID     string
+	ID     GroupID
 	Slices []*FileSlice
 }
 
 // FileSlice is one version of a file group: a base file and the log files on top of
 // it. Base is nil while the slice waits for its compaction.
 type FileSlice struct {
-	FileID  string
-	Instant string // the base instant, which all of its files carry in their names
-	Base    *DataFile
-	Logs    []*DataFile // in the order in which they are merged
+	Partition string
+	FileID    string
+	Instant   string // the base instant, which all of its files carry in their names
+	Base      *DataFile
+	Logs      []*DataFile // in the order in which they are merged
 }
 
-// DataFile is a base or log file of the table's folder, and what its name says.
+// Group is the file group that the slice is of.
+func (s *FileSlice) Group() GroupID { return GroupID{s.Partition, s.FileID} }
+
+// DataFile is a base or log file of a table, and what its name says.
 type DataFile struct {
-	Name    string
-	Size    int64
-	FileID  string
-	Token   string // write token: partition-stage-attempt
-	Instant string // of a base file: its writer; of a log file: its slice
-	Version int    // of a log file, from 1; 0 for a base file
+	Partition string // path of its folder below the table's, "" for that itself
+	Name      string
+	Size      int64
+	FileID    string
+	Token     string // write token: partition-stage-attempt
+	Instant   string // of a base file: its writer; of a log file: its slice
+	Version   int    // of a log file, from 1; 0 for a base file
 }
+
+// Path is where the file lies below the table's folder.
+func (f *DataFile) Path() string { return path.Join(f.Partition, f.Name) }
+
+// Group is the file group that the file belongs to.
+func (f *DataFile) Group() GroupID { return GroupID{f.Partition, f.FileID} }
 
 // IsLog tells a log file from a base file.
 func (f *DataFile) IsLog() bool { return f.Version > 0 }
@@ -42,13 +67,21 @@ func baseName(fileID, token, instant string) string {
 	return fileID + "_" + token + "_" + instant + baseSuffix
 }
 
-// parseDataFile reads the name of a base or log file; ok is false for other files.
-func parseDataFile(name string, size int64) (f *DataFile, ok bool) {
+// parseDataFile reads the path of a base or log file; ok is false for other files.
+func parseDataFile(at string, size int64) (f *DataFile, ok bool) {
+	folder, name := path.Split(at)
+	if f, ok = parseDataName(name); ok {
+		f.Partition, f.Size = strings.TrimSuffix(folder, "/"), size
+	}
+	return f, ok
+}
+
+func parseDataName(name string) (f *DataFile, ok bool) {
 	if n, err := logfile.ParseFileName(name); err == nil {
 		if n.Version < 1 || n.CDC {
 			return nil, false
 		}
-		return &DataFile{Name: name, Size: size, FileID: n.FileID, Instant: n.Instant, Version: n.Version, Token: n.Token}, true
+		return &DataFile{Name: name, FileID: n.FileID, Instant: n.Instant, Version: n.Version, Token: n.Token}, true
 	}
 	stem, ok := strings.CutSuffix(name, baseSuffix)
 	if !ok || strings.HasPrefix(name, ".") {
@@ -58,7 +91,7 @@ func parseDataFile(name string, size int64) (f *DataFile, ok bool) {
 	if len(parts) != 3 {
 		return nil, false
 	}
-	return &DataFile{Name: name, Size: size, FileID: parts[0], Token: parts[1], Instant: parts[2]}, true
+	return &DataFile{Name: name, FileID: parts[0], Token: parts[1], Instant: parts[2]}, true
 }
 
 // slice returns the group's slice of that instant, nil if there is none.
@@ -75,7 +108,7 @@ func (g *FileGroup) slice(instant string) *FileSlice {
 func (g *FileGroup) add(f *DataFile) {
 	s := g.slice(f.Instant)
 	if s == nil {
-		s = &FileSlice{FileID: g.ID, Instant: f.Instant}
+		s = &FileSlice{Partition: g.ID.Partition, FileID: g.ID.FileID, Instant: f.Instant}
 		at, _ := slices.BinarySearchFunc(g.Slices, f.Instant, func(s *FileSlice, t string) int { return cmp.Compare(s.Instant, t) })
 		g.Slices = slices.Insert(g.Slices, at, s)
 	}

@@ -67,10 +67,34 @@ func (t *Table) openFile(ctx context.Context, name string) (storage.Reader, erro
 // closeFile closes a file that was read, about which an error says nothing.
 func closeFile(f io.Closer) { _ = f.Close() }
 
-// listFiles are the data files of the table's folder.
+// listFiles are the data files of the table: of its folder, and where it has
+// partitions of all folders below it but for .hoodie.
 func (t *Table) listFiles(ctx context.Context) ([]*DataFile, error) {
+	out, err := t.listFolder(ctx, "", false)
+	if err != nil || len(t.partition.fields) == 0 {
+		return out, err
+	}
+	folders, err := t.store.Dirs(ctx, "")
+	if err != nil {
+		return nil, fmt.Errorf("list table %s: %w", t.name, err)
+	}
+	for _, f := range folders {
+		if f == metaFolder {
+			continue
+		}
+		files, err := t.listFolder(ctx, f, true)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, files...)
+	}
+	return out, nil
+}
+
+// listFolder are the data files of one folder, with deep those below it too.
+func (t *Table) listFolder(ctx context.Context, folder string, deep bool) ([]*DataFile, error) {
 	var out []*DataFile
-	for info, err := range t.store.List(ctx, "", false) {
+	for info, err := range t.store.List(ctx, folder, deep) {
 		if err != nil {
 			return nil, fmt.Errorf("list table %s: %w", t.name, err)
 		}

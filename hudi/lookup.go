@@ -9,20 +9,23 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 )
 
-// Lookup finds rows of a bucket by record key, as of the last commit: the wanted
-// columns of those found, and for each key its row in the record, -1 where the table
+// Lookup finds rows of a partition's bucket by record key, as of the last commit: the
+// wanted columns of those found, and for each key its row in the record, -1 where the table
 // does not have it. It reads the key column and the wanted ones; memory is bounded by
 // the answer. The record is the caller's to release.
-func (t *Table) Lookup(ctx context.Context, bucket int, keys []string, columns []string) (arrow.RecordBatch, []int, error) {
-	rec, rows, err := t.lookup(ctx, bucket, keys, columns)
+func (t *Table) Lookup(ctx context.Context, partition string, bucket int, keys []string, columns []string) (arrow.RecordBatch, []int, error) {
+	rec, rows, err := t.lookup(ctx, partition, bucket, keys, columns)
 	if err != nil {
-		return nil, nil, fmt.Errorf("look up %d keys in bucket %d of %s: %w", len(keys), bucket, t.name, err)
+		return nil, nil, fmt.Errorf("look up %d keys in %s of %s: %w", len(keys), bucketID{partition, bucket}, t.name, err)
 	}
 	return rec, rows, nil
 }
 
-func (t *Table) lookup(ctx context.Context, bucket int, keys []string, columns []string) (arrow.RecordBatch, []int, error) {
-	opts := ReadOptions{Columns: append(slices.Clone(columns), keyColumn), Buckets: []int{bucket}}
+func (t *Table) lookup(ctx context.Context, partition string, bucket int, keys []string, columns []string) (arrow.RecordBatch, []int, error) {
+	if err := t.partition.check(partition); err != nil {
+		return nil, nil, err
+	}
+	opts := ReadOptions{Columns: append(slices.Clone(columns), keyColumn), Partitions: []string{partition}, Buckets: []int{bucket}}
 	scans, err := t.plan(ctx, opts)
 	if err != nil {
 		return nil, nil, err

@@ -193,7 +193,7 @@ func (m *model) write(ctx context.Context, x *Txn, up map[string]modelRow, del [
 		if len(keys[b])+len(gone[b]) == 0 {
 			continue
 		}
-		g, err := x.Group(ctx, b)
+		g, err := x.Group(ctx, "", b)
 		if err != nil {
 			return err
 		}
@@ -353,7 +353,7 @@ func (m *model) lookup() {
 			keys = append(keys, k)
 		}
 	}
-	rec, at, err := m.table.Lookup(m.t.Context(), bucket, keys, []string{"seq", "name"})
+	rec, at, err := m.table.Lookup(m.t.Context(), "", bucket, keys, []string{"seq", "name"})
 	m.check(err)
 	defer rec.Release()
 	for i, k := range keys {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -93,6 +94,15 @@ type CreateOptions struct {
 	// changes the one written later counts, whatever it says; engines need it all
 	// the same. Required.
 	OrderingField string
+	// PartitionBy names the columns by whose values rows are laid into folders, one
+	// below the other; none: all rows stand in the table's folder. With several there
+	// must be several key columns too.
+	PartitionBy []string
+	// HiveStyle names the folders column=value, not by the value alone.
+	HiveStyle bool
+	// URLEncode writes what may not stand in a folder's name as %XX. Without it a
+	// value with a slash in it is refused when rows are written.
+	URLEncode bool
 	// Options are those of [Open]. Buckets, here 1 by default, stays for the table's
 	// life. Until the first commit records it, Open must be told it again.
 	Options
@@ -124,10 +134,15 @@ func (o *CreateOptions) Validate() error {
 	case o.Buckets < 0 || o.Buckets > maxBuckets:
 		return fmt.Errorf("buckets %d: want 1 to %d", o.Buckets, maxBuckets)
 	}
-	for _, k := range append([]string{o.OrderingField}, o.RecordKey...) {
+	for _, k := range slices.Concat([]string{o.OrderingField}, o.RecordKey, o.PartitionBy) {
 		if len(o.Schema.FieldIndices(k)) != 1 {
 			return fmt.Errorf("column %q: the schema does not have it", k)
 		}
+	}
+	if len(o.PartitionBy) > 1 && len(o.RecordKey) == 1 {
+		// Hudi's key generator for them writes such keys in two ways, by its release.
+		return fmt.Errorf("partition by %s with the one key column %s: Hudi's releases do not agree on the keys: "+
+			"partition by one column, or add a column to the record key", strings.Join(o.PartitionBy, ", "), o.RecordKey[0])
 	}
 	return checkSchema(o.Schema)
 }

@@ -1,6 +1,7 @@
 package hudi
 
 import (
+	"cmp"
 	"fmt"
 	"hash/crc32"
 	"maps"
@@ -25,6 +26,7 @@ const (
 	propPrecombine     = "hoodie.table.precombine.field"
 	propOrdering       = "hoodie.table.ordering.fields"
 	propKeyGenerator   = "hoodie.table.keygenerator.class"
+	propKeyGenType     = "hoodie.table.keygenerator.type"
 	propHiveStyle      = "hoodie.datasource.write.hive_style_partitioning"
 	propURLEncode      = "hoodie.datasource.write.partitionpath.urlencode"
 	propDropPartition  = "hoodie.datasource.write.drop.partition.columns"
@@ -45,7 +47,10 @@ const (
 const (
 	payloadOverwrite = "org.apache.hudi.common.model.OverwriteWithLatestAvroPayload"
 	payloadEventTime = "org.apache.hudi.common.model.DefaultHoodieRecordPayload"
-	keygenNone       = "org.apache.hudi.keygen.NonpartitionedKeyGenerator"
+
+	keygenNone    = "org.apache.hudi.keygen.NonpartitionedKeyGenerator"
+	keygenSimple  = "org.apache.hudi.keygen.SimpleKeyGenerator"
+	keygenComplex = "org.apache.hudi.keygen.ComplexKeyGenerator"
 )
 
 // Properties are the entries of a table's hoodie.properties, a Java properties
@@ -260,9 +265,6 @@ func (p Properties) check() error {
 	if l := p[propLayout]; l != "" && l != "1" {
 		return &UnsupportedError{"timeline layout", l, "version 6 has layout 1"}
 	}
-	if f := p[propPartition]; f != "" {
-		return &UnsupportedError{"partitioning by", f, "only unpartitioned tables are known here"}
-	}
 	if f := p[propBaseFormat]; f != "" && !strings.EqualFold(f, "PARQUET") {
 		return &UnsupportedError{"base file format", f, "only Parquet is known here"}
 	}
@@ -291,8 +293,57 @@ func (p Properties) checkWritable() error {
 				"or take " + propMetadata + " out of " + propertiesFile + ", then delete .hoodie/.hoodie.properties.crc and .hoodie/metadata"}
 		}
 	}
+	if err := p.checkKeyGenerator(); err != nil {
+		return err
+	}
 	if c := p[propPayload]; c == payloadEventTime {
 		return &UnsupportedError{"payload class", c, "this writer's later change counts, whatever its ordering value: the table needs " + payloadOverwrite}
 	}
 	return nil
+}
+
+// keyGenerator is Hudi's class that makes record keys and partition paths of these
+// columns.
+func keyGenerator(key, partitionBy []string) string {
+	switch {
+	case len(partitionBy) == 0:
+		return keygenNone
+	case len(key) == 1 && len(partitionBy) == 1:
+		return keygenSimple
+	}
+	return keygenComplex
+}
+
+// keyGeneratorTypes are the types by which newer tables name these classes.
+var keyGeneratorTypes = map[string]string{"NON_PARTITION": keygenNone, "SIMPLE": keygenSimple, "COMPLEX": keygenComplex}
+
+// checkKeyGenerator refuses to write tables whose keys or partition paths are made in
+// another way than ours.
+func (p Properties) checkKeyGenerator() error {
+	class := p[propKeyGenerator]
+	if typ := p[propKeyGenType]; class == "" && typ != "" {
+		class = cmp.Or(keyGeneratorTypes[typ], typ)
+	}
+	key, partitionBy := p.list(propRecordKey), p.list(propPartition)
+	switch {
+	case strings.EqualFold(p[propMetafileFormat], "true"):
+		return &UnsupportedError{propMetafileFormat, "true", "this writer marks partitions by text files"}
+	case class == "" || class == keyGenerator(key, partitionBy) && (class != keygenComplex || len(key) > 1):
+		return nil
+	case class == keygenSimple && len(key) == 1 && len(partitionBy) == 0, class == keygenComplex && len(key) > 1:
+		return nil
+	case class == keygenComplex:
+		return &UnsupportedError{"key generator", class, "with one key column its releases do not agree on the keys"}
+	}
+	return &UnsupportedError{"key generator", class, "this writer makes keys and partition paths as Hudi's Simple, Complex and Nonpartitioned ones do"}
+}
+
+// partitioning is how the table's rows are laid into folders.
+func (p Properties) partitioning() partitioning {
+	var fields []string
+	for _, f := range p.list(propPartition) {
+		name, _, _ := strings.Cut(f, ":") // version 8 and 9 may name the kind of its key generator behind it
+		fields = append(fields, name)
+	}
+	return partitioning{fields, strings.EqualFold(p[propHiveStyle], "true"), strings.EqualFold(p[propURLEncode], "true")}
 }

@@ -28,7 +28,9 @@ type ReadOptions struct {
 	// AsOf is an instant: the table is read as the commits up to it left it, in the
 	// schema that it had then; [ErrCleaned] where a cleaning has passed that instant.
 	AsOf string
-	// Buckets to read; nil: all.
+	// Partitions to read, by their paths; nil: all. One that holds no rows is no error.
+	Partitions []string
+	// Buckets to read, in each partition; nil: all.
 	Buckets []int
 	// BatchRows bounds the rows of a batch; 0: 8192.
 	BatchRows int
@@ -69,7 +71,7 @@ var errEnough = errors.New("the reader stopped")
 func (t *Table) plan(ctx context.Context, opts ReadOptions) ([]*sliceScan, error) {
 	t.mu.RLock()
 	full, tl := t.full, t.timeline
-	found := t.view.slices(tl, opts.AsOf)
+	found := t.view.slices(tl, opts.AsOf, opts.Partitions)
 	t.mu.RUnlock()
 	if opts.AsOf != "" {
 		if err := t.checkCleaned(ctx, tl, opts.AsOf); err != nil {
@@ -84,10 +86,11 @@ func (t *Table) plan(ctx context.Context, opts ReadOptions) ([]*sliceScan, error
 	if err != nil {
 		return nil, err
 	}
-	if found, err = inBuckets(found, opts.Buckets); err != nil {
-		return nil, err
+	if opts.Buckets != nil && t.Buckets() == 0 {
+		return nil, t.noBuckets()
 	}
-	w, err := t.checkFiles(ctx, tl, found, checkScope{asOf: opts.AsOf, buckets: opts.Buckets, baseOnly: opts.ReadOptimized})
+	found = slices.DeleteFunc(found, func(s *FileSlice) bool { return !inBuckets(s.FileID, opts.Buckets) })
+	w, err := t.checkFiles(ctx, tl, found, t.scope(opts))
 	if err != nil {
 		return nil, err
 	}
@@ -99,29 +102,29 @@ func (t *Table) plan(ctx context.Context, opts ReadOptions) ([]*sliceScan, error
 		if s.Base != nil || len(s.Logs) > 0 {
 			scans = append(scans, &sliceScan{
 				table: t, slice: s, timeline: tl, full: full, schema: wanted,
-				asOf: opts.AsOf, batchRows: opts.BatchRows, wrote: w.files(s.FileID, tl),
+				asOf: opts.AsOf, batchRows: opts.BatchRows, wrote: w.files(s.Group(), tl),
 			})
 		}
 	}
 	return scans, nil
 }
 
-// inBuckets are the slices of these buckets; nil: all.
-func inBuckets(found []*FileSlice, buckets []int) ([]*FileSlice, error) {
+// scope is what a read has to find.
+func (t *Table) scope(opts ReadOptions) checkScope {
+	partitions := opts.Partitions
+	if partitions == nil && t.partition.depth() == 0 {
+		partitions = []string{""}
+	}
+	return checkScope{asOf: opts.AsOf, partitions: partitions, buckets: opts.Buckets, baseOnly: opts.ReadOptimized}
+}
+
+// inBuckets tells whether a file group is one of these buckets; nil: of all.
+func inBuckets(fileID string, buckets []int) bool {
 	if buckets == nil {
-		return found, nil
+		return true
 	}
-	var out []*FileSlice
-	for _, s := range found {
-		b, err := bucketOfFileID(s.FileID)
-		if err != nil {
-			return nil, err
-		}
-		if slices.Contains(buckets, b) {
-			out = append(out, s)
-		}
-	}
-	return out, nil
+	b, err := bucketOfFileID(fileID)
+	return err == nil && slices.Contains(buckets, b)
 }
 
 // checkCleaned refuses an instant before those that the newest cleaning kept: what is

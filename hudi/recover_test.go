@@ -135,7 +135,7 @@ func TestRollbackByMarkerLists(t *testing.T) {
 		t.Fatal(err)
 	}
 	compareRows(t, mustRead(t, table, ReadOptions{}), want)
-	logs := table.view.slices(table.timeline, "")[0].Logs
+	logs := table.view.slices(table.timeline, "", nil)[0].Logs
 	if len(logs) != 2 {
 		t.Errorf("%d log files, want the failed one and its answer", len(logs))
 	}
@@ -154,7 +154,7 @@ func TestRollbackWithoutMarkers(t *testing.T) {
 	if err := errors.Join(store.DeleteAll(ctx, markerFolder(x.Instant())), x.Abort(ctx)); err != nil {
 		t.Fatal(err)
 	}
-	if logs := table.view.slices(table.timeline, "")[0].Logs; len(logs) != 2 {
+	if logs := table.view.slices(table.timeline, "", nil)[0].Logs; len(logs) != 2 {
 		t.Errorf("%d log files, want the failed one and its answer", len(logs))
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"path"
 	"slices"
 	"time"
@@ -53,8 +52,8 @@ func (t *Table) clean(ctx context.Context, retain int) (CleanResult, error) {
 		return CleanResult{}, nil
 	}
 	var old []*DataFile
-	for _, id := range slices.Sorted(maps.Keys(t.view.groups)) {
-		old = append(old, t.view.groups[id].olderThan(t.timeline, earliest.Time, t.view.replaced[id])...)
+	for _, g := range t.view.groups(nil) {
+		old = append(old, g.olderThan(t.timeline, earliest.Time, t.view.replaced[g.ID])...)
 	}
 	old, err := t.unsaved(ctx, old)
 	if err != nil || len(old) == 0 {
@@ -67,10 +66,11 @@ func (t *Table) clean(ctx context.Context, retain int) (CleanResult, error) {
 		},
 		LastCompletedCommitTimestamp:     last.Time,
 		Policy:                           timeline.KeepLatestCommits,
-		FilePathsToBeDeletedPerPartition: map[string][]timeline.CleanFileInfo{"": {}},
+		FilePathsToBeDeletedPerPartition: map[string][]timeline.CleanFileInfo{},
 	}
 	for _, f := range old {
-		plan.FilePathsToBeDeletedPerPartition[""] = append(plan.FilePathsToBeDeletedPerPartition[""], timeline.CleanFileInfo{FilePath: t.url(f.Name)})
+		files := plan.FilePathsToBeDeletedPerPartition[f.Partition]
+		plan.FilePathsToBeDeletedPerPartition[f.Partition] = append(files, timeline.CleanFileInfo{FilePath: t.url(f.Path())})
 	}
 	data, err := plan.Encode()
 	if err != nil {
@@ -127,13 +127,13 @@ func (t *Table) unsaved(ctx context.Context, files []*DataFile) ([]*DataFile, er
 		if err != nil {
 			return nil, &CorruptError{instantFile(i), err}
 		}
-		for _, p := range m.PartitionMetadata {
+		for partition, p := range m.PartitionMetadata {
 			for _, f := range p.SavepointDataFile {
-				saved[path.Base(f)] = true
+				saved[path.Join(partition, path.Base(f))] = true
 			}
 		}
 	}
-	return slices.DeleteFunc(files, func(f *DataFile) bool { return saved[f.Name] }), nil
+	return slices.DeleteFunc(files, func(f *DataFile) bool { return saved[f.Path()] }), nil
 }
 
 // finishClean goes on with a cleaning that a crash left.
@@ -162,15 +162,17 @@ func (t *Table) runClean(ctx context.Context, at string, plan *timeline.CleanerP
 		return fmt.Errorf("create %s: %w", instantFile(files[1]), err)
 	}
 	began := time.Now()
-	gone := []string{}
-	for _, f := range plan.FilePathsToBeDeletedPerPartition[""] {
-		name := path.Base(f.FilePath)
-		if err := t.store.Delete(ctx, name); err != nil {
-			return fmt.Errorf("delete %s: %w", name, err)
+	var gone []string
+	for partition, files := range plan.FilePathsToBeDeletedPerPartition {
+		for _, f := range files {
+			name := path.Join(partition, path.Base(f.FilePath))
+			if err := t.store.Delete(ctx, name); err != nil {
+				return fmt.Errorf("delete %s: %w", name, err)
+			}
+			gone = append(gone, name)
 		}
-		gone = append(gone, name)
 	}
-	m := cleanMetadata(at, plan, gone)
+	m := cleanMetadata(at, plan)
 	m.TimeTakenInMillis = time.Since(began).Milliseconds()
 	if data, err = m.Encode(); err != nil {
 		return err
@@ -191,14 +193,23 @@ func (t *Table) runClean(ctx context.Context, at string, plan *timeline.CleanerP
 	return nil
 }
 
-func cleanMetadata(at string, plan *timeline.CleanerPlan, gone []string) *timeline.CleanMetadata {
+// cleanMetadata says that all of a plan is done.
+func cleanMetadata(at string, plan *timeline.CleanerPlan) *timeline.CleanMetadata {
 	m := &timeline.CleanMetadata{
 		StartCleanTime:               at,
-		TotalFilesDeleted:            int32(len(gone)),
 		LastCompletedCommitTimestamp: plan.LastCompletedCommitTimestamp,
-		PartitionMetadata: map[string]timeline.CleanPartitionMetadata{"": {
-			Policy: plan.Policy, DeletePathPatterns: gone, SuccessDeleteFiles: gone, FailedDeleteFiles: []string{},
-		}},
+		PartitionMetadata:            map[string]timeline.CleanPartitionMetadata{},
+	}
+	for partition, files := range plan.FilePathsToBeDeletedPerPartition {
+		gone := make([]string, len(files))
+		for i, f := range files {
+			gone[i] = path.Base(f.FilePath)
+		}
+		m.TotalFilesDeleted += int32(len(gone))
+		m.PartitionMetadata[partition] = timeline.CleanPartitionMetadata{
+			PartitionPath: partition, Policy: plan.Policy,
+			DeletePathPatterns: gone, SuccessDeleteFiles: gone, FailedDeleteFiles: []string{},
+		}
 	}
 	if plan.EarliestInstantToRetain != nil {
 		m.EarliestCommitToRetain = plan.EarliestInstantToRetain.Timestamp

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"runtime"
 	"slices"
 	"strconv"
@@ -47,7 +48,7 @@ func (t *Table) compact(ctx context.Context, minCommits int) (string, error) {
 	if t.typ != MergeOnRead || t.deltaCommits() < minCommits {
 		return "", nil
 	}
-	found := t.view.slices(t.timeline, "")
+	found := t.view.slices(t.timeline, "", nil)
 	if err := t.checkWhole(ctx, found); err != nil {
 		return "", err // before the plan: transactions wait for what it says
 	}
@@ -92,7 +93,7 @@ func compactionOf(s *FileSlice) timeline.CompactionOperation {
 	const mib = 1 << 20
 	var logBytes int64
 	op := timeline.CompactionOperation{
-		BaseInstantTime: s.Instant, FileID: s.FileID, DataFilePath: &s.Base.Name,
+		BaseInstantTime: s.Instant, PartitionPath: s.Partition, FileID: s.FileID, DataFilePath: &s.Base.Name,
 	}
 	for _, l := range s.Logs {
 		op.DeltaFilePaths = append(op.DeltaFilePaths, l.Name)
@@ -128,8 +129,8 @@ func (t *Table) finishCompaction(ctx context.Context, i timeline.Instant) error 
 	}
 	for _, f := range files {
 		if !f.IsLog() && f.Instant == i.Time { // of the attempt that broke off
-			if err := t.store.Delete(ctx, f.Name); err != nil {
-				return fmt.Errorf("delete %s: %w", f.Name, err)
+			if err := t.store.Delete(ctx, f.Path()); err != nil {
+				return fmt.Errorf("delete %s: %w", f.Path(), err)
 			}
 		}
 	}
@@ -159,7 +160,9 @@ func (t *Table) runCompaction(ctx context.Context, at string, plan *timeline.Com
 	if err != nil {
 		return err
 	}
-	m.PartitionToWriteStats[""] = stats
+	for _, s := range stats {
+		m.PartitionToWriteStats[s.PartitionPath] = append(m.PartitionToWriteStats[s.PartitionPath], s)
+	}
 	data, err := m.Marshal()
 	if err != nil {
 		return err
@@ -207,7 +210,7 @@ func (t *Table) compactSlice(ctx context.Context, at, token string, op timeline.
 	if err != nil {
 		return nil, none, err
 	}
-	f := &DataFile{Name: baseName(op.FileID, token, at), FileID: op.FileID, Token: token, Instant: at}
+	f := &DataFile{Partition: op.PartitionPath, Name: baseName(op.FileID, token, at), FileID: op.FileID, Token: token, Instant: at}
 	dst, err := t.createData(ctx, at, f, markerMerge)
 	if err != nil {
 		return nil, none, err
@@ -227,7 +230,7 @@ func (t *Table) compactSlice(ctx context.Context, at, token string, op timeline.
 	}
 	stats, err := w.close()
 	if err != nil {
-		return nil, none, fmt.Errorf("write %s: %w", f.Name, err)
+		return nil, none, fmt.Errorf("write %s: %w", f.Path(), err)
 	}
 	if err := dst.commit(); err != nil {
 		return nil, none, err
@@ -238,13 +241,13 @@ func (t *Table) compactSlice(ctx context.Context, at, token string, op timeline.
 
 // sliceOf is the slice that an operation names.
 func sliceOf(op timeline.CompactionOperation) (*FileSlice, error) {
-	s := &FileSlice{FileID: op.FileID, Instant: op.BaseInstantTime}
+	s := &FileSlice{Partition: op.PartitionPath, FileID: op.FileID, Instant: op.BaseInstantTime}
 	names := slices.Clone(op.DeltaFilePaths)
 	if op.DataFilePath != nil && *op.DataFilePath != "" {
 		names = append(names, *op.DataFilePath)
 	}
 	for _, name := range names {
-		f, ok := parseDataFile(name, 0)
+		f, ok := parseDataFile(path.Join(op.PartitionPath, path.Base(name)), 0)
 		switch {
 		case !ok:
 			return nil, fmt.Errorf("the plan names %q, which is no data file", name)

@@ -142,7 +142,7 @@ func (t *Table) refresh(ctx context.Context) error {
 		return fmt.Errorf("refresh %s: %w", t.name, err)
 	}
 	same := props[propName] == t.name && TableType(props[propType]) == t.typ && slices.Equal(props.list(propRecordKey), t.key) &&
-		props.ordering() == t.order && (props[propPayload] == payloadEventTime) == t.eventTime
+		props.ordering() == t.order && props.partitioning().equal(t.partition) && (props[propPayload] == payloadEventTime) == t.eventTime
 	if !same {
 		return fmt.Errorf("refresh %s: another table took its place: open it anew", t.name)
 	}
@@ -195,7 +195,7 @@ func (t *Table) noBuckets() error {
 	return &UnsupportedError{"number of buckets", "unknown", "no commit says it; set Options.Buckets, or only read the table if it has another index than BUCKET"}
 }
 
-// bucketOf is the bucket of a file group.
+// bucketOf is the bucket of a file group within its partition.
 func (t *Table) bucketOf(fileID string) (int, error) {
 	b, err := bucketOfFileID(fileID)
 	switch {

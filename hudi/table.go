@@ -31,6 +31,8 @@ type Table struct {
 	typ   TableType
 	key   []string
 	order string
+	// partition is how rows are laid into folders. It does not change.
+	partition partitioning
 	// eventTime: the ordering field decides which of two rows counts, as tables that
 	// other engines make may say. Ours say that the later one does.
 	eventTime bool
@@ -68,15 +70,14 @@ func create(ctx context.Context, store storage.Store, opts CreateOptions) error 
 	if err := checkEmpty(ctx, store); err != nil {
 		return err
 	}
-	// Spark finds the rows of a folder only where this file stands in it.
-	now := opts.Now().UTC()
-	mark := fmt.Sprintf("#partition metadata\n#%s\ncommitTime=%s\npartitionDepth=0\n",
-		now.Format("Mon Jan 02 15:04:05 UTC 2006"), timeline.FormatTime(now))
-	if err := store.Put(ctx, partitionFile, []byte(mark)); err != nil {
-		return fmt.Errorf("write %s: %w", partitionFile, err)
+	if len(opts.PartitionBy) == 0 {
+		// Spark finds the rows of a folder only where this file stands in it.
+		if err := store.Put(ctx, partitionFile, partitionMark(opts.Options, "", 0)); err != nil {
+			return fmt.Errorf("write %s: %w", partitionFile, err)
+		}
 	}
 	props := newProperties(opts, avro)
-	err = store.PutIfAbsent(ctx, propertiesFile, props.Format(now))
+	err = store.PutIfAbsent(ctx, propertiesFile, props.Format(opts.Now()))
 	if errors.Is(err, storage.ErrExist) {
 		return ErrTableExists
 	}
@@ -110,11 +111,11 @@ func newProperties(opts CreateOptions, avro string) Properties {
 		propVersion:        "6",
 		propLayout:         "1",
 		propRecordKey:      strings.Join(opts.RecordKey, ","),
-		propPartition:      "",
+		propPartition:      strings.Join(opts.PartitionBy, ","),
 		propPrecombine:     opts.OrderingField,
-		propKeyGenerator:   keygenNone,
-		propHiveStyle:      "false",
-		propURLEncode:      "false",
+		propKeyGenerator:   keyGenerator(opts.RecordKey, opts.PartitionBy),
+		propHiveStyle:      strconv.FormatBool(opts.HiveStyle),
+		propURLEncode:      strconv.FormatBool(opts.URLEncode),
 		propDropPartition:  "false",
 		propMetaFields:     "true",
 		propBaseFormat:     "PARQUET",
@@ -139,7 +140,7 @@ func newProperties(opts CreateOptions, avro string) Properties {
 // of sight (docs/spark-writers.md). Readers ignore them.
 func sparkOptions(opts CreateOptions) Properties {
 	key := strings.Join(opts.RecordKey, ",")
-	return Properties{
+	p := Properties{
 		"hoodie.index.type":                       "BUCKET",
 		BucketsKey:                                strconv.Itoa(opts.Buckets),
 		"hoodie.bucket.index.hash.field":          key,
@@ -149,6 +150,10 @@ func sparkOptions(opts CreateOptions) Properties {
 		"hoodie.write.auto.upgrade":               "false",
 		"hoodie.write.table.version":              "6",
 	}
+	if len(opts.PartitionBy) > 0 {
+		p["hoodie.datasource.write.partitionpath.field"] = strings.Join(opts.PartitionBy, ",")
+	}
+	return p
 }
 
 // Open reads a table that exists. It refuses tables whose rows it could not tell
@@ -165,6 +170,7 @@ func Open(ctx context.Context, store storage.Store, opts Options) (*Table, error
 		t.name, t.typ = props[propName], TableType(props[propType])
 		t.key, t.order = props.list(propRecordKey), props.ordering()
 		t.eventTime = props[propPayload] == payloadEventTime
+		t.partition = props.partitioning()
 		err = t.load(ctx, props)
 	}
 	if err != nil {
@@ -232,11 +238,12 @@ func (t *Table) Buckets() int {
 // Bucket is the bucket of a record key: see [BucketOf].
 func (t *Table) Bucket(key string) int { return BucketOf(key, t.key, max(t.Buckets(), 1)) }
 
-// Slices are the file slices that make the table now, in the order of their file ids.
+// Slices are the file slices that make the table now, in the order of their
+// partitions and file ids.
 func (t *Table) Slices() []*FileSlice {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return t.view.slices(t.timeline, "")
+	return t.view.slices(t.timeline, "", nil)
 }
 
 // Properties is a copy of hoodie.properties.

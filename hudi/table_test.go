@@ -133,7 +133,6 @@ func TestOpenRefuses(t *testing.T) {
 		propVersion:       "9",
 		propLayout:        "2",
 		propType:          "HEAP",
-		propPartition:     "region",
 		propPayload:       "com.example.Payload",
 		propMergeMode:     "CUSTOM",
 		propCDC:           "true",
@@ -227,7 +226,7 @@ func TestTransactionRefusesChangedTable(t *testing.T) {
 
 func writeOne(t *testing.T, table *Table, x *Txn, key string, row modelRow) {
 	t.Helper()
-	g, err := x.Group(t.Context(), table.Bucket(key))
+	g, err := x.Group(t.Context(), "", table.Bucket(key))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -306,7 +305,7 @@ func TestDeleteAll(t *testing.T) {
 		if _, err := table.Delete(ctx, "a", "b", "c"); err != nil {
 			t.Fatal(err)
 		}
-		if n := len(table.view.groups); n != 0 {
+		if n := len(table.view.groups(nil)); n != 0 {
 			t.Errorf("deletes made %d file groups", n)
 		}
 		mustUpsert(t, table, map[string]modelRow{"a": {seq: 1}, "b": {seq: 2}})
@@ -369,7 +368,7 @@ func TestConcurrentGroups(t *testing.T) {
 }
 
 func writeBucket(ctx context.Context, table *Table, x *Txn, bucket int, up map[string]modelRow) error {
-	g, err := x.Group(ctx, bucket)
+	g, err := x.Group(ctx, "", bucket)
 	if err != nil {
 		return err
 	}
@@ -438,7 +437,7 @@ func TestCommitTimesStay(t *testing.T) {
 				if got := batch.Column(metaCommitTime).ValueStr(i); got != want {
 					t.Errorf("row %s is of %s, want %s", batch.Column(metaKey).ValueStr(i), got, want)
 				}
-				if name := batch.Column(metaFileName).ValueStr(i); !strings.HasSuffix(name, baseSuffix) || table.view.groups[name[:38]] == nil {
+				if name := batch.Column(metaFileName).ValueStr(i); !strings.HasSuffix(name, baseSuffix) || table.view.group(GroupID{FileID: name[:38]}) == nil {
 					t.Errorf("row stands in %q", name)
 				}
 			}
@@ -458,14 +457,14 @@ func TestGroupWriterRefuses(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	if _, err := x.Group(ctx, 2); err == nil {
+	if _, err := x.Group(ctx, "", 2); err == nil {
 		t.Error("bucket 2 of 2: want an error")
 	}
-	g, err := x.Group(ctx, 0)
+	g, err := x.Group(ctx, "", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := x.Group(ctx, 0); err == nil {
+	if _, err := x.Group(ctx, "", 0); err == nil {
 		t.Error("bucket opened twice: want an error")
 	}
 	if _, err := x.Commit(ctx, nil); err == nil || !strings.Contains(err.Error(), "not closed") {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -57,14 +58,26 @@ type Txn struct {
 	avro     string
 	fullAvro string
 
-	before   *arrow.Schema      // the table's schema till now, with the meta columns
-	old      []*FileSlice       // the table till now
-	slices   map[int]*FileSlice // the slice of each bucket that has one
-	replaced []string           // file ids that the commit replaces
+	before *arrow.Schema // the table's schema till now, with the meta columns
 
-	mu     sync.Mutex // guards what follows
-	groups map[int]*GroupWriter
-	ended  bool
+	mu      sync.Mutex                    // guards what follows
+	buckets map[string]map[int]*FileSlice // of the partitions asked for, the slice of each bucket that has one
+	opened  map[bucketID]bool
+	groups  []*GroupWriter
+	ended   bool
+}
+
+// bucketID names a bucket, which is a file group or will be one.
+type bucketID struct {
+	partition string
+	bucket    int
+}
+
+func (b bucketID) String() string {
+	if b.partition == "" {
+		return fmt.Sprintf("bucket %d", b.bucket)
+	}
+	return fmt.Sprintf("bucket %d of partition %s", b.bucket, b.partition)
 }
 
 // Begin starts a transaction. It first rolls back what a crashed writer left. While
@@ -88,14 +101,14 @@ func (t *Table) begin(ctx context.Context, opts TxnOptions) (*Txn, error) {
 	if t.buckets == 0 {
 		return nil, t.noBuckets()
 	}
-	x := &Txn{table: t, op: opts.Operation, timeline: t.timeline, groups: map[int]*GroupWriter{}}
+	x := &Txn{
+		table: t, op: opts.Operation, timeline: t.timeline,
+		buckets: map[string]map[int]*FileSlice{}, opened: map[bucketID]bool{},
+	}
 	if x.op == "" {
 		x.op = Upsert
 	}
 	if err := x.setSchema(opts.Schema); err != nil {
-		return nil, err
-	}
-	if err := x.findSlices(); err != nil {
 		return nil, err
 	}
 	action := timeline.Commit
@@ -134,26 +147,47 @@ func (x *Txn) setSchema(next *arrow.Schema) (err error) {
 	return err
 }
 
-// findSlices finds the file slice of each bucket, or for a replacement the file
-// groups that go.
-func (x *Txn) findSlices() error {
-	x.slices = map[int]*FileSlice{}
-	x.old = x.table.view.slices(x.timeline, "")
-	for _, s := range x.old {
-		if x.op == InsertOverwriteTable {
-			x.replaced = append(x.replaced, s.FileID)
-			continue
-		}
-		bucket, err := x.table.bucketOf(s.FileID)
-		if err != nil {
-			return err
-		}
-		if other := x.slices[bucket]; other != nil {
-			return fmt.Errorf("bucket %d has two file groups, %s and %s", bucket, other.FileID, s.FileID)
-		}
-		x.slices[bucket] = s
+// slices are the file slices that the table, or some of its partitions (nil: all),
+// had till now. While the transaction holds the table nothing else changes its view.
+func (x *Txn) slices(partitions []string) []*FileSlice {
+	x.table.mu.RLock()
+	defer x.table.mu.RUnlock()
+	return x.table.view.slices(x.timeline, "", partitions)
+}
+
+// bucketSlice is the file slice of a bucket, nil if it has none or it is replaced.
+func (x *Txn) bucketSlice(id bucketID) (*FileSlice, error) {
+	if x.op == InsertOverwriteTable {
+		return nil, nil //nolint:nilnil // a bucket without a slice is as good as one with it
 	}
-	return nil
+	found := x.buckets[id.partition]
+	if found == nil {
+		found = map[int]*FileSlice{}
+		for _, s := range x.slices([]string{id.partition}) {
+			bucket, err := x.table.bucketOf(s.FileID)
+			if err != nil {
+				return nil, err
+			}
+			if other := found[bucket]; other != nil {
+				return nil, fmt.Errorf("it has two file groups, %s and %s", other.FileID, s.FileID)
+			}
+			found[bucket] = s
+		}
+		x.buckets[id.partition] = found
+	}
+	return found[id.bucket], nil
+}
+
+// replaced are the file ids that the commit replaces, by partition.
+func (x *Txn) replaced() map[string][]string {
+	out := map[string][]string{}
+	if x.table.partition.depth() == 0 {
+		out[""] = nil
+	}
+	for _, s := range x.slices(nil) {
+		out[s.Partition] = append(out[s.Partition], s.FileID)
+	}
+	return out
 }
 
 // Instant names the transaction on the timeline.
@@ -162,52 +196,76 @@ func (x *Txn) Instant() string { return x.time }
 // Schema is that of the data columns that the transaction writes.
 func (x *Txn) Schema() *arrow.Schema { return x.schema }
 
-// Group opens the writer of a bucket's file group. Writers of several buckets may be
-// used at the same time; there is one for each bucket, opened once.
-func (x *Txn) Group(ctx context.Context, bucket int) (*GroupWriter, error) {
-	if bucket < 0 || bucket >= x.table.buckets {
-		return nil, fmt.Errorf("open bucket %d: the table has %d", bucket, x.table.buckets)
+// Group opens the writer of the file group of a bucket in a partition, "" where the
+// table has none. Writers of several buckets may be used at the same time; there is one
+// for each bucket, opened once.
+func (x *Txn) Group(ctx context.Context, partition string, bucket int) (*GroupWriter, error) {
+	id := bucketID{partition, bucket}
+	g, err := x.openBucket(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("open %s of %s: %w", id, x.table.name, err)
+	}
+	return g, nil
+}
+
+func (x *Txn) openBucket(ctx context.Context, id bucketID) (*GroupWriter, error) {
+	if id.bucket < 0 || id.bucket >= x.table.buckets {
+		return nil, fmt.Errorf("there are %d buckets", x.table.buckets)
+	}
+	if err := x.table.partition.check(id.partition); err != nil {
+		return nil, err
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.ended {
 		return nil, errEnded
 	}
-	if x.groups[bucket] != nil {
-		return nil, fmt.Errorf("open bucket %d: it is open in this transaction", bucket)
+	if x.opened[id] {
+		return nil, errors.New("it is open in this transaction")
 	}
-	g := &GroupWriter{txn: x, bucket: bucket, slice: x.slices[bucket]}
-	if err := g.checkStart(ctx); err != nil {
-		return nil, fmt.Errorf("open bucket %d of %s: %w", bucket, x.table.name, err)
+	slice, err := x.bucketSlice(id)
+	if err != nil {
+		return nil, err
 	}
+	if err := x.checkStart(ctx, id, slice); err != nil {
+		return nil, err
+	}
+	x.opened[id] = true
+	group := GroupID{id.partition, newBucketFileID(id.bucket)}
+	return x.openGroup(group, slice, id.String()), nil
+}
+
+// openGroup makes the writer of a file group that has a slice, or of a new one of that
+// id. Who calls it holds x.mu, and calls it once for each group.
+func (x *Txn) openGroup(id GroupID, slice *FileSlice, name string) *GroupWriter {
+	number := len(x.groups)
+	g := &GroupWriter{txn: x, id: id, slice: slice, name: name, number: number, token: strconv.Itoa(number) + "-" + x.token}
 	switch {
-	case g.slice == nil:
-		g.fileID = newBucketFileID(bucket)
+	case slice == nil:
 		g.out = &baseOut{group: g}
 	case x.table.typ == CopyOnWrite:
-		g.fileID = g.slice.FileID
+		g.id = slice.Group()
 		g.out = &baseOut{group: g, changed: map[keyHash]mark{}}
 	default:
-		g.fileID = g.slice.FileID
+		g.id = slice.Group()
 		g.out = &logOut{group: g}
 	}
-	x.groups[bucket] = g
-	return g, nil
+	x.groups = append(x.groups, g)
+	return g
 }
 
 var errEnded = errors.New("the transaction has ended")
 
 // checkStart refuses to go on from a bucket without a base file where commits wrote one.
-func (g *GroupWriter) checkStart(ctx context.Context) error {
-	x := g.txn
+func (x *Txn) checkStart(ctx context.Context, id bucketID, slice *FileSlice) error {
 	var found []*FileSlice
 	switch {
-	case x.op == InsertOverwriteTable || g.slice != nil && g.slice.Base != nil:
+	case x.op == InsertOverwriteTable || slice != nil && slice.Base != nil:
 		return nil // it needs none, or a merge will look
-	case g.slice != nil:
-		found = append(found, g.slice)
+	case slice != nil:
+		found = append(found, slice)
 	}
-	_, err := x.table.checkFiles(ctx, x.timeline, found, checkScope{buckets: []int{g.bucket}})
+	_, err := x.table.checkFiles(ctx, x.timeline, found, checkScope{partitions: []string{id.partition}, buckets: []int{id.bucket}})
 	return err
 }
 
@@ -215,9 +273,11 @@ func (g *GroupWriter) checkStart(ctx context.Context) error {
 // a time.
 type GroupWriter struct {
 	txn    *Txn
-	bucket int
+	id     GroupID
 	slice  *FileSlice // nil for a new file group
-	fileID string
+	name   string     // for people
+	number int        // in the transaction
+	token  string     // write token of its file
 	out    groupOut
 	seq    int64 // rows written, for their sequence numbers
 	err    error // that broke the writer
@@ -243,7 +303,7 @@ type groupOut interface {
 // What a call brings may be written at once: memory stays bounded.
 func (g *GroupWriter) Upsert(ctx context.Context, rows arrow.RecordBatch, keys *array.String) error {
 	if int(rows.NumRows()) != keys.Len() || keys.NullN() > 0 {
-		return fmt.Errorf("upsert into bucket %d: %d rows and %d keys, %d of them null", g.bucket, rows.NumRows(), keys.Len(), keys.NullN())
+		return fmt.Errorf("upsert into %s: %d rows and %d keys, %d of them null", g, rows.NumRows(), keys.Len(), keys.NullN())
 	}
 	return g.do(ctx, "upsert into", func() error {
 		if keys.Len() == 0 {
@@ -268,6 +328,9 @@ func (g *GroupWriter) Delete(ctx context.Context, keys []string) error {
 	})
 }
 
+// String names the group for people.
+func (g *GroupWriter) String() string { return g.name }
+
 // Close ends the group's part of the transaction. Without it, Commit fails.
 func (g *GroupWriter) Close(ctx context.Context) error {
 	if g.closed {
@@ -288,14 +351,14 @@ func (g *GroupWriter) do(ctx context.Context, verb string, step func() error) er
 	case g.err != nil:
 		return g.err
 	case g.closed:
-		return fmt.Errorf("%s bucket %d: its writer is closed", verb, g.bucket)
+		return fmt.Errorf("%s %s: its writer is closed", verb, g)
 	}
 	err := ctx.Err()
 	if err == nil {
 		err = step()
 	}
 	if err != nil {
-		g.err = fmt.Errorf("%s bucket %d of %s: %w", verb, g.bucket, g.txn.table.name, err)
+		g.err = fmt.Errorf("%s %s of %s: %w", verb, g, g.txn.table.name, err)
 	}
 	return g.err
 }
@@ -310,8 +373,8 @@ func (g *GroupWriter) withMeta(ctx context.Context, rows arrow.RecordBatch, keys
 	n := keys.Len()
 	columns := make([]arrow.Array, metaCount, metaCount+data.NumCols())
 	columns[metaCommitTime] = constantText(g.txn.time, n)
-	columns[metaSeqno] = seqnos(g.txn.time, g.bucket, g.seq, n)
-	columns[metaPartition] = constantText("", n)
+	columns[metaSeqno] = seqnos(g.txn.time, g.number, g.seq, n)
+	columns[metaPartition] = constantText(g.id.Partition, n)
 	columns[metaFileName] = constantText(g.out.fileName(), n)
 	g.seq += int64(n)
 	defer func() { release(columns[:metaCount]) }()

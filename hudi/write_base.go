@@ -37,7 +37,7 @@ type baseOut struct {
 // fileName is known before the file is created.
 func (o *baseOut) fileName() string {
 	g := o.group
-	return baseName(g.fileID, g.txn.writeToken(g.bucket), g.txn.time)
+	return baseName(g.id.FileID, g.token, g.txn.time)
 }
 
 func (o *baseOut) upsert(ctx context.Context, rows arrow.RecordBatch, keys *array.String) error {
@@ -66,7 +66,7 @@ func (o *baseOut) open(ctx context.Context) (err error) {
 	}
 	g := o.group
 	x := g.txn
-	file := &DataFile{Name: o.fileName(), FileID: g.fileID, Token: x.writeToken(g.bucket), Instant: x.time}
+	file := &DataFile{Partition: g.id.Partition, Name: o.fileName(), FileID: g.id.FileID, Token: g.token, Instant: x.time}
 	kind := markerCreate
 	if g.slice != nil {
 		kind = markerMerge
@@ -93,12 +93,12 @@ func (o *baseOut) close(ctx context.Context) error {
 	if g.slice != nil {
 		var err error
 		if copied, err = o.copyRest(ctx); err != nil {
-			return fmt.Errorf("copy %s: %w", g.fileID, err)
+			return fmt.Errorf("copy %s: %w", g.id, err)
 		}
 	}
 	stats, err := o.w.close()
 	if err != nil {
-		return fmt.Errorf("write %s: %w", o.file.Name, err)
+		return fmt.Errorf("write %s: %w", o.file.Path(), err)
 	}
 	if err := o.dst.commit(); err != nil {
 		return err
@@ -112,13 +112,13 @@ func (o *baseOut) close(ctx context.Context) error {
 func (o *baseOut) copyRest(ctx context.Context) (int64, error) {
 	g := o.group
 	x, t := g.txn, g.txn.table
-	w, err := t.checkFiles(ctx, x.timeline, []*FileSlice{g.slice}, checkScope{buckets: []int{g.bucket}})
+	w, err := t.checkFiles(ctx, x.timeline, []*FileSlice{g.slice}, checkScope{planned: true})
 	if err != nil {
 		return 0, err
 	}
 	scan := &sliceScan{
 		table: t, slice: g.slice, timeline: x.timeline, full: x.full, schema: x.full,
-		skip: o.changed, wrote: w.files(g.fileID, x.timeline),
+		skip: o.changed, wrote: w.files(g.id, x.timeline),
 	}
 	err = scan.run(ctx, func(rows arrow.RecordBatch) error { return writeMoved(o.w, rows, o.file.Name) })
 	return scan.stats.rows, err
@@ -170,13 +170,14 @@ func (o *baseOut) abandon() {
 	}
 }
 
-// seqnos are the sequence numbers of n rows: instant, bucket and a count from first.
-func seqnos(instant string, bucket int, first int64, n int) arrow.Array {
+// seqnos are the sequence numbers of n rows: instant, number of the writer and a count
+// from first.
+func seqnos(instant string, writer int, first int64, n int) arrow.Array {
 	b := array.NewStringBuilder(allocator)
 	defer b.Release()
 	b.Reserve(n)
 	text := append([]byte(instant), '_')
-	text = append(strconv.AppendInt(text, int64(bucket), 10), '_')
+	text = append(strconv.AppendInt(text, int64(writer), 10), '_')
 	prefix := len(text)
 	for i := range int64(n) {
 		text = strconv.AppendInt(text[:prefix], first+i, 10)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"strconv"
 
 	"lakefeed/hudi/timeline"
@@ -50,8 +49,6 @@ func tokenOf(instant string) string {
 	return part(0, 8) + "-" + part(8, 17)
 }
 
-func (x *Txn) writeToken(bucket int) string { return strconv.Itoa(bucket) + "-" + x.token }
-
 // Commit publishes the transaction under its instant, with extra as extra metadata
 // beside the schema and [BucketsKey]. All group writers must be closed. When it
 // returns an error, a [ConflictError] or any other, call Abort: it takes back what was
@@ -94,20 +91,20 @@ func (x *Txn) metadata(extra map[string]string) (*timeline.CommitMetadata, []*Da
 	m.ExtraMetadata[timeline.SchemaKey] = x.avro
 	m.ExtraMetadata[BucketsKey] = strconv.Itoa(x.table.buckets)
 	var files []*DataFile
-	for _, b := range slices.Sorted(maps.Keys(x.groups)) {
-		g := x.groups[b]
+	for _, g := range x.groups {
 		switch {
 		case g.err != nil:
 			return nil, nil, g.err
 		case !g.closed:
-			return nil, nil, fmt.Errorf("the writer of bucket %d is not closed", b)
+			return nil, nil, fmt.Errorf("the writer of %s is not closed", g)
 		case g.file != nil:
-			m.PartitionToWriteStats[""] = append(m.PartitionToWriteStats[""], g.stat)
+			p := g.id.Partition
+			m.PartitionToWriteStats[p] = append(m.PartitionToWriteStats[p], g.stat)
 			files = append(files, g.file)
 		}
 	}
 	if x.op == InsertOverwriteTable {
-		m.PartitionToReplaceFileIDs = map[string][]string{"": x.replaced}
+		m.PartitionToReplaceFileIDs = x.replaced()
 	}
 	return m, files, nil
 }
@@ -190,7 +187,7 @@ func (x *Txn) Abort(ctx context.Context) error {
 // newStat describes a file in a commit; prev is the instant of the slice before.
 func newStat(f *DataFile, prev string) timeline.WriteStat {
 	return timeline.WriteStat{
-		FileID: f.FileID, Path: f.Name, PrevCommit: prev,
+		FileID: f.FileID, PartitionPath: f.Partition, Path: f.Path(), PrevCommit: prev,
 		TotalWriteBytes: f.Size, FileSizeInBytes: f.Size,
 	}
 }

@@ -28,7 +28,7 @@ type logOut struct {
 	upserted, deleted, blocks int64
 }
 
-func (o *logOut) fileName() string { return o.group.fileID }
+func (o *logOut) fileName() string { return o.group.id.FileID }
 
 // upsert encodes rows and writes each block that is full.
 func (o *logOut) upsert(ctx context.Context, rows arrow.RecordBatch, _ *array.String) (err error) {
@@ -55,7 +55,7 @@ func (o *logOut) delete(ctx context.Context, keys []string) error {
 		return err
 	}
 	for _, k := range keys {
-		o.deletes = append(o.deletes, logfile.DeleteKey{Key: k})
+		o.deletes = append(o.deletes, logfile.DeleteKey{Key: k, Partition: o.group.id.Partition})
 		if len(o.deletes) >= deletesPerBlock {
 			if err := o.flushDeletes(); err != nil {
 				return err
@@ -74,9 +74,9 @@ func (o *logOut) open(ctx context.Context) (err error) {
 	if o.enc, err = logfile.NewEncoder(x.fullAvro, x.full); err != nil {
 		return fmt.Errorf("encode log records: %w", err)
 	}
-	token, version := x.writeToken(o.group.bucket), s.nextVersion()
+	token, version := o.group.token, s.nextVersion()
 	file := &DataFile{
-		Name:   logfile.FileName(s.FileID, s.Instant, version, token),
+		Partition: s.Partition, Name: logfile.FileName(s.FileID, s.Instant, version, token),
 		FileID: s.FileID, Token: token, Instant: s.Instant, Version: version,
 	}
 	if o.dst, err = x.table.createData(ctx, x.time, file, markerAppend); err != nil {

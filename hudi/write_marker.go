@@ -36,7 +36,7 @@ func (t *Table) createMarker(ctx context.Context, instant, file string, kind mar
 	return nil
 }
 
-// markedFiles are the names of the data files that an instant announced, in order:
+// markedFiles are the paths of the data files that an instant announced, in order:
 // by markers of their own, or in the lists that Spark's timeline server keeps.
 func (t *Table) markedFiles(ctx context.Context, instant string) ([]string, error) {
 	found := map[string]bool{}
@@ -79,9 +79,12 @@ func (t *Table) deleteMarkers(ctx context.Context, instant string) error {
 
 // createData creates the marker of a data file, and the file.
 func (t *Table) createData(ctx context.Context, instant string, f *DataFile, kind markerKind) (*newFile, error) {
-	if err := t.createMarker(ctx, instant, f.Name, kind); err != nil {
+	if err := t.createMarker(ctx, instant, f.Path(), kind); err != nil {
+		return nil, err
+	}
+	if err := t.markPartition(ctx, f.Partition, instant); err != nil {
 		return nil, err
 	}
 	t.opts.Hook("data file")
-	return t.createFile(ctx, f.Name)
+	return t.createFile(ctx, f.Path())
 }

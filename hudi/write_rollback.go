@@ -115,12 +115,14 @@ func (t *Table) planRollback(ctx context.Context, target timeline.Instant) (*tim
 	for _, f := range files {
 		switch {
 		case !f.IsLog() && f.Instant == target.Time:
-			plan.Requests = append(plan.Requests, timeline.RollbackRequest{FilesToBeDeleted: []string{t.url(f.Name)}})
-		case f.IsLog() && slices.Contains(marked, f.Name):
 			plan.Requests = append(plan.Requests, timeline.RollbackRequest{
-				FileID: f.FileID, LatestBaseInstant: f.Instant,
+				PartitionPath: f.Partition, FilesToBeDeleted: []string{t.url(f.Path())},
+			})
+		case f.IsLog() && slices.Contains(marked, f.Path()):
+			plan.Requests = append(plan.Requests, timeline.RollbackRequest{
+				PartitionPath: f.Partition, FileID: f.FileID, LatestBaseInstant: f.Instant,
 				FilesToBeDeleted:     []string{},
-				LogBlocksToBeDeleted: map[string]int64{t.url(f.Name): f.Size},
+				LogBlocksToBeDeleted: map[string]int64{t.url(f.Path()): f.Size},
 			})
 		}
 	}
@@ -137,17 +139,17 @@ func (t *Table) logsOf(ctx context.Context, files []*DataFile, instant string) (
 		}
 		has, err := t.hasBlocksOf(ctx, f, instant)
 		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", f.Name, err)
+			return nil, fmt.Errorf("read %s: %w", f.Path(), err)
 		}
 		if has {
-			out = append(out, f.Name)
+			out = append(out, f.Path())
 		}
 	}
 	return out, nil
 }
 
 func (t *Table) hasBlocksOf(ctx context.Context, f *DataFile, instant string) (bool, error) {
-	file, err := t.openFile(ctx, f.Name)
+	file, err := t.openFile(ctx, f.Path())
 	if err != nil {
 		return false, err
 	}
@@ -199,10 +201,12 @@ func (t *Table) runRollback(ctx context.Context, at string, plan *timeline.Rollb
 	m := &timeline.RollbackMetadata{
 		StartRollbackTime: at,
 		TimeTakenInMillis: time.Since(began).Milliseconds(),
-		TotalFilesDeleted: int32(len(done.SuccessDeleteFiles)),
 		CommitsRollback:   []string{target.CommitTime},
-		PartitionMetadata: map[string]timeline.RollbackPartitionMetadata{"": *done},
+		PartitionMetadata: done,
 		InstantsRollback:  []timeline.InstantInfo{target},
+	}
+	for _, p := range done {
+		m.TotalFilesDeleted += int32(len(p.SuccessDeleteFiles))
 	}
 	data, err := m.Encode()
 	if err != nil {
@@ -215,18 +219,26 @@ func (t *Table) runRollback(ctx context.Context, at string, plan *timeline.Rollb
 	return t.forget(ctx, target.CommitTime)
 }
 
-func (t *Table) executeRollback(ctx context.Context, at string, plan *timeline.RollbackPlan) (*timeline.RollbackPartitionMetadata, error) {
-	done := &timeline.RollbackPartitionMetadata{
-		SuccessDeleteFiles: []string{}, FailedDeleteFiles: []string{},
-		RollbackLogFiles: map[string]int64{}, LogFilesFromFailedCommit: map[string]int64{},
-	}
+// executeRollback tells what it did in each partition.
+func (t *Table) executeRollback(ctx context.Context, at string, plan *timeline.RollbackPlan) (map[string]timeline.RollbackPartitionMetadata, error) {
+	all := map[string]timeline.RollbackPartitionMetadata{}
 	for _, r := range plan.Requests {
+		done, found := all[r.PartitionPath]
+		if !found {
+			done = timeline.RollbackPartitionMetadata{
+				PartitionPath:      r.PartitionPath,
+				SuccessDeleteFiles: []string{}, FailedDeleteFiles: []string{},
+				RollbackLogFiles: map[string]int64{}, LogFilesFromFailedCommit: map[string]int64{},
+			}
+		}
 		for _, f := range r.FilesToBeDeleted {
-			if err := t.store.Delete(ctx, path.Base(f)); err != nil {
-				return nil, fmt.Errorf("delete %s: %w", path.Base(f), err)
+			name := path.Join(r.PartitionPath, path.Base(f))
+			if err := t.store.Delete(ctx, name); err != nil {
+				return nil, fmt.Errorf("delete %s: %w", name, err)
 			}
 			done.SuccessDeleteFiles = append(done.SuccessDeleteFiles, f)
 		}
+		all[r.PartitionPath] = done
 		if len(r.LogBlocksToBeDeleted) == 0 {
 			continue
 		}
@@ -237,12 +249,12 @@ func (t *Table) executeRollback(ctx context.Context, at string, plan *timeline.R
 		done.RollbackLogFiles[t.url(name)] = size
 		maps.Copy(done.LogFilesFromFailedCommit, r.LogBlocksToBeDeleted)
 	}
-	return done, nil
+	return all, nil
 }
 
 // writeRollbackBlock answers log files of a slice by a command block.
 func (t *Table) writeRollbackBlock(ctx context.Context, at, target string, r timeline.RollbackRequest) (string, int64, error) {
-	files, err := t.listFiles(ctx) // the view may not know them
+	files, err := t.listFolder(ctx, r.PartitionPath, false) // the view may not know them
 	if err != nil {
 		return "", 0, err
 	}
@@ -252,7 +264,7 @@ func (t *Table) writeRollbackBlock(ctx context.Context, at, target string, r tim
 			s.Logs = append(s.Logs, f)
 		}
 	}
-	name := logfile.FileName(r.FileID, r.LatestBaseInstant, s.nextVersion(), "0-"+tokenOf(at))
+	name := path.Join(r.PartitionPath, logfile.FileName(r.FileID, r.LatestBaseInstant, s.nextVersion(), "0-"+tokenOf(at)))
 	f, err := t.createFile(ctx, name)
 	if err != nil {
 		return "", 0, err

@@ -1,6 +1,7 @@
 package hudi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,25 +13,30 @@ import (
 )
 
 // Upsert writes rows in a transaction of their own. Their keys are taken from the
-// record key columns; of two rows with one key the last counts.
+// record key columns and their partitions from the partition columns; of two rows with
+// one key in one partition the last counts.
 func (t *Table) Upsert(ctx context.Context, rows arrow.RecordBatch) (instant string, err error) {
-	keys, err := RecordKeys(rows, t.key)
+	keyed, err := t.keyed(rows)
 	if err != nil {
 		return "", fmt.Errorf("upsert into %s: %w", t.name, err)
 	}
-	defer keys.Release()
-	last := map[string]int32{}
-	for row := range keys.Len() {
-		last[keys.Value(row)] = int32(row)
-	}
+	defer keyed.release()
 	return t.transact(ctx, Upsert, func(x *Txn) error {
-		sel := map[int][]int32{}
-		for _, row := range slices.Sorted(maps.Values(last)) {
-			b := t.Bucket(keys.Value(int(row)))
-			sel[b] = append(sel[b], row)
+		last := keyed.last()
+		sel := map[bucketID][]int32{}
+		for _, row := range last {
+			id := bucketID{keyed.partitions.Value(int(row)), t.Bucket(keyed.keys.Value(int(row)))}
+			sel[id] = append(sel[id], row)
 		}
-		for _, b := range slices.Sorted(maps.Keys(sel)) {
-			if err := x.upsertSome(ctx, b, rows, keys, sel[b]); err != nil {
+		for _, id := range slices.SortedFunc(maps.Keys(sel), compareBuckets) {
+			g, err := x.Group(ctx, id.partition, id.bucket)
+			if err != nil {
+				return err
+			}
+			if err := keyed.upsert(ctx, g, sel[id]); err != nil {
+				return err
+			}
+			if err := g.Close(ctx); err != nil {
 				return err
 			}
 		}
@@ -38,13 +44,43 @@ func (t *Table) Upsert(ctx context.Context, rows arrow.RecordBatch) (instant str
 	})
 }
 
-// upsertSome writes the selected rows into a bucket.
-func (x *Txn) upsertSome(ctx context.Context, bucket int, rows arrow.RecordBatch, keys *array.String, sel []int32) error {
-	g, err := x.Group(ctx, bucket)
+// keyedRows are rows with their record keys and partition paths.
+type keyedRows struct {
+	rows             arrow.RecordBatch
+	keys, partitions *array.String
+}
+
+func (t *Table) keyed(rows arrow.RecordBatch) (*keyedRows, error) {
+	keys, err := RecordKeys(rows, t.key)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	some, err := take(ctx, rows, sel)
+	partitions, err := t.PartitionPaths(rows)
+	if err != nil {
+		keys.Release()
+		return nil, err
+	}
+	return &keyedRows{rows, keys, partitions}, nil
+}
+
+func (k *keyedRows) release() {
+	k.keys.Release()
+	k.partitions.Release()
+}
+
+// last are the rows that count: of each key in each partition the last.
+func (k *keyedRows) last() []int32 {
+	type place struct{ partition, key string }
+	last := make(map[place]int32, k.keys.Len())
+	for row := range k.keys.Len() {
+		last[place{k.partitions.Value(row), k.keys.Value(row)}] = int32(row)
+	}
+	return slices.Sorted(maps.Values(last))
+}
+
+// upsert writes the selected rows into a group.
+func (k *keyedRows) upsert(ctx context.Context, g *GroupWriter, sel []int32) error {
+	some, err := take(ctx, k.rows, sel)
 	if err != nil {
 		return err
 	}
@@ -52,31 +88,45 @@ func (x *Txn) upsertSome(ctx context.Context, bucket int, rows arrow.RecordBatch
 	names := array.NewStringBuilder(allocator)
 	defer names.Release()
 	for _, row := range sel {
-		names.Append(keys.Value(int(row)))
+		names.Append(k.keys.Value(int(row)))
 	}
 	someKeys := names.NewStringArray()
 	defer someKeys.Release()
-	if err := g.Upsert(ctx, some, someKeys); err != nil {
-		return err
-	}
-	return g.Close(ctx)
+	return g.Upsert(ctx, some, someKeys)
+}
+
+func compareBuckets(a, b bucketID) int {
+	return cmp.Or(cmp.Compare(a.partition, b.partition), cmp.Compare(a.bucket, b.bucket))
 }
 
 // Delete removes the rows with those record keys in a transaction of its own. A key
-// that the table does not have is no error.
+// that the table does not have is no error. Where the table has partitions see
+// [Table.DeleteFrom].
 func (t *Table) Delete(ctx context.Context, keys ...string) (instant string, err error) {
+	if t.partition.depth() > 0 {
+		return "", fmt.Errorf("delete from %s: a key does not say which of the table's partitions its row is in: use DeleteFrom", t.name)
+	}
+	return t.DeleteFrom(ctx, map[string][]string{"": keys})
+}
+
+// DeleteFrom removes rows in a transaction of its own: those with the record keys that
+// it gets for each partition, by its path. A key that a partition does not have is no
+// error.
+func (t *Table) DeleteFrom(ctx context.Context, keys map[string][]string) (instant string, err error) {
 	return t.transact(ctx, Delete, func(x *Txn) error {
-		gone := map[int][]string{}
-		for _, k := range keys {
-			b := t.Bucket(k)
-			gone[b] = append(gone[b], k)
+		gone := map[bucketID][]string{}
+		for partition, keys := range keys {
+			for _, k := range keys {
+				id := bucketID{partition, t.Bucket(k)}
+				gone[id] = append(gone[id], k)
+			}
 		}
-		for _, b := range slices.Sorted(maps.Keys(gone)) {
-			g, err := x.Group(ctx, b)
+		for _, id := range slices.SortedFunc(maps.Keys(gone), compareBuckets) {
+			g, err := x.Group(ctx, id.partition, id.bucket)
 			if err != nil {
 				return err
 			}
-			if err := g.Delete(ctx, gone[b]); err != nil {
+			if err := g.Delete(ctx, gone[id]); err != nil {
 				return err
 			}
 			if err := g.Close(ctx); err != nil {
@@ -106,16 +156,16 @@ func (t *Table) transact(ctx context.Context, op Operation, write func(*Txn) err
 // Rewrite passes every row of the table through fn and replaces all file groups by
 // what comes out, in one commit: so a column that was added gets its values, for
 // example. Fn gets batches of the data columns as the table has them and returns as
-// many rows, in that order, with the columns of schema (nil: the same); keys stay. The
-// table does not change meanwhile.
+// many rows, in that order, with the columns of schema (nil: the same); keys and
+// partition columns stay. The table does not change meanwhile.
 func (t *Table) Rewrite(ctx context.Context, schema *arrow.Schema, extra map[string]string, fn func(arrow.RecordBatch) (arrow.RecordBatch, error)) (instant string, err error) {
 	x, err := t.Begin(ctx, TxnOptions{Operation: InsertOverwriteTable, Schema: schema})
 	if err != nil {
 		return "", err
 	}
-	for _, s := range x.old {
+	for _, s := range x.slices(nil) {
 		if err = x.rewrite(ctx, s, fn); err != nil {
-			err = fmt.Errorf("rewrite %s of %s: %w", s.FileID, t.name, err)
+			err = fmt.Errorf("rewrite %s of %s: %w", s.Group(), t.name, err)
 			break
 		}
 	}
@@ -134,7 +184,7 @@ func (x *Txn) rewrite(ctx context.Context, s *FileSlice, fn func(arrow.RecordBat
 	if err != nil {
 		return err
 	}
-	g, err := x.Group(ctx, bucket)
+	g, err := x.Group(ctx, s.Partition, bucket)
 	if err != nil {
 		return err
 	}
@@ -152,10 +202,31 @@ func (x *Txn) rewrite(ctx context.Context, s *FileSlice, fn func(arrow.RecordBat
 		if err != nil {
 			return err
 		}
+		if err := g.checkPartition(changed); err != nil {
+			return err
+		}
 		return g.Upsert(ctx, changed, keys)
 	})
 	if err != nil {
 		return err
 	}
 	return g.Close(ctx)
+}
+
+// checkPartition refuses rows of another partition than the group's.
+func (g *GroupWriter) checkPartition(rows arrow.RecordBatch) error {
+	if g.txn.table.partition.depth() == 0 {
+		return nil
+	}
+	paths, err := g.txn.table.PartitionPaths(rows)
+	if err != nil {
+		return err
+	}
+	defer paths.Release()
+	for row := range paths.Len() {
+		if p := paths.Value(row); p != g.id.Partition {
+			return fmt.Errorf("a row of partition %s became one of %s", g.id.Partition, p)
+		}
+	}
+	return nil
 }

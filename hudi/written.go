@@ -3,7 +3,7 @@ package hudi
 import (
 	"context"
 	"errors"
-	"path"
+	"maps"
 	"slices"
 	"sync"
 
@@ -19,9 +19,9 @@ import (
 // memory is bounded by the table's files, not by its timeline.
 type written struct {
 	mu       sync.Mutex
-	seen     map[string]bool          // the commits that it knows
-	groups   map[string]*writtenGroup // by file id
-	replaced map[string]bool          // file ids that a replacecommit took away
+	seen     map[string]bool // the commits that it knows
+	groups   map[GroupID]*writtenGroup
+	replaced map[GroupID]bool // by a replacecommit
 }
 
 type writtenGroup struct {
@@ -46,7 +46,7 @@ type writtenPart struct {
 const commitReaders = 16
 
 func newWritten() *written {
-	return &written{seen: map[string]bool{}, groups: map[string]*writtenGroup{}, replaced: map[string]bool{}}
+	return &written{seen: map[string]bool{}, groups: map[GroupID]*writtenGroup{}, replaced: map[GroupID]bool{}}
 }
 
 // read takes in the commits of a timeline from one instant to another ("": the newest).
@@ -87,7 +87,7 @@ func (w *written) add(instant string, m *timeline.CommitMetadata) {
 	w.seen[instant] = true
 	for _, stats := range m.PartitionToWriteStats {
 		for _, s := range stats {
-			if f, ok := parseDataFile(path.Base(s.Path), 0); ok {
+			if f, ok := parseDataFile(s.Path, 0); ok {
 				part := writtenPart{commit: instant, from: s.LogOffset}
 				if s.FileSizeInBytes > 0 {
 					part.to = s.LogOffset + s.FileSizeInBytes
@@ -96,21 +96,22 @@ func (w *written) add(instant string, m *timeline.CommitMetadata) {
 			}
 		}
 	}
-	for _, ids := range m.PartitionToReplaceFileIDs {
+	for partition, ids := range m.PartitionToReplaceFileIDs {
 		for _, id := range ids {
-			w.replaced[id] = true
-			delete(w.groups, id)
+			w.replaced[GroupID{partition, id}] = true
+			delete(w.groups, GroupID{partition, id})
 		}
 	}
 }
 
 func (w *written) addFile(f *DataFile, part writtenPart) {
-	g := w.groups[f.FileID]
+	id := f.Group()
+	g := w.groups[id]
 	if g == nil {
 		g = &writtenGroup{files: map[string]*writtenFile{}}
-		w.groups[f.FileID] = g
+		w.groups[id] = g
 	}
-	if w.replaced[f.FileID] || f.Instant < g.base {
+	if w.replaced[id] || f.Instant < g.base {
 		return
 	}
 	if !f.IsLog() && f.Instant > g.base {
@@ -134,27 +135,22 @@ func (w *written) keep(tl *timeline.Timeline) {
 	defer w.mu.Unlock()
 	for i := range w.seen {
 		if !counts(tl, i) {
-			w.seen, w.groups, w.replaced = map[string]bool{}, map[string]*writtenGroup{}, map[string]bool{}
+			w.seen, w.groups, w.replaced = map[string]bool{}, map[GroupID]*writtenGroup{}, map[GroupID]bool{}
 			return
 		}
 	}
 }
 
 // ids are the file groups that commits wrote to.
-func (w *written) ids() []string {
+func (w *written) ids() []GroupID {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var ids []string
-	for id := range w.groups {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	return ids
+	return slices.SortedFunc(maps.Keys(w.groups), compareGroups)
 }
 
 // files are those of a group, with the parts that commits of this timeline wrote: the
 // reader's may be older than what is known here.
-func (w *written) files(id string, tl *timeline.Timeline) map[string]writtenFile {
+func (w *written) files(id GroupID, tl *timeline.Timeline) map[string]writtenFile {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	out := map[string]writtenFile{}

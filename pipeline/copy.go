@@ -143,7 +143,7 @@ func groupOf(ctx context.Context, txn *hudi.Txn, groups map[int]*hudi.GroupWrite
 	if g := groups[bucket]; g != nil {
 		return g, nil
 	}
-	g, err := txn.Group(ctx, bucket)
+	g, err := txn.Group(ctx, "", bucket)
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %d: %w", bucket, err)
 	}

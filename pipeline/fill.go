@@ -78,7 +78,7 @@ func (f *filled) look(ctx context.Context, t *hudi.Table, bucket int, want map[s
 	for _, lake := range f.names {
 		columns = append(columns, lake)
 	}
-	rec, at, err := t.Lookup(ctx, bucket, keys, columns)
+	rec, at, err := t.Lookup(ctx, "", bucket, keys, columns)
 	if err != nil {
 		return fmt.Errorf("look up %d rows to fill in bucket %d: %w", len(keys), bucket, err)
 	}
