@@ -180,3 +180,25 @@ func (m *archivedMeta) entry() (*ArchivedEntry, error) {
 	}
 	return e, nil
 }
+
+// MergeArchivePlan says which files of the archived timeline are being joined into one.
+// While it is there, that one may be incomplete.
+type MergeArchivePlan struct {
+	Version               int32    `avro:"version"`
+	Candidates            []string `avro:"candidate"`
+	MergedArchiveFileName string   `avro:"mergedArchiveFileName"` // name only
+}
+
+var mergeArchivePlan = newRecord[MergeArchivePlan]("merge archive plan", "HoodieMergeArchiveFilePlan")
+
+// Encode writes the plan as a file.
+func (p *MergeArchivePlan) Encode() ([]byte, error) {
+	out := *p
+	out.Version = orVersion(p.Version, 1)
+	return mergeArchivePlan.encode(&out)
+}
+
+// DecodeMergeArchivePlan reads the file mergeArchivePlan of an archived timeline.
+func DecodeMergeArchivePlan(data []byte) (*MergeArchivePlan, error) {
+	return mergeArchivePlan.decode(data)
+}

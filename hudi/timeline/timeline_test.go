@@ -148,3 +148,32 @@ func TestTimelineLayout2(t *testing.T) {
 		t.Error("the layout is not 1")
 	}
 }
+
+func TestTimelineOfThePast(t *testing.T) {
+	tl := NewLayout(Layout2, []string{"10_40.deltacommit", "20_30.commit", "35_50.replacecommit", "41_42.clean", "60.inflight"})
+	for _, c := range []struct {
+		past *Timeline
+		want []string
+	}{
+		{tl.AsOf("09"), nil},
+		{tl.AsOf("10"), []string{"10 deltacommit COMPLETED"}},
+		{tl.AsOf("34"), []string{"10 deltacommit COMPLETED", "20 commit COMPLETED"}},
+		{tl.CompletedBy("29"), nil},
+		{tl.CompletedBy("30"), []string{"20 commit COMPLETED"}},
+		{tl.CompletedBy("49"), []string{"10 deltacommit COMPLETED", "20 commit COMPLETED"}},
+		{tl.CompletedBy("50"), names(tl.Completed())},
+	} {
+		check(t, "completed", c.past.Completed(), c.want...)
+		for _, i := range tl.Completed() {
+			_, done := c.past.CompletionOf(i.Time)
+			if want := slices.Contains(c.want, i.String()); done != want || c.past.IsCompleted(i.Time) != want || !c.past.Has(i.Time) {
+				t.Errorf("of %q: %v is completed: %v", c.want, i, done)
+			}
+		}
+		if !c.past.BeforeStart("09") || c.past.BeforeStart("10") || len(c.past.Instants()) != len(tl.Instants()) {
+			t.Errorf("of %q: starts elsewhere", c.want)
+		}
+	}
+	check(t, "whole", tl.AsOf("").With("70_71.commit").Completed(),
+		"10 deltacommit COMPLETED", "20 commit COMPLETED", "35 replacecommit COMPLETED", "70 commit COMPLETED")
+}
