@@ -183,9 +183,6 @@ type load struct {
 	transactions int
 	outages      bool // the server stops now and then: a lost connection is made anew
 
-	busy       sync.Mutex // held in a transaction
-	noTruncate bool
-
 	mu  sync.Mutex
 	err error
 }
@@ -202,9 +199,7 @@ func (l *load) start(seed uint64) *load {
 	l.done.Go(func() {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		for ctx.Err() == nil {
-			l.busy.Lock()
 			err := l.transaction(ctx, conn, rng)
-			l.busy.Unlock()
 			if err != nil && l.outages {
 				conn, err = l.again(ctx, conn, err)
 			}
@@ -256,19 +251,6 @@ func (l *load) stop() {
 	l.check()
 }
 
-// withoutTruncate keeps the load from truncating while f runs: a snapshot does not
-// keep PostgreSQL from showing a table empty that is truncated after it.
-func (l *load) withoutTruncate(f func()) {
-	set := func(v bool) {
-		l.busy.Lock()
-		defer l.busy.Unlock()
-		l.noTruncate = v
-	}
-	set(true)
-	defer set(false)
-	f()
-}
-
 // newTable makes a table that the next start has to copy.
 func (l *load) newTable(n int) {
 	l.db.Exec(l.t, fmt.Sprintf(`create table late_%d (id int primary key, v text)`, n),
@@ -283,7 +265,7 @@ func (l *load) transaction(ctx context.Context, conn *pgx.Conn, rng *rand.Rand) 
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
 	for range 1 + rng.IntN(5) {
 		s := statements[rng.IntN(len(statements))]
-		if s.truncates && (l.noTruncate || rng.IntN(40) > 0) {
+		if s.truncates && rng.IntN(40) > 0 {
 			continue
 		}
 		var args []any

@@ -22,13 +22,11 @@ func TestValidateRunning(t *testing.T) {
 	run := startRun(t, l)
 	load := startLoad(t, db, seed)
 	awaitAck(t, db, run)
-	load.withoutTruncate(func() {
-		for range 5 {
-			l.Run(0, "validate")
-			load.check()
-			run.check()
-		}
-	})
+	for range 5 {
+		l.Run(0, "validate")
+		load.check()
+		run.check()
+	}
 	load.stop()
 	t.Log(l.Run(0, "validate"))
 	run.stop()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -14,21 +15,54 @@ import (
 	"lakefeed/hudi"
 )
 
+// snapshots is how many of them a first copy is tried under, where the table is
+// truncated or written anew again and again while it is read.
+const snapshots = 5
+
+// copyMissing makes the first copies that are missing, under the snapshot that open
+// opens; those that it does not show any more under the next.
+func (p *Pipeline) copyMissing(ctx context.Context, open func(context.Context) (change.LSN, error)) error {
+	for try := 1; ; try++ {
+		at, err := open(ctx)
+		if err != nil {
+			return fmt.Errorf("open snapshot: %w", err)
+		}
+		err = p.copyAll(ctx, at, try == snapshots)
+		if cause := p.opts.Source.CloseSnapshot(context.WithoutCancel(ctx)); err == nil && cause != nil {
+			err = fmt.Errorf("close snapshot: %w", cause)
+		}
+		if err != nil || !p.lacksCopy() {
+			return err
+		}
+		open = p.opts.Source.OpenSnapshot
+	}
+}
+
+// lacksCopy reports whether a table's first copy is to be made.
+func (p *Pipeline) lacksCopy() bool {
+	return slices.ContainsFunc(p.targets, func(t *target) bool { return t.at.LSN == 0 && !t.failed() })
+}
+
 // copyAll makes the first copy of every table that has none, under the snapshot
-// that the source holds at position at. One that fails is left behind.
-func (p *Pipeline) copyAll(ctx context.Context, at change.LSN) error {
+// that the source holds at position at. One that fails is left behind; so is, with
+// last, one that the snapshot does not show any more.
+func (p *Pipeline) copyAll(ctx context.Context, at change.LSN, last bool) error {
 	for _, t := range p.targets {
 		if t.at.LSN != 0 || t.failed() {
 			continue
 		}
-		if err := p.copyTable(ctx, t, at); err != nil {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			var source *sourceError
-			if errors.As(err, &source) && p.retryable(source.error) { // all begins anew
-				return fmt.Errorf("copy %s: %w", t.name, err)
-			}
+		err := p.copyTable(ctx, t, at)
+		source, ofSource := errors.AsType[*sourceError](err)
+		_, rewritten := errors.AsType[*change.RewrittenError](err)
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case ofSource && p.retryable(source.error): // all begins anew
+			return fmt.Errorf("copy %s: %w", t.name, err)
+		case rewritten && !last:
+			p.log.Info("table is copied under another snapshot", "table", t.name, "error", err)
+		default:
 			p.fail(t, fmt.Errorf("copy: %w", err))
 		}
 	}

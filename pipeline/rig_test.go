@@ -74,8 +74,9 @@ func (r *rig) logger() *slog.Logger {
 // pipeline makes a pipeline of the rig; mods change its options.
 func (r *rig) pipeline(mods ...func(*options)) (*pipeline.Pipeline, *postgres.Connector) {
 	r.t.Helper()
+	c := r.source()
 	o := pipeline.Options{
-		Name: r.name, Source: r.source(), Lake: r.lake, Interval: 100 * time.Millisecond,
+		Name: r.name, Source: c, Lake: r.lake, Interval: 100 * time.Millisecond,
 		Retryable: postgres.Retryable, Logger: r.logger(), SpillDir: r.t.TempDir(), RetainCommits: 1000,
 	}
 	for _, mod := range slices.Concat(r.mods, mods) {
@@ -85,7 +86,7 @@ func (r *rig) pipeline(mods ...func(*options)) (*pipeline.Pipeline, *postgres.Co
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return p, o.Source.(*postgres.Connector)
+	return p, c
 }
 
 // once drains the source into the lake and returns what Run says.

@@ -28,6 +28,7 @@ type Source interface {
 	// OpenSnapshot holds a snapshot at a position, for copies beside an existing slot.
 	OpenSnapshot(ctx context.Context) (change.LSN, error)
 	// Copy emits every row that a table has under the snapshot; emit is never called concurrently.
+	// Where the snapshot does not show the table any more it returns a *change.RewrittenError.
 	Copy(ctx context.Context, t *change.Table, emit func(*change.Batch) error) error
 	// CloseSnapshot lets go of it.
 	CloseSnapshot(ctx context.Context) error

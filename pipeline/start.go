@@ -152,12 +152,10 @@ func (p *Pipeline) openSlot(ctx context.Context, record *progress) (change.LSN, 
 	if err := p.record(ctx, slot.Confirmed); err != nil {
 		return 0, err
 	}
-	for _, t := range p.targets {
-		if t.at.LSN == 0 && !t.failed() {
-			return slot.Confirmed, p.copyMissing(ctx, src.OpenSnapshot)
-		}
+	if !p.lacksCopy() {
+		return slot.Confirmed, nil
 	}
-	return slot.Confirmed, nil
+	return slot.Confirmed, p.copyMissing(ctx, src.OpenSnapshot)
 }
 
 // fits refuses a slot that is not the one through which the lake was filled up to known.
@@ -283,19 +281,6 @@ func (p *Pipeline) record(ctx context.Context, lsn change.LSN) error {
 		}
 	}
 	return writeProgress(ctx, p.opts.Lake, r)
-}
-
-// copyMissing makes the first copies that are missing, under the snapshot that open opens.
-func (p *Pipeline) copyMissing(ctx context.Context, open func(context.Context) (change.LSN, error)) error {
-	at, err := open(ctx)
-	if err != nil {
-		return fmt.Errorf("open snapshot: %w", err)
-	}
-	err = p.copyAll(ctx, at)
-	if cause := p.opts.Source.CloseSnapshot(context.WithoutCancel(ctx)); err == nil && cause != nil {
-		err = fmt.Errorf("close snapshot: %w", cause)
-	}
-	return err
 }
 
 // known is the position up to which the lake holds every table: what the record

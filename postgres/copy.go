@@ -26,7 +26,8 @@ const (
 )
 
 // Copy emits every row that the table has under the snapshot, in no order, from
-// several connections. emit is never called concurrently.
+// several connections. emit is never called concurrently. A table that was truncated
+// or written anew since the snapshot was opened is a *[change.RewrittenError].
 func (c *Connector) Copy(ctx context.Context, t *change.Table, emit func(*change.Batch) error) error {
 	if c.snap == nil {
 		return errors.New("copy " + t.String() + ": no snapshot is open")
@@ -38,8 +39,6 @@ func (c *Connector) Copy(ctx context.Context, t *change.Table, emit func(*change
 }
 
 func (c *Connector) copyTable(ctx context.Context, t *change.Table, emit func(*change.Batch) error) error {
-	var now *catalogTable
-	var parts []string
 	now, err := c.look(ctx, t.ID)
 	if err != nil {
 		return err
@@ -51,7 +50,8 @@ func (c *Connector) copyTable(ctx context.Context, t *change.Table, emit func(*c
 	if err != nil {
 		return err
 	}
-	if parts, err = c.copyParts(ctx, now); err != nil {
+	parts, err := c.copyParts(ctx, now)
+	if err != nil {
 		return err
 	}
 	var next atomic.Int64
@@ -70,7 +70,7 @@ func (c *Connector) copyTable(ctx context.Context, t *change.Table, emit func(*c
 			}
 			cp := &copier{wire: w, rows: newRows(t, types), types: types, at: c.snap.at, limit: c.opts.ChunkBytes, emit: serial}
 			for i := next.Add(1) - 1; i < int64(len(parts)); i = next.Add(1) - 1 {
-				if err := cp.part(ctx, copyStatement(t, types, parts[i])); err != nil {
+				if err := cp.part(ctx, parts[i]); err != nil {
 					return errors.Join(err, w.close())
 				}
 			}
@@ -79,6 +79,12 @@ func (c *Connector) copyTable(ctx context.Context, t *change.Table, emit func(*c
 		})
 	}
 	return g.Wait()
+}
+
+// copyPart is what one COPY reads of a table.
+type copyPart struct {
+	from  string // the FROM clause
+	table uint32 // the number of the table, or of the partition
 }
 
 // copyTypes are the types of t's columns, if the table still has them.
@@ -94,12 +100,12 @@ func copyTypes(t *change.Table, now *catalogTable) ([]dataType, error) {
 	return types, nil
 }
 
-// copyParts are the FROM clauses that together are the whole table.
-func (c *Connector) copyParts(ctx context.Context, t *catalogTable) ([]string, error) {
-	var parts []string
+// copyParts are together the whole table.
+func (c *Connector) copyParts(ctx context.Context, t *catalogTable) ([]copyPart, error) {
+	var parts []copyPart
 	err := c.inCatalog(ctx, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, `
-			SELECT n.nspname, l.relname, pg_relation_size(l.oid) / current_setting('block_size')::int,
+			SELECT l.oid, n.nspname, l.relname, pg_relation_size(l.oid) / current_setting('block_size')::int,
 				coalesce(a.amname = 'heap', false), has_table_privilege(l.oid, 'SELECT')
 			FROM (SELECT $1::oid AS oid WHERE NOT $2 UNION ALL SELECT relid FROM pg_partition_tree($1::oid) WHERE isleaf AND $2) o
 			JOIN pg_class l ON l.oid = o.oid AND l.relkind = 'r' JOIN pg_namespace n ON n.oid = l.relnamespace LEFT JOIN pg_am a ON a.oid = l.relam`,
@@ -108,20 +114,23 @@ func (c *Connector) copyParts(ctx context.Context, t *catalogTable) ([]string, e
 			return err
 		}
 		whole := false // a partition that we may read only through its root
+		var id uint32
 		var schema, name string
 		var blocks int64
 		var heap, may bool
-		_, err = pgx.ForEachRow(rows, []any{&schema, &name, &blocks, &heap, &may}, func() error {
+		_, err = pgx.ForEachRow(rows, []any{&id, &schema, &name, &blocks, &heap, &may}, func() error {
 			whole = whole || t.partitioned && !may
-			if from := "ONLY " + quote(schema, name); heap {
-				parts = append(parts, c.blockRanges(from, blocks)...)
-			} else {
-				parts = append(parts, from)
+			ranges := []string{""}
+			if heap {
+				ranges = c.blockRanges(blocks)
+			}
+			for _, where := range ranges {
+				parts = append(parts, copyPart{"ONLY " + quote(schema, name) + where, id})
 			}
 			return nil
 		})
 		if whole {
-			parts = []string{quote(t.Schema, t.Name)}
+			parts = []copyPart{{quote(t.Schema, t.Name), t.ID}}
 		}
 		return err
 	})
@@ -131,11 +140,11 @@ func (c *Connector) copyParts(ctx context.Context, t *catalogTable) ([]string, e
 	return parts, nil
 }
 
-// blockRanges cuts a table into ranges of blocks, the last one open.
-func (c *Connector) blockRanges(from string, blocks int64) []string {
+// blockRanges cuts a table into ranges of blocks, each a WHERE clause, the last one open.
+func (c *Connector) blockRanges(blocks int64) []string {
 	size := min(max(partBlocks, blocks/int64(c.opts.CopyConnections*partsPerReader)), maxPartBlocks)
 	if blocks <= size {
-		return []string{from}
+		return []string{""}
 	}
 	var parts []string
 	for at := int64(0); at < blocks; at += size {
@@ -143,7 +152,7 @@ func (c *Connector) blockRanges(from string, blocks int64) []string {
 		if at+size < blocks {
 			where += fmt.Sprintf(" AND ctid < '(%d,0)'::tid", at+size)
 		}
-		parts = append(parts, from+where)
+		parts = append(parts, where)
 	}
 	return parts
 }
@@ -179,15 +188,38 @@ type copier struct {
 
 // part copies one part. Rolling back lets go of the table's lock, while the
 // snapshot stays.
-func (cp *copier) part(ctx context.Context, sql string) error {
+func (cp *copier) part(ctx context.Context, part copyPart) error {
 	defer cp.wire.watch(ctx)()
 	if err := cp.wire.exec("SAVEPOINT part"); err != nil {
 		return interrupted(ctx, err)
 	}
-	if err := cp.copyRows(sql); err != nil {
+	if err := cp.copyRows(copyStatement(cp.rows.table, cp.types, part.from)); err != nil {
+		return interrupted(ctx, err)
+	}
+	if err := cp.unchanged(part.table); err != nil {
 		return interrupted(ctx, err)
 	}
 	return interrupted(ctx, cp.wire.exec("ROLLBACK TO SAVEPOINT part"))
+}
+
+// rewritten finds the files of a table, or of its partitions, that are not those of
+// the snapshot: a query sees the catalogs as the snapshot has them, the function sees
+// them as they are.
+const rewritten = `
+	SELECT count(*) FROM (SELECT %[1]d::oid AS oid UNION SELECT relid FROM pg_partition_tree(%[1]d)) t JOIN pg_class c USING (oid)
+	WHERE c.relfilenode <> pg_relation_filenode(c.oid)`
+
+// unchanged sees that what was just read of a table is what the snapshot has of it.
+// The lock that the copy took still keeps everybody from writing the table anew.
+func (cp *copier) unchanged(table uint32) error {
+	n, err := cp.wire.value(fmt.Sprintf(rewritten, table))
+	if err != nil {
+		return fmt.Errorf("see that the table was not written anew: %w", err)
+	}
+	if n != "0" {
+		return &change.RewrittenError{Table: cp.rows.table.String()}
+	}
+	return nil
 }
 
 // interrupted is the context's error where that is why a read ended.

@@ -38,6 +38,7 @@ const (
 	frameCopyBoth     = 'W'
 	frameError        = 'E'
 	frameReady        = 'Z'
+	frameRow          = 'D'
 	frameQuery        = 'Q'
 	frameCommand      = 'C'
 	frameNotice       = 'N'
@@ -150,6 +151,32 @@ func (w *wire) exec(sql string) error {
 		return err
 	}
 	return w.ready(frameReady)
+}
+
+// value runs a query and returns the first value of its last row, as text.
+func (w *wire) value(sql string) (string, error) {
+	if err := w.send(frameQuery, append([]byte(sql), 0)); err != nil {
+		return "", err
+	}
+	value := ""
+	var failed error
+	for {
+		kind, body, err := w.frame()
+		switch {
+		case err != nil:
+			return "", errors.Join(failed, err)
+		case kind == frameError:
+			failed = serverError(body)
+		case kind == frameRow:
+			var row pgproto3.DataRow
+			if err := row.Decode(body); err != nil || len(row.Values) == 0 {
+				return "", errors.Join(errMalformed, err)
+			}
+			value = string(row.Values[0])
+		case kind == frameReady:
+			return value, failed
+		}
+	}
 }
 
 // begin runs a statement that opens a copy of the kind want.
