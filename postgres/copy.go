@@ -317,13 +317,14 @@ func (cp *copier) decode(b []byte) error {
 // row appends the row at hand.
 func (cp *copier) row() error {
 	r, fields := cp.rows, cp.fields
+	var table, ctid []byte
 	if r.keys != nil {
 		if len(fields) < 2 || len(fields[0]) != 4 || len(fields[1]) != 6 {
 			return errMalformed
 		}
-		r.keyBuf = appendCopyKey(r.keyBuf[:0], cp.at, fields[0], fields[1])
+		table, ctid, fields = fields[0], fields[1], fields[2:]
+		r.keyBuf = appendCopyKey(r.keyBuf[:0], cp.at, table, ctid)
 		r.keys.BinaryBuilder.Append(r.keyBuf)
-		fields = fields[2:]
 	}
 	if len(fields) != len(r.cols) {
 		return fmt.Errorf("the copy has %d columns and not %d", len(fields), len(r.cols))
@@ -339,7 +340,7 @@ func (cp *copier) row() error {
 			err = r.cols[i].text(v)
 		}
 		if err != nil {
-			return &ValueError{Table: r.table.String(), Column: r.table.Columns[i].Name, Key: cp.keyText(fields), Err: err}
+			return &ValueError{Table: r.table.String(), Column: r.table.Columns[i].Name, Key: cp.keyText(fields, table, ctid), Err: err}
 		}
 	}
 	r.ops = append(r.ops, change.Read)
@@ -350,29 +351,6 @@ func (cp *copier) row() error {
 // snapshot's LSN, table, block and place in the block, in hexadecimal digits: 16, 8, 8 and 4.
 func appendCopyKey(dst []byte, at change.LSN, table, ctid []byte) []byte {
 	return fmt.Appendf(dst, "%016x-%x-%x-%x", uint64(at), table, ctid[:4], ctid[4:])
-}
-
-// keyText is the row's key, for people.
-func (cp *copier) keyText(fields [][]byte) string {
-	var b []byte
-	for n, i := range cp.rows.table.Key {
-		if n > 0 {
-			b = append(b, ", "...)
-		}
-		b = append(append(b, cp.rows.table.Columns[i].Name...), " = "...)
-		v, err := fields[i], error(nil)
-		if cp.types[i].native() && cp.types[i].kind != list {
-			v, err = appendText(nil, v, cp.types[i].kind)
-		}
-		if err != nil {
-			v = []byte("?")
-		}
-		b = append(b, v...)
-	}
-	if cp.rows.keys != nil {
-		b = append(b, cp.rows.keyBuf...)
-	}
-	return string(b)
 }
 
 // flush emits what was collected.

@@ -15,6 +15,7 @@ import (
 // rows collects changes of one table until they are handed out as a batch.
 type rows struct {
 	table *change.Table
+	types []dataType
 	cols  []column
 
 	ops       []change.Op
@@ -28,7 +29,7 @@ type rows struct {
 }
 
 func newRows(t *change.Table, types []dataType) *rows {
-	r := &rows{table: t, cols: make([]column, len(types))}
+	r := &rows{table: t, types: types, cols: make([]column, len(types))}
 	for i, d := range types {
 		r.cols[i] = newColumn(d)
 	}
@@ -78,7 +79,7 @@ func (r *rows) insert(op change.Op, s stamp, row, old []pgoutput.Value) error {
 			r.markUnchanged(i, n)
 		}
 		if err := c.append(v); err != nil {
-			return r.valueError(i, err)
+			return &ValueError{Table: r.table.String(), Column: r.table.Columns[i].Name, Key: r.keyText(s, row, old), Err: err}
 		}
 	}
 	r.add(op, s)
@@ -96,7 +97,7 @@ func (r *rows) delete(s stamp, old []pgoutput.Value) error {
 			return fmt.Errorf("column %s of the key is not in the log: the replica identity does not hold it", r.table.Columns[i].Name)
 		}
 		if err := r.cols[i].append(&old[i]); err != nil {
-			return r.valueError(i, err)
+			return &ValueError{Table: r.table.String(), Column: r.table.Columns[i].Name, Key: r.keyText(s, old, nil), Err: err}
 		}
 	}
 	r.add(change.Delete, s)
@@ -149,10 +150,6 @@ func (c *column) append(v *pgoutput.Value) error {
 		c.AppendNull()
 		return nil
 	}
-}
-
-func (r *rows) valueError(col int, err error) error {
-	return &ValueError{Table: r.table.String(), Column: r.table.Columns[col].Name, Err: err}
 }
 
 // flush hands out what was collected, nil where there is nothing, and begins anew.

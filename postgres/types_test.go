@@ -331,7 +331,7 @@ func TestUnrepresentable(t *testing.T) {
 				expect(t, what, texts(rows[table]), "c 1|NULL")
 				var ve *postgres.ValueError
 				switch got := failures[i]; {
-				case !errors.As(got.Err, &ve) || !strings.Contains(got.Err.Error(), c.why) || ve.Column != "v":
+				case !errors.As(got.Err, &ve) || !strings.Contains(got.Err.Error(), c.why) || ve.Column != "v" || ve.Key != "id = 3":
 					t.Errorf("%s: %v", what, got.Err)
 				case got.Table != f.tables[table] || got.Since <= rows[table][0].at.Commit || postgres.Retryable(got.Err):
 					t.Errorf("%s: failure %+v", what, got)
@@ -342,5 +342,43 @@ func TestUnrepresentable(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestUnrepresentableRow names the row, whatever its key is.
+func TestUnrepresentableRow(t *testing.T) {
+	stream := []struct{ columns, insert, work, key string }{
+		{"a text, b uuid, v date, PRIMARY KEY (b, a)", "('x, y', '00000000-0000-0000-0000-00000000000a', '2026-01-02')", "UPDATE t SET v = 'infinity'", "b = 00000000-0000-0000-0000-00000000000a, a = x, y"},
+		{"a int[] PRIMARY KEY, v date", "('{1,2}', '2026-01-02')", "UPDATE t SET v = 'infinity'", "a = [1,2]"},
+		{"a date PRIMARY KEY, v int", "('2026-01-02', 1)", "UPDATE t SET a = '-infinity'", "a = -infinity"},
+		{"a timestamptz PRIMARY KEY, v numeric", "('2026-01-02 03:04+00', 1)", "UPDATE t SET v = 'NaN'", "a = 2026-01-02 03:04:00+00"},
+		{"a int, v date", "(1, '2026-01-02')", "BEGIN; INSERT INTO t VALUES (2); INSERT INTO t VALUES (3, 'infinity'); COMMIT", "change 2 of the transaction "},
+	}
+	for _, text := range []bool{false, true} {
+		for _, c := range stream {
+			t.Run(fmt.Sprintf("%s text=%t", c.columns, text), func(t *testing.T) {
+				t.Parallel()
+				db := pgtest.NewDatabase(t)
+				db.Exec(t, "CREATE TABLE t ("+c.columns+")", "INSERT INTO t VALUES "+c.insert)
+				f := open(t, db, postgres.Options{Text: text}).begin().stream()
+				db.Exec(t, c.work)
+				_, failures := f.drain()
+				var ve *postgres.ValueError
+				if len(failures) != 1 || !errors.As(failures[0].Err, &ve) || !strings.HasPrefix(strings.NewReplacer("{", "[", "}", "]").Replace(ve.Key), c.key) { // an array in PostgreSQL's text
+					t.Errorf("stream: %+v, want the row %s", failures, c.key)
+				}
+				if _, err := f.OpenSnapshot(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				err := f.Copy(t.Context(), f.tables["t"], func(*change.Batch) error { return nil })
+				key := c.key
+				if f.tables["t"].KeyKind == change.NoKey {
+					key = "tableoid = " + db.Query(t, "SELECT 't'::regclass::oid")[0][0] + ", ctid = (0,3)"
+				}
+				if !errors.As(err, &ve) || ve.Key != key {
+					t.Errorf("copy: %v, want the row %s", err, key)
+				}
+			})
+		}
 	}
 }
