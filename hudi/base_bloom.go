@@ -41,6 +41,11 @@ func (b *bloom) add(key string) {
 	if b.keys > bloomKeys {
 		b.bits = nil
 	}
+	b.set(key)
+}
+
+// set adds a key that is counted already.
+func (b *bloom) set(key string) {
 	if b.bits != nil {
 		bloomSet(b.bits, bloomBits, bloomHashes, key)
 	}

@@ -1,7 +1,7 @@
 package hudi
 
 import (
-	"errors"
+	"bytes"
 	"fmt"
 	"io"
 	"strings"
@@ -34,6 +34,7 @@ type baseOptions struct {
 	codec         string        // snappy (the default), zstd, gzip or none
 	expectedRows  int64         // 0: not known
 	rowGroupBytes int64         // of Arrow data in a row group; 0: 16 MiB
+	pageBytes     int64         // of a page before compression; 0: basePageBytes
 }
 
 // baseStats is what a base file holds.
@@ -51,62 +52,138 @@ type baseStats struct {
 type baseWriter struct {
 	opts    baseOptions
 	key     int // column of the record key
+	codec   compress.Compression
+	root    string // name of the schema
 	sink    *countingWriter
-	file    *pqarrow.FileWriter
+	out     *parquetWriter
+	leaves  []leaf
 	bloom   *bloom
 	stats   baseStats
+	hasKeys bool // stats have a range of keys
 	pending []arrow.RecordBatch
 	size    int64 // of pending, in bytes of Arrow data
 }
 
-// newBaseWriter begins a base file in w, which it does not close.
-func newBaseWriter(w io.Writer, opts baseOptions) (*baseWriter, error) {
+// newBaseWriter begins a base file in dst, which it does not close.
+func newBaseWriter(dst io.Writer, opts baseOptions) (*baseWriter, error) {
 	if opts.rowGroupBytes == 0 {
 		opts.rowGroupBytes = 16 << 20
+	}
+	if opts.pageBytes == 0 {
+		opts.pageBytes = basePageBytes
 	}
 	key := opts.schema.FieldIndices(schema.RecordKey)
 	if len(key) != 1 {
 		return nil, fmt.Errorf("begin base file: no column %s", schema.RecordKey)
 	}
-	props, err := baseProperties(opts)
-	if err != nil {
+	w := &baseWriter{opts: opts, key: key[0], sink: &countingWriter{w: dst}, bloom: newBloom(opts.expectedRows)}
+	if err := w.begin(); err != nil {
 		return nil, fmt.Errorf("begin base file: %w", err)
 	}
-	sink := &countingWriter{w: w}
-	file, err := pqarrow.NewFileWriter(arrow.NewSchema(opts.schema.Fields(), nil), sink, props, pqarrow.DefaultWriterProps())
-	if err != nil {
-		return nil, fmt.Errorf("begin base file: %w", err)
-	}
-	return &baseWriter{opts: opts, key: key[0], sink: sink, file: file, bloom: newBloom(opts.expectedRows)}, nil
+	return w, nil
 }
 
-// baseProperties chooses encodings: dictionaries pay for the columns that hardly
-// change within a file; for others hashing every value costs more than it saves.
-func baseProperties(opts baseOptions) (*parquet.WriterProperties, error) {
+// begin learns from an empty file what Arrow makes of the schema.
+func (w *baseWriter) begin() error {
 	codecs := map[string]compress.Compression{
 		"": compress.Codecs.Snappy, "snappy": compress.Codecs.Snappy, "zstd": compress.Codecs.Zstd,
 		"gzip": compress.Codecs.Gzip, "none": compress.Codecs.Uncompressed,
 	}
-	codec, ok := codecs[opts.codec]
+	codec, ok := codecs[w.opts.codec]
 	if !ok {
-		return nil, fmt.Errorf("codec %q: want snappy, zstd, gzip or none", opts.codec)
+		return fmt.Errorf("codec %q: want snappy, zstd, gzip or none", w.opts.codec)
 	}
-	record, err := avro.Parse(opts.avroSchema)
+	record, err := avro.Parse(w.opts.avroSchema)
 	if err != nil {
-		return nil, fmt.Errorf("parse schema: %w", err)
+		return fmt.Errorf("parse schema: %w", err)
 	}
 	root := record.Root()
-	return parquet.NewWriterProperties(
-		parquet.WithRootName(strings.TrimPrefix(root.Namespace+"."+root.Name, ".")),
-		parquet.WithRootRepetition(parquet.Repetitions.Required),
-		parquet.WithCompression(codec),
-		parquet.WithDictionaryDefault(false),
+	w.codec, w.root = codec, strings.TrimPrefix(root.Namespace+"."+root.Name, ".")
+	empty, err := w.encode(nil, w.properties(0, 0))
+	if err != nil {
+		return err
+	}
+	w.leaves = empty.leaves
+	w.out, err = newParquetWriter(w.sink, &empty.meta)
+	return err
+}
+
+// basePageBytes is how large a page is before compression: who looks for a row of wide
+// columns reads one page, and a changed row costs the encoding of one.
+const basePageBytes = 64 << 10
+
+// properties choose encodings: dictionaries pay for the columns that hardly change
+// within a file; for others hashing every value costs more than it saves. The widest
+// column takes that many bytes in so many rows.
+func (w *baseWriter) properties(rows, bytes int64) *parquet.WriterProperties {
+	props := w.plainProperties(rows, bytes)
+	for i := range w.leaves {
+		if l := &w.leaves[i]; l.maxRep > 0 {
+			props = append(props, parquet.WithStatsFor(l.path, false)) // Arrow's bounds of these are wrong at times
+		}
+	}
+	return parquet.NewWriterProperties(append(props,
+		parquet.WithCompression(w.codec),
 		parquet.WithDictionaryFor(schema.CommitTime, true),
 		parquet.WithDictionaryFor(schema.PartitionPath, true),
 		parquet.WithDictionaryFor(schema.FileName, true),
-		parquet.WithMaxRowGroupLength(1<<31-1),
+		parquet.WithPageIndexEnabled(true),
+	)...)
+}
+
+// plainProperties are those of rows that will be spliced into pages.
+func (w *baseWriter) plainProperties(rows, bytes int64) []parquet.WriterProperty {
+	return []parquet.WriterProperty{
+		parquet.WithRootName(w.root),
+		parquet.WithRootRepetition(parquet.Repetitions.Required),
+		parquet.WithDictionaryDefault(false),
+		parquet.WithDataPageSize(w.opts.pageBytes),
+		parquet.WithBatchSize(min(max(w.opts.pageBytes*rows/max(bytes, 1), 1), 1024)), // after which the size of a page is looked at
+		parquet.WithMaxRowGroupLength(1<<31 - 1),
 		parquet.WithAllocator(allocator),
-	), nil
+	}
+}
+
+// encode makes a Parquet file of one row group in memory.
+func (w *baseWriter) encode(batches []arrow.RecordBatch, props *parquet.WriterProperties) (*parquetFile, error) {
+	var data bytes.Buffer
+	file, err := pqarrow.NewFileWriter(arrow.NewSchema(w.opts.schema.Fields(), nil), &data, props, pqarrow.DefaultWriterProps())
+	if err != nil {
+		return nil, err
+	}
+	if len(batches) > 0 {
+		if err := file.NewRowGroupChecked(); err != nil {
+			return nil, err
+		}
+		for i, f := range w.opts.schema.Fields() {
+			if err := writeColumn(file, batches, i); err != nil {
+				return nil, fmt.Errorf("column %s: %w", f.Name, err)
+			}
+		}
+	}
+	if err := file.Close(); err != nil {
+		return nil, err
+	}
+	return openParquet(bytes.NewReader(data.Bytes()), int64(data.Len()))
+}
+
+// encodePlain is encode for rows that will be spliced into pages.
+func (w *baseWriter) encodePlain(rows arrow.RecordBatch) (*parquetFile, error) {
+	batches := []arrow.RecordBatch{rows}
+	n, widest := measure(batches)
+	return w.encode(batches, parquet.NewWriterProperties(append(w.plainProperties(n, widest), parquet.WithStats(false))...))
+}
+
+func writeColumn(file *pqarrow.FileWriter, batches []arrow.RecordBatch, i int) error {
+	chunks := make([]arrow.Array, len(batches))
+	rows := int64(0)
+	for j, batch := range batches {
+		chunks[j] = batch.Column(i)
+		rows += batch.NumRows()
+	}
+	column := arrow.NewChunked(chunks[0].DataType(), chunks)
+	defer column.Release()
+	return file.WriteColumnChunked(column, 0, rows)
 }
 
 // write adds the rows of batch, whose columns are the schema's.
@@ -118,6 +195,11 @@ func (w *baseWriter) write(batch arrow.RecordBatch) error {
 		return nil
 	}
 	w.addKeys(batch.Column(w.key).(*array.String))
+	return w.add(batch)
+}
+
+// add adds rows whose keys are known.
+func (w *baseWriter) add(batch arrow.RecordBatch) error {
 	size := arrowBytes(batch)
 	parts := max(1, size/w.opts.rowGroupBytes) // of a batch that makes several row groups
 	for i := range parts {
@@ -153,14 +235,20 @@ func (w *baseWriter) addKeys(keys *array.String) {
 	for i := range keys.Len() {
 		key := keys.Value(i)
 		w.bloom.add(key)
-		if w.stats.rows == 0 || javaLess(key, w.stats.minKey) {
-			w.stats.minKey = strings.Clone(key)
-		}
-		if w.stats.rows == 0 || javaLess(w.stats.maxKey, key) {
-			w.stats.maxKey = strings.Clone(key)
-		}
+		w.widen(key)
 		w.stats.rows++
 	}
+}
+
+// widen takes a key into the range of keys.
+func (w *baseWriter) widen(key string) {
+	if !w.hasKeys || javaLess(key, w.stats.minKey) {
+		w.stats.minKey = strings.Clone(key)
+	}
+	if !w.hasKeys || javaLess(w.stats.maxKey, key) {
+		w.stats.maxKey = strings.Clone(key)
+	}
+	w.hasKeys = true
 }
 
 // javaLess orders texts by their UTF-16 units, as Java does. Bytes of UTF-8 say the
@@ -184,28 +272,38 @@ func (w *baseWriter) flush() error {
 	if len(w.pending) == 0 {
 		return nil
 	}
-	if err := w.file.NewRowGroupChecked(); err != nil {
+	rows, widest := measure(w.pending)
+	group, err := w.encode(w.pending, w.properties(rows, widest))
+	if err != nil {
 		return err
-	}
-	chunks := make([]arrow.Array, len(w.pending))
-	for i, f := range w.opts.schema.Fields() {
-		rows := int64(0)
-		for j, batch := range w.pending {
-			chunks[j] = batch.Column(i)
-			rows += batch.NumRows()
-		}
-		column := arrow.NewChunked(chunks[0].DataType(), chunks)
-		err := w.file.WriteColumnChunked(column, 0, rows)
-		column.Release()
-		if err != nil {
-			return fmt.Errorf("column %s: %w", f.Name, err)
-		}
 	}
 	for _, batch := range w.pending {
 		batch.Release()
 	}
 	w.pending, w.size = w.pending[:0], 0
-	return nil
+	chunks := make([]*newChunk, len(w.leaves))
+	for i := range chunks {
+		if chunks[i], err = group.copyChunk(0, i); err != nil {
+			return err
+		}
+	}
+	if err := w.out.group(rows, chunks); err != nil {
+		return err
+	}
+	return w.out.flush() // while the row group is there
+}
+
+// measure counts rows, and the bytes of the widest column.
+func measure(batches []arrow.RecordBatch) (rows, widest int64) {
+	sizes := map[int]int64{}
+	for _, batch := range batches {
+		rows += batch.NumRows()
+		for i, col := range batch.Columns() {
+			sizes[i] += columnBytes(col)
+			widest = max(widest, sizes[i])
+		}
+	}
+	return rows, widest
 }
 
 // close writes what is buffered, and the footer.
@@ -214,14 +312,10 @@ func (w *baseWriter) close() (baseStats, error) {
 		return baseStats{}, fmt.Errorf("write base file: %w", err)
 	}
 	entries := [][2]string{{footerAvroSchema, w.opts.avroSchema}, {footerModel, "avro"}, {footerCalendar, "3.5.0"}, {footerBloom, w.bloom.encode()}, {footerBloomType, "SIMPLE"}}
-	if w.stats.rows > 0 {
+	if w.hasKeys {
 		entries = append(entries, [2]string{footerMinKey, w.stats.minKey}, [2]string{footerMaxKey, w.stats.maxKey})
 	}
-	var errs []error
-	for _, e := range entries {
-		errs = append(errs, w.file.AppendKeyValueMetadata(e[0], e[1]))
-	}
-	if err := errors.Join(append(errs, w.file.Close())...); err != nil {
+	if err := w.out.close(entries); err != nil {
 		return baseStats{}, fmt.Errorf("end base file: %w", err)
 	}
 	w.stats.bytes = w.sink.n

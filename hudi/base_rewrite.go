@@ -1,0 +1,428 @@
+package hudi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/zeebo/xxh3"
+
+	"lakefeed/hudi/schema"
+)
+
+// baseRewrite writes a base file that is an older one with changes. What does not
+// change is copied as bytes: row groups whole; in those with changes each page, of each
+// column, in which no value changes. A changed row stays in its place, a new one goes to
+// the end of the last row group.
+//
+// Changed rows wait in memory for the older file's rows to come by, up to the size of a
+// row group. What is more is written ahead, and the older rows go.
+type baseRewrite struct {
+	w       *baseWriter
+	old     *parquetFile
+	copy    *groupCopy // nil: nothing can be copied
+	name    string     // of the new file
+	changed map[keyHash]mark
+	keys    []string // changed ones, sorted in the end; see wants
+	many    bool     // they are too many to be kept
+	held    []arrow.RecordBatch
+	size    int64             // of held
+	rows    map[keyHash]int32 // of held
+	count   int32
+	lost    bool // a row with the least or the greatest key is gone
+	fill    bool // the filter is made anew, of all keys
+	copied  int64
+}
+
+// maxWantedKeys is how many keys are kept to pass over pages that hold none of them.
+const maxWantedKeys = 1 << 16
+
+// newBaseRewrite begins to rewrite a base file, which must stay open, into w.
+func newBaseRewrite(w *baseWriter, old io.ReaderAt, size int64, name string) (*baseRewrite, error) {
+	f, err := openParquet(old, size)
+	if err != nil {
+		return nil, fmt.Errorf("open base file: %w", err)
+	}
+	r := &baseRewrite{w: w, old: f, name: name, changed: map[keyHash]mark{}, rows: map[keyHash]int32{}}
+	r.copy, err = newGroupCopy(f, w.leaves, name, int(w.opts.pageBytes))
+	if err != nil && !errors.Is(err, errNoCopy) {
+		return nil, err
+	}
+	if r.scattered() {
+		r.copy = nil
+	}
+	return r, nil
+}
+
+// scattered tells whether the older file has become many small row groups, which are
+// worth being joined.
+func (r *baseRewrite) scattered() bool {
+	groups, size := int64(len(r.old.meta.RowGroups)), int64(0)
+	for _, g := range r.old.meta.RowGroups {
+		size += g.TotalByteSize
+	}
+	return groups > 8 && size < groups*r.w.opts.rowGroupBytes/16
+}
+
+// upsert takes rows, with their meta columns.
+func (r *baseRewrite) upsert(rows arrow.RecordBatch) error {
+	if err := r.w.check(rows); err != nil {
+		return err
+	}
+	names := constantText(r.name, int(rows.NumRows()))
+	defer names.Release()
+	moved := replaceColumn(rows, metaFileName, names)
+	keys := moved.Column(r.w.key).(*array.String)
+	r.w.addKeys(keys)
+	for i := range keys.Len() {
+		h := hashKey(keys.Value(i))
+		r.changed[h] = markUpsert
+		r.rows[h] = r.count
+		r.count++
+		r.want(keys.Value(i))
+	}
+	r.held = append(r.held, moved)
+	if r.size += arrowBytes(moved); r.size < r.w.opts.rowGroupBytes {
+		return nil
+	}
+	return r.writeHeld()
+}
+
+// delete takes keys whose rows go.
+func (r *baseRewrite) delete(keys []string) {
+	for _, k := range keys {
+		r.changed[hashKey(k)] = markDelete
+		r.want(k)
+	}
+}
+
+func (r *baseRewrite) want(key string) {
+	if r.many = r.many || len(r.keys) == maxWantedKeys; r.many {
+		r.keys = nil
+		return
+	}
+	r.keys = append(r.keys, strings.Clone(key))
+}
+
+// writeHeld writes rows ahead.
+func (r *baseRewrite) writeHeld() error {
+	for _, batch := range r.held {
+		if err := r.w.add(batch); err != nil {
+			return err
+		}
+		batch.Release()
+	}
+	r.held, r.size, r.count = nil, 0, 0
+	clear(r.rows)
+	return nil
+}
+
+// finish writes the older file's rows, changed as they are, and the footer.
+func (r *baseRewrite) finish(ctx context.Context) (baseStats, error) {
+	fresh, err := r.joinHeld()
+	if err != nil {
+		return baseStats{}, err
+	}
+	if fresh != nil {
+		defer fresh.Release()
+	}
+	slices.Sort(r.keys)
+	r.startFilter()
+	groups := len(r.old.meta.RowGroups)
+	for g := range groups {
+		if err := ctx.Err(); err != nil {
+			return baseStats{}, err
+		}
+		if err := r.group(ctx, g, fresh, g == groups-1); err != nil {
+			return baseStats{}, fmt.Errorf("row group %d: %w", g, err)
+		}
+	}
+	if rest := r.rest(); len(rest) > 0 { // there is no row group that they could go to
+		if err := r.write(ctx, fresh, rest); err != nil {
+			return baseStats{}, err
+		}
+	}
+	if err := r.w.flush(); err != nil {
+		return baseStats{}, err
+	}
+	r.w.stats.rows = r.w.out.meta.NumRows
+	if err := r.endKeys(ctx); err != nil {
+		return baseStats{}, err
+	}
+	return r.w.close()
+}
+
+// joinHeld makes one batch of the held rows.
+func (r *baseRewrite) joinHeld() (arrow.RecordBatch, error) {
+	if len(r.held) == 0 {
+		return nil, nil
+	}
+	columns := make([]arrow.Array, r.w.opts.schema.NumFields())
+	defer release(columns)
+	parts := make([]arrow.Array, len(r.held))
+	for i := range columns {
+		for j, batch := range r.held {
+			parts[j] = batch.Column(i)
+		}
+		col, err := array.Concatenate(parts, allocator)
+		if err != nil {
+			return nil, fmt.Errorf("join column %s: %w", r.w.opts.schema.Field(i).Name, err)
+		}
+		columns[i] = col
+	}
+	for _, batch := range r.held {
+		batch.Release()
+	}
+	r.held = nil
+	return array.NewRecordBatch(r.w.opts.schema, columns, int64(r.count)), nil
+}
+
+// groupChange is what changes in a row group.
+type groupChange struct {
+	edits []rowEdit
+	fresh []int32 // held rows, in the order of the edits that they are for
+}
+
+// group writes a row group of the older file.
+func (r *baseRewrite) group(ctx context.Context, g int, fresh arrow.RecordBatch, last bool) error {
+	change, err := r.find(ctx, g)
+	if err != nil {
+		return err
+	}
+	var tail []int32
+	if last {
+		tail = r.tail(g, fresh)
+	}
+	old := &r.old.meta.RowGroups[g]
+	drops := int64(len(change.edits) - len(change.fresh))
+	r.copied += old.NumRows - int64(len(change.edits))
+	if drops == old.NumRows && len(tail) == 0 {
+		return nil
+	}
+	err = errNoCopy
+	if r.copy != nil {
+		err = r.splice(ctx, g, change, fresh, tail)
+	}
+	if errors.Is(err, errNoCopy) {
+		err = r.decode(ctx, g, change, fresh, tail)
+	}
+	return err
+}
+
+// splice copies a row group, or what does not change of it.
+func (r *baseRewrite) splice(ctx context.Context, g int, change groupChange, fresh arrow.RecordBatch, tail []int32) error {
+	rows := r.old.meta.RowGroups[g].NumRows
+	if len(change.edits) == 0 && len(tail) == 0 {
+		chunks, err := r.copy.whole(g)
+		if err != nil {
+			return err
+		}
+		return r.w.out.group(rows, chunks)
+	}
+	var mini *parquetFile
+	if wanted := slices.Concat(change.fresh, tail); len(wanted) > 0 {
+		some, err := take(ctx, fresh, wanted)
+		if err != nil {
+			return err
+		}
+		defer some.Release()
+		if mini, err = r.w.encodePlain(some); err != nil {
+			return err
+		}
+	}
+	chunks, err := r.copy.edited(g, change.edits, mini, len(tail))
+	if err != nil {
+		return err
+	}
+	return r.w.out.group(rows+int64(len(tail)+len(change.fresh)-len(change.edits)), chunks)
+}
+
+// decode reads a row group and writes its rows anew.
+func (r *baseRewrite) decode(ctx context.Context, g int, change groupChange, fresh arrow.RecordBatch, tail []int32) error {
+	edits, row := change.edits, int64(0)
+	err := r.eachBatch(ctx, g, r.w.opts.schema, func(batch arrow.RecordBatch) error {
+		sel := make([]int32, 0, batch.NumRows())
+		for i := range int32(batch.NumRows()) {
+			if len(edits) > 0 && edits[0].row == row {
+				edits = edits[1:]
+			} else {
+				sel = append(sel, i)
+			}
+			row++
+		}
+		kept, err := take(ctx, batch, sel)
+		if err != nil {
+			return err
+		}
+		defer kept.Release()
+		names := constantText(r.name, int(kept.NumRows()))
+		defer names.Release()
+		moved := replaceColumn(kept, metaFileName, names)
+		defer moved.Release()
+		if err := r.w.check(moved); err != nil {
+			return err
+		}
+		return r.w.add(moved)
+	})
+	if err != nil {
+		return err
+	}
+	return r.write(ctx, fresh, slices.Concat(change.fresh, tail))
+}
+
+// write writes held rows as they come.
+func (r *baseRewrite) write(ctx context.Context, fresh arrow.RecordBatch, rows []int32) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	some, err := take(ctx, fresh, rows)
+	if err != nil {
+		return err
+	}
+	defer some.Release()
+	return r.w.add(some)
+}
+
+// rest are the held rows that found no place, in their order; they are asked for once.
+func (r *baseRewrite) rest() []int32 {
+	out := make([]int32, 0, len(r.rows))
+	for _, row := range r.rows {
+		out = append(out, row)
+	}
+	clear(r.rows)
+	slices.Sort(out)
+	return out
+}
+
+// tail are the held rows that the last row group takes in: the rest, if there is room.
+func (r *baseRewrite) tail(g int, fresh arrow.RecordBatch) []int32 {
+	if len(r.rows) == 0 {
+		return nil
+	}
+	perRow := max(arrowBytes(fresh)/fresh.NumRows(), 1)
+	if (r.old.meta.RowGroups[g].NumRows+int64(len(r.rows)))*perRow > r.w.opts.rowGroupBytes {
+		return nil
+	}
+	return r.rest()
+}
+
+// find finds the rows of a row group that change.
+func (r *baseRewrite) find(ctx context.Context, g int) (groupChange, error) {
+	type hit struct {
+		row int64
+		key keyHash
+	}
+	var hits []hit
+	err := r.keysOf(ctx, g, func(row int64, key []byte) error {
+		if r.fill {
+			r.w.bloom.set(string(key))
+		}
+		h := xxh3.Hash128Seed(key, keySeed)
+		if m, found := r.changed[h]; found {
+			if row == 0 || len(hits) > 0 && hits[len(hits)-1].row >= row {
+				hits = hits[:0] // the pass began anew, by way of Arrow
+			}
+			hits = append(hits, hit{row, h})
+			r.lost = r.lost || m&markDelete != 0 && r.isBound(string(key))
+		}
+		return nil
+	})
+	if err != nil {
+		return groupChange{}, err
+	}
+	var c groupChange
+	for _, hit := range hits {
+		r.changed[hit.key] |= markFound
+		at, held := r.rows[hit.key]
+		c.edits = append(c.edits, rowEdit{row: hit.row, drop: !held})
+		if held {
+			c.fresh = append(c.fresh, at)
+			delete(r.rows, hit.key)
+		}
+	}
+	return c, nil
+}
+
+// keysOf passes the keys of a row group to fn, but for those of pages that hold none
+// of the changed keys.
+func (r *baseRewrite) keysOf(ctx context.Context, g int, fn func(row int64, key []byte) error) error {
+	want := r.wants
+	if r.fill || r.many || len(r.keys) < len(r.changed) {
+		want = nil
+	} else if s := r.chunkKeys(g); s.min != nil && !r.wants(s.min, s.max) {
+		return nil
+	}
+	err := errNoCopy
+	if leaf := r.old.leafOf(schema.RecordKey); leaf >= 0 && r.old.leaves[leaf].isText() {
+		err = r.old.keysOfGroup(g, leaf, want, fn)
+	}
+	if errors.Is(err, errNoCopy) {
+		return r.decodeKeys(ctx, g, fn)
+	}
+	return err
+}
+
+func (r *baseRewrite) chunkKeys(g int) valueStats {
+	if leaf := r.old.leafOf(schema.RecordKey); leaf >= 0 {
+		return r.old.leaves[leaf].chunkStats(&r.old.meta.RowGroups[g].Columns[leaf].Meta)
+	}
+	return valueStats{}
+}
+
+// wants tells whether a changed key lies between two others.
+func (r *baseRewrite) wants(low, high []byte) bool {
+	at := sort.SearchStrings(r.keys, string(low))
+	return at < len(r.keys) && r.keys[at] <= string(high)
+}
+
+// decodeKeys reads keys by way of Arrow.
+func (r *baseRewrite) decodeKeys(ctx context.Context, g int, fn func(row int64, key []byte) error) error {
+	f, _ := r.w.opts.schema.FieldsByName(schema.RecordKey)
+	row := int64(0)
+	return r.eachBatch(ctx, g, arrow.NewSchema(f, nil), func(batch arrow.RecordBatch) error {
+		keys, err := keysOf(batch)
+		if err != nil {
+			return err
+		}
+		for i := range keys.Len() {
+			if err := fn(row, []byte(keys.Value(i))); err != nil {
+				return err
+			}
+			row++
+		}
+		return nil
+	})
+}
+
+// eachBatch decodes a row group.
+func (r *baseRewrite) eachBatch(ctx context.Context, g int, schema *arrow.Schema, fn func(arrow.RecordBatch) error) error {
+	b, err := openBaseReader(r.old.r, r.old.size, schema)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = b.close() }()
+	if err := b.restrict([]int{g}); err != nil {
+		return err
+	}
+	for ctx.Err() == nil {
+		batch, err := b.next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		err = fn(batch)
+		batch.Release()
+		if err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
