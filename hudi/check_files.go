@@ -95,7 +95,7 @@ func (t *Table) checkSlice(ctx context.Context, w *written, tl *timeline.Timelin
 	for _, name := range slices.Sorted(maps.Keys(wrote)) {
 		f := wrote[name]
 		switch {
-		case s.Base != nil && f.Instant < s.Instant: // a newer base file has its rows
+		case s.Base != nil && f.since < s.Instant: // a newer base file has its rows
 		case scope.before != "" && f.Instant >= scope.before:
 		case f.IsLog() && (scope.baseOnly || slices.ContainsFunc(s.Logs, func(l *DataFile) bool { return l.Name == name })):
 		case !f.IsLog() && s.Base != nil && s.Base.Name == name:
@@ -134,7 +134,7 @@ func (t *Table) missing(ctx context.Context, f writtenFile, err error) error {
 	if lerr != nil {
 		return errors.Join(err, lerr)
 	}
-	tl, commit := timeline.New(names), f.end().commit
+	tl, commit := timeline.NewLayout(t.Timeline().Layout(), names), f.end().commit
 	if !counts(tl, commit) {
 		return err // taken back meanwhile
 	}
@@ -164,7 +164,7 @@ func (t *Table) cleaned(ctx context.Context, tl *timeline.Timeline, f *DataFile)
 		}
 		plan, err := timeline.DecodeCleanerPlan(data)
 		if err != nil {
-			return false, &CorruptError{instantFile(i), err}
+			return false, &CorruptError{t.instantFile(i), err}
 		}
 		files := plan.FilePathsToBeDeletedPerPartition[f.Partition]
 		if slices.ContainsFunc(files, func(c timeline.CleanFileInfo) bool { return path.Base(c.FilePath) == f.Name }) {

@@ -189,7 +189,7 @@ func TestRestoredTimeline(t *testing.T) {
 	last, _ := table.Timeline().Last()
 	mustRead(t, table, ReadOptions{})
 	lost := table.Slices()[0].Base.Name
-	if err := errors.Join(store.Delete(t.Context(), instantFile(last)), store.Delete(t.Context(), lost)); err != nil {
+	if err := errors.Join(store.Delete(t.Context(), table.instantFile(last)), store.Delete(t.Context(), lost)); err != nil {
 		t.Fatal(err)
 	}
 	if err := table.Recover(t.Context()); err != nil {

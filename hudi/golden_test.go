@@ -160,10 +160,7 @@ func diffLines(t *testing.T, got, want []string) {
 
 // TestGolden reads tables that Spark wrote and finds the rows that Spark found.
 func TestGolden(t *testing.T) {
-	for _, name := range []string{
-		"v6_0150_cow_none_mdt", "v6_0150_mor_none_mdt", "v6_0150_mor_none_nomdt_parquetlog", "v6_120_mor_none_nomdt",
-		"v6_0150_cow_hive_nomdt", "v6_0150_cow_plain_nomdt_bucket", "v6_0150_mor_hive_nomdt", "v6_0150_mor_plain_mdt_bucket", "v6_120_cow_hive_mdt",
-	} {
+	for _, name := range golden.Names(t) {
 		t.Run(name, func(t *testing.T) {
 			dir := golden.Unpack(t, name)
 			store, err := file.Open(filepath.Join(dir, "table"))

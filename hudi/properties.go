@@ -19,6 +19,8 @@ const (
 	propDatabase       = "hoodie.database.name"
 	propType           = "hoodie.table.type"
 	propVersion        = "hoodie.table.version"
+	propTimeline       = "hoodie.timeline.path"
+	propHistory        = "hoodie.timeline.history.path"
 	propLayout         = "hoodie.timeline.layout.version"
 	propChecksum       = "hoodie.table.checksum"
 	propRecordKey      = "hoodie.table.recordkey.fields"
@@ -258,12 +260,8 @@ func (p Properties) check() error {
 	if typ := TableType(p[propType]); typ != CopyOnWrite && typ != MergeOnRead {
 		return &UnsupportedError{"table type", p[propType], ""}
 	}
-	if v := p[propVersion]; v != "6" {
-		return &UnsupportedError{"table version", v, "only version 6 (Hudi 0.14 and 0.15, or 1.x with hoodie.write.table.version=6) is known here; " +
-			"Spark with Hudi 1.2 takes a table back to it: CALL downgrade_table(table => '" + p[propName] + "', to_version => 'SIX')"}
-	}
-	if l := p[propLayout]; l != "" && l != "1" {
-		return &UnsupportedError{"timeline layout", l, "version 6 has layout 1"}
+	if err := p.checkVersion(); err != nil {
+		return err
 	}
 	if f := p[propBaseFormat]; f != "" && !strings.EqualFold(f, "PARQUET") {
 		return &UnsupportedError{"base file format", f, "only Parquet is known here"}
@@ -287,6 +285,9 @@ func (p Properties) check() error {
 
 // checkWritable refuses tables that this package can read but not write.
 func (p Properties) checkWritable() error {
+	if err := p.checkVersionWritable(); err != nil {
+		return err
+	}
 	for _, key := range []string{propMetadata, propMetadataBusy} {
 		if v := p[key]; v != "" {
 			return &UnsupportedError{"metadata table", v, "readers list files by it, and this writer does not keep it up: a write of Spark's with hoodie.metadata.enable=false removes it; " +

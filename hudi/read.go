@@ -140,7 +140,7 @@ func (t *Table) checkCleaned(ctx context.Context, tl *timeline.Timeline, asOf st
 		}
 		m, err := timeline.DecodeCleanMetadata(data)
 		if err != nil {
-			return &CorruptError{instantFile(i), err}
+			return &CorruptError{t.instantFile(i), err}
 		}
 		if kept := m.EarliestCommitToRetain; asOf < kept {
 			return fmt.Errorf("as of %s: %w; the oldest that is kept is %s", asOf, ErrCleaned, kept)
@@ -164,7 +164,7 @@ func (t *Table) schemaAsOf(ctx context.Context, tl *timeline.Timeline, asOf stri
 		if avro := m.ExtraMetadata[timeline.SchemaKey]; avro != "" {
 			s, err := schema.ToArrow(avro)
 			if err != nil {
-				return nil, &CorruptError{instantFile(i), err}
+				return nil, &CorruptError{t.instantFile(i), err}
 			}
 			return schema.ArrowWithMeta(s), nil
 		}

@@ -125,7 +125,7 @@ func (t *Table) unsaved(ctx context.Context, files []*DataFile) ([]*DataFile, er
 		}
 		m, err := timeline.DecodeSavepointMetadata(data)
 		if err != nil {
-			return nil, &CorruptError{instantFile(i), err}
+			return nil, &CorruptError{t.instantFile(i), err}
 		}
 		for partition, p := range m.PartitionMetadata {
 			for _, f := range p.SavepointDataFile {
@@ -145,7 +145,7 @@ func (t *Table) finishClean(ctx context.Context, i timeline.Instant) error {
 	}
 	plan, err := timeline.DecodeCleanerPlan(data)
 	if err != nil {
-		return &CorruptError{instantFile(i), err}
+		return &CorruptError{t.instantFile(i), err}
 	}
 	t.opts.Hook("clean")
 	return t.runClean(ctx, i.Time, plan)
@@ -158,8 +158,8 @@ func (t *Table) runClean(ctx context.Context, at string, plan *timeline.CleanerP
 	if err != nil {
 		return err
 	}
-	if err := t.store.PutIfAbsent(ctx, instantFile(files[1]), data); err != nil && !errors.Is(err, storage.ErrExist) {
-		return fmt.Errorf("create %s: %w", instantFile(files[1]), err)
+	if err := t.store.PutIfAbsent(ctx, t.instantFile(files[1]), data); err != nil && !errors.Is(err, storage.ErrExist) {
+		return fmt.Errorf("create %s: %w", t.instantFile(files[1]), err)
 	}
 	began := time.Now()
 	var gone []string

@@ -121,7 +121,7 @@ func (t *Table) finishCompaction(ctx context.Context, i timeline.Instant) error 
 	}
 	plan, err := timeline.DecodeCompactionPlan(data)
 	if err != nil {
-		return &CorruptError{instantFile(i), err}
+		return &CorruptError{t.instantFile(i), err}
 	}
 	files, err := t.listFiles(ctx)
 	if err != nil {
@@ -144,8 +144,8 @@ func (t *Table) finishCompaction(ctx context.Context, i timeline.Instant) error 
 // runCompaction carries out a plan that is written down.
 func (t *Table) runCompaction(ctx context.Context, at string, plan *timeline.CompactionPlan) error {
 	files := instants(at, timeline.Compaction)
-	if err := t.store.PutIfAbsent(ctx, instantFile(files[1]), nil); err != nil && !errors.Is(err, storage.ErrExist) {
-		return fmt.Errorf("create %s: %w", instantFile(files[1]), err)
+	if err := t.store.PutIfAbsent(ctx, t.instantFile(files[1]), nil); err != nil && !errors.Is(err, storage.ErrExist) {
+		return fmt.Errorf("create %s: %w", t.instantFile(files[1]), err)
 	}
 	m := &timeline.CommitMetadata{
 		PartitionToWriteStats: map[string][]timeline.WriteStat{},
@@ -172,7 +172,7 @@ func (t *Table) runCompaction(ctx context.Context, at string, plan *timeline.Com
 		return err
 	}
 	t.with(files[:]...)
-	t.written.add(at, m)
+	t.written.add(at, "", m)
 	t.mu.Lock()
 	for _, f := range written {
 		t.view.add(f)

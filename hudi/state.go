@@ -21,7 +21,7 @@ func (t *Table) load(ctx context.Context, props Properties) error {
 		return err
 	}
 	t.names = names
-	return t.loadAs(ctx, props, timeline.New(names))
+	return t.loadAs(ctx, props, timeline.NewLayout(props.layout(), names))
 }
 
 func (t *Table) loadAs(ctx context.Context, props Properties, tl *timeline.Timeline) error {
@@ -30,8 +30,13 @@ func (t *Table) loadAs(ctx context.Context, props Properties, tl *timeline.Timel
 		return err
 	}
 	v := newView(files)
+	if tl.Layout() == timeline.Layout2 {
+		if v.archived, err = t.archivedCompletions(ctx, props, v.archivedLogs(tl)); err != nil {
+			return err
+		}
+	}
 	for _, i := range tl.Completed() {
-		if i.Action != timeline.ReplaceCommit {
+		if !i.Replaces() {
 			continue
 		}
 		m, err := t.readCommit(ctx, i)
@@ -59,7 +64,7 @@ func (t *Table) loadAs(ctx context.Context, props Properties, tl *timeline.Timel
 // listTimeline are the names of the timeline's files, in order.
 func (t *Table) listTimeline(ctx context.Context) ([]string, error) {
 	var names []string
-	for info, err := range t.store.List(ctx, metaFolder, false) {
+	for info, err := range t.store.List(ctx, t.timelineAt, false) {
 		if err != nil {
 			return nil, fmt.Errorf("list timeline: %w", err)
 		}
@@ -72,9 +77,9 @@ func (t *Table) listTimeline(ctx context.Context) ([]string, error) {
 
 // readInstant reads a file of the timeline.
 func (t *Table) readInstant(ctx context.Context, i timeline.Instant) ([]byte, error) {
-	data, _, err := t.store.Get(ctx, instantFile(i))
+	data, _, err := t.store.Get(ctx, t.instantFile(i))
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", instantFile(i), err)
+		return nil, fmt.Errorf("read %s: %w", t.instantFile(i), err)
 	}
 	return data, nil
 }
@@ -87,12 +92,13 @@ func (t *Table) readCommit(ctx context.Context, i timeline.Instant) (*timeline.C
 	}
 	m, err := timeline.UnmarshalCommit(data)
 	if err != nil {
-		return nil, &CorruptError{instantFile(i), err}
+		return nil, &CorruptError{t.instantFile(i), err}
 	}
 	return m, nil
 }
 
-func instantFile(i timeline.Instant) string { return path.Join(metaFolder, i.FileName()) }
+// instantFile is where a file of the timeline is.
+func (t *Table) instantFile(i timeline.Instant) string { return path.Join(t.timelineAt, i.FileName()) }
 
 // readSettings finds schema and bucket count in the newest commits that have them.
 func (t *Table) readSettings(ctx context.Context, tl *timeline.Timeline, props Properties) (avro string, buckets int, err error) {
@@ -142,7 +148,7 @@ func (t *Table) refresh(ctx context.Context) error {
 		return fmt.Errorf("refresh %s: %w", t.name, err)
 	}
 	same := props[propName] == t.name && TableType(props[propType]) == t.typ && slices.Equal(props.list(propRecordKey), t.key) &&
-		props.ordering() == t.order && props.partitioning().equal(t.partition) && (props[propPayload] == payloadEventTime) == t.eventTime
+		props.ordering() == t.order && props.partitioning().equal(t.partition) && props.eventTime() == t.eventTime
 	if !same {
 		return fmt.Errorf("refresh %s: another table took its place: open it anew", t.name)
 	}
@@ -157,7 +163,7 @@ func (t *Table) refresh(ctx context.Context) error {
 		return nil
 	}
 	t.names = names
-	if err := t.loadAs(ctx, props, timeline.New(names)); err != nil {
+	if err := t.loadAs(ctx, props, timeline.NewLayout(props.layout(), names)); err != nil {
 		t.names = nil // so that the next one tries anew
 		return fmt.Errorf("refresh %s: %w", t.name, err)
 	}
@@ -226,12 +232,12 @@ func (t *Table) LastExtra(ctx context.Context, key string) (value, instant strin
 // putInstant creates a file of the timeline. Somebody else's of that name is a
 // conflict.
 func (t *Table) putInstant(ctx context.Context, i timeline.Instant, data []byte) error {
-	err := t.store.PutIfAbsent(ctx, instantFile(i), data)
+	err := t.store.PutIfAbsent(ctx, t.instantFile(i), data)
 	if errors.Is(err, storage.ErrExist) {
-		return &ConflictError{i.Time, "somebody else made " + instantFile(i)}
+		return &ConflictError{i.Time, "somebody else made " + t.instantFile(i)}
 	}
 	if err != nil {
-		return fmt.Errorf("create %s: %w", instantFile(i), err)
+		return fmt.Errorf("create %s: %w", t.instantFile(i), err)
 	}
 	return nil
 }

@@ -27,10 +27,11 @@ type Table struct {
 	turn  chan struct{} // holds one token; who writes takes it
 	names []string      // of the timeline's files, in order, as far as known; who has the turn uses it
 
-	name  string
-	typ   TableType
-	key   []string
-	order string
+	name       string
+	typ        TableType
+	timelineAt string // the folder of the timeline's files
+	key        []string
+	order      string
 	// partition is how rows are laid into folders. It does not change.
 	partition partitioning
 	// eventTime: the ordering field decides which of two rows counts, as tables that
@@ -167,9 +168,10 @@ func Open(ctx context.Context, store storage.Store, opts Options) (*Table, error
 		return nil, fmt.Errorf("open %s: %w", store, ErrNoTable)
 	}
 	if err == nil {
+		t.timelineAt = props.timelineFolder()
 		t.name, t.typ = props[propName], TableType(props[propType])
 		t.key, t.order = props.list(propRecordKey), props.ordering()
-		t.eventTime = props[propPayload] == payloadEventTime
+		t.eventTime = props.eventTime()
 		t.partition = props.partitioning()
 		err = t.load(ctx, props)
 	}

@@ -1,6 +1,7 @@
 package hudi
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -12,6 +13,7 @@ import (
 type view struct {
 	partitions map[string]map[string]*FileGroup // by path, then by file id
 	replaced   map[GroupID]string               // the completed replacecommit that replaced it
+	archived   map[string]string                // completions of archived delta commits that log files are of
 }
 
 // counts tells whether what an instant wrote is there for readers: it has completed,
@@ -83,35 +85,103 @@ func (v *view) replace(instant string, m *timeline.CommitMetadata) {
 // slices are the file slices that make the table, or some of its partitions (nil:
 // all), as of an instant ("": now), in the order of their groups' ids.
 func (v *view) slices(tl *timeline.Timeline, asOf string, partitions []string) []*FileSlice {
+	if asOf != "" {
+		tl = tl.AsOf(asOf)
+	}
+	latest := v.latest
+	if tl.Layout() == timeline.Layout2 {
+		latest = v.latestByCompletion
+	}
 	var out []*FileSlice
 	for _, g := range v.groups(partitions) {
-		if r := v.replaced[g.ID]; r != "" && (asOf == "" || r <= asOf) {
+		if r := v.replaced[g.ID]; r != "" && counts(tl, r) {
 			continue
 		}
-		if s := g.latest(tl, asOf); s != nil {
+		if s := latest(g, tl); s != nil {
 			out = append(out, s)
 		}
 	}
 	return out
 }
 
-// latest is the newest slice with a base file that counts, as of an instant, and the
-// logs of the slices after it that wait for a compaction. It is a copy.
-func (g *FileGroup) latest(tl *timeline.Timeline, asOf string) *FileSlice {
+// latest is the newest slice with a base file that counts, and the logs of the slices
+// after it that wait for a compaction. It is a copy.
+func (v *view) latest(g *FileGroup, tl *timeline.Timeline) *FileSlice {
+	newest, _ := tl.Last()
 	var later []*DataFile // a new slice, so that the copy shares none that grows
 	for _, s := range slices.Backward(g.Slices) {
-		if asOf != "" && s.Instant > asOf {
-			continue
+		if s.Instant > newest.Time {
+			continue // nothing in it is completed
 		}
 		later = append(slices.Clone(s.Logs), later...)
 		if s.Base != nil && counts(tl, s.Instant) {
-			return &FileSlice{Partition: g.ID.Partition, FileID: g.ID.FileID, Instant: s.Instant, Base: s.Base, Logs: later}
+			return g.newSlice(s.Instant, s.Base, later)
 		}
 	}
 	if len(later) == 0 {
 		return nil
 	}
-	return &FileSlice{Partition: g.ID.Partition, FileID: g.ID.FileID, Instant: later[0].Instant, Logs: later}
+	return g.newSlice(later[0].Instant, nil, later)
+}
+
+func (g *FileGroup) newSlice(instant string, base *DataFile, logs []*DataFile) *FileSlice {
+	return &FileSlice{Partition: g.ID.Partition, FileID: g.ID.FileID, Instant: instant, Base: base, Logs: logs}
+}
+
+// latestByCompletion is latest in tables of version 8 and later. Their log files carry
+// the instant of their own delta commit, and belong to the newest base file up to its
+// completion; they are merged in the order of completion.
+func (v *view) latestByCompletion(g *FileGroup, tl *timeline.Timeline) *FileSlice {
+	out := g.newSlice("", nil, nil)
+	for _, s := range slices.Backward(g.Slices) {
+		if s.Base != nil && counts(tl, s.Instant) {
+			out.Instant, out.Base = s.Instant, s.Base
+			break
+		}
+	}
+	completed := map[string]string{}
+	for _, s := range g.Slices {
+		c, ok := v.completion(tl, s.Instant)
+		if !ok || len(s.Logs) == 0 || c < out.Instant {
+			continue
+		}
+		completed[s.Instant] = c
+		out.Logs = append(out.Logs, s.Logs...)
+	}
+	slices.SortStableFunc(out.Logs, func(a, b *DataFile) int {
+		return cmp.Or(cmp.Compare(completed[a.Instant], completed[b.Instant]), compareLogs(a, b))
+	})
+	switch {
+	case out.Base != nil:
+	case len(out.Logs) == 0:
+		return nil
+	default:
+		out.Instant = out.Logs[0].Instant
+	}
+	return out
+}
+
+// completion is when a write was completed; ok is false if what it wrote does not count.
+func (v *view) completion(tl *timeline.Timeline, instant string) (completion string, ok bool) {
+	if c, ok := tl.CompletionOf(instant); ok {
+		return c, true
+	}
+	return cmp.Or(v.archived[instant], instant), counts(tl, instant)
+}
+
+// archivedLogs are the times of log files whose delta commits were archived.
+func (v *view) archivedLogs(tl *timeline.Timeline) map[string]bool {
+	out := map[string]bool{}
+	for _, p := range v.partitions {
+		for _, g := range p {
+			for _, s := range g.Slices {
+				if len(s.Logs) > 0 && !tl.Has(s.Instant) && tl.BeforeStart(s.Instant) {
+					out[s.Instant] = true
+				}
+			}
+		}
+	}
+	return out
 }
 
 // files are all files of a group, oldest first.

@@ -120,12 +120,12 @@ func (x *Txn) check(ctx context.Context) error {
 		return err
 	}
 	for _, i := range x.files[:2] {
-		found, err := exists(ctx, t.store, instantFile(i))
+		found, err := exists(ctx, t.store, x.table.instantFile(i))
 		if err != nil {
-			return fmt.Errorf("look for %s: %w", instantFile(i), err)
+			return fmt.Errorf("look for %s: %w", x.table.instantFile(i), err)
 		}
 		if !found {
-			return &ConflictError{x.time, "another writer took " + instantFile(i) + " away and so rolled the transaction back"}
+			return &ConflictError{x.time, "another writer took " + x.table.instantFile(i) + " away and so rolled the transaction back"}
 		}
 	}
 	return nil
@@ -144,7 +144,7 @@ func (x *Txn) publish(ctx context.Context, m *timeline.CommitMetadata) error {
 // committed brings what is known of the table up to a transaction.
 func (t *Table) committed(x *Txn, m *timeline.CommitMetadata, files []*DataFile) {
 	t.with(x.files[:]...)
-	t.written.add(x.time, m)
+	t.written.add(x.time, "", m)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, f := range files {

@@ -84,7 +84,7 @@ func (t *Table) rolledBack(ctx context.Context, instant string) (bool, error) {
 		}
 		m, err := timeline.DecodeRollbackMetadata(data)
 		if err != nil {
-			return false, &CorruptError{instantFile(i), err}
+			return false, &CorruptError{t.instantFile(i), err}
 		}
 		if slices.Contains(m.CommitsRollback, instant) {
 			return true, nil
@@ -174,10 +174,10 @@ func (t *Table) finishRollback(ctx context.Context, i timeline.Instant) error {
 	}
 	plan, err := timeline.DecodeRollbackPlan(data)
 	if err != nil {
-		return &CorruptError{instantFile(i), err}
+		return &CorruptError{t.instantFile(i), err}
 	}
 	if plan.InstantToRollback == nil {
-		return &CorruptError{instantFile(i), errors.New("it does not say what it rolls back")}
+		return &CorruptError{t.instantFile(i), errors.New("it does not say what it rolls back")}
 	}
 	if target := plan.InstantToRollback.CommitTime; t.timeline.IsCompleted(target) {
 		return &UnsupportedError{"pending action", i.String(), "it takes back the completed commit " + target + ": finish it with the engine that began it"}
@@ -189,8 +189,8 @@ func (t *Table) finishRollback(ctx context.Context, i timeline.Instant) error {
 // runRollback carries out a plan that is written down.
 func (t *Table) runRollback(ctx context.Context, at string, plan *timeline.RollbackPlan) error {
 	files := instants(at, timeline.Rollback)
-	if err := t.store.PutIfAbsent(ctx, instantFile(files[1]), nil); err != nil && !errors.Is(err, storage.ErrExist) {
-		return fmt.Errorf("create %s: %w", instantFile(files[1]), err)
+	if err := t.store.PutIfAbsent(ctx, t.instantFile(files[1]), nil); err != nil && !errors.Is(err, storage.ErrExist) {
+		return fmt.Errorf("create %s: %w", t.instantFile(files[1]), err)
 	}
 	began := time.Now()
 	done, err := t.executeRollback(ctx, at, plan)
@@ -289,8 +289,8 @@ func (t *Table) forget(ctx context.Context, instant string) error {
 		if i.State == timeline.Completed {
 			continue
 		}
-		if err := t.store.Delete(ctx, instantFile(i)); err != nil {
-			return fmt.Errorf("delete %s: %w", instantFile(i), err)
+		if err := t.store.Delete(ctx, t.instantFile(i)); err != nil {
+			return fmt.Errorf("delete %s: %w", t.instantFile(i), err)
 		}
 		gone = append(gone, i)
 	}

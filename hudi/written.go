@@ -1,6 +1,7 @@
 package hudi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -32,6 +33,9 @@ type writtenGroup struct {
 type writtenFile struct {
 	*DataFile // but for its size
 
+	// since: a base file of this time or later has its rows. It is the file's instant, of
+	// log files of tables of version 8 and later the completion of their commit.
+	since string
 	parts []writtenPart
 }
 
@@ -60,7 +64,7 @@ func (w *written) read(ctx context.Context, t *Table, tl *timeline.Timeline, fro
 				return nil // archived since the timeline was listed
 			}
 			if err == nil {
-				w.add(i.Time, m)
+				w.add(i.Time, i.Completion, m)
 			}
 			return err
 		})
@@ -73,12 +77,13 @@ func (w *written) unknown(tl *timeline.Timeline, from, to string) []timeline.Ins
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.DeleteFunc(done, func(i timeline.Instant) bool {
-		return i.Time < from || to != "" && i.Time > to || w.seen[i.Time]
+		return i.CompletionTime() < from || to != "" && i.Time > to || w.seen[i.Time]
 	})
 }
 
-// add takes in a commit. They may come in any order.
-func (w *written) add(instant string, m *timeline.CommitMetadata) {
+// add takes in a commit, and when it was completed if that is not its own time. They may
+// come in any order.
+func (w *written) add(instant, completion string, m *timeline.CommitMetadata) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.seen[instant] {
@@ -92,7 +97,11 @@ func (w *written) add(instant string, m *timeline.CommitMetadata) {
 				if s.FileSizeInBytes > 0 {
 					part.to = s.LogOffset + s.FileSizeInBytes
 				}
-				w.addFile(f, part)
+				since := f.Instant
+				if f.IsLog() {
+					since = cmp.Or(completion, since)
+				}
+				w.addFile(f, since, part)
 			}
 		}
 	}
@@ -104,26 +113,26 @@ func (w *written) add(instant string, m *timeline.CommitMetadata) {
 	}
 }
 
-func (w *written) addFile(f *DataFile, part writtenPart) {
+func (w *written) addFile(f *DataFile, since string, part writtenPart) {
 	id := f.Group()
 	g := w.groups[id]
 	if g == nil {
 		g = &writtenGroup{files: map[string]*writtenFile{}}
 		w.groups[id] = g
 	}
-	if w.replaced[id] || f.Instant < g.base {
+	if w.replaced[id] || since < g.base {
 		return
 	}
 	if !f.IsLog() && f.Instant > g.base {
 		g.base = f.Instant
 		for name, o := range g.files {
-			if o.Instant < g.base {
+			if o.since < g.base {
 				delete(g.files, name)
 			}
 		}
 	}
 	if g.files[f.Name] == nil {
-		g.files[f.Name] = &writtenFile{DataFile: f}
+		g.files[f.Name] = &writtenFile{DataFile: f, since: since}
 	}
 	g.files[f.Name].parts = append(g.files[f.Name].parts, part)
 }
@@ -163,7 +172,7 @@ func (w *written) files(id GroupID, tl *timeline.Timeline) map[string]writtenFil
 				}
 			}
 			if len(parts) > 0 {
-				out[name] = writtenFile{f.DataFile, parts}
+				out[name] = writtenFile{f.DataFile, f.since, parts}
 			}
 		}
 	}

@@ -1,0 +1,64 @@
+package hudi
+
+import (
+	"cmp"
+	"path"
+	"strconv"
+
+	"lakefeed/hudi/timeline"
+)
+
+// version6 is the version that this package writes.
+const version6 = "6"
+
+const mergeEventTime = "EVENT_TIME_ORDERING"
+
+// checkVersion refuses tables of versions that are not known here, and those whose
+// timeline is not of the layout of their version.
+func (p Properties) checkVersion() error {
+	switch v := p[propVersion]; v {
+	case version6, "8", "9":
+	default:
+		return &UnsupportedError{"table version", v, "versions 6, 8 and 9 are known here, which Hudi 0.14 to 1.2 write: " +
+			"open the table once with a writer of Spark's with Hudi 1.2, which upgrades older ones to version 9"}
+	}
+	want := strconv.Itoa(int(p.layout()))
+	if l := p[propLayout]; l != "" && l != want {
+		return &UnsupportedError{"timeline layout", l, "a table of version " + p[propVersion] + " has layout " + want + ": " + propertiesFile + " contradicts itself"}
+	}
+	return nil
+}
+
+// checkVersionWritable refuses tables of versions that are read only.
+func (p Properties) checkVersionWritable() error {
+	if v := p[propVersion]; v != version6 {
+		return &UnsupportedError{"table version", v, "it is read here, but only version 6 is written; " +
+			"Spark with Hudi 1.2 takes a table back to it: CALL downgrade_table(table => '" + p[propName] + "', to_version => 'SIX')"}
+	}
+	return nil
+}
+
+// layout is that of the timeline of a table of this version.
+func (p Properties) layout() timeline.Layout {
+	if p[propVersion] == version6 {
+		return timeline.Layout1
+	}
+	return timeline.Layout2
+}
+
+// timelineFolder is where the files of the timeline are.
+func (p Properties) timelineFolder() string {
+	if p.layout() == timeline.Layout1 {
+		return metaFolder
+	}
+	return path.Join(metaFolder, cmp.Or(p[propTimeline], "timeline"))
+}
+
+// eventTime tells whether the ordering field decides which of two rows counts. From
+// version 8 on a merge mode says so, before that a payload class.
+func (p Properties) eventTime() bool {
+	if mode := p[propMergeMode]; mode != "" && p[propVersion] != version6 {
+		return mode == mergeEventTime
+	}
+	return p[propPayload] == payloadEventTime
+}
