@@ -86,11 +86,12 @@ type Pipeline struct {
 	spillDir string            // of this run
 	control  chan request
 
-	mu       sync.Mutex // guards targets and lastErr
-	targets  []*target
-	byName   map[string]*target
-	lastErr  error
-	failures sync.Map // table name -> error
+	mu        sync.Mutex // guards targets, newcomers and lastErr
+	targets   []*target
+	byName    map[string]*target
+	newcomers []string // tables that came to the source since the start
+	lastErr   error
+	failures  sync.Map // table name -> error
 
 	commits, spilled, slotLag atomic.Int64
 	readLSN, ackedLSN         atomic.Uint64

@@ -33,6 +33,7 @@ type TableStatus struct {
 	CommitTime time.Time `json:"commit_time"`
 	Freshness  float64   `json:"freshness_seconds"` // age of the oldest change that is not yet in the lake, 0 when in step
 	Error      string    `json:"error,omitempty"`
+	Note       string    `json:"note,omitempty"` // what else there is to know of it
 }
 
 // Status is what a pipeline is doing, for people and machines.
@@ -67,6 +68,9 @@ func (p *Pipeline) Status() Status {
 		s.Tables = append(s.Tables, ts)
 		s.Rows += ts.Rows
 		s.State = busier(s.State, ts.State)
+	}
+	for _, name := range p.newcomers {
+		s.Tables = append(s.Tables, TableStatus{Table: name, State: Waiting, Note: newcomer})
 	}
 	return s
 }
@@ -112,6 +116,7 @@ func (t *target) written() {
 func (p *Pipeline) setTargets(targets []*target) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.newcomers = nil
 	p.targets, p.byName = targets, map[string]*target{}
 	for _, t := range targets {
 		p.byName[t.name] = t

@@ -37,6 +37,7 @@ func (p *Pipeline) stream(ctx context.Context) error {
 		return nil
 	})
 	g.Go(func() error { p.watchLag(ctx); return nil })
+	g.Go(func() error { p.watchTables(ctx); return nil })
 	return g.Wait()
 }
 

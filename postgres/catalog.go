@@ -33,6 +33,23 @@ func (c *Connector) Tables(ctx context.Context) ([]*change.Table, error) {
 	return out, nil
 }
 
+// Names are the names of those tables. Unlike Tables it may be called while the stream
+// is read, and waits for nobody who has locked a table.
+func (c *Connector) Names(ctx context.Context) ([]string, error) {
+	var names []string
+	err := c.inCatalog(ctx, func(tx pgx.Tx) error {
+		all, err := c.taken(ctx, tx, false)
+		for _, t := range all {
+			names = append(names, t.String())
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the names of tables: %w", err)
+	}
+	return names, nil
+}
+
 // catalogTable is a table with what only this package needs to know of it.
 type catalogTable struct {
 	*change.Table
@@ -57,7 +74,16 @@ func (c *Connector) inCatalog(ctx context.Context, f func(pgx.Tx) error) error {
 
 // lookAll describes every table that is taken.
 func (c *Connector) lookAll(ctx context.Context, tx pgx.Tx) ([]*catalogTable, error) {
-	all, err := listTables(ctx, tx, nil, true)
+	all, err := c.taken(ctx, tx, true)
+	if err != nil {
+		return nil, err
+	}
+	return all, c.describe(ctx, tx, all)
+}
+
+// taken lists the tables that are taken, without columns and keys.
+func (c *Connector) taken(ctx context.Context, tx pgx.Tx, sizes bool) ([]*catalogTable, error) {
+	all, err := listTables(ctx, tx, nil, sizes)
 	if err != nil {
 		return nil, err
 	}
@@ -65,10 +91,9 @@ func (c *Connector) lookAll(ctx context.Context, tx pgx.Tx) ([]*catalogTable, er
 	for _, t := range all {
 		taken[t.ID] = c.opts.Match(t.Schema, t.Name)
 	}
-	all = slices.DeleteFunc(all, func(t *catalogTable) bool {
+	return slices.DeleteFunc(all, func(t *catalogTable) bool {
 		return !taken[t.ID] || slices.ContainsFunc(t.ancestors, func(id uint32) bool { return id != t.ID && taken[id] })
-	})
-	return all, c.describe(ctx, tx, all)
+	}), nil
 }
 
 // loadTypes fetches what the types ids stand for.

@@ -137,8 +137,11 @@ func printStatus(out io.Writer, s pipeline.Status) error {
 		return err
 	}
 	for _, t := range s.Tables {
-		if t.Error != "" {
-			if _, err := fmt.Fprintf(out, "  %s: %s\n", t.Table, t.Error); err != nil {
+		for _, text := range []string{t.Error, t.Note} {
+			if text == "" {
+				continue
+			}
+			if _, err := fmt.Fprintf(out, "  %s: %s\n", t.Table, text); err != nil {
 				return err
 			}
 		}
