@@ -123,6 +123,21 @@ func canonicalValue(col arrow.Array, i int) any {
 		return col.Value(i).ToTime(arrow.Microsecond).Format("2006-01-02T15:04:05.000000")
 	case *array.Decimal128:
 		return col.Value(i).ToString(col.DataType().(*arrow.Decimal128Type).Scale)
+	case *array.Float32:
+		return float64(col.Value(i))
+	case *array.Struct:
+		out := map[string]any{}
+		for f := range col.NumField() {
+			out[col.DataType().(*arrow.StructType).Field(f).Name] = canonicalValue(col.Field(f), i)
+		}
+		return out
+	case *array.Map:
+		from, to := col.ValueOffsets(i)
+		out := []any{}
+		for j := from; j < to; j++ {
+			out = append(out, []any{canonicalValue(col.Keys(), int(j)), canonicalValue(col.Items(), int(j))})
+		}
+		return out
 	case *array.List:
 		from, to := col.ValueOffsets(i)
 		out := []any{}
