@@ -118,7 +118,11 @@ func (d *decoder) node(n ast.Node) ast.Node {
 func (d *decoder) mapping(n ast.Node, at string, takers keys, required ...string) {
 	m, ok := d.node(n).(ast.MapNode)
 	if !ok {
-		d.problem(n, at, "want keys and values: %s", strings.Join(required, ", "))
+		what := "want keys and values"
+		if _, list := d.node(n).(*ast.SequenceNode); list {
+			what = "here is a list: want keys and values, without a dash in front"
+		}
+		d.problem(n, at, "%s: %s", what, strings.Join(required, ", "))
 		return
 	}
 	seen := map[string]bool{}
@@ -127,7 +131,7 @@ func (d *decoder) mapping(n ast.Node, at string, takers keys, required ...string
 		key := kv.Key.GetToken().Value
 		take, ok := takers[key]
 		if !ok {
-			d.unknown(kv.Key.GetToken(), at, key, takers)
+			seen[d.unknown(kv.Key.GetToken(), at, key, takers)] = true // it is there, under a wrong name
 			continue
 		}
 		seen[key] = true
@@ -160,7 +164,8 @@ var homes = map[string]string{
 	"listen":             "the top of the file",
 }
 
-func (d *decoder) unknown(t *token.Token, at, key string, takers keys) {
+// unknown notes a key that is not there, and returns the one that was most likely meant.
+func (d *decoder) unknown(t *token.Token, at, key string, takers keys) (meant string) {
 	var valid []string
 	for k := range takers {
 		valid = append(valid, k)
@@ -168,13 +173,14 @@ func (d *decoder) unknown(t *token.Token, at, key string, takers keys) {
 	slices.Sort(valid)
 	if home, ok := homes[key]; ok {
 		d.problemAt(t, join(at, key), "does not belong here but in %s", home)
-		return
+		return ""
 	}
 	hint := Nearest(key, valid)
 	if hint == "" {
 		hint = "; there are " + strings.Join(valid, ", ")
 	}
 	d.problemAt(t, join(at, key), "unknown key%s", hint)
+	return nearest(key, valid)
 }
 
 // sequence returns the items of a list that must not be empty.

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"lakefeed/storage/all"
 )
 
 // The methods below are the schema: one mapping each, its keys in the order of
@@ -77,7 +79,7 @@ func (d *decoder) postgres(n ast.Node, at string) Postgres {
 func (d *decoder) lake(n ast.Node, at string) Lake {
 	l := Lake{TableType: MergeOnRead}
 	d.mapping(n, at, keys{
-		"url":          func(n ast.Node, at string) { l.URL = d.text(n, at) },
+		"url":          func(n ast.Node, at string) { l.URL = d.lakeURL(n, at) },
 		"table_type":   func(n ast.Node, at string) { l.TableType = d.tableType(n, at) },
 		"lean_columns": func(n ast.Node, at string) { l.LeanColumns = d.boolean(n, at) },
 	}, "url")
@@ -135,6 +137,18 @@ func (d *decoder) postgresURL(n ast.Node, at string) string {
 		d.problem(n, at, "is not a PostgreSQL URL: %s", form)
 	case strings.Trim(u.Path, "/") == "" && !u.Query().Has("dbname"):
 		d.problem(n, at, "names no database: %s", form)
+	}
+	return s
+}
+
+// lakeURL never prints what it read, as postgresURL does not.
+func (d *decoder) lakeURL(n ast.Node, at string) string {
+	s := d.text(n, at)
+	if s == "" {
+		return ""
+	}
+	if err := all.Check(s); err != nil {
+		d.problem(n, at, "%s", err)
 	}
 	return s
 }

@@ -8,16 +8,22 @@ import (
 // Nearest says, as "; did you mean X?", which of the valid names was most likely
 // meant by one that is not among them. It is empty where none is near.
 func Nearest(name string, valid []string) string {
+	best := nearest(name, valid)
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean %s?", best)
+}
+
+// nearest is the valid name that was most likely meant, empty where none is near.
+func nearest(name string, valid []string) string {
 	best, at := "", len(name)/2+2
 	for _, v := range valid {
 		if n := distance(strings.ToLower(name), v); n < at {
 			best, at = v, n
 		}
 	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf("; did you mean %s?", best)
+	return best
 }
 
 // distance is Levenshtein's: how many letters to add, drop or change.

@@ -59,6 +59,7 @@ type catalogTable struct {
 	identity    string   // relreplident
 	oddLeaves   bool     // a partition whose identity is NOTHING or an index
 	foreign     bool     // a partition is a foreign table
+	lateKey     string   // the clauses of ALTER TABLE that make its deferrable primary key one that is not
 	types       []dataType
 	generated   []string // columns that are left out
 	file        uint32   // relfilenode: another one after every row was written anew
@@ -248,6 +249,7 @@ func missingValue(s string, d dataType) (arrow.Array, error) {
 // index is a unique index that is valid, whole and on plain columns.
 type index struct {
 	table             uint32
+	name              string
 	primary, identity bool
 	immediate         bool // not deferrable
 	notNull           bool // all of its columns are
@@ -256,7 +258,8 @@ type index struct {
 
 func describeKeys(ctx context.Context, tx pgx.Tx, ids []uint32, byID map[uint32]*catalogTable) error {
 	rows, err := tx.Query(ctx, `
-		SELECT i.indrelid, i.indisprimary, i.indisreplident, i.indimmediate, bool_and(a.attnotnull), array_agg(a.attname::text ORDER BY k.n)
+		SELECT i.indrelid, (SELECT relname FROM pg_class WHERE oid = i.indexrelid), i.indisprimary, i.indisreplident, i.indimmediate,
+			bool_and(a.attnotnull), array_agg(a.attname::text ORDER BY k.n)
 		FROM pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, n), pg_attribute a
 		WHERE i.indrelid = ANY ($1::oid[]) AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
 			AND k.n <= i.indnkeyatts AND a.attrelid = i.indrelid AND a.attnum = k.attnum
@@ -266,7 +269,7 @@ func describeKeys(ctx context.Context, tx pgx.Tx, ids []uint32, byID map[uint32]
 		return err
 	}
 	indexes, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (x index, err error) {
-		return x, row.Scan(&x.table, &x.primary, &x.identity, &x.immediate, &x.notNull, &x.columns)
+		return x, row.Scan(&x.table, &x.name, &x.primary, &x.identity, &x.immediate, &x.notNull, &x.columns)
 	})
 	if err != nil {
 		return err
@@ -297,6 +300,7 @@ func (t *catalogTable) chooseKey(indexes []index) {
 	switch {
 	case primary != nil && !primary.immediate && t.identity != "i":
 		t.Note = "its primary key is deferrable"
+		t.lateKey = fmt.Sprintf("DROP CONSTRAINT %[1]s, ADD CONSTRAINT %[1]s PRIMARY KEY (%[2]s)", quote(primary.name), quoteAll(primary.columns))
 		if t.identity == "f" {
 			t.Note = "" // another unique index may do
 		}
@@ -360,6 +364,15 @@ func (t *catalogTable) native() bool {
 
 // quote writes a qualified name.
 func quote(name ...string) string { return pgx.Identifier(name).Sanitize() }
+
+// quoteAll writes a list of names.
+func quoteAll(names []string) string {
+	quoted := make([]string, len(names))
+	for i, n := range names {
+		quoted[i] = quote(n)
+	}
+	return strings.Join(quoted, ", ")
+}
 
 // literal writes a text constant.
 func literal(s string) string {

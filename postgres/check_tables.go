@@ -26,11 +26,34 @@ func (k *checker) tables(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	heirs, err := k.heirs(ctx, ids)
+	if err != nil {
+		return err
+	}
 	for _, t := range all {
 		k.access(t, rights[t.ID])
 		k.shape(t)
+		if names := heirs[t.ID]; names != "" {
+			k.add(Warning, t.String(), "", "tables inherit from it (%s): their rows, which a SELECT from it shows, do not land with it but with tables of their own, where an entry takes these", names)
+		}
 	}
 	return nil
+}
+
+// heirs names the tables that inherit from one and are no partitions of it.
+func (k *checker) heirs(ctx context.Context, ids []uint32) (map[uint32]string, error) {
+	rows, err := k.tx.Query(ctx, `
+		SELECT i.inhparent, string_agg(format('%s.%s', n.nspname, c.relname), ', ' ORDER BY n.nspname, c.relname)
+		FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE i.inhparent = ANY ($1::oid[]) AND NOT c.relispartition GROUP BY i.inhparent`, ids)
+	if err != nil {
+		return nil, err
+	}
+	out := map[uint32]string{}
+	var id uint32
+	var names string
+	_, err = pgx.ForEachRow(rows, []any{&id, &names}, func() error { out[id] = names; return nil })
+	return out, err
 }
 
 // tableRights is what the role may do with a table.
@@ -83,8 +106,11 @@ func (k *checker) shape(t *catalogTable) {
 	name, table := t.String(), quote(t.Schema, t.Name)
 	if t.KeyKind == change.NoKey {
 		mend := "ALTER TABLE " + table + " ADD PRIMARY KEY (...)"
-		if t.identity == "n" || t.identity == "i" {
+		switch {
+		case t.identity == "n" || t.identity == "i":
 			mend = "ALTER TABLE " + table + " REPLICA IDENTITY DEFAULT"
+		case t.lateKey != "":
+			mend = "ALTER TABLE " + table + " " + t.lateKey
 		}
 		k.add(Warning, name, mend, "it lands append-only, its UPDATEs and DELETEs are not replicated: %s", t.Note)
 	}
@@ -92,7 +118,7 @@ func (k *checker) shape(t *catalogTable) {
 		k.add(Warning, name, "", "generated columns are not in the log and are left out: %s", strings.Join(t.generated, ", "))
 	}
 	if t.partitioned {
-		k.add(Warning, name, "", "it is partitioned: rows that go with a TRUNCATE, DETACH or DROP of a single partition are not in the log and stay in the lake")
+		k.add(Warning, name, "", "it is partitioned: rows that go with a TRUNCATE, DETACH or DROP of a single partition are not in the log and stay in the lake, and those that come with an ATTACH PARTITION are not in the log either and do not come")
 	}
 	if t.foreign {
 		k.add(Warning, name, "", "a partition is a foreign table: its rows are left out")

@@ -122,22 +122,31 @@ func TestCheckRole(t *testing.T) {
 	}
 }
 
+// lateMend makes a key that is not deferrable of one that is.
+const lateMend = `ALTER TABLE "public"."late" DROP CONSTRAINT "late_pkey", ADD CONSTRAINT "late_pkey" PRIMARY KEY ("B", "a")`
+
 func TestCheckTables(t *testing.T) {
 	db := pgtest.NewDatabase(t)
 	wants(t, problems(t, postgres.Options{URL: db.URL, Pipeline: "p"}), "error : no table is taken")
-	db.Exec(t, `CREATE TABLE none (a int)`, `CREATE TABLE late (a int PRIMARY KEY DEFERRABLE)`,
+	db.Exec(t, `CREATE TABLE none (a int)`, `CREATE TABLE late (a int, "B" int, PRIMARY KEY ("B", a) DEFERRABLE)`,
 		`CREATE TABLE nothing (a int PRIMARY KEY)`, `ALTER TABLE nothing REPLICA IDENTITY NOTHING`,
 		`CREATE TABLE g (a int PRIMARY KEY, b int GENERATED ALWAYS AS (a + 1) STORED)`,
-		`CREATE TABLE root (a int PRIMARY KEY) PARTITION BY HASH (a)`,
+		`CREATE TABLE root (a int PRIMARY KEY) PARTITION BY HASH (a)`, `CREATE TABLE leaf PARTITION OF root FOR VALUES WITH (MODULUS 1, REMAINDER 0)`,
+		`CREATE TABLE parent (a int PRIMARY KEY)`, `CREATE TABLE child (PRIMARY KEY (a)) INHERITS (parent)`, `CREATE TABLE "Other" (PRIMARY KEY (a)) INHERITS (parent)`,
 		`CREATE UNLOGGED TABLE u (a int)`, `CREATE VIEW v AS SELECT 1 AS a`)
 	wants(t, problems(t, postgres.Options{URL: db.URL, Pipeline: "p"}),
 		`warning public.none: it lands append-only, its UPDATEs and DELETEs are not replicated: it has no primary key [ALTER TABLE "public"."none" ADD PRIMARY KEY (...)]`,
-		`warning public.late: it lands append-only, its UPDATEs and DELETEs are not replicated: its primary key is deferrable`,
+		`warning public.late: it lands append-only, its UPDATEs and DELETEs are not replicated: its primary key is deferrable [`+lateMend+`]`,
 		`its replica identity is NOTHING [ALTER TABLE "public"."nothing" REPLICA IDENTITY DEFAULT]`,
 		`warning public.g: generated columns are not in the log and are left out: b`,
-		`warning public.root: it is partitioned`,
+		`warning public.root: it is partitioned`, `do not come`,
+		`warning public.parent: tables inherit from it (public.Other, public.child): `,
 		`warning public.u: it is unlogged`, `[ALTER TABLE "public"."u" SET LOGGED]`,
 		`warning public.v: it is a view`)
+	db.Exec(t, lateMend)
+	if got := problems(t, postgres.Options{URL: db.URL, Pipeline: "p"}); strings.Contains(got, "public.late") {
+		t.Errorf("the statement did not mend it:\n%s", got)
+	}
 	got := problems(t, postgres.Options{URL: db.URL, Pipeline: "p", Match: func(_, table string) bool { return table == "g" }})
 	if strings.Count(got, "\n") != 0 {
 		t.Errorf("of other tables:\n%s", got)

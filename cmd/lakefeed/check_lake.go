@@ -75,9 +75,6 @@ func checkTables(ctx context.Context, p *config.Pipeline, o postgres.Options, la
 	}
 	folders := map[string]string{}
 	for _, t := range tables {
-		if t.KeyKind == change.NoKey && !r.mentions(t.String(), heed) {
-			r.add(heed, t.String(), "", "it has no usable key%s: it lands append-only, updates and deletes do not reach the lake", because(t.Note))
-		}
 		folder := folderOf(t, p, renames)
 		if other, taken := folders[strings.ToLower(folder)]; taken {
 			r.add(mustMend, t.String(), "", "lands in folder %s, where %s lands already: give one of them another path", folder, other)
@@ -102,23 +99,6 @@ func (r *checkReport) addError(table string, err error) {
 	default:
 		r.add(mustMend, table, "", "%s", err)
 	}
-}
-
-// mentions reports whether something was found about a table already.
-func (r *checkReport) mentions(table string, s severity) bool {
-	for _, f := range r.Findings {
-		if f.Table == table && f.Severity == s && strings.Contains(f.What, "key") {
-			return true
-		}
-	}
-	return false
-}
-
-func because(why string) string {
-	if why == "" {
-		return ""
-	}
-	return " (" + why + ")"
 }
 
 // folderOf is where a table lands.

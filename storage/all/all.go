@@ -14,19 +14,34 @@ import (
 
 // Open opens the store at a URL: file:///data/lake, or a plain path.
 func Open(_ context.Context, at string) (storage.Store, error) {
+	folder, err := locate(at)
+	if err != nil {
+		return nil, fmt.Errorf("open lake: %w", err)
+	}
+	return file.Open(folder)
+}
+
+// Check reports whether there is a store for a URL, which it does not open.
+func Check(at string) error {
+	_, err := locate(at)
+	return err
+}
+
+// locate is the folder that a URL names. Errors do not print the URL: it may hold a password.
+func locate(at string) (folder string, err error) {
 	scheme, _, ok := strings.Cut(at, "://")
 	switch {
 	case at == "":
-		return nil, errors.New("open lake: no URL")
+		return "", errors.New("no URL")
 	case !ok:
-		return file.Open(at)
+		return at, nil
 	case scheme == "file":
 		u, err := url.Parse(at)
 		if err != nil || u.Path == "" || u.Host != "" && u.Host != "localhost" {
-			return nil, errors.New("open lake: want file:///path, with three slashes") // the rest may hold a password
+			return "", errors.New("want file:///path, with three slashes")
 		}
-		return file.Open(u.Path)
+		return u.Path, nil
 	default:
-		return nil, fmt.Errorf("open lake: no store for %s://: have file:///path and plain paths", scheme)
+		return "", fmt.Errorf("no store for %s://: have file:///path and plain paths", scheme)
 	}
 }

@@ -39,5 +39,11 @@ func TestOpenRefuses(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("open %q: %v", at, err)
 		}
+		if err := all.Check(at); err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("check %q: %v", at, err)
+		}
+	}
+	if err := all.Check(filepath.Join(t.TempDir(), "none")); err != nil {
+		t.Errorf("check a folder: %v", err)
 	}
 }
