@@ -147,6 +147,9 @@ func (t *Table) refresh(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("refresh %s: %w", t.name, err)
 	}
+	if err := t.checkSameVersion(props); err != nil {
+		return fmt.Errorf("refresh %s: %w", t.name, err)
+	}
 	same := props[propName] == t.name && TableType(props[propType]) == t.typ && slices.Equal(props.list(propRecordKey), t.key) &&
 		props.ordering() == t.order && props.partitioning().equal(t.partition) && props.eventTime() == t.eventTime
 	if !same {

@@ -130,7 +130,7 @@ func TestCreateRefuses(t *testing.T) {
 
 func TestOpenRefuses(t *testing.T) {
 	for key, value := range map[string]string{
-		propVersion:       "9",
+		propVersion:       "7",
 		propLayout:        "2",
 		propType:          "HEAP",
 		propPayload:       "com.example.Payload",
@@ -204,7 +204,11 @@ func TestTransactionRefusesChangedTable(t *testing.T) {
 			}
 			writeOne(t, table, x, "a", modelRow{seq: 2})
 			old := table.Properties()[key]
-			setProperties(t, store, Properties{key: value})
+			changed := Properties{key: value}
+			if key == propVersion {
+				changed[propLayout] = "2"
+			}
+			setProperties(t, store, changed)
 			var unsupported *UnsupportedError
 			if _, err := x.Commit(ctx, nil); !errors.As(err, &unsupported) {
 				t.Errorf("commit: %v", err)
@@ -215,7 +219,7 @@ func TestTransactionRefusesChangedTable(t *testing.T) {
 			if _, err := table.Begin(ctx, TxnOptions{}); !errors.As(err, &unsupported) || unsupported.Value != value {
 				t.Errorf("begin: %v", err)
 			}
-			setProperties(t, store, Properties{key: old})
+			setProperties(t, store, Properties{key: old, propLayout: "1"})
 			if err := table.Recover(ctx); err != nil {
 				t.Fatal(err)
 			}

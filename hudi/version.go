@@ -29,6 +29,15 @@ func (p Properties) checkVersion() error {
 	return nil
 }
 
+// checkSameVersion notices that a table was taken to another version.
+func (t *Table) checkSameVersion(p Properties) error {
+	if p[propVersion] == t.props[propVersion] && p.timelineFolder() == t.timelineAt {
+		return nil
+	}
+	return &UnsupportedError{"table version", p[propVersion], "the table was of version " + t.props[propVersion] + " when it was opened here: " +
+		"open it anew to read it; to have it written by this package, let Spark take it back to version 6"}
+}
+
 // checkVersionWritable refuses tables of versions that are read only.
 func (p Properties) checkVersionWritable() error {
 	if v := p[propVersion]; v != version6 {

@@ -107,11 +107,10 @@ func (v *view) slices(tl *timeline.Timeline, asOf string, partitions []string) [
 // latest is the newest slice with a base file that counts, and the logs of the slices
 // after it that wait for a compaction. It is a copy.
 func (v *view) latest(g *FileGroup, tl *timeline.Timeline) *FileSlice {
-	newest, _ := tl.Last()
 	var later []*DataFile // a new slice, so that the copy shares none that grows
 	for _, s := range slices.Backward(g.Slices) {
-		if s.Instant > newest.Time {
-			continue // nothing in it is completed
+		if limit := tl.Limit(); limit != "" && s.Instant > limit {
+			continue // nothing in it was there yet
 		}
 		later = append(slices.Clone(s.Logs), later...)
 		if s.Base != nil && counts(tl, s.Instant) {

@@ -1,23 +1,31 @@
 package timeline
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // AsOf is the timeline as far as writes of times up to this one are concerned: those of
 // later times count as not completed. It is for reading only: With and Without give the
 // whole timeline again.
 func (t *Timeline) AsOf(time string) *Timeline {
-	return t.withWrites(func(i Instant) bool { return i.Time <= time })
+	return t.until(time, func(i Instant) bool { return i.Time <= time })
 }
 
 // CompletedBy is the timeline as it was at a time of completion: writes that completed
-// later count as not completed. As [Timeline.AsOf] it is for reading only.
-func (t *Timeline) CompletedBy(completion string) *Timeline {
-	return t.withWrites(func(i Instant) bool { return i.CompletionTime() <= completion })
+// later count as not completed. Archived tells when a write that is not on the timeline
+// any more was completed, where that is not its own time; nil knows of none. As
+// [Timeline.AsOf] it is for reading only.
+func (t *Timeline) CompletedBy(completion string, archived map[string]string) *Timeline {
+	return t.until(completion, func(i Instant) bool {
+		return cmp.Or(archived[i.Time], i.CompletionTime()) <= completion
+	})
 }
 
-// withWrites takes back the completion of writes that are not kept.
-func (t *Timeline) withWrites(keep func(Instant) bool) *Timeline {
+// until takes back the completion of writes that are not kept.
+func (t *Timeline) until(limit string, keep func(Instant) bool) *Timeline {
 	out := *t
+	out.limit, out.keep = limit, keep
 	out.instants = slices.Clone(t.instants)
 	out.completed = map[string]string{}
 	for n, i := range out.instants {
@@ -31,3 +39,10 @@ func (t *Timeline) withWrites(keep func(Instant) bool) *Timeline {
 	}
 	return &out
 }
+
+// Limit is what AsOf or CompletedBy was given; empty for a whole timeline.
+func (t *Timeline) Limit() string { return t.limit }
+
+// Start is the oldest write that archiving has left, savepointed ones aside; empty if
+// there is none.
+func (t *Timeline) Start() string { return t.start }

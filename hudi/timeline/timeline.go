@@ -29,6 +29,10 @@ type Timeline struct {
 	completed map[string]string    // times of completed writes, and of their completion
 	times     map[string]struct{}
 	start     string // oldest time that archiving has left; empty if there is none
+
+	// Of a timeline of the past:
+	limit string
+	keep  func(Instant) bool // what counts of archived writes
 }
 
 // New makes a timeline of layout 1 of the names of its files. It ignores other names.
@@ -184,6 +188,22 @@ func (t *Timeline) filter(keep func(Instant) bool) []Instant {
 	return out
 }
 
+// Savepoints are the times of the completed savepoints, the oldest first.
+func (t *Timeline) Savepoints() []string {
+	var out []string
+	for _, i := range t.instants {
+		if i.Action == Savepoint && i.State == Completed {
+			out = append(out, i.Time)
+		}
+	}
+	return out
+}
+
+// IsSavepoint tells whether a completed savepoint has this time.
+func (t *Timeline) IsSavepoint(time string) bool {
+	return slices.Contains(t.Savepoints(), time)
+}
+
 // Last is the newest of Completed.
 func (t *Timeline) Last() (Instant, bool) {
 	for _, i := range slices.Backward(t.instants) {
@@ -216,7 +236,7 @@ func (t *Timeline) Has(time string) bool {
 // that time, if its files are there, was completed and then archived. An empty timeline
 // has no start.
 func (t *Timeline) BeforeStart(time string) bool {
-	return time < t.start
+	return time < t.start && (t.keep == nil || t.keep(Instant{Time: time}))
 }
 
 // States are the timeline's files of a time, one Instant for each file, by action and

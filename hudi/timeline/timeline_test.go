@@ -158,10 +158,10 @@ func TestTimelineOfThePast(t *testing.T) {
 		{tl.AsOf("09"), nil},
 		{tl.AsOf("10"), []string{"10 deltacommit COMPLETED"}},
 		{tl.AsOf("34"), []string{"10 deltacommit COMPLETED", "20 commit COMPLETED"}},
-		{tl.CompletedBy("29"), nil},
-		{tl.CompletedBy("30"), []string{"20 commit COMPLETED"}},
-		{tl.CompletedBy("49"), []string{"10 deltacommit COMPLETED", "20 commit COMPLETED"}},
-		{tl.CompletedBy("50"), names(tl.Completed())},
+		{tl.CompletedBy("29", nil), nil},
+		{tl.CompletedBy("30", nil), []string{"20 commit COMPLETED"}},
+		{tl.CompletedBy("49", nil), []string{"10 deltacommit COMPLETED", "20 commit COMPLETED"}},
+		{tl.CompletedBy("50", nil), names(tl.Completed())},
 	} {
 		check(t, "completed", c.past.Completed(), c.want...)
 		for _, i := range tl.Completed() {
@@ -170,9 +170,12 @@ func TestTimelineOfThePast(t *testing.T) {
 				t.Errorf("of %q: %v is completed: %v", c.want, i, done)
 			}
 		}
-		if !c.past.BeforeStart("09") || c.past.BeforeStart("10") || len(c.past.Instants()) != len(tl.Instants()) {
+		if c.past.BeforeStart("09") != (c.past.Limit() >= "09") || c.past.BeforeStart("10") || len(c.past.Instants()) != len(tl.Instants()) {
 			t.Errorf("of %q: starts elsewhere", c.want)
 		}
+	}
+	if old := tl.CompletedBy("30", map[string]string{"08": "31"}); old.BeforeStart("08") || !old.BeforeStart("09") {
+		t.Error("archived writes count by their own times")
 	}
 	check(t, "whole", tl.AsOf("").With("70_71.commit").Completed(),
 		"10 deltacommit COMPLETED", "20 commit COMPLETED", "35 replacecommit COMPLETED", "70 commit COMPLETED")
