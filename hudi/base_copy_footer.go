@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/parquet-go/parquet-go/encoding/thrift"
@@ -14,10 +15,14 @@ import (
 // parquetFile is a Parquet file as its footer describes it, for those who copy its
 // bytes. Arrow's reader hides where they lie.
 type parquetFile struct {
-	r      io.ReaderAt
+	raw    io.ReaderAt
+	r      io.ReaderAt // raw, in larger pieces
 	size   int64
 	meta   parquetMeta
 	leaves []leaf
+
+	indexes   []byte // of the pages, as far as they were read ahead
+	indexesAt int64
 }
 
 // leaf is a column of a Parquet file: a leaf of its schema.
@@ -47,6 +52,7 @@ func damagedParquet(format string, args ...any) error {
 const (
 	parquetMagic   = "PAR1"
 	maxFooterBytes = 256 << 20
+	maxIndexBytes  = 32 << 20
 	maxPageBytes   = 1 << 30
 	maxPageValues  = 1 << 26
 )
@@ -54,7 +60,7 @@ const (
 // openParquet reads a file's footer.
 func openParquet(r io.ReaderAt, size int64) (f *parquetFile, err error) {
 	defer recoverParquet("open", &err)
-	f = &parquetFile{r: r, size: size}
+	f = &parquetFile{raw: r, r: &readAhead{r: r, size: size}, size: size}
 	var tail [8]byte
 	if size < 12 {
 		return nil, damagedParquet("%d bytes are no file", size)
@@ -75,7 +81,29 @@ func openParquet(r io.ReaderAt, size int64) (f *parquetFile, err error) {
 	if err := f.findLeaves(); err != nil {
 		return nil, err
 	}
-	return f, f.checkGroups()
+	if err := f.checkGroups(); err != nil {
+		return nil, err
+	}
+	return f, f.readIndexes(size - 8 - n)
+}
+
+// readIndexes reads ahead what stands between the rows and the footer: the indexes of all pages.
+func (f *parquetFile) readIndexes(footer int64) error {
+	from := footer
+	for g := range f.meta.RowGroups {
+		for c := range f.meta.RowGroups[g].Columns {
+			for _, at := range []int64{f.meta.RowGroups[g].Columns[c].ColumnIndexOffset, f.meta.RowGroups[g].Columns[c].OffsetIndexOffset} {
+				if at > 0 {
+					from = min(from, at)
+				}
+			}
+		}
+	}
+	if from == footer || footer-from > maxIndexBytes {
+		return nil
+	}
+	f.indexes, f.indexesAt = make([]byte, footer-from), from
+	return readFull(f.raw, f.indexes, from)
 }
 
 // readThrift reads a structure of the file's metadata.
@@ -83,8 +111,12 @@ func (f *parquetFile) readThrift(at, n int64, into any) error {
 	if at < 0 || n < 1 || n > maxFooterBytes || at > f.size-n {
 		return damagedParquet("%d bytes at offset %d lie beyond the file", n, at)
 	}
+	if in := at - f.indexesAt; in >= 0 && in+n <= int64(len(f.indexes)) {
+		_, err := decodeThrift(f.indexes[in:in+n], into)
+		return err
+	}
 	data := make([]byte, n)
-	if err := readFull(f.r, data, at); err != nil {
+	if err := readFull(f.raw, data, at); err != nil {
 		return err
 	}
 	_, err := decodeThrift(data, into)
@@ -115,6 +147,33 @@ func readFull(r io.ReaderAt, into []byte, at int64) error {
 		err = io.ErrUnexpectedEOF
 	}
 	return fmt.Errorf("read %d bytes at offset %d: %w", len(into), at, err)
+}
+
+// readAhead reads pieces of which the next one is behind the last one mostly: a request
+// to an object store is dear.
+type readAhead struct {
+	r    io.ReaderAt
+	size int64
+	buf  []byte
+	at   int64 // of buf
+}
+
+const readAheadBytes = 1 << 20
+
+func (a *readAhead) ReadAt(into []byte, off int64) (int, error) {
+	if off < a.at || off+int64(len(into)) > a.at+int64(len(a.buf)) {
+		n := min(readAheadBytes, a.size-off)
+		if off < 0 || n < int64(len(into)) || len(into) > readAheadBytes/2 {
+			return a.r.ReadAt(into, off)
+		}
+		a.at = off
+		a.buf = slices.Grow(a.buf[:0], int(n))[:n]
+		if err := readFull(a.r, a.buf, off); err != nil {
+			a.buf = a.buf[:0]
+			return 0, err
+		}
+	}
+	return copy(into, a.buf[off-a.at:]), nil
 }
 
 // findLeaves walks the schema.

@@ -101,11 +101,11 @@ func (w *parquetWriter) flush() error {
 		return nil
 	}
 	if w.buf == nil {
-		w.buf = make([]byte, 256<<10)
+		w.buf = make([]byte, readAheadBytes)
 	}
 	for s.size > 0 {
 		part := w.buf[:min(int64(len(w.buf)), s.size)]
-		if err := readFull(s.from.r, part, s.at); err != nil {
+		if err := readFull(s.from.raw, part, s.at); err != nil {
 			return err
 		}
 		if _, err := w.sink.Write(part); err != nil {

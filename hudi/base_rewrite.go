@@ -43,21 +43,24 @@ type baseRewrite struct {
 // maxWantedKeys is how many keys are kept to pass over pages that hold none of them.
 const maxWantedKeys = 1 << 16
 
-// newBaseRewrite begins to rewrite a base file, which must stay open, into w.
-func newBaseRewrite(w *baseWriter, old io.ReaderAt, size int64, name string) (*baseRewrite, error) {
-	f, err := openParquet(old, size)
-	if err != nil {
-		return nil, fmt.Errorf("open base file: %w", err)
+// newBaseRewrite begins to write changes into w, which has nothing yet.
+func newBaseRewrite(w *baseWriter, name string) *baseRewrite {
+	return &baseRewrite{w: w, name: name, changed: map[keyHash]mark{}, rows: map[keyHash]int32{}}
+}
+
+// open opens the older file.
+func (r *baseRewrite) open(old io.ReaderAt, size int64) (err error) {
+	if r.old, err = openParquet(old, size); err != nil {
+		return fmt.Errorf("open base file: %w", err)
 	}
-	r := &baseRewrite{w: w, old: f, name: name, changed: map[keyHash]mark{}, rows: map[keyHash]int32{}}
-	r.copy, err = newGroupCopy(f, w.leaves, name, int(w.opts.pageBytes))
+	r.copy, err = newGroupCopy(r.old, r.w.leaves, r.name, int(r.w.opts.pageBytes))
 	if err != nil && !errors.Is(err, errNoCopy) {
-		return nil, err
+		return err
 	}
 	if r.scattered() {
 		r.copy = nil
 	}
-	return r, nil
+	return nil
 }
 
 // scattered tells whether the older file has become many small row groups, which are
@@ -123,8 +126,12 @@ func (r *baseRewrite) writeHeld() error {
 	return nil
 }
 
-// finish writes the older file's rows, changed as they are, and the footer.
-func (r *baseRewrite) finish(ctx context.Context) (baseStats, error) {
+// finish writes the rows of the older file, changed as they are, and the footer.
+func (r *baseRewrite) finish(ctx context.Context, old io.ReaderAt, size int64) (stats baseStats, err error) {
+	defer recoverParquet("rewrite", &err)
+	if err := r.open(old, size); err != nil {
+		return stats, err
+	}
 	fresh, err := r.joinHeld()
 	if err != nil {
 		return baseStats{}, err
@@ -402,7 +409,7 @@ func (r *baseRewrite) decodeKeys(ctx context.Context, g int, fn func(row int64, 
 
 // eachBatch decodes a row group.
 func (r *baseRewrite) eachBatch(ctx context.Context, g int, schema *arrow.Schema, fn func(arrow.RecordBatch) error) error {
-	b, err := openBaseReader(r.old.r, r.old.size, schema)
+	b, err := openBaseReader(r.old.raw, r.old.size, schema)
 	if err != nil {
 		return err
 	}

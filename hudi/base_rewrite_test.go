@@ -156,17 +156,14 @@ func rewrite(t *testing.T, opts baseOptions, data []byte, name string, deletes [
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := newBaseRewrite(w, bytes.NewReader(data), int64(len(data)), name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := newBaseRewrite(w, name)
 	r.delete(deletes)
 	for _, batch := range upserts {
 		if err := r.upsert(batch); err != nil {
 			t.Fatal(err)
 		}
 	}
-	stats, err := r.finish(t.Context())
+	stats, err := r.finish(t.Context(), bytes.NewReader(data), int64(len(data)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -50,6 +50,11 @@ func (s *sliceScan) run(ctx context.Context, yield func(arrow.RecordBatch) error
 		return err
 	}
 	defer logs.close()
+	return s.merge(ctx, logs, yield)
+}
+
+// merge streams the base file's rows and behind them those of the logs.
+func (s *sliceScan) merge(ctx context.Context, logs *mergedLogs, yield func(arrow.RecordBatch) error) error {
 	if s.slice.Base != nil {
 		if err := s.base(ctx, logs, yield); err != nil {
 			return fmt.Errorf("read %s: %w", s.slice.Base.Name, err)

@@ -224,11 +224,7 @@ func (t *Table) compactSlice(ctx context.Context, at, token string, op timeline.
 	if err := scan.checkPlanned(ctx, at); err != nil {
 		return nil, none, err
 	}
-	err = scan.run(ctx, func(rows arrow.RecordBatch) error { return writeMoved(w, rows, f.Name) })
-	if err != nil {
-		return nil, none, err
-	}
-	stats, err := w.close()
+	stats, err := scan.compact(ctx, w, f.Name)
 	if err != nil {
 		return nil, none, fmt.Errorf("write %s: %w", f.Path(), err)
 	}
@@ -237,6 +233,56 @@ func (t *Table) compactSlice(ctx context.Context, at, token string, op timeline.
 	}
 	f.Size = stats.bytes
 	return f, compactionStat(f, op.BaseInstantTime, scan.stats), nil
+}
+
+// compact writes the slice's rows, base and logs merged, to a new base file of that name.
+func (s *sliceScan) compact(ctx context.Context, w *baseWriter, name string) (stats baseStats, err error) {
+	s.batchRows = defaultBatchRows
+	logs, err := s.openLogs(ctx)
+	if err != nil {
+		return stats, err
+	}
+	defer logs.close()
+	if s.slice.Base == nil || logs.ordered && len(logs.winners) > 0 { // of the base's rows some may win
+		err := s.merge(ctx, logs, func(rows arrow.RecordBatch) error { return writeMoved(w, rows, name) })
+		if err != nil {
+			return stats, err
+		}
+		return w.close()
+	}
+	r := newBaseRewrite(w, name)
+	r.deleteHashes(logs)
+	if err := logs.emit(ctx, s, r.upsert); err != nil {
+		return stats, err
+	}
+	if stats, err = s.rewrite(ctx, r); err == nil {
+		s.stats.rows = stats.rows
+		s.stats.updated, s.stats.deleted = r.found()
+	}
+	return stats, err
+}
+
+// deleteHashes deletes what the logs delete.
+func (r *baseRewrite) deleteHashes(logs *mergedLogs) {
+	for h, w := range logs.winners {
+		if w.block < 0 {
+			r.changed[h] = markDelete
+		}
+	}
+}
+
+// found counts the rows of the older file that were changed.
+func (r *baseRewrite) found() (updated, deleted int64) {
+	for _, m := range r.changed {
+		switch m {
+		case markUpsert | markFound:
+			updated++
+		case markDelete | markFound:
+			deleted++
+		default:
+		}
+	}
+	return updated, deleted
 }
 
 // sliceOf is the slice that an operation names.

@@ -23,15 +23,19 @@ const (
 	markFound
 )
 
-// baseOut writes a group's rows to a new base file: first those of the transaction,
-// as they come; at the end the rows of the group's slice that it did not touch stream
-// in behind them. What it must remember for that is a hash of each key.
+// baseOut writes a group's rows to a new base file. Where the group has a base file,
+// the new one is that with the transaction's changes (base_rewrite.go).
+//
+// A slice with log files, which a copy-on-write table may have got from another writer, is
+// merged: first come the transaction's rows, behind them those of the slice that it
+// did not touch.
 type baseOut struct {
 	group   *GroupWriter
 	changed map[keyHash]mark // nil for a new file group
 	file    *DataFile        // nil: nothing was written
 	dst     *newFile
 	w       *baseWriter
+	rewrite *baseRewrite // nil: there is no base file, or it is merged
 }
 
 // fileName is known before the file is created.
@@ -44,6 +48,9 @@ func (o *baseOut) upsert(ctx context.Context, rows arrow.RecordBatch, keys *arra
 	if err := o.open(ctx); err != nil {
 		return err
 	}
+	if o.rewrite != nil {
+		return o.rewrite.upsert(rows)
+	}
 	if o.changed != nil {
 		for row := range keys.Len() {
 			o.changed[hashKey(keys.Value(row))] = markUpsert
@@ -52,7 +59,14 @@ func (o *baseOut) upsert(ctx context.Context, rows arrow.RecordBatch, keys *arra
 	return o.w.write(rows)
 }
 
-func (o *baseOut) delete(_ context.Context, keys []string) error {
+func (o *baseOut) delete(ctx context.Context, keys []string) error {
+	if err := o.open(ctx); err != nil {
+		return err
+	}
+	if o.rewrite != nil {
+		o.rewrite.delete(keys)
+		return nil
+	}
 	for _, k := range keys {
 		o.changed[hashKey(k)] = markDelete
 	}
@@ -77,26 +91,20 @@ func (o *baseOut) open(ctx context.Context) (err error) {
 	if o.w, err = x.table.newBaseWriter(o.dst, x.avro, x.full); err != nil {
 		return err
 	}
+	if s := g.slice; s != nil && s.Base != nil && len(s.Logs) == 0 {
+		o.rewrite = newBaseRewrite(o.w, file.Name)
+		o.changed = o.rewrite.changed
+	}
 	o.file = file
 	return nil
 }
 
 func (o *baseOut) close(ctx context.Context) error {
 	g := o.group
-	if o.file == nil && len(o.changed) == 0 {
+	if o.file == nil {
 		return nil
 	}
-	if err := o.open(ctx); err != nil {
-		return err
-	}
-	var copied int64
-	if g.slice != nil {
-		var err error
-		if copied, err = o.copyRest(ctx); err != nil {
-			return fmt.Errorf("copy %s: %w", g.id, err)
-		}
-	}
-	stats, err := o.w.close()
+	stats, copied, err := o.finish(ctx)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", o.file.Path(), err)
 	}
@@ -108,20 +116,46 @@ func (o *baseOut) close(ctx context.Context) error {
 	return nil
 }
 
-// copyRest writes the rows of the slice that the transaction did not touch.
-func (o *baseOut) copyRest(ctx context.Context) (int64, error) {
+// finish writes the rows of the slice that the transaction did not touch, and counts
+// them.
+func (o *baseOut) finish(ctx context.Context) (stats baseStats, copied int64, err error) {
 	g := o.group
+	if g.slice == nil {
+		stats, err = o.w.close()
+		return stats, 0, err
+	}
 	x, t := g.txn, g.txn.table
 	w, err := t.checkFiles(ctx, x.timeline, []*FileSlice{g.slice}, checkScope{planned: true})
 	if err != nil {
-		return 0, err
+		return stats, 0, err
 	}
 	scan := &sliceScan{
 		table: t, slice: g.slice, timeline: x.timeline, full: x.full, schema: x.full,
 		skip: o.changed, wrote: w.files(g.id, x.timeline),
 	}
+	if o.rewrite != nil {
+		stats, err = scan.rewrite(ctx, o.rewrite)
+		return stats, o.rewrite.copied, err
+	}
 	err = scan.run(ctx, func(rows arrow.RecordBatch) error { return writeMoved(o.w, rows, o.file.Name) })
-	return scan.stats.rows, err
+	if err != nil {
+		return stats, 0, err
+	}
+	stats, err = o.w.close()
+	return stats, scan.stats.rows, err
+}
+
+// rewrite ends a rewrite of the slice's base file.
+func (s *sliceScan) rewrite(ctx context.Context, r *baseRewrite) (stats baseStats, err error) {
+	old, err := s.open(ctx, s.slice.Base)
+	if err != nil {
+		return stats, err
+	}
+	defer closeFile(old)
+	if stats, err = r.finish(ctx, old, old.Size()); err != nil {
+		return stats, fmt.Errorf("copy %s: %w", s.slice.Base.Path(), err)
+	}
+	return stats, nil
 }
 
 // writeMoved writes rows of another file; only what they say of their file changes.
