@@ -2,6 +2,7 @@ package s3test
 
 import (
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -60,9 +61,7 @@ func NewProxy(t testing.TB, s *Server, on func(r *http.Request) Fault) *Proxy {
 func cut(w http.ResponseWriter, r *http.Request, forward http.Handler) {
 	whole := httptest.NewRecorder()
 	forward.ServeHTTP(whole, r)
-	for name, values := range whole.Header() {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), whole.Header())
 	w.WriteHeader(whole.Code)
 	body := whole.Body.Bytes()
 	_, _ = w.Write(body[:len(body)/2])

@@ -38,9 +38,9 @@ const (
 	Region    = "us-east-1"
 )
 
-// environment makes this account the one that the AWS libraries find, and hides those
+// Environment makes this account the one that the AWS libraries find, and hides those
 // of whoever runs the tests.
-var environment = sync.OnceFunc(func() {
+var Environment = sync.OnceFunc(func() {
 	for name, value := range map[string]string{
 		"AWS_ACCESS_KEY_ID": AccessKey, "AWS_SECRET_ACCESS_KEY": SecretKey, "AWS_REGION": Region,
 		"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull,
@@ -64,7 +64,7 @@ type Server struct {
 // variable CI is set.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	environment()
+	Environment()
 	program := filepath.Join(pgserver.CacheDir(), "bin", "versitygw")
 	if _, err := os.Stat(program); err != nil {
 		if os.Getenv("CI") == "" {
@@ -107,7 +107,7 @@ func (s *Server) Bucket(t testing.TB) string {
 func URL(bucket, endpoint string) string { return "s3://" + bucket + "?endpoint=" + endpoint }
 
 func launch(t testing.TB, program string) (url string, err error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}
@@ -115,12 +115,8 @@ func launch(t testing.TB, program string) (url string, err error) {
 	if err := l.Close(); err != nil {
 		return "", err
 	}
-	// Not t.TempDir: the server may write a last time while the folder is removed.
-	dir, err := os.MkdirTemp("", fmt.Sprintf("lakefeed-s3-%d-", os.Getpid()))
-	if err != nil {
-		return "", err
-	}
-	cmd := exec.Command(program, "--port", addr, "--quiet", "--keep-alive", "posix", dir)
+	dir := t.TempDir()
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), program, "--port", addr, "--quiet", "--keep-alive", "posix", dir)
 	cmd.Env = []string{"ROOT_ACCESS_KEY=" + AccessKey, "ROOT_SECRET_KEY=" + SecretKey, "VGW_REGION=" + Region}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -141,7 +137,6 @@ func launch(t testing.TB, program string) (url string, err error) {
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		<-ended
-		_ = os.RemoveAll(dir)
 	})
 	if err := await("http://"+addr, ended); err != nil {
 		return "", fmt.Errorf("start %s: %w\n%s", program, err, strings.TrimSpace(out.String()))

@@ -32,10 +32,9 @@ type Error struct {
 func (e *Error) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s: ", e.Op, e.Object)
-	switch {
-	case e.Status == 0:
+	if e.Status == 0 {
 		b.WriteString(e.Message)
-	default:
+	} else {
 		fmt.Fprintf(&b, "HTTP %d %s", e.Status, firstOf(e.Code, http.StatusText(e.Status)))
 		if e.RequestID != "" {
 			fmt.Fprintf(&b, " (request %s)", e.RequestID)

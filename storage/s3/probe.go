@@ -72,10 +72,10 @@ func (s *Store) try(ctx context.Context) error {
 	}
 	switch status(err) {
 	case http.StatusNotImplemented, http.StatusMethodNotAllowed:
-		err = fmt.Errorf("%w (%v)", ErrConditions, err)
+		err = fmt.Errorf("%w (%s)", ErrConditions, err.Error())
 	case http.StatusBadRequest:
 		if c := code(err); c == "InvalidArgument" || c == "InvalidRequest" {
-			err = fmt.Errorf("%w (%v)", ErrConditions, err)
+			err = fmt.Errorf("%w (%s)", ErrConditions, err.Error())
 		}
 	}
 	if err != nil {

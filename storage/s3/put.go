@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -23,16 +25,16 @@ func (s *Store) Get(ctx context.Context, name string) ([]byte, storage.Version, 
 		return nil, "", fmt.Errorf("read: %w", err)
 	}
 	var data []byte
-	etag := ""
+	var version storage.Version
 	err := s.get(ctx, &s3.GetObjectInput{Key: aws.String(s.key(name))}, func(out *s3.GetObjectOutput) (err error) {
-		etag = aws.ToString(out.ETag)
+		version = versionOf(aws.ToString(out.ETag), out.Metadata)
 		data, err = io.ReadAll(out.Body)
 		return err
 	})
 	if err != nil {
 		return nil, "", err
 	}
-	return data, storage.Version(etag), nil
+	return data, version, nil
 }
 
 // get asks for an object and hands its body to read. Where the body breaks off, it asks
@@ -51,7 +53,7 @@ func (s *Store) get(ctx context.Context, in *s3.GetObjectInput, read func(*s3.Ge
 		if err == nil {
 			return nil
 		}
-		if try == maxAttempts-1 || pause(ctx, try) != nil {
+		if try == maxAttempts-1 || s.pause(ctx, try) != nil {
 			return s.failed(ctx, "GetObject", *in.Key, fmt.Errorf("read the answer: %w", err))
 		}
 	}
@@ -59,9 +61,9 @@ func (s *Store) get(ctx context.Context, in *s3.GetObjectInput, read func(*s3.Ge
 }
 
 // pause waits between tries, longer each time.
-func pause(ctx context.Context, try int) error {
+func (s *Store) pause(ctx context.Context, try int) error {
 	select {
-	case <-time.After(min(100*time.Millisecond<<try, maxBackoff)):
+	case <-time.After(min(100*time.Millisecond<<try, s.backoff)):
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -97,15 +99,22 @@ func (s *Store) PutIfMatch(ctx context.Context, name string, data []byte, v stor
 	if err != nil {
 		return "", err
 	}
-	if v == "" { // no object's; an empty condition would be none
+	etag, past, _ := strings.Cut(string(v), " ")
+	if etag == "" { // no object's; an empty condition would be none
 		return "", fmt.Errorf("write %s: %w", name, storage.ErrConflict)
 	}
-	in.IfMatch = aws.String(string(v))
-	etag, err := s.putIf(ctx, in, data)
+	in.IfMatch = &etag
+	if past != "" {
+		in.Metadata[pastKey] = past
+	}
+	etag, err = s.putIf(ctx, in, data)
 	if c := status(err); c == http.StatusPreconditionFailed || c == http.StatusNotFound && code(err) != "NoSuchBucket" {
 		return "", fmt.Errorf("write %s: %w", name, storage.ErrConflict)
 	}
-	return storage.Version(etag), err
+	if err != nil {
+		return "", err
+	}
+	return versionOf(etag, in.Metadata), nil
 }
 
 // conditional begins a conditional put, once it is known that the server honours conditions.
@@ -119,8 +128,19 @@ func (s *Store) conditional(ctx context.Context, name string) (*s3.PutObjectInpu
 	return s.newPut(s.key(name)), nil
 }
 
-// nonceKey is the metadata by which a put knows its object again.
-const nonceKey = "lakefeed-put"
+// The metadata by which a put knows its object again: its nonce, and those of the puts
+// that the object's latest versions came from, the newest first.
+const (
+	nonceKey = "lakefeed-put"
+	pastKey  = "lakefeed-past"
+	pastKept = 8
+)
+
+// versionOf is the version of an object: its ETag, and for the next put its nonces.
+func versionOf(etag string, metadata map[string]string) storage.Version {
+	nonces := strings.Fields(metadata[nonceKey] + " " + metadata[pastKey])
+	return storage.Version(strings.Join(append([]string{etag}, nonces[:min(len(nonces), pastKept)]...), " "))
+}
 
 func (s *Store) newPut(key string) *s3.PutObjectInput {
 	in := &s3.PutObjectInput{
@@ -146,46 +166,37 @@ func (s *Store) put(ctx context.Context, in *s3.PutObjectInput, body io.ReadSeek
 }
 
 // putIf makes a conditional put. Where an attempt's answer is lost, the next one meets
-// its own object and fails: so after any failure the object says whose it is.
+// its own object and fails: then the object says whose it is. ETag "gone" is that of a put
+// that was made, and replaced by another writer before its answer could be had.
 func (s *Store) putIf(ctx context.Context, in *s3.PutObjectInput, data []byte) (etag string, err error) {
-	for try := range maxAttempts {
-		etag, err = s.put(ctx, in, bytes.NewReader(data), int64(len(data)))
-		if err == nil || ctx.Err() != nil || !doubtful(status(err)) {
-			return etag, err
-		}
-		ours, lookErr := s.written(ctx, *in.Key, in.Metadata[nonceKey])
-		if ours != "" {
-			return ours, nil
-		}
-		if status(err) == http.StatusPreconditionFailed && lookErr != nil {
-			return "", lookErr // whose it is stays unknown
-		}
-		// Another write of that object was under way: this one is to be made again.
-		if status(err) != http.StatusConflict || try == maxAttempts-1 || pause(ctx, try) != nil {
-			return "", err
-		}
+	var attempts storage.Requests
+	etag, err = s.put(storage.CountRequests(ctx, &attempts), in, bytes.NewReader(data), int64(len(data)))
+	refused := status(err) >= 400 && status(err) < 500
+	if err == nil || ctx.Err() != nil || refused && attempts.Total() == 1 {
+		return etag, err
+	}
+	out, lookErr := s.head(ctx, *in.Key)
+	switch {
+	case errors.Is(lookErr, storage.ErrNotExist):
+		return "", err
+	case lookErr != nil && refused:
+		return "", lookErr // whether it was made stays unknown
+	case lookErr != nil:
+		return "", err
+	case out.Metadata[nonceKey] == in.Metadata[nonceKey]:
+		return aws.ToString(out.ETag), nil
+	case slices.Contains(strings.Fields(out.Metadata[pastKey]), in.Metadata[nonceKey]):
+		return "gone", nil
 	}
 	return "", err
 }
 
-// doubtful reports whether a put that failed may have been made, by this attempt or one before.
-func doubtful(status int) bool {
-	return status < 400 || status >= 500 || status == http.StatusPreconditionFailed || status == http.StatusConflict
-}
-
-// written is the ETag of an object if it is the one that was put with nonce.
-func (s *Store) written(ctx context.Context, key, nonce string) (etag string, err error) {
+func (s *Store) head(ctx context.Context, key string) (*s3.HeadObjectOutput, error) {
 	ctx, cancel := within(ctx)
 	defer cancel()
 	out, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.opts.Bucket, Key: &key})
 	if err != nil {
-		if err = s.failed(ctx, "HeadObject", key, err); errors.Is(err, storage.ErrNotExist) {
-			return "", nil
-		}
-		return "", err
+		return nil, s.failed(ctx, "HeadObject", key, err)
 	}
-	if out.Metadata[nonceKey] != nonce {
-		return "", nil
-	}
-	return aws.ToString(out.ETag), nil
+	return out, nil
 }

@@ -38,9 +38,9 @@ func (s *Store) Open(ctx context.Context, name string) (storage.Reader, error) {
 // the windows get smaller.
 const (
 	tailBytes   = 256 << 10
-	firstWindow = 256 << 10
+	firstWindow = 128 << 10
 	leastWindow = 32 << 10
-	growth      = 16       // a window gets so many times as large as the first
+	growth      = 32       // a window gets so many times as large as the first
 	windowBytes = 24 << 20 // of all windows of a reader
 )
 
@@ -65,7 +65,7 @@ type window struct {
 	ready    chan struct{} // closed once data or err is there
 	data     []byte
 	err      error
-	read     int64 // up to where it was read; guarded by the reader's mu
+	read     int64 // bytes that were read of it; guarded by the reader's mu
 }
 
 // Size implements [storage.Reader].
@@ -145,7 +145,7 @@ func (r *reader) readSome(b []byte, off int64) (int, error) {
 	}
 	n := copy(b, w.data[off-w.from:])
 	r.mu.Lock()
-	w.read = max(w.read, off-w.from+int64(n))
+	w.read += int64(n)
 	r.mu.Unlock()
 	return n, nil
 }
@@ -155,15 +155,19 @@ func (r *reader) readSome(b []byte, off int64) (int, error) {
 func (r *reader) window(off, n int64) (w *window, fetch bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	size := r.unit
+	share := (windowBytes - r.held) / 8 // of what is left, so that other streams find room
+	size := max(min(r.unit, share), leastWindow)
 	for i, w := range r.windows {
 		if off >= w.from && off < w.to {
 			r.windows = append(append(r.windows[:i:i], r.windows[i+1:]...), w)
 			return w, false
 		}
 		if off == w.to { // a stream goes on
-			size = min(2*(w.to-w.from), growth*r.unit)
-			r.remove(i)
+			was := w.to - w.from
+			size = min(2*was, growth*r.unit, max(was, share))
+			if w.read >= was { // it has served
+				r.remove(i)
+			}
 			break
 		}
 	}
@@ -171,6 +175,11 @@ func (r *reader) window(off, n int64) (w *window, fetch bool) {
 		return nil, false
 	}
 	w = &window{from: off, to: min(off+max(size, n), r.size), ready: make(chan struct{})}
+	for _, next := range r.windows {
+		if next.from > off {
+			w.to = min(w.to, next.from) // what is there is not fetched again
+		}
+	}
 	for r.held+w.to-w.from > windowBytes && len(r.windows) > 0 {
 		if old := r.windows[0]; old.read < old.to-old.from {
 			r.unit = max(r.unit/2, leastWindow) // it was fetched in vain: there are many streams

@@ -11,7 +11,7 @@
 //
 //   - A name appears whole: PutObject, or a multipart upload that is completed at
 //     Commit and aborted otherwise (write.go, part.go).
-//   - PutIfAbsent and PutIfMatch are conditional requests; a [storage.Version] is an
+//   - PutIfAbsent and PutIfMatch are conditional requests; a [storage.Version] has an
 //     ETag. Each carries a nonce in the object's metadata, so that a put whose answer
 //     was lost is told from another writer's by reading back (put.go). Before the first
 //     one the store tries whether the server honours conditions, or only says so (probe.go).
@@ -64,16 +64,19 @@ type Store struct {
 	probed   probe
 	memory   *semaphore.Weighted // bytes of parts
 	uploads  *semaphore.Weighted
-	partSize int64 // of the first parts
+	partSize int64         // of the first parts
+	backoff  time.Duration // the longest pause between two attempts
 }
 
 // Open makes ready a store. It asks nothing of the server yet.
-func Open(ctx context.Context, o Options) (*Store, error) {
+func Open(ctx context.Context, o Options) (*Store, error) { return open(ctx, o, maxBackoff) }
+
+func open(ctx context.Context, o Options, backoff time.Duration) (*Store, error) {
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("open s3 store: %w", err)
 	}
 	s := &Store{
-		opts: o, partSize: firstPart,
+		opts: o, partSize: firstPart, backoff: backoff,
 		memory: semaphore.NewWeighted(partMemory), uploads: semaphore.NewWeighted(partsAtOnce),
 	}
 	cfg, err := s.config(ctx)
@@ -89,7 +92,7 @@ func (s *Store) config(ctx context.Context) (aws.Config, error) {
 	cfg, err := config.LoadDefaultConfig(ctx,
 		config.WithRegion(o.Region),
 		config.WithSharedConfigProfile(o.Profile),
-		config.WithRetryer(newRetryer),
+		config.WithRetryer(func() aws.Retryer { return newRetryer(s.backoff) }),
 		config.WithHTTPClient(newHTTPClient()),
 		config.WithLogger(logging.Nop{}),
 		// Signatures cover the bodies, and servers other than AWS lack the newer checksums.
@@ -99,6 +102,7 @@ func (s *Store) config(ctx context.Context) (aws.Config, error) {
 	if err != nil {
 		return cfg, fmt.Errorf("read the AWS configuration: %w", err)
 	}
+	plain := cfg // for STS: the endpoint speaks S3
 	if o.Endpoint != "" {
 		cfg.BaseEndpoint = &o.Endpoint
 	}
@@ -109,8 +113,7 @@ func (s *Store) config(ctx context.Context) (aws.Config, error) {
 		return cfg, errors.New("no region: add ?region=... to the URL, or set AWS_REGION")
 	}
 	if o.RoleARN != "" {
-		plain := cfg
-		plain.BaseEndpoint = nil // that one speaks S3, not STS
+		plain.Region = cfg.Region
 		cfg.Credentials = aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(plain), o.RoleARN,
 			func(a *stscreds.AssumeRoleOptions) {
 				a.RoleSessionName = "lakefeed"
@@ -123,12 +126,13 @@ func (s *Store) config(ctx context.Context) (aws.Config, error) {
 	return cfg, nil
 }
 
-// newRetryer repeats what may pass: no answer, 5xx, throttling (503 SlowDown), with a
-// growing random pause.
-func newRetryer() aws.Retryer {
+// newRetryer repeats what may pass: no answer, 5xx, throttling (503 SlowDown), another
+// write of the object that is under way (409), with a growing random pause.
+func newRetryer(backoff time.Duration) aws.Retryer {
 	return retry.NewStandard(func(o *retry.StandardOptions) {
-		o.MaxAttempts, o.MaxBackoff = maxAttempts, maxBackoff
+		o.MaxAttempts, o.MaxBackoff = maxAttempts, backoff
 		o.RateLimiter = ratelimit.None // the budget is each call's, not all calls' together
+		o.Retryables = append(o.Retryables, retry.RetryableHTTPStatusCode{Codes: map[int]struct{}{http.StatusConflict: {}}})
 	})
 }
 
@@ -159,7 +163,9 @@ func (s *Store) prefix(folder string) string {
 }
 
 // String implements [storage.Store].
-func (s *Store) String() string { return strings.TrimSuffix("s3://"+s.opts.Bucket+"/"+s.opts.Prefix, "/") }
+func (s *Store) String() string {
+	return strings.TrimSuffix("s3://"+s.opts.Bucket+"/"+s.opts.Prefix, "/")
+}
 
 // Requests is what this store has asked of the server.
 func (s *Store) Requests() *storage.Requests { return &s.requests }

@@ -180,7 +180,7 @@ func (w *writer) finish() error {
 	}
 	err = w.s.failed(ctx, "CompleteMultipartUpload", *w.put.Key, err)
 	// An attempt before may have completed it: then the upload is gone, and the object is ours.
-	if etag, _ := w.s.written(w.ctx, *w.put.Key, w.put.Metadata[nonceKey]); etag != "" {
+	if out, lookErr := w.s.head(w.ctx, *w.put.Key); lookErr == nil && out.Metadata[nonceKey] == w.put.Metadata[nonceKey] {
 		return nil
 	}
 	return err
