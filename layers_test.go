@@ -33,6 +33,7 @@ var unreachable = map[string][]string{
 	"hudi":     {"change", "postgres", "dynamodb", "kafka", "pipeline", "config", "metrics", "server", "storage/s3", "storage/gcs", "storage/azure"},
 	"postgres": {"hudi", "storage", "pipeline", "config", "metrics", "server"},
 	"dynamodb": {"hudi", "storage", "pipeline", "config", "metrics", "server"},
+	"query":    {"change", "postgres", "dynamodb", "kafka", "pipeline", "config", "metrics", "server", "storage/s3", "storage/gcs", "storage/azure"},
 	"pipeline": {"postgres", "dynamodb", "kafka", "config", "metrics", "server", "storage/s3", "storage/gcs", "storage/azure"},
 }
 

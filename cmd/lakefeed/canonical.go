@@ -43,6 +43,8 @@ func appendValue(dst []byte, a arrow.Array, i int) []byte {
 		return appendList(dst, a.ListValues(), a.ValueOffsets, i)
 	case *array.LargeList:
 		return appendList(dst, a.ListValues(), a.ValueOffsets, i)
+	case *array.FixedSizeList:
+		return appendList(dst, a.ListValues(), a.ValueOffsets, i)
 	case *array.Struct:
 		return appendStruct(dst, a, i)
 	case *array.Map:

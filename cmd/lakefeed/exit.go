@@ -12,6 +12,7 @@ import (
 	"lakefeed/hudi"
 	"lakefeed/pipeline"
 	"lakefeed/postgres"
+	"lakefeed/query"
 )
 
 // The exit codes. An orchestrator restarts the program after exitRetry and calls
@@ -54,7 +55,7 @@ func exitCode(err error) int {
 	case errors.Is(err, errFound):
 		return exitFound
 	case is[*usageError](err), is[*config.Error](err), is[*pgconn.ParseConfigError](err), errors.Is(err, hudi.ErrNoTable),
-		errors.Is(err, pipeline.ErrNoTables):
+		errors.Is(err, pipeline.ErrNoTables), is[*query.SQLError](err), errors.Is(err, errNoTables):
 		return exitUsage
 	case final(err):
 		return exitFinal
@@ -80,7 +81,7 @@ func joined(err error) []error {
 // final reports whether somebody has to do something before a retry can help.
 func final(err error) bool {
 	return is[*pipeline.PositionError](err) || is[*postgres.ValueError](err) || is[*hudi.UnsupportedError](err) || is[*hudi.SchemaError](err) ||
-		is[*hudi.CorruptError](err) || errors.Is(err, hudi.ErrTableExists) ||
+		is[*hudi.CorruptError](err) || errors.Is(err, hudi.ErrTableExists) || errors.Is(err, query.ErrNoSQL) ||
 		errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOTDIR)
 }
 

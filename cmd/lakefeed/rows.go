@@ -26,6 +26,8 @@ var formats = []string{"jsonl", "csv", "parquet", "arrow"}
 // newRowWriter makes the writer of a format; schema is that of the batches to come.
 func newRowWriter(format string, w io.Writer, schema *arrow.Schema) (rowWriter, error) {
 	switch format {
+	case "table":
+		return newTableWriter(w, schema), nil
 	case "jsonl":
 		return &jsonlWriter{w: w}, nil
 	case "csv":

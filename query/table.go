@@ -1,0 +1,40 @@
+package query
+
+import (
+	"context"
+	"iter"
+
+	"github.com/apache/arrow-go/v18/arrow"
+
+	"lakefeed/hudi"
+	"lakefeed/hudi/schema"
+)
+
+// FromTable is the relation of a Hudi table. All of its scans see the table as t knows
+// it: what other writers do meanwhile comes with a later one. Of opts, Columns is not
+// for the caller to set; Meta gives the relation the five meta columns.
+func FromTable(t *hudi.Table, columns *arrow.Schema, opts hudi.ReadOptions) *Relation {
+	if opts.Meta {
+		columns = schema.ArrowWithMeta(columns)
+	}
+	opts.Meta = false // its columns are asked for by name
+	var size int64
+	for _, s := range t.Slices() {
+		if s.Base != nil {
+			size += s.Base.Size
+		}
+		for _, l := range s.Logs {
+			size += l.Size
+		}
+	}
+	const rowBytes = 100 // a guess
+	return &Relation{
+		Schema: columns,
+		Rows:   size / rowBytes,
+		Read: func(ctx context.Context, names []string) iter.Seq2[arrow.RecordBatch, error] {
+			opts := opts
+			opts.Columns = names
+			return t.Read(ctx, opts)
+		},
+	}
+}
