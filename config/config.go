@@ -51,7 +51,7 @@ type Postgres struct {
 
 // Lake is where the tables land.
 type Lake struct {
-	URL         string
+	URL         string    // as storage/all takes it: the keys of s3 are its parameters
 	TableType   TableType // of tables that do not say; default merge_on_read
 	LeanColumns bool      // leave out the extra columns but _event_lsn
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"lakefeed/config"
+	"lakefeed/storage/s3"
 )
 
 const tenLines = `pipelines:
@@ -83,6 +84,24 @@ pipelines:
 	}
 }
 
+func TestBucket(t *testing.T) {
+	const keys = "s3://bucket/lake\n      s3: {endpoint: \"http://127.0.0.1:9000\", region: eu-west-1, path_style: true, profile: lake,\n" +
+		"        role_arn: \"arn:aws:iam::123456789012:role/lake\", external_id: x, sse: \"aws:kms\", kms_key: alias/lake}"
+	l := parse(t, strings.Replace(tenLines, "file:///data/lake", keys, 1)).Pipelines[0].Lake
+	got, err := s3.ParseURL(l.URL)
+	want := s3.Options{
+		Bucket: "bucket", Prefix: "lake", Endpoint: "http://127.0.0.1:9000", Region: "eu-west-1", PathStyle: true, Profile: "lake",
+		RoleARN: "arn:aws:iam::123456789012:role/lake", ExternalID: "x", SSE: "aws:kms", KMSKey: "alias/lake",
+	}
+	if err != nil || got != want {
+		t.Errorf("%s is %+v, %v", l.URL, got, err)
+	}
+	l = parse(t, strings.Replace(tenLines, "file:///data/lake", "s3://bucket/lake?region=a\n      s3: {sse: AES256}", 1)).Pipelines[0].Lake
+	if l.URL != "s3://bucket/lake?region=a&sse=AES256" {
+		t.Errorf("got %s", l.URL)
+	}
+}
+
 func TestProblems(t *testing.T) {
 	replace := func(old, repl string) string { return strings.Replace(tenLines, old, repl, 1) }
 	for name, c := range map[string]struct{ text, want string }{
@@ -100,6 +119,11 @@ func TestProblems(t *testing.T) {
 		"lake without path":  {replace("file:///data/lake", "file://data"), "f.yaml:9:12: pipelines[0].lake.url: want file:///path"},
 		"twice":              {tenLines + "    commit_interval: 5s\n", "f.yaml:11:5: "},
 		"two documents":      {tenLines + "---\na: b\n", "f.yaml:12:1: a second document begins here"},
+		"no store":           {replace("file:///", "gs://x/"), "pipelines[0].lake.url: no store for gs://"},
+		"bucket":             {replace("file:///data/lake", "s3://u:hunter2@b/lake"), "pipelines[0].lake.url: the URL has credentials in it"},
+		"bucket given twice": {replace("file:///data/lake", "s3://bkt?region=a\n      s3: {region: b}"), "given twice"},
+		"bucket's key":       {replace("file:///data/lake", "s3://bkt\n      s3: {sse: none}"), "sse is none of"},
+		"no bucket":          {replace("file:///data/lake", "/lake\n      s3: {region: b}"), "pipelines[0].lake.s3: the lake is no bucket"},
 		"no tables":          {replace("      - match: public.*\n", ""), "pipelines[0].tables: want a list"},
 		"no value":           {replace(" shop\n", "\n"), "f.yaml:2:10: pipelines[0].name: has no value"},
 		"name":               {replace("name: shop", "name: Shop-1"), `pipelines[0].name: "Shop-1" cannot name a replication slot`},

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"path"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
@@ -78,12 +79,54 @@ func (d *decoder) postgres(n ast.Node, at string) Postgres {
 
 func (d *decoder) lake(n ast.Node, at string) Lake {
 	l := Lake{TableType: MergeOnRead}
+	var bucket url.Values
+	where := n // the URL stands
 	d.mapping(n, at, keys{
-		"url":          func(n ast.Node, at string) { l.URL = d.lakeURL(n, at) },
+		"url":          func(n ast.Node, at string) { l.URL, where = d.text(n, at), n },
+		"s3":           func(n ast.Node, at string) { bucket = d.s3(n, at) },
 		"table_type":   func(n ast.Node, at string) { l.TableType = d.tableType(n, at) },
 		"lean_columns": func(n ast.Node, at string) { l.LeanColumns = d.boolean(n, at) },
 	}, "url")
+	l.URL = d.lakeURL(where, at, l.URL, bucket)
 	return l
+}
+
+// s3 reads how a bucket is reached, as parameters of its URL.
+func (d *decoder) s3(n ast.Node, at string) url.Values {
+	q := url.Values{}
+	takers := keys{"path_style": func(n ast.Node, at string) { q.Set("path_style", strconv.FormatBool(d.boolean(n, at))) }}
+	for _, key := range []string{"endpoint", "region", "profile", "role_arn", "external_id", "sse", "kms_key"} {
+		takers[key] = func(n ast.Node, at string) {
+			if text := d.text(n, at); text != "" {
+				q.Set(key, text)
+			}
+		}
+	}
+	d.mapping(n, at, takers)
+	return q
+}
+
+// lakeURL joins the lake's URL and the keys of s3. It never prints what it read, as
+// postgresURL does not.
+func (d *decoder) lakeURL(n ast.Node, at, lake string, bucket url.Values) string {
+	if lake == "" {
+		return "" // said before
+	}
+	if bucket != nil && !strings.HasPrefix(lake, "s3://") && !strings.HasPrefix(lake, "s3a://") {
+		d.problem(n, at+".s3", "the lake is no bucket: remove these keys, or write url: s3://bucket/folder")
+		return lake
+	}
+	if len(bucket) > 0 {
+		sep := "?"
+		if strings.Contains(lake, "?") {
+			sep = "&"
+		}
+		lake += sep + bucket.Encode()
+	}
+	if err := all.Check(lake); err != nil {
+		d.problem(n, at+".url", "%s", err)
+	}
+	return lake
 }
 
 func (d *decoder) tables(n ast.Node, at string) []Table {
@@ -137,18 +180,6 @@ func (d *decoder) postgresURL(n ast.Node, at string) string {
 		d.problem(n, at, "is not a PostgreSQL URL: %s", form)
 	case strings.Trim(u.Path, "/") == "" && !u.Query().Has("dbname"):
 		d.problem(n, at, "names no database: %s", form)
-	}
-	return s
-}
-
-// lakeURL never prints what it read, as postgresURL does not.
-func (d *decoder) lakeURL(n ast.Node, at string) string {
-	s := d.text(n, at)
-	if s == "" {
-		return ""
-	}
-	if err := all.Check(s); err != nil {
-		d.problem(n, at, "%s", err)
 	}
 	return s
 }

@@ -26,13 +26,26 @@ func TestOpen(t *testing.T) {
 	}
 }
 
+func TestOpenBucket(t *testing.T) {
+	for at, want := range map[string]string{
+		"s3://bucket/lake?region=eu-west-1":                "s3://bucket/lake",
+		"s3a://bucket/?region=x&endpoint=http://127.0.0.1": "s3://bucket",
+	} {
+		s, err := all.Open(t.Context(), at)
+		if err != nil || s.String() != want {
+			t.Errorf("open %s: %v, %v; want %s", at, s, err, want)
+		}
+	}
+}
+
 func TestOpenRefuses(t *testing.T) {
 	for at, says := range map[string]string{
 		"":                             "no URL",
 		"file://":                      "want file:///path",
 		"file://data/lake":             "want file:///path",
 		"file://user:hunter2@host/x":   "want file:///path",
-		"s3://key:hunter2@bucket/lake": "no store for s3://",
+		"s3://key:hunter2@bucket/lake": "has credentials in it",
+		"gs://hunter2@bucket/lake":     "no store for gs://",
 		"file:///a%zz":                 "want file:///path",
 	} {
 		_, err := all.Open(t.Context(), at)

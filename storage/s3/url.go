@@ -48,7 +48,7 @@ func ParseURL(text string) (Options, error) {
 	case err != nil:
 		return Options{}, errors.New("is not a URL: " + urlForm)
 	case u.Scheme != "s3" && u.Scheme != "s3a":
-		return Options{}, errors.New(urlForm)
+		return Options{}, errors.New("is none of a bucket: " + urlForm)
 	case u.User != nil:
 		return Options{}, errors.New("has credentials in it: they belong into the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY), a profile or a role")
 	case u.Fragment != "":
@@ -71,7 +71,7 @@ func ParseURL(text string) (Options, error) {
 	}
 	if v := q.Get("path_style"); v != "" {
 		if o.PathStyle, err = strconv.ParseBool(v); err != nil {
-			return Options{}, errors.New("path_style is neither true nor false")
+			return Options{}, errors.New("is wrong: path_style is neither true nor false")
 		}
 	}
 	return o, o.Validate()
@@ -89,21 +89,21 @@ func (o *Options) Validate() error {
 	case !bucketName.MatchString(o.Bucket):
 		return errors.New("names no bucket: " + urlForm)
 	case strings.HasSuffix(o.Bucket, "--x-s3"):
-		return errors.New("directory buckets list their files in no order: take a general purpose bucket")
+		return errors.New("names a directory bucket, and those list their files in no order: take a general purpose bucket")
 	case o.Region != "" && !regionName.MatchString(o.Region):
-		return errors.New("region is none")
+		return errors.New("is wrong: region is none")
 	case o.RoleARN != "" && !roleName.MatchString(o.RoleARN):
-		return errors.New("role_arn is none: want arn:aws:iam::123456789012:role/name")
+		return errors.New("is wrong: role_arn is none: want arn:aws:iam::123456789012:role/name")
 	case o.ExternalID != "" && o.RoleARN == "":
-		return errors.New("external_id goes with role_arn")
+		return errors.New("is wrong: external_id goes with role_arn")
 	case o.SSE != "" && o.SSE != "AES256" && o.SSE != "aws:kms" && o.SSE != "aws:kms:dsse":
-		return errors.New("sse is none of AES256, aws:kms and aws:kms:dsse")
+		return errors.New("is wrong: sse is none of AES256, aws:kms and aws:kms:dsse")
 	case o.KMSKey != "" && !strings.HasPrefix(o.SSE, "aws:kms"):
-		return errors.New("kms_key goes with sse=aws:kms")
+		return errors.New("is wrong: kms_key goes with sse=aws:kms")
 	}
 	if o.Prefix != "" {
 		if err := storage.CheckFolder(o.Prefix); err != nil {
-			return fmt.Errorf("folder: %w", err)
+			return fmt.Errorf("has a folder that cannot be: %w", err)
 		}
 	}
 	return o.checkEndpoint()
@@ -115,7 +115,7 @@ func (o *Options) checkEndpoint() error {
 	}
 	u, err := url.Parse(o.Endpoint)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return errors.New("endpoint is none: want http://host:port or https://host, without credentials")
+		return errors.New("is wrong: endpoint is none: want http://host:port or https://host, without credentials")
 	}
 	return nil
 }

@@ -51,7 +51,7 @@ func TestParseURLRefuses(t *testing.T) {
 		"s3://bucket?sse=" + secret:                 "sse is none of",
 		"s3://bucket?kms_key=" + secret:             "goes with sse",
 		"s3://bucket?region=" + secret + ".x/y":     "region is none",
-		"s3://bucket--use1-az4--x-s3/lake":          "directory buckets",
+		"s3://bucket--use1-az4--x-s3/lake":          "a directory bucket",
 		"s3://bu cket/" + secret:                    "is not a URL",
 		"s3://bucket/x?endpoint=http://h?" + secret: "endpoint is none",
 	} {
