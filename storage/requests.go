@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"iter"
 	"maps"
 	"sync"
 )
@@ -72,3 +73,50 @@ func CountRequest(ctx context.Context, op string, c RequestCount) {
 		at.r.Add(op, c)
 	}
 }
+
+// Counted is a store whose calls r counts too.
+func Counted(s Store, r *Requests) Store { return &counted{s, r} }
+
+type counted struct {
+	s Store
+	r *Requests
+}
+
+func (c *counted) in(ctx context.Context) context.Context { return CountRequests(ctx, c.r) }
+
+func (c *counted) Open(ctx context.Context, name string) (Reader, error) {
+	return c.s.Open(c.in(ctx), name)
+}
+
+func (c *counted) Get(ctx context.Context, name string) ([]byte, Version, error) {
+	return c.s.Get(c.in(ctx), name)
+}
+
+func (c *counted) Create(ctx context.Context, name string) (Writer, error) {
+	return c.s.Create(c.in(ctx), name)
+}
+
+func (c *counted) Put(ctx context.Context, name string, data []byte) error {
+	return c.s.Put(c.in(ctx), name, data)
+}
+
+func (c *counted) PutIfAbsent(ctx context.Context, name string, data []byte) error {
+	return c.s.PutIfAbsent(c.in(ctx), name, data)
+}
+
+func (c *counted) PutIfMatch(ctx context.Context, name string, data []byte, v Version) (Version, error) {
+	return c.s.PutIfMatch(c.in(ctx), name, data, v)
+}
+
+func (c *counted) List(ctx context.Context, folder string, recursive bool) iter.Seq2[Info, error] {
+	return c.s.List(c.in(ctx), folder, recursive)
+}
+
+func (c *counted) Dirs(ctx context.Context, folder string) ([]string, error) {
+	return c.s.Dirs(c.in(ctx), folder)
+}
+func (c *counted) Delete(ctx context.Context, name string) error { return c.s.Delete(c.in(ctx), name) }
+func (c *counted) DeleteAll(ctx context.Context, folder string) error {
+	return c.s.DeleteAll(c.in(ctx), folder)
+}
+func (c *counted) String() string { return c.s.String() }
