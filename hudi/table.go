@@ -38,7 +38,8 @@ type Table struct {
 	// other engines make may say. Ours say that the later one does.
 	eventTime bool
 
-	written *written // what commits say of the files, as far as it was asked for
+	requests *storage.Requests // that this Table made
+	written  *written          // what commits say of the files, as far as it was asked for
 
 	mu       sync.RWMutex // guards what follows; only who has the turn changes it
 	props    Properties
@@ -162,7 +163,8 @@ func sparkOptions(opts CreateOptions) Properties {
 // transaction refuses. Both say so by an [UnsupportedError].
 func Open(ctx context.Context, store storage.Store, opts Options) (*Table, error) {
 	opts.setDefaults()
-	t := &Table{store: store, opts: opts, turn: make(chan struct{}, 1), written: newWritten()}
+	t := &Table{opts: opts, turn: make(chan struct{}, 1), written: newWritten(), requests: new(storage.Requests)}
+	t.store = storage.Counted(store, t.requests)
 	props, err := t.readProperties(ctx)
 	if errors.Is(err, ErrNoTable) {
 		return nil, fmt.Errorf("open %s: %w", store, ErrNoTable)
@@ -254,6 +256,10 @@ func (t *Table) Properties() Properties {
 	defer t.mu.RUnlock()
 	return maps.Clone(t.props)
 }
+
+// Requests is what this Table has asked of the store's server, reads too; nothing where
+// the store has none.
+func (t *Table) Requests() *storage.Requests { return t.requests }
 
 // Timeline is the table's timeline. It does not change; a later call may return a
 // later one.

@@ -48,6 +48,7 @@ type TxnOptions struct {
 type Txn struct {
 	table    *Table
 	op       Operation
+	asked    int64               // requests of the table before it began
 	time     string              // the instant's
 	files    [3]timeline.Instant // requested, inflight, completed
 	token    string              // last two parts of the write tokens
@@ -86,11 +87,13 @@ func (t *Table) Begin(ctx context.Context, opts TxnOptions) (*Txn, error) {
 	if err := t.lock(ctx); err != nil {
 		return nil, err
 	}
+	asked := t.requests.Total()
 	x, err := t.begin(ctx, opts)
 	if err != nil {
 		t.unlock()
 		return nil, fmt.Errorf("begin transaction on %s: %w", t.name, err)
 	}
+	x.asked = asked
 	return x, nil
 }
 

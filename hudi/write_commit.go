@@ -74,6 +74,7 @@ func (x *Txn) Commit(ctx context.Context, extra map[string]string) (instant stri
 	if err := x.table.deleteMarkers(ctx, x.time); err != nil {
 		x.table.opts.Logger.Warn("markers stay until the next recovery", "table", x.table.name, "instant", x.time, "error", err)
 	}
+	x.table.opts.Logger.Debug("committed", "table", x.table.name, "instant", x.time, "files", len(files), "requests", x.table.requests.Total()-x.asked)
 	x.table.unlock()
 	return x.time, nil
 }
