@@ -40,12 +40,28 @@ func (e *UnsupportedError) Error() string {
 type ConflictError struct {
 	Instant string // of the transaction
 	Reason  string
+	Other   string    // the instant that it conflicts with, if there is one
+	Groups  []GroupID // the file groups that both change, if that is what it is
+	Err     error     // what was found, if anything
 }
 
 // Error says what happened to the transaction.
 func (e *ConflictError) Error() string {
-	return fmt.Sprintf("transaction %s lost the table: %s", e.Instant, e.Reason)
+	msg := fmt.Sprintf("transaction %s lost the table: %s", e.Instant, e.Reason)
+	if e.Other != "" {
+		msg = fmt.Sprintf("transaction %s lost against %s: %s", e.Instant, e.Other, e.Reason)
+	}
+	if len(e.Groups) > 0 {
+		msg += ": " + groupNames(e.Groups)
+	}
+	if e.Err != nil {
+		msg += ": " + e.Err.Error()
+	}
+	return msg
 }
+
+// Unwrap is what was found.
+func (e *ConflictError) Unwrap() error { return e.Err }
 
 // SchemaError says that a table cannot take on a schema.
 type SchemaError struct {

@@ -263,7 +263,7 @@ func TestLockChild(t *testing.T) {
 			t.Fatal(err)
 		}
 		if os.Getenv("LAKEFEED_LOCK_HANG") != "" {
-			fmt.Println("holding")
+			_, _ = os.Stdout.WriteString("holding\n")
 			select {}
 		}
 		if err := lease.Unlock(t.Context()); err != nil {

@@ -58,6 +58,8 @@ type Options struct {
 	// Now is the clock that instants are taken from; nil: time.Now. Instants grow
 	// even where the clock steps back.
 	Now func() time.Time
+	// Concurrency says who else writes to the table; the zero value: nobody.
+	Concurrency Concurrency
 }
 
 func (o *Options) setDefaults() {
@@ -76,6 +78,7 @@ func (o *Options) setDefaults() {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	o.Concurrency.setDefaults()
 }
 
 // CreateOptions describe a table to make.
@@ -143,6 +146,9 @@ func (o *CreateOptions) Validate() error {
 		// Hudi's key generator for them writes such keys in two ways, by its release.
 		return fmt.Errorf("partition by %s with the one key column %s: Hudi's releases do not agree on the keys: "+
 			"partition by one column, or add a column to the record key", strings.Join(o.PartitionBy, ", "), o.RecordKey[0])
+	}
+	if err := o.Concurrency.Validate(); err != nil {
+		return err
 	}
 	return checkSchema(o.Schema)
 }

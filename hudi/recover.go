@@ -12,6 +12,7 @@ import (
 
 // Recover rolls back the transactions that a crash left unfinished, finishes
 // rollbacks, compactions and cleanings that stand half done, and sweeps up markers.
+// Where there are several writers it leaves alone what one of them is at work on.
 // It may crash itself: the next call goes on. Transactions and services do the same
 // first, but for the markers.
 func (t *Table) Recover(ctx context.Context) error {
@@ -29,11 +30,12 @@ func (t *Table) Recover(ctx context.Context) error {
 	return nil
 }
 
-// recover finishes or takes back whatever the timeline has pending.
+// recover finishes or takes back whatever the timeline has pending and nobody is at
+// work on.
 func (t *Table) recover(ctx context.Context) error {
-	pending := t.timeline.Pending()
-	if len(pending) == 0 {
-		return nil
+	pending, err := t.abandoned(ctx)
+	if err != nil || len(pending) == 0 {
+		return err
 	}
 	// Rollbacks first: what they take back is pending too, and gone after them.
 	for _, i := range pending {
@@ -43,7 +45,10 @@ func (t *Table) recover(ctx context.Context) error {
 			}
 		}
 	}
-	for _, i := range slices.Backward(t.timeline.Pending()) {
+	if pending, err = t.abandoned(ctx); err != nil {
+		return err
+	}
+	for _, i := range slices.Backward(pending) {
 		switch i.Action {
 		case timeline.Commit, timeline.DeltaCommit, timeline.ReplaceCommit:
 			if err := t.rollback(ctx, i); err != nil {
@@ -52,7 +57,10 @@ func (t *Table) recover(ctx context.Context) error {
 		default:
 		}
 	}
-	for _, i := range t.timeline.Pending() {
+	if pending, err = t.abandoned(ctx); err != nil {
+		return err
+	}
+	for _, i := range pending {
 		if err := t.finish(ctx, i); err != nil {
 			return fmt.Errorf("finish %s: %w", i, err)
 		}
@@ -84,6 +92,9 @@ func (t *Table) sweep(ctx context.Context) error {
 	}
 	for _, f := range folders {
 		instant := path.Base(f)
+		if t.isPending(instant) {
+			continue // a living writer's
+		}
 		if !t.timeline.Has(instant) && !t.timeline.BeforeStart(instant) {
 			if err := t.rollbackLost(ctx, instant); err != nil {
 				return fmt.Errorf("roll back %s: %w", instant, err)
@@ -93,7 +104,7 @@ func (t *Table) sweep(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return t.sweepHeartbeats(ctx)
 }
 
 // recoverAfter cleans up after a transaction that could not start.

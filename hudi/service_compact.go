@@ -156,7 +156,12 @@ func (t *Table) runCompaction(ctx context.Context, at string, plan *timeline.Com
 	if t.buckets > 0 {
 		m.ExtraMetadata[BucketsKey] = strconv.Itoa(t.buckets)
 	}
-	written, stats, err := t.compactSlices(ctx, at, plan.Operations)
+	var written []*DataFile
+	var stats []timeline.WriteStat
+	err := t.apart(ctx, files[0], func() (err error) {
+		written, stats, err = t.compactSlices(ctx, at, plan.Operations)
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -133,10 +133,10 @@ func (t *Table) readSettings(ctx context.Context, tl *timeline.Timeline, props P
 
 // Refresh looks for what other writers did since.
 func (t *Table) Refresh(ctx context.Context) error {
-	if err := t.lock(ctx); err != nil {
+	if err := t.takeTurn(ctx); err != nil {
 		return err
 	}
-	defer t.unlock()
+	defer func() { <-t.turn }()
 	return t.refresh(ctx)
 }
 
@@ -185,11 +185,26 @@ func (t *Table) prepare(ctx context.Context) error {
 	if len(t.timeline.Pending()) == 0 {
 		return nil
 	}
-	return t.recover(ctx)
+	if err := t.recover(ctx); err != nil || !t.opts.Concurrency.optimistic() {
+		return err
+	}
+	return t.refresh(ctx) // others may have written while a service was finished
 }
 
-// lock waits until nothing else writes to the table through t.
+// lock waits until nothing else writes to the table through t, and where there are
+// other writers until it has the table's lock.
 func (t *Table) lock(ctx context.Context) error {
+	if err := t.takeTurn(ctx); err != nil {
+		return err
+	}
+	err := t.acquire(ctx)
+	if err != nil {
+		<-t.turn
+	}
+	return err
+}
+
+func (t *Table) takeTurn(ctx context.Context) error {
 	select {
 	case t.turn <- struct{}{}:
 		return nil
@@ -198,7 +213,10 @@ func (t *Table) lock(ctx context.Context) error {
 	}
 }
 
-func (t *Table) unlock() { <-t.turn }
+func (t *Table) unlock() {
+	t.release(context.Background())
+	<-t.turn
+}
 
 func (t *Table) noBuckets() error {
 	return &UnsupportedError{"number of buckets", "unknown", "no commit says it; set Options.Buckets, or only read the table if it has another index than BUCKET"}
@@ -235,9 +253,14 @@ func (t *Table) LastExtra(ctx context.Context, key string) (value, instant strin
 // putInstant creates a file of the timeline. Somebody else's of that name is a
 // conflict.
 func (t *Table) putInstant(ctx context.Context, i timeline.Instant, data []byte) error {
-	err := t.store.PutIfAbsent(ctx, t.instantFile(i), data)
+	ctx, stop, err := t.fence(ctx, i)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	err = t.store.PutIfAbsent(ctx, t.instantFile(i), data)
 	if errors.Is(err, storage.ErrExist) {
-		return &ConflictError{i.Time, "somebody else made " + t.instantFile(i)}
+		return &ConflictError{Instant: i.Time, Reason: "somebody else made " + t.instantFile(i)}
 	}
 	if err != nil {
 		return fmt.Errorf("create %s: %w", t.instantFile(i), err)

@@ -26,6 +26,7 @@ type Table struct {
 	opts  Options
 	turn  chan struct{} // holds one token; who writes takes it
 	names []string      // of the timeline's files, in order, as far as known; who has the turn uses it
+	lease Lease         // of the table's lock, while it is held; who has the turn uses it
 
 	name       string
 	typ        TableType
@@ -162,7 +163,13 @@ func sparkOptions(opts CreateOptions) Properties {
 // right; what it can read but not write, as a table with a metadata table, each
 // transaction refuses. Both say so by an [UnsupportedError].
 func Open(ctx context.Context, store storage.Store, opts Options) (*Table, error) {
+	if err := opts.Concurrency.Validate(); err != nil {
+		return nil, fmt.Errorf("open %s: %w", store, err)
+	}
 	opts.setDefaults()
+	if c := &opts.Concurrency; c.optimistic() && c.Locker == nil {
+		c.Locker = NewProcessLock(store.String())
+	}
 	t := &Table{opts: opts, turn: make(chan struct{}, 1), written: newWritten(), requests: new(storage.Requests)}
 	t.store = storage.Counted(store, t.requests)
 	props, err := t.readProperties(ctx)

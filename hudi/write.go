@@ -41,7 +41,8 @@ type TxnOptions struct {
 //  3. For each data file a marker is created first (write_marker.go), then the file:
 //     a base file (write_base.go) or a log file (write_log.go). A marker without its
 //     file is harmless; a file without a marker could not be found again.
-//  4. hoodie.properties and the instant's own two files are looked at once more.
+//  4. hoodie.properties and the instant's own two files are looked at once more, and,
+//     under the lock, what other writers did meanwhile (concurrency.go).
 //  5. The completed file is created, at once and whole (write_commit.go). This is the
 //     moment of the commit.
 //  6. The markers are deleted.
@@ -53,6 +54,8 @@ type Txn struct {
 	files    [3]timeline.Instant // requested, inflight, completed
 	token    string              // last two parts of the write tokens
 	timeline *timeline.Timeline  // as it began
+	beat     *heartbeat          // nil with a single writer
+	busy     map[GroupID]string  // what services are about to rewrite, by conflict key, and their instants
 
 	schema   *arrow.Schema // data columns
 	full     *arrow.Schema // with the meta columns
@@ -94,6 +97,7 @@ func (t *Table) Begin(ctx context.Context, opts TxnOptions) (*Txn, error) {
 		return nil, fmt.Errorf("begin transaction on %s: %w", t.name, err)
 	}
 	x.asked = asked
+	t.release(ctx)
 	return x, nil
 }
 
@@ -112,6 +116,9 @@ func (t *Table) begin(ctx context.Context, opts TxnOptions) (*Txn, error) {
 		x.op = Upsert
 	}
 	if err := x.setSchema(opts.Schema); err != nil {
+		return nil, err
+	}
+	if err := x.findBusy(ctx); err != nil {
 		return nil, err
 	}
 	action := timeline.Commit
@@ -225,6 +232,9 @@ func (x *Txn) openBucket(ctx context.Context, id bucketID) (*GroupWriter, error)
 	}
 	if x.opened[id] {
 		return nil, errors.New("it is open in this transaction")
+	}
+	if err := x.checkBusy(id); err != nil {
+		return nil, err
 	}
 	slice, err := x.bucketSlice(id)
 	if err != nil {

@@ -23,14 +23,21 @@ func (x *Txn) start(ctx context.Context, action timeline.Action) error {
 			return err
 		}
 	}
+	var err error
+	if x.beat, err = t.startHeartbeat(ctx, x.time); err != nil {
+		return err
+	}
 	for i, data := range [][]byte{plan, nil} {
 		err := t.putInstant(ctx, x.files[i], data)
+		if err == nil {
+			continue
+		}
+		x.beat.end(context.WithoutCancel(ctx))
 		if conflict := new(ConflictError); errors.As(err, &conflict) {
 			return err // the instant is another writer's
 		}
-		if err != nil { // what is there of it is rolled back like a crash's rest
-			return errors.Join(err, t.recoverAfter(ctx))
-		}
+		// What is there of it is rolled back like a crash's rest.
+		return errors.Join(err, t.recoverAfter(ctx))
 	}
 	return nil // the timeline in memory gets all three files at the end
 }
@@ -61,15 +68,20 @@ func (x *Txn) Commit(ctx context.Context, extra map[string]string) (instant stri
 	}
 	m, files, err := x.metadata(extra)
 	if err == nil {
-		err = x.check(ctx)
+		err = x.table.acquire(ctx)
+	}
+	if err == nil {
+		err = x.check(ctx, m)
 	}
 	if err == nil {
 		err = x.publish(ctx, m)
 	}
+	x.table.release(ctx)
 	if err != nil {
 		return "", fmt.Errorf("commit %s of %s: %w", x.time, x.table.name, err)
 	}
 	x.ended = true
+	x.beat.end(context.WithoutCancel(ctx))
 	x.table.committed(x, m, files)
 	if err := x.table.deleteMarkers(ctx, x.time); err != nil {
 		x.table.opts.Logger.Warn("markers stay until the next recovery", "table", x.table.name, "instant", x.time, "error", err)
@@ -111,7 +123,7 @@ func (x *Txn) metadata(extra map[string]string) (*timeline.CommitMetadata, []*Da
 }
 
 // check looks once more whether the table is still ours to write.
-func (x *Txn) check(ctx context.Context) error {
+func (x *Txn) check(ctx context.Context, m *timeline.CommitMetadata) error {
 	t := x.table
 	props, err := t.readProperties(ctx)
 	if err != nil {
@@ -120,16 +132,13 @@ func (x *Txn) check(ctx context.Context) error {
 	if err := props.checkWritable(); err != nil {
 		return err
 	}
-	for _, i := range x.files[:2] {
-		found, err := exists(ctx, t.store, x.table.instantFile(i))
-		if err != nil {
-			return fmt.Errorf("look for %s: %w", x.table.instantFile(i), err)
-		}
-		if !found {
-			return &ConflictError{x.time, "another writer took " + x.table.instantFile(i) + " away and so rolled the transaction back"}
-		}
+	if err := t.checkPending(ctx, x.files[0]); err != nil || !t.opts.Concurrency.optimistic() {
+		return err
 	}
-	return nil
+	if err := errors.Join(x.beat.check(), t.refresh(ctx)); err != nil {
+		return err
+	}
+	return x.checkConflicts(ctx, m)
 }
 
 // publish is the moment of the commit.
@@ -172,12 +181,19 @@ func (x *Txn) Abort(ctx context.Context) error {
 		}
 	}
 	t := x.table
-	err := t.refresh(ctx)
+	x.beat.end(ctx)
+	err := t.acquire(ctx)
+	if err == nil {
+		err = t.refresh(ctx)
+	}
 	if err == nil && t.timeline.IsCompleted(x.time) {
 		return errors.Join(ErrPublished, t.deleteMarkers(ctx, x.time))
 	}
 	if err == nil {
 		err = t.recover(ctx)
+	}
+	if err == nil && t.opts.Concurrency.optimistic() {
+		err = t.rollbackRest(ctx, x.time)
 	}
 	if err != nil {
 		return fmt.Errorf("abort %s of %s: %w", x.time, t.name, err)
