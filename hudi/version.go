@@ -4,8 +4,14 @@ import (
 	"cmp"
 	"path"
 	"strconv"
+	"strings"
 
 	"lakefeed/hudi/timeline"
+)
+
+const (
+	propPartialUpdate = "hoodie.table.partial.update.mode"
+	propLegacyPayload = "hoodie.table.legacy.payload.class"
 )
 
 // version6 is the version that this package writes.
@@ -70,4 +76,10 @@ func (p Properties) eventTime() bool {
 		return mode == mergeEventTime
 	}
 	return p[propPayload] == payloadEventTime
+}
+
+// fills tells whether a row takes values over from the one before it, as those of
+// Debezium's payloads do.
+func (p Properties) fills() bool {
+	return p[propPartialUpdate] != "" || strings.Contains(p[propPayload], "Debezium") || strings.Contains(p[propLegacyPayload], "Debezium")
 }

@@ -168,13 +168,22 @@ func (v *view) completion(tl *timeline.Timeline, instant string) (completion str
 	return cmp.Or(v.archived[instant], instant), counts(tl, instant)
 }
 
+// archivedTimes are the times of files whose writes were archived.
+func (v *view) archivedTimes(tl *timeline.Timeline) map[string]bool {
+	return v.archivedSlices(tl, func(*FileSlice) bool { return true })
+}
+
 // archivedLogs are the times of log files whose delta commits were archived.
 func (v *view) archivedLogs(tl *timeline.Timeline) map[string]bool {
+	return v.archivedSlices(tl, func(s *FileSlice) bool { return len(s.Logs) > 0 })
+}
+
+func (v *view) archivedSlices(tl *timeline.Timeline, wanted func(*FileSlice) bool) map[string]bool {
 	out := map[string]bool{}
 	for _, p := range v.partitions {
 		for _, g := range p {
 			for _, s := range g.Slices {
-				if len(s.Logs) > 0 && !tl.Has(s.Instant) && tl.BeforeStart(s.Instant) {
+				if wanted(s) && !tl.Has(s.Instant) && tl.BeforeStart(s.Instant) {
 					out[s.Instant] = true
 				}
 			}

@@ -17,8 +17,16 @@ func (t *Timeline) AsOf(time string) *Timeline {
 // any more was completed, where that is not its own time; nil knows of none. As
 // [Timeline.AsOf] it is for reading only.
 func (t *Timeline) CompletedBy(completion string, archived map[string]string) *Timeline {
-	return t.until(completion, func(i Instant) bool {
-		return cmp.Or(archived[i.Time], i.CompletionTime()) <= completion
+	return t.Between("", completion, archived)
+}
+
+// Between is the timeline with those writes only that completed after one time and up to
+// another (empty: any): all others count as not completed. Archived is as for
+// [Timeline.CompletedBy], and it is for reading only, too.
+func (t *Timeline) Between(from, to string, archived map[string]string) *Timeline {
+	return t.until(to, func(i Instant) bool {
+		c := cmp.Or(archived[i.Time], i.CompletionTime())
+		return c > from && (to == "" || c <= to)
 	})
 }
 
@@ -40,7 +48,7 @@ func (t *Timeline) until(limit string, keep func(Instant) bool) *Timeline {
 	return &out
 }
 
-// Limit is what AsOf or CompletedBy was given; empty for a whole timeline.
+// Limit is up to what time the timeline is one of the past; empty for one of today.
 func (t *Timeline) Limit() string { return t.limit }
 
 // Start is the oldest write that archiving has left, savepointed ones aside; empty if

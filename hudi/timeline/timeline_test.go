@@ -162,6 +162,8 @@ func TestTimelineOfThePast(t *testing.T) {
 		{tl.CompletedBy("30", nil), []string{"20 commit COMPLETED"}},
 		{tl.CompletedBy("49", nil), []string{"10 deltacommit COMPLETED", "20 commit COMPLETED"}},
 		{tl.CompletedBy("50", nil), names(tl.Completed())},
+		{tl.Between("30", "", nil), []string{"10 deltacommit COMPLETED", "35 replacecommit COMPLETED"}},
+		{tl.Between("30", "49", nil), []string{"10 deltacommit COMPLETED"}},
 	} {
 		check(t, "completed", c.past.Completed(), c.want...)
 		for _, i := range tl.Completed() {
@@ -170,8 +172,13 @@ func TestTimelineOfThePast(t *testing.T) {
 				t.Errorf("of %q: %v is completed: %v", c.want, i, done)
 			}
 		}
-		if c.past.BeforeStart("09") != (c.past.Limit() >= "09") || c.past.BeforeStart("10") || len(c.past.Instants()) != len(tl.Instants()) {
+		if c.past.BeforeStart("10") || len(c.past.Instants()) != len(tl.Instants()) {
 			t.Errorf("of %q: starts elsewhere", c.want)
+		}
+	}
+	for _, past := range []*Timeline{tl.AsOf("08"), tl.CompletedBy("08", nil), tl.Between("09", "", nil)} {
+		if past.BeforeStart("09") {
+			t.Error("what was archived of later times, or of earlier ones, counts")
 		}
 	}
 	if old := tl.CompletedBy("30", map[string]string{"08": "31"}); old.BeforeStart("08") || !old.BeforeStart("09") {
