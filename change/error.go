@@ -1,5 +1,10 @@
 package change
 
+import (
+	"fmt"
+	"time"
+)
+
 // RewrittenError is a table of which a snapshot shows nothing any more: after it was
 // opened the table was truncated, or an ALTER TABLE wrote every row anew. PostgreSQL
 // then shows it as empty, or without the rows that are older, and says nothing. The
@@ -9,4 +14,33 @@ type RewrittenError struct{ Table string }
 // Error names the table.
 func (e *RewrittenError) Error() string {
 	return e.Table + " was truncated, or written anew, while it was read: the snapshot does not show it any more"
+}
+
+// HistoryError is a log that does not hold a transaction which was read from it: it is
+// another log, though it has the same name, as that of a database which was put back
+// from an older copy and has gone on since.
+type HistoryError struct {
+	Want Mark
+	Have Mark // what the log has there, or the first that it has behind it; zero: not known
+}
+
+// Error names the two transactions.
+func (e *HistoryError) Error() string {
+	s := fmt.Sprintf("the source's log does not hold %s, which the lake was written from", e.Want)
+	if e.Have.Commit != 0 {
+		s += fmt.Sprintf("; it has %s there", e.Have)
+	}
+	return s
+}
+
+// Mark is a transaction that a log is known again by.
+type Mark struct {
+	Commit LSN    `json:"commit"` // where its commit record starts
+	Xid    uint32 `json:"xid"`
+	Time   int64  `json:"time"` // of its commit, Unix microseconds
+}
+
+// String is the transaction, for people.
+func (m Mark) String() string {
+	return fmt.Sprintf("transaction %d, committed at %s on %s", m.Xid, m.Commit, time.UnixMicro(m.Time).UTC().Format(time.RFC3339Nano))
 }

@@ -26,7 +26,8 @@ type checkpoint struct {
 	Source   change.Identity `json:"source"`
 	From     change.LSN      `json:"from"` // the commit's own window is [From, LSN)
 	LSN      change.LSN      `json:"lsn"`
-	TableID  uint32          `json:"table_id"` // the source's own number for it
+	Last     change.Mark     `json:"last,omitzero"` // the newest transaction that was read then; none: the first copy
+	TableID  uint32          `json:"table_id"`      // the source's own number for it
 	Storage  string          `json:"storage,omitempty"`
 	Columns  []knownColumn   `json:"columns"` // of the source table
 	Key      []string        `json:"key"`     // record key columns in the source, empty: append-only
@@ -94,9 +95,10 @@ type progress struct {
 	Source   change.Identity `json:"source"`
 	// Starting says that the slot is about to be made, or was just made: until
 	// the first LSN is recorded the slot may be dropped and made anew.
-	Starting bool       `json:"starting,omitempty"`
-	LSN      change.LSN `json:"lsn"`
-	Tables   []string   `json:"tables,omitempty"` // that were followed up to LSN
+	Starting bool        `json:"starting,omitempty"`
+	LSN      change.LSN  `json:"lsn"`
+	Last     change.Mark `json:"last,omitzero"`    // the newest transaction that the lake was written from
+	Tables   []string    `json:"tables,omitempty"` // that were followed up to LSN
 	// Commits are the checkpoints that these tables had: one that is behind its own
 	// was taken back, and the source has forgotten what it lacks.
 	Commits map[string]change.LSN `json:"commits,omitempty"`

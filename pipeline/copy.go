@@ -85,7 +85,7 @@ func (p *Pipeline) copyTable(ctx context.Context, t *target, at change.LSN) erro
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	next := p.next(t, t.source, at)
+	next := p.next(t, t.source, at, change.Mark{})
 	rows, instant, err := p.commitCopy(ctx, t, txn, next)
 	if err != nil {
 		if instant, err = published(ctx, txn, err); err != nil {

@@ -83,6 +83,7 @@ type Pipeline struct {
 	log      *slog.Logger
 	source   change.Identity
 	folders  map[string]string // given to tables, by source name
+	last     change.Mark       // the newest transaction that the lake was written from
 	spillDir string            // of this run
 	control  chan request
 
@@ -201,7 +202,7 @@ func (p *Pipeline) session(ctx context.Context, streaming func()) error {
 	}
 	switch {
 	case err != nil:
-		return err
+		return otherHistory(err)
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case !p.opts.Once:

@@ -3,11 +3,13 @@ package pipeline_test
 import (
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"lakefeed/hudi"
 	"lakefeed/internal/pgtest"
+	"lakefeed/pipeline"
 	"lakefeed/storage"
 )
 
@@ -164,31 +166,105 @@ func TestAnotherServer(t *testing.T) {
 	other.refused(other.once(), "system identifier", "restored")
 }
 
-// TestRestoredCopy puts a file copy of the whole server back, slot and system
-// identifier included: only the log's end tells.
+// copied is a server of which a file copy can be made and put back, slot and system
+// identifier included.
+type copied struct {
+	*pgtest.Server
+	t *testing.T
+}
+
+func (c copied) backup() string { return filepath.Join(filepath.Dir(c.DataDir()), "backup") }
+
+// stopped runs a command while the server is down.
+func (c copied) stopped(cmd string, args ...string) {
+	c.t.Helper()
+	if err := c.Stop("fast"); err != nil {
+		c.t.Fatal(err)
+	}
+	c.run(cmd, args...)
+	if err := c.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c copied) run(cmd string, args ...string) {
+	c.t.Helper()
+	if out, err := exec.CommandContext(c.t.Context(), cmd, args...).CombinedOutput(); err != nil {
+		c.t.Fatalf("%s: %v\n%s", cmd, err, out)
+	}
+}
+
+func (c copied) save() { c.t.Helper(); c.stopped("cp", "-a", c.DataDir(), c.backup()) }
+
+func (c copied) restore() {
+	c.t.Helper()
+	c.stopped("sh", "-c", "rm -r "+c.DataDir()+" && mv "+c.backup()+" "+c.DataDir())
+}
+
+// TestRestoredCopy puts a file copy of the whole server back: only the log's end
+// tells, and once that has passed the lake's position, only what is in the log.
 func TestRestoredCopy(t *testing.T) {
 	t.Parallel()
-	server := pgtest.Start(t, pgtest.Options{})
+	server := copied{pgtest.Start(t, pgtest.Options{}), t}
 	r := newRigOn(t, server.NewDatabase(t), schemaT)
 	r.drain()
-	data := server.DataDir()
-	cycle := func(cmd string, args ...string) {
-		t.Helper()
-		if err := server.Stop("fast"); err != nil {
-			t.Fatal(err)
-		}
-		if out, err := exec.CommandContext(t.Context(), cmd, args...).CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v\n%s", cmd, err, out)
-		}
-		if err := server.Start(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	backup := filepath.Join(filepath.Dir(data), "backup")
-	cycle("cp", "-a", data, backup)
+	server.save()
 	r.db.Exec(t, "insert into t select i, repeat('x', 100) from generate_series(1, 5000) i")
 	r.drain()
-	cycle("sh", "-c", "rm -r "+data+" && mv "+backup+" "+data)
+	held := r.recorded()
+	server.restore()
 	r.db.Exec(t, "insert into t values (10, 'after the restore')")
 	r.refused(r.once(), "restored")
+	r.db.Exec(t, "insert into t select i, repeat('y', 100) from generate_series(1000, 20000) i")
+	if end := r.lsn("select pg_current_wal_lsn()"); end <= held {
+		t.Fatalf("the log ends at %s, the lake holds up to %s", end, held)
+	}
+	for range 2 { // it stays so
+		r.refused(r.once(), "does not hold transaction", "restored", "empty lake folder")
+	}
+}
+
+// TestRestoredCopyWithoutLoss puts a copy back that has all that the lake has, while
+// the lake's position, by the log of other databases, is further on: that is none to
+// refuse, and what comes then within that stretch of the log is taken.
+func TestRestoredCopyWithoutLoss(t *testing.T) {
+	t.Parallel()
+	server := copied{pgtest.Start(t, pgtest.Options{}), t}
+	r := newRigOn(t, server.NewDatabase(t), schemaT, "insert into t values (1, 'a')")
+	other := server.NewDatabase(t)
+	other.Exec(t, "create table noise (v text)")
+	noise := func() { other.Exec(t, "insert into noise select repeat('n', 1000) from generate_series(1, 2000)") }
+	r.drain()
+	r.db.Exec(t, "insert into t values (2, 'b')")
+	r.drain()
+	source := r.quiet()
+	run := r.start(func(o *options) { o.Source = source })
+	r.await("streaming", func() bool { return run.Status().State == pipeline.Streaming })
+	follow := func() { // the position follows what only the other database writes
+		t.Helper()
+		noise()
+		at := r.lsn("select pg_current_wal_lsn()")
+		r.await("acknowledged", func() bool { return r.confirmed() >= at })
+	}
+	follow()
+	r.db.Exec(t, "checkpoint")
+	server.run("cp", "-a", server.DataDir(), server.backup()) // nothing writes
+	server.run("rm", filepath.Join(server.backup(), "postmaster.pid"))
+	follow()
+	run.stop()
+	r.close(source)
+	r.freeSlot()
+	held := r.recorded()
+	server.restore()
+	r.db.Exec(t, "insert into t values (3, 'c')", "update t set v = 'd' where id = 2")
+	if at := r.lsn("select pg_current_wal_lsn()"); at >= held {
+		t.Fatalf("the log ends at %s, the lake says that it holds up to %s", at, held)
+	}
+	noise()
+	noise()
+	r.drain()
+	if got := strings.Fields(r.column("t", "v")); len(got) != 3 || !slices.Contains(got, "d") {
+		t.Errorf("the lake holds %q", got)
+	}
+	r.equal(nil)
 }

@@ -51,10 +51,15 @@ func newRigOn(t *testing.T, db *pgtest.Database, sql ...string) *rig {
 func (r *rig) slot() string { return postgres.SlotName(r.name) }
 
 // source opens a connector that lives as long as the test.
-func (r *rig) source() *postgres.Connector {
+func (r *rig) source() *postgres.Connector { r.t.Helper(); return r.connect(time.Second) }
+
+// quiet is a source that writes nothing into the log by itself.
+func (r *rig) quiet() *postgres.Connector { r.t.Helper(); return r.connect(-1) }
+
+func (r *rig) connect(heartbeat time.Duration) *postgres.Connector {
 	r.t.Helper()
 	c, err := postgres.Open(r.t.Context(), postgres.Options{
-		URL: r.db.URL, Pipeline: r.name, Heartbeat: time.Second,
+		URL: r.db.URL, Pipeline: r.name, Heartbeat: heartbeat,
 		Match: func(_, table string) bool { return !r.skip[table] },
 	})
 	if err != nil {

@@ -17,9 +17,10 @@ import (
 // round is whole transactions on their way into the lake: what one commit of
 // each table will hold.
 type round struct {
-	to       change.LSN // every transaction whose commit starts before it is in this round or an earlier one
-	opened   time.Time  // when its first change came, zero while it has none
-	newest   time.Time  // commit time of its newest transaction
+	to       change.LSN  // every transaction whose commit starts before it is in this round or an earlier one
+	opened   time.Time   // when its first change came, zero while it has none
+	newest   time.Time   // commit time of its newest transaction
+	last     change.Mark // the newest transaction of this round or an earlier one
 	tables   map[*target]*pending
 	rows     int64
 	bytes    int64 // of changes, spilled ones included
@@ -83,6 +84,9 @@ func (p *Pipeline) take(r *round, c *change.Chunk) error {
 	}
 	if c.End > r.to {
 		r.to = c.End
+	}
+	if c.Last.Commit > r.last.Commit {
+		r.last = c.Last
 	}
 	if c.Time.After(r.newest) {
 		r.newest = c.Time
@@ -153,7 +157,7 @@ func (p *Pipeline) full(r *round) bool {
 // splitChunk cuts a chunk at lsn: before has the transactions whose commit starts before it.
 func splitChunk(c *change.Chunk, lsn change.LSN) (before, rest *change.Chunk) {
 	before = &change.Chunk{Whole: true, End: min(c.End, lsn), Time: c.Time}
-	rest = &change.Chunk{Whole: c.Whole, End: c.End, Time: c.Time}
+	rest = &change.Chunk{Whole: c.Whole, End: c.End, Time: c.Time, Last: c.Last}
 	for _, b := range c.Batches {
 		x, y := b.Split(lsn)
 		if x != nil {
@@ -163,6 +167,7 @@ func splitChunk(c *change.Chunk, lsn change.LSN) (before, rest *change.Chunk) {
 			rest.Batches = append(rest.Batches, y)
 		}
 	}
+	before.Last = lastBefore(c, before, lsn)
 	for _, m := range c.Messages {
 		if m.At < lsn {
 			before.Messages = append(before.Messages, m)
@@ -180,6 +185,21 @@ func splitChunk(c *change.Chunk, lsn change.LSN) (before, rest *change.Chunk) {
 	return before, rest
 }
 
+// lastBefore is the newest transaction of a chunk that is in the half before lsn, as
+// far as its rows tell.
+func lastBefore(c, before *change.Chunk, lsn change.LSN) (last change.Mark) {
+	if c.Last.Commit < lsn {
+		return c.Last
+	}
+	for _, b := range before.Batches {
+		i := b.Len() - 1
+		if at := b.At[i].Commit; at > last.Commit {
+			last = change.Mark{Commit: at, Xid: b.Xids[i], Time: b.Times[i]}
+		}
+	}
+	return last
+}
+
 // reaches reports whether everything that commits before lsn has been delivered with this chunk.
 func reaches(c *change.Chunk, lsn change.LSN) bool {
 	if c.Whole && c.End >= lsn {
@@ -195,6 +215,9 @@ func reaches(c *change.Chunk, lsn change.LSN) bool {
 
 // acknowledge makes the round's end durable in the lake and lets the source forget it.
 func (p *Pipeline) acknowledge(ctx context.Context, r *round) error {
+	if r.last.Commit > p.last.Commit {
+		p.last = r.last
+	}
 	ack := p.ackable(r.to)
 	if ack > p.acked() {
 		// Even where a commit of this round says it: the next start may not find that

@@ -9,7 +9,7 @@ import (
 
 // Source is where changes come from. postgres.Connector is one. The order of
 // calls is Identity, Tables, Prepare, then a slot and copies under its snapshot,
-// then Cover, Stream, Next and Ack until the end, and EndStream.
+// then Cover, Expect, Stream, Next and Ack until the end, and EndStream.
 type Source interface {
 	// Identity names the log that the source's positions belong to.
 	Identity(ctx context.Context) (change.Identity, error)
@@ -37,6 +37,9 @@ type Source interface {
 	// Cover says that the lake holds a table's changes of transactions whose commit
 	// starts before lsn: the next Stream leaves them out, and one that it could not deliver stops nothing.
 	Cover(t *change.Table, lsn change.LSN)
+	// Expect says that a transaction was read from this log before. Where the next Stream
+	// begins at or before it and the log does not hold it, Next returns a *change.HistoryError.
+	Expect(m change.Mark)
 	// Stream starts to read behind from.
 	Stream(ctx context.Context, from change.LSN) error
 	// Next returns what came, after wait at the latest.

@@ -69,6 +69,7 @@ func (p *Pipeline) start(ctx context.Context) (change.LSN, error) {
 			}
 		})
 	}
+	src.Expect(p.last)
 	p.readLSN.Store(uint64(from))
 	p.ackedLSN.Store(uint64(from))
 	return from, nil
@@ -149,6 +150,7 @@ func (p *Pipeline) openSlot(ctx context.Context, record *progress) (change.LSN, 
 	if err := p.checkEnd(ctx, known); err != nil {
 		return 0, err
 	}
+	p.last = p.newestMark(record)
 	if err := p.record(ctx, slot.Confirmed); err != nil {
 		return 0, err
 	}
@@ -246,6 +248,32 @@ func (p *Pipeline) checkEnd(ctx context.Context, known change.LSN) error {
 	}
 }
 
+// newestMark is the newest transaction that the lake was written from. The log must
+// show it again where streaming begins at or before it. Where it begins behind it, the
+// source was told to forget it: the round that had it is in the lake, and no later one is.
+func (p *Pipeline) newestMark(record *progress) (m change.Mark) {
+	if record != nil {
+		m = record.Last
+	}
+	for _, t := range p.targets {
+		if t.at.Last.Commit > m.Commit {
+			m = t.at.Last
+		}
+	}
+	return m
+}
+
+// otherHistory adds the way out to a log that is not the one that the lake was written from.
+func otherHistory(err error) error {
+	if h, ok := errors.AsType[*change.HistoryError](err); ok {
+		return &PositionError{
+			What:   h.Error() + ": the database was restored from an older copy, and has gone on since",
+			WayOut: "drop the slot and give the pipeline an empty lake folder, so that its tables are copied anew",
+		}
+	}
+	return err
+}
+
 // firstSlot makes the slot; what it made of its own before a crash is made anew.
 func (p *Pipeline) firstSlot(ctx context.Context, again bool) (change.LSN, error) {
 	src := p.opts.Source
@@ -270,7 +298,7 @@ func (p *Pipeline) firstSlot(ctx context.Context, again bool) (change.LSN, error
 
 // record writes the progress record: position and the tables that are followed.
 func (p *Pipeline) record(ctx context.Context, lsn change.LSN) error {
-	r := progress{Pipeline: p.opts.Name, Source: p.source, LSN: lsn, Folders: p.folders, Commits: map[string]change.LSN{}}
+	r := progress{Pipeline: p.opts.Name, Source: p.source, LSN: lsn, Last: p.last, Folders: p.folders, Commits: map[string]change.LSN{}}
 	for _, t := range p.targets {
 		if t.settled {
 			continue

@@ -150,6 +150,7 @@ func (c *capture) drained() bool {
 func (c *capture) send(ctx context.Context) error {
 	r := c.round
 	c.round, c.sent = newRound(), time.Now()
+	c.round.last = r.last
 	select {
 	case c.rounds <- r:
 		return nil

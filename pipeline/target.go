@@ -249,9 +249,13 @@ func (t *target) committed(at checkpoint, instant string, rows int64) {
 	})
 }
 
-// next is the checkpoint of the table's next commit, up to lsn, by the columns of version v.
-func (p *Pipeline) next(t *target, v *change.Table, lsn change.LSN) checkpoint {
+// next is the checkpoint of the table's next commit, up to lsn, by the columns of
+// version v; last is the newest transaction that was read.
+func (p *Pipeline) next(t *target, v *change.Table, lsn change.LSN, last change.Mark) checkpoint {
 	c := t.at
+	if last.Commit > c.Last.Commit && last.Commit < lsn {
+		c.Last = last
+	}
 	c.Pipeline, c.Table, c.Source, c.From, c.LSN = p.opts.Name, t.name, p.source, t.at.LSN, lsn
 	c.describe(v)
 	return c

@@ -99,7 +99,7 @@ func (p *Pipeline) commitTable(ctx context.Context, pend *pending, r *round) err
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	next := p.next(t, pend.version, pend.until(r.to))
+	next := p.next(t, pend.version, pend.until(r.to), r.last)
 	instant, err := p.writeChanges(ctx, pend, l, txn, next)
 	if err != nil {
 		if instant, err = published(ctx, txn, err); err != nil {

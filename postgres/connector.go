@@ -99,10 +99,11 @@ type Connector struct {
 	catalog session // catalog queries
 	talk    session // logical messages: Emit and the heartbeat
 
-	snap    *snapshot
-	stream  *stream
-	covered map[uint32]change.LSN // by table number: see Cover
-	tables  tableCache
+	snap     *snapshot
+	stream   *stream
+	covered  map[uint32]change.LSN // by table number: see Cover
+	expected change.Mark
+	tables   tableCache
 }
 
 // Open connects to the server. It changes nothing there.

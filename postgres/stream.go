@@ -39,6 +39,7 @@ type stream struct {
 	tx   stamp
 	end  change.LSN // up to where everything was read
 	skip *change.Position
+	want change.Mark // the transaction that is to come, zero when it has come
 
 	sending  sync.Mutex
 	acked    atomic.Uint64
@@ -61,6 +62,10 @@ func (c *Connector) Cover(t *change.Table, lsn change.LSN) {
 	c.covered[t.ID] = lsn
 }
 
+// Expect says that a transaction was read from this log before: where the next Stream
+// begins at or before it, and the log does not hold it, Next returns a *[change.HistoryError].
+func (c *Connector) Expect(m change.Mark) { c.expected = m }
+
 // Stream starts to read the log: every transaction that commits at or behind from.
 // The server does not go back behind what was acknowledged. Values come in binary
 // where every column of every table can be read so, else as text.
@@ -75,6 +80,9 @@ func (c *Connector) Stream(ctx context.Context, from change.LSN) error {
 	s := &stream{
 		binary: native && !c.opts.Text, end: from,
 		relations: map[uint32]*relation{}, failed: map[uint32]bool{}, covered: maps.Clone(c.covered),
+	}
+	if c.expected.Commit >= from {
+		s.want = c.expected
 	}
 	s.wire, err = c.startReplication(ctx, from, s.binary)
 	if err != nil {
@@ -358,6 +366,9 @@ func (c *Connector) frame(ctx context.Context, s *stream, kind byte, body []byte
 		return c.message(ctx, s, &s.parser)
 	case len(body) == 18 && body[0] == 'k':
 		if end := change.LSN(binary.BigEndian.Uint64(body[1:])); !s.open {
+			if s.want.Commit != 0 && end > s.want.Commit { // passed by
+				return &change.HistoryError{Want: s.want}
+			}
 			s.reach(end)
 		}
 		if body[17] != 0 {

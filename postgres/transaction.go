@@ -16,9 +16,10 @@ func (c *Connector) message(ctx context.Context, s *stream, m *pgoutput.Message)
 	case pgoutput.Begin:
 		s.open = true
 		s.tx = stamp{Position: change.Position{Commit: change.LSN(m.LSN)}, time: m.Time + epochMicros, xid: m.Xid}
+		return s.recognize()
 	case pgoutput.Commit:
 		s.open, s.skip = false, nil
-		s.chunk.Time = time.UnixMicro(s.tx.time).UTC()
+		s.chunk.Time, s.chunk.Last = time.UnixMicro(s.tx.time).UTC(), s.tx.mark()
 		s.reach(change.LSN(m.EndLSN))
 	case pgoutput.Relation:
 		return c.relation(ctx, s, &m.Relation)
@@ -43,6 +44,20 @@ func (c *Connector) message(ctx context.Context, s *stream, m *pgoutput.Message)
 	}
 	return nil
 }
+
+// recognize sees that the transaction that begins is the one that is expected there.
+func (s *stream) recognize() error {
+	switch have := s.tx.mark(); {
+	case s.want.Commit == 0 || have.Commit < s.want.Commit:
+		return nil
+	case have != s.want:
+		return &change.HistoryError{Want: s.want, Have: have}
+	}
+	s.want = change.Mark{}
+	return nil
+}
+
+func (s stamp) mark() change.Mark { return change.Mark{Commit: s.Commit, Xid: s.xid, Time: s.time} }
 
 // logical notes a logical message.
 func (s *stream) logical(m *pgoutput.Message) {
