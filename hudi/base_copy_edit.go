@@ -229,8 +229,8 @@ func (e *chunkEdit) append(tail int) error {
 		page := &decodedPage{encoding: format.Plain}
 		if e.dict != nil {
 			page.indexed, page.encoding = true, format.RLEDictionary
-			if e.dict.encoding == format.PlainDictionary {
-				page.encoding = format.PlainDictionary
+			if e.dict.encoding == plainDictionary {
+				page.encoding = plainDictionary
 			}
 		}
 		for tail > 0 && len(page.data) < e.pageBytes && page.levels < maxPageRows {

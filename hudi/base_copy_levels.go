@@ -121,9 +121,9 @@ func appendPacked(dst []byte, width, from, to int, at func(i int) uint32) []byte
 func widthOf(limit uint32) int { return bits.Len32(limit) }
 
 // decodeLevels reads n levels.
-func decodeLevels(data []byte, limit uint8, n int) (levels, rest []byte, err error) {
+func decodeLevels(data []byte, limit uint8, n int) (levels []byte, err error) {
 	levels = make([]byte, 0, n)
-	rest, err = decodeRuns(data, widthOf(uint32(limit)), n, uint32(limit), func(v uint32, times int) {
+	_, err = decodeRuns(data, widthOf(uint32(limit)), n, uint32(limit), func(v uint32, times int) {
 		if times == 1 {
 			levels = append(levels, byte(v))
 			return
@@ -134,7 +134,7 @@ func decodeLevels(data []byte, limit uint8, n int) (levels, rest []byte, err err
 			copy(levels[at:], bytes.Repeat([]byte{byte(v)}, times))
 		}
 	})
-	return levels, rest, err
+	return levels, err
 }
 
 // appendLevels writes levels with their length before them, as pages of the first

@@ -36,6 +36,10 @@ type dictionary struct {
 	grown    bool
 }
 
+// plainDictionary is how files of Parquet's first version, Spark's for one, call the
+// encoding of dictionaries and of indices into them.
+const plainDictionary format.Encoding = 2
+
 const (
 	maxDictionary      = 1 << 16
 	maxDictionaryBytes = 1 << 20
@@ -65,7 +69,7 @@ func (d *dictionary) index(v []byte) (uint32, bool) {
 // decodeDictionary reads the values of a dictionary page.
 func decodeDictionary(l *leaf, h *pageHeader, data []byte) (*dictionary, error) {
 	enc := h.Dictionary.V.Encoding
-	if enc != format.Plain && enc != format.PlainDictionary {
+	if enc != format.Plain && enc != plainDictionary {
 		return nil, noCopy("column %s has a dictionary in encoding %s", l.path, enc)
 	}
 	n := int(h.Dictionary.V.NumValues)
@@ -145,7 +149,7 @@ func decodePage(l *leaf, h *pageHeader, codec format.CompressionCodec, raw []byt
 			return p, damagedParquet("%d values of %d bytes in %d", n, l.width, len(values))
 		}
 		p.data = values
-	case p.encoding == format.PlainDictionary || p.encoding == format.RLEDictionary:
+	case p.encoding == plainDictionary || p.encoding == format.RLEDictionary:
 		if dict == nil {
 			return p, damagedParquet("a page wants a dictionary, and there is none")
 		}
@@ -185,7 +189,7 @@ func cutLevels(data []byte, enc format.Encoding, limit uint8, n int) (levels, re
 		return nil, nil, damagedParquet("levels break off")
 	}
 	end := 4 + binary.LittleEndian.Uint32(data)
-	levels, _, err = decodeLevels(data[4:end], limit, n)
+	levels, err = decodeLevels(data[4:end], limit, n)
 	return levels, data[end:], err
 }
 
@@ -197,12 +201,12 @@ func (p *decodedPage) levelsV2(l *leaf, h *pageHeader, codec format.CompressionC
 		return nil, damagedParquet("a page of %d values, %d and %d bytes of levels", p.levels, rep, def)
 	}
 	if l.maxRep > 0 {
-		if p.rep, _, err = decodeLevels(raw[:rep], l.maxRep, p.levels); err != nil {
+		if p.rep, err = decodeLevels(raw[:rep], l.maxRep, p.levels); err != nil {
 			return nil, err
 		}
 	}
 	if l.maxDef > 0 {
-		if p.def, _, err = decodeLevels(raw[rep:rep+def], l.maxDef, p.levels); err != nil {
+		if p.def, err = decodeLevels(raw[rep:rep+def], l.maxDef, p.levels); err != nil {
 			return nil, err
 		}
 	}

@@ -339,18 +339,21 @@ func rewriteModelRun(t *testing.T, rnd *rand.Rand) {
 // randomChanges are some keys to delete and others to upsert, some of them new.
 func randomChanges(rnd *rand.Rand, keys, round int) (deletes, upserts []string) {
 	many := []int{1, 10, 100, 1000}[rnd.IntN(4)]
-	from := rnd.IntN(keys)
+	from, seen := rnd.IntN(keys), map[int]bool{}
 	for i := range keys + keys/4 {
-		key := strconv.Itoa(i + round*rnd.IntN(2))
-		if slices.Contains(upserts, key) || slices.Contains(deletes, key) {
+		k := i + round*rnd.IntN(2)
+		if seen[k] {
 			continue
 		}
 		switch at := rnd.IntN(1000); {
 		case at < many && rnd.IntN(3) == 0, many == 1000 && i > from && i < from+keys/2:
-			deletes = append(deletes, key)
+			deletes = append(deletes, strconv.Itoa(k))
 		case at < many:
-			upserts = append(upserts, key)
+			upserts = append(upserts, strconv.Itoa(k))
+		default:
+			continue
 		}
+		seen[k] = true
 	}
 	return deletes, upserts
 }
