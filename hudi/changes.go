@@ -166,7 +166,7 @@ func (c *changeReader) readStates(ctx context.Context, archived bool) error {
 		if err := c.readBefore(ctx, own, archived); err != nil {
 			return err
 		}
-	case !c.table.Properties().fills():
+	case c.table.merge.fill == fillNothing:
 		// The commits' own files are enough. As for Hudi's incremental queries, a row that
 		// came late and lost against an older one by its ordering value is among them.
 		c.after, err = c.state(ctx, c.whole.Between(c.opts.From, c.opts.To, c.late), own)

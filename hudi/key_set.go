@@ -19,3 +19,5 @@ var keySeed = func() uint64 {
 }()
 
 func hashKey(key string) keyHash { return xxh3.HashString128Seed(key, keySeed) }
+
+func hashKeyBytes(key []byte) keyHash { return xxh3.Hash128Seed(key, keySeed) }

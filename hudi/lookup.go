@@ -22,6 +22,9 @@ func (t *Table) Lookup(ctx context.Context, partition string, bucket int, keys [
 }
 
 func (t *Table) lookup(ctx context.Context, partition string, bucket int, keys []string, columns []string) (arrow.RecordBatch, []int, error) {
+	if t.keys.virtual {
+		return nil, nil, &UnsupportedError{propMetaFields, "false", "rows are looked up by " + keyColumn}
+	}
 	if err := t.partition.check(partition); err != nil {
 		return nil, nil, err
 	}

@@ -47,9 +47,6 @@ const (
 )
 
 const (
-	payloadOverwrite = "org.apache.hudi.common.model.OverwriteWithLatestAvroPayload"
-	payloadEventTime = "org.apache.hudi.common.model.DefaultHoodieRecordPayload"
-
 	keygenNone    = "org.apache.hudi.keygen.NonpartitionedKeyGenerator"
 	keygenSimple  = "org.apache.hudi.keygen.SimpleKeyGenerator"
 	keygenComplex = "org.apache.hudi.keygen.ComplexKeyGenerator"
@@ -266,19 +263,14 @@ func (p Properties) check() error {
 	if f := p[propBaseFormat]; f != "" && !strings.EqualFold(f, "PARQUET") {
 		return &UnsupportedError{"base file format", f, "only Parquet is known here"}
 	}
-	if c := p[propPayload]; c != "" && c != payloadOverwrite && c != payloadEventTime {
-		return &UnsupportedError{"payload class", c, "its way of merging rows is code of its own: compact the table by Spark and read it as read-optimized there"}
-	}
-	if m := p[propMergeMode]; m == "CUSTOM" {
-		return &UnsupportedError{"merge mode", m, "its way of merging rows is code of its own"}
+	if _, err := p.mergeRule(); err != nil {
+		return err
 	}
 	if b := p[propBootstrap]; b != "" {
 		return &UnsupportedError{"bootstrap base", b, "rows that stand outside of the table are not read here"}
 	}
-	for key, bad := range map[string]string{propCDC: "true", propDropPartition: "true", propMetaFields: "false"} {
-		if strings.EqualFold(p[key], bad) {
-			return &UnsupportedError{key, p[key], ""}
-		}
+	if v := p[propDropPartition]; strings.EqualFold(v, "true") {
+		return &UnsupportedError{propDropPartition, v, "the files lack the partition columns, and what Spark made of their values in the folders' names is not known here"}
 	}
 	return nil
 }
@@ -297,8 +289,13 @@ func (p Properties) checkWritable() error {
 	if err := p.checkKeyGenerator(); err != nil {
 		return err
 	}
-	if c := p[propPayload]; c == payloadEventTime {
-		return &UnsupportedError{"payload class", c, "this writer's later change counts, whatever its ordering value: the table needs " + payloadOverwrite}
+	if rule, err := p.mergeRule(); err != nil || !rule.latestWins() {
+		return cmp.Or(err, error(&UnsupportedError{"merging", cmp.Or(p[propPayload], p[propMergeMode]), "this writer's later change counts, whatever its ordering value: the table needs " + payloadOverwrite}))
+	}
+	for key, bad := range map[string]string{propCDC: "true", propMetaFields: "false"} {
+		if v := p[key]; strings.EqualFold(v, bad) {
+			return &UnsupportedError{key, v, "such a table is only read here"}
+		}
 	}
 	return nil
 }

@@ -70,7 +70,7 @@ var errEnough = errors.New("the reader stopped")
 // plan makes the scans of the file slices that a read needs.
 func (t *Table) plan(ctx context.Context, opts ReadOptions) ([]*sliceScan, error) {
 	t.mu.RLock()
-	full, tl := t.full, t.timeline
+	full, tl, latest := t.full, t.timeline, t.latest
 	found := t.view.slices(tl, opts.AsOf, opts.Partitions)
 	t.mu.RUnlock()
 	if opts.AsOf != "" {
@@ -81,6 +81,13 @@ func (t *Table) plan(ctx context.Context, opts ReadOptions) ([]*sliceScan, error
 		if full, err = t.schemaAsOf(ctx, tl, opts.AsOf, full); err != nil {
 			return nil, err
 		}
+		if latest, err = t.latestSchema(ctx, tl, opts.AsOf); err != nil {
+			return nil, err
+		}
+	}
+	history, err := t.historyOf(ctx, tl, latest, opts.AsOf)
+	if err != nil {
+		return nil, err
 	}
 	wanted, err := project(full, opts)
 	if err != nil {
@@ -102,7 +109,7 @@ func (t *Table) plan(ctx context.Context, opts ReadOptions) ([]*sliceScan, error
 		if s.Base != nil || len(s.Logs) > 0 {
 			scans = append(scans, &sliceScan{
 				table: t, slice: s, timeline: tl, full: full, schema: wanted,
-				asOf: opts.AsOf, batchRows: opts.BatchRows, wrote: w.files(s.Group(), tl),
+				asOf: opts.AsOf, batchRows: opts.BatchRows, wrote: w.files(s.Group(), tl), history: history,
 			})
 		}
 	}

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/array"
 
 	"lakefeed/hudi/logfile"
 )
@@ -20,29 +20,32 @@ const (
 )
 
 // mergedLogs are the blocks of a slice's logs that count, and of each key the last
-// record.
+// record. A key takes at most some 75 bytes here, and what its ordering value takes
+// where 64 bits do not hold it.
 type mergedLogs struct {
 	files   []io.Closer
 	blocks  []*logfile.Block
 	winners map[keyHash]winner
-	ordered bool                 // the ordering field decides, not the order of the log
-	orders  map[keyHash]ordering // then of each winner
-
-	// By the schemas of the blocks, which are few.
-	scanners map[string]*logfile.Scanner
-	decoders map[string]*logfile.Decoder
+	order   *ordering // nil: the order of the log decides
+	fills   fillChains
+	schemas map[string]*blockSchema // by the Avro schema in the header
 }
 
 // winner is where the record of a key stands that counts.
 type winner struct {
-	block, record int32 // block -1: the key is deleted
+	block, record int32 // block below 0: the key is deleted
+	order         int64 // what the record has in the ordering fields, as ordering keeps it
 }
 
-// ordering is what a record has in the ordering field.
-type ordering struct {
-	value   int64
-	natural bool // a delete that wins whatever the order
-}
+// In place of a block: a delete, which other records may come after by their ordering
+// values, and one that goes without order.
+const (
+	deleted        = -1
+	deletedNatural = -2
+)
+
+func (w winner) deleted() bool { return w.block < 0 }
+func (w winner) natural() bool { return w.block == deletedNatural }
 
 func (l *mergedLogs) close() {
 	for _, f := range l.files {
@@ -50,32 +53,49 @@ func (l *mergedLogs) close() {
 	}
 }
 
+// replace tells whether a key's record takes the place of the base file's row, whatever
+// stands in that.
+func (l *mergedLogs) replace() bool {
+	return len(l.winners) == 0 || l.order == nil && len(l.fills.chains) == 0
+}
+
 // openLogs makes the first pass.
 func (s *sliceScan) openLogs(ctx context.Context) (*mergedLogs, error) {
-	logs := &mergedLogs{
-		winners: map[keyHash]winner{}, ordered: s.table.eventTime, orders: map[keyHash]ordering{},
-		scanners: map[string]*logfile.Scanner{}, decoders: map[string]*logfile.Decoder{},
+	logs := &mergedLogs{winners: map[keyHash]winner{}, schemas: map[string]*blockSchema{}}
+	err := s.findBlocks(ctx, logs)
+	if err == nil && len(logs.blocks) > 0 {
+		logs.order, err = newOrdering(s.table.merge.order, s.full)
 	}
-	for _, f := range s.slice.Logs {
-		if err := s.openLog(ctx, logs, f); err != nil {
-			logs.close()
-			return nil, fmt.Errorf("read %s: %w", f.Name, err)
-		}
+	if err == nil {
+		err = s.scanBlocks(ctx, logs)
 	}
-	if logs.ordered && len(logs.blocks) > 0 {
-		f, _ := s.full.FieldsByName(s.table.order)
-		if len(f) == 0 || !orders(f[0].Type) {
-			logs.close()
-			return nil, &UnsupportedError{"ordering field", s.table.order, "only whole numbers, dates and timestamps are compared here; compact the table by Spark"}
-		}
-	}
-	for i, b := range logs.blocks {
-		if err := s.scanBlock(logs, int32(i), b); err != nil {
-			logs.close()
-			return nil, fmt.Errorf("read %s block of %s in the logs of %s: %w", b.Type, b.Instant(), s.slice.FileID, err)
-		}
+	if err != nil {
+		logs.close()
+		return nil, err
 	}
 	return logs, nil
+}
+
+func (s *sliceScan) findBlocks(ctx context.Context, logs *mergedLogs) error {
+	for _, f := range s.slice.Logs {
+		if err := s.openLog(ctx, logs, f); err != nil {
+			return fmt.Errorf("read %s: %w", f.Name, err)
+		}
+	}
+	logs.blocks = withoutCompacted(logs.blocks)
+	return nil
+}
+
+func (s *sliceScan) scanBlocks(ctx context.Context, logs *mergedLogs) error {
+	for i, b := range logs.blocks {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := s.scanBlock(ctx, logs, int32(i), b); err != nil {
+			return fmt.Errorf("read %s block of %s in the logs of %s: %w", b.Type, b.Instant(), s.slice.FileID, err)
+		}
+	}
+	return nil
 }
 
 // openLog collects the blocks of a log file that count.
@@ -127,8 +147,52 @@ func (s *sliceScan) addBlock(logs *mergedLogs, b *logfile.Block) {
 	}
 }
 
+// withoutCompacted leaves out the blocks of instants that a log compaction merged, and
+// puts the blocks that it made of them in the place of the last one.
+func withoutCompacted(blocks []*logfile.Block) []*logfile.Block {
+	byInstant, instants := map[string][]*logfile.Block{}, []string(nil)
+	compacting := false
+	for _, b := range blocks {
+		i := b.Instant()
+		if byInstant[i] == nil {
+			instants = append(instants, i)
+		}
+		byInstant[i] = append(byInstant[i], b)
+		compacting = compacting || b.Header[logfile.CompactedBlockTimes] != ""
+	}
+	if !compacting {
+		return blocks
+	}
+	into, placed := map[string]string{}, map[string]bool{} // instant -> the log compaction that has its rows
+	var order []string
+	for _, i := range slices.Backward(instants) {
+		final := i
+		if f, ok := into[i]; ok {
+			final = f
+		}
+		if times := byInstant[i][0].Header[logfile.CompactedBlockTimes]; times != "" {
+			for original := range strings.SplitSeq(times, ",") {
+				into[strings.TrimSpace(original)] = final
+			}
+			if final == i && !slices.ContainsFunc(instants, func(o string) bool { return o != i && into[o] == i }) {
+				order = append(order, i) // what it merged is gone, it has taken the place
+			}
+			continue
+		}
+		if !placed[final] {
+			placed[final] = true
+			order = append(order, final)
+		}
+	}
+	var out []*logfile.Block
+	for _, i := range slices.Backward(order) {
+		out = append(out, byInstant[i]...)
+	}
+	return out
+}
+
 // scanBlock notes the keys of a block.
-func (s *sliceScan) scanBlock(logs *mergedLogs, i int32, b *logfile.Block) error {
+func (s *sliceScan) scanBlock(ctx context.Context, logs *mergedLogs, i int32, b *logfile.Block) error {
 	switch b.Type {
 	case logfile.Delete:
 		content, err := b.Content(nil)
@@ -137,13 +201,12 @@ func (s *sliceScan) scanBlock(logs *mergedLogs, i int32, b *logfile.Block) error
 		}
 		return s.scanDeletes(logs, content)
 	case logfile.AvroData:
-		content, err := b.Content(nil)
-		if err != nil {
-			return err
+		if !s.table.keys.virtual {
+			return s.scanRecords(logs, i, b)
 		}
-		return s.scanRecords(logs, i, b.Header[logfile.Schema], content)
+		return s.scanRows(ctx, logs, i, b)
 	case logfile.ParquetData:
-		return s.scanParquet(logs, i, b)
+		return s.scanRows(ctx, logs, i, b)
 	default:
 	}
 	return &UnsupportedError{"log block", b.Type.String(), "compact the table by Spark"}
@@ -155,104 +218,109 @@ func (s *sliceScan) scanDeletes(logs *mergedLogs, content []byte) error {
 		return err
 	}
 	for _, d := range records {
-		s.note(logs, d.Key, winner{block: -1}, ordering{d.Ordering.Int, d.Ordering.Natural()})
+		w, key := winner{block: deletedNatural}, orderKey{}
+		if logs.order != nil {
+			if k, ok := logs.order.deleteKey(d.Ordering); ok {
+				w.block, key = deleted, k
+			}
+		}
+		s.note(logs, hashKey(s.table.keys.ofDelete(d.Key)), w, key, true)
 	}
 	return nil
 }
 
-func (s *sliceScan) scanRecords(logs *mergedLogs, i int32, schema string, content []byte) error {
-	columns := []string{keyColumn, deletedColumn, operationColumn}
-	if logs.ordered {
-		columns = append(columns, s.table.order)
+// scanRecords notes the records of an Avro block, of which it looks at no more than
+// merging needs.
+func (s *sliceScan) scanRecords(logs *mergedLogs, i int32, b *logfile.Block) error {
+	bs, err := logs.schema(s, b)
+	if err != nil {
+		return err
 	}
-	scanner := logs.scanners[schema]
-	if scanner == nil {
-		var err error
-		if scanner, err = logfile.NewScanner(schema, columns...); err != nil {
-			return err
-		}
-		logs.scanners[schema] = scanner
+	content, err := b.Content(nil)
+	if err != nil {
+		return err
 	}
-	values := make([]logfile.Value, len(columns))
-	n := int32(0)
+	scan, err := bs.scan(s)
+	if err != nil {
+		return err
+	}
+	n, whole := int32(0), bs.whole(s.table.merge)
 	for record, err := range logfile.Records(content) {
 		if err != nil {
 			return err
 		}
-		if err := scanner.Scan(record, values); err != nil {
+		if err := scan.scanner.Scan(record, scan.values); err != nil {
 			return err
 		}
-		w, o := winner{i, n}, ordering{}
-		if values[1].Valid && values[1].Int != 0 || values[2].Valid && string(values[2].Bytes) == "D" {
-			w.block = -1
+		w, key := winner{block: i, record: n}, orderKey{}
+		if logs.order != nil {
+			key = scan.orderKey(logs.order)
 		}
-		if logs.ordered {
-			o.value = values[3].Int
+		if scan.deletes(&s.table.merge) {
+			w.block = deletedAs(logs.order, key)
 		}
-		s.note(logs, string(values[0].Bytes), w, o)
+		s.note(logs, hashKeyBytes(scan.values[scanKey].Bytes), w, key, whole || scan.whole(s.table.merge.marker))
 		n++
 	}
 	return nil
 }
 
-func (s *sliceScan) scanParquet(logs *mergedLogs, i int32, b *logfile.Block) error {
-	full := s.full
-	fields, _ := full.FieldsByName(keyColumn)
-	for _, name := range []string{deletedColumn, s.table.order} {
-		if f, ok := full.FieldsByName(name); ok && (name == deletedColumn || logs.ordered) {
-			fields = append(slices.Clip(fields), f...)
-		}
+// deletedAs is what stands for a block where the record itself is a delete.
+func deletedAs(order *ordering, key orderKey) int32 {
+	if order == nil || key.zero {
+		return deletedNatural
 	}
-	n := int32(0)
-	return eachParquet(b, arrow.NewSchema(fields, nil), func(batch arrow.RecordBatch) error {
-		keys, err := keysOf(batch)
-		if err != nil {
-			return err
-		}
-		deleted := batch.Schema().FieldIndices(deletedColumn)
-		order := orderColumn(logs, batch, s.table.order)
-		for row := range int(batch.NumRows()) {
-			w, o := winner{i, n}, ordering{}
-			o.value, _ = orderValue(order, row)
-			if len(deleted) > 0 {
-				if col, ok := batch.Column(deleted[0]).(*array.Boolean); ok && col.IsValid(row) && col.Value(row) {
-					w.block = -1
-				}
-			}
-			s.note(logs, keys.Value(row), w, o)
-			n++
-		}
-		return nil
-	})
+	return deleted
 }
 
-// note lets a record of the log stand for its key, if it is the newer one.
-func (s *sliceScan) note(logs *mergedLogs, key string, w winner, o ordering) {
+// note lets a record of the log stand for its key, if it is the newer one. Whole says
+// that it takes nothing over from an older one.
+func (s *sliceScan) note(logs *mergedLogs, h keyHash, w winner, key orderKey, whole bool) {
 	s.stats.logRecords++
-	h := hashKey(key)
 	if s.only != nil {
 		if _, wanted := s.only[h]; !wanted {
 			return
 		}
 	}
-	if logs.ordered {
-		if old, found := logs.orders[h]; found && !o.natural && !old.natural && o.value < old.value {
+	old, found := logs.winners[h]
+	if logs.order != nil {
+		if found && !w.natural() && !old.natural() && logs.order.compare(key, old.order) < 0 {
+			logs.fills.behind(h, old, w, whole)
 			return
 		}
-		logs.orders[h] = o
+		if !w.natural() {
+			w.order = logs.order.keep(key)
+		}
 	}
 	logs.winners[h] = w
+	logs.fills.ahead(h, old, found, w, whole)
+	if found && logs.order != nil && !old.natural() && logs.order.forget(old.order) {
+		logs.tidy()
+	}
 }
 
-// emit yields the log records that count, block by block.
+// tidy keeps the winners' ordering values anew, without those that were.
+func (l *mergedLogs) tidy() {
+	old := *l.order
+	l.order.arena, l.order.waste = nil, 0
+	for h, w := range l.winners {
+		if !w.natural() {
+			w.order = l.order.keep(orderKey{bytes: old.kept(w.order)})
+			l.winners[h] = w
+		}
+	}
+}
+
+// emit yields the log records that count, block by block, but for those that are
+// filled.
 func (l *mergedLogs) emit(ctx context.Context, s *sliceScan, yield func(arrow.RecordBatch) error) error {
 	records := make([][]int32, len(l.blocks))
 	for h, w := range l.winners {
 		if m, found := s.skip[h]; found {
-			if w.block >= 0 {
+			if !w.deleted() {
 				s.skip[h] = m | markFound
 			}
-		} else if w.block >= 0 {
+		} else if !w.deleted() && !l.fills.has(h) {
 			records[w.block] = append(records[w.block], w.record)
 		}
 	}
@@ -266,110 +334,10 @@ func (l *mergedLogs) emit(ctx context.Context, s *sliceScan, yield func(arrow.Re
 		wanted := records[i]
 		records[i] = nil
 		slices.Sort(wanted)
-		emit := l.emitAvro
-		if b.Type == logfile.ParquetData {
-			emit = l.emitParquet
-		}
-		if err := emit(ctx, s, b, wanted, yield); err != nil {
+		err := l.rows(ctx, s, b, s.schema, wanted, func(batch arrow.RecordBatch) error { return s.yield(batch, yield) })
+		if err != nil {
 			return fmt.Errorf("read %s block of %s in the logs of %s: %w", b.Type, b.Instant(), s.slice.FileID, err)
 		}
 	}
 	return nil
-}
-
-func (l *mergedLogs) decoder(avro string, schema *arrow.Schema) (*logfile.Decoder, error) {
-	if d := l.decoders[avro]; d != nil {
-		return d, nil
-	}
-	d, err := logfile.NewDecoder(avro, schema)
-	if err == nil {
-		l.decoders[avro] = d
-	}
-	return d, err
-}
-
-func (l *mergedLogs) emitAvro(_ context.Context, s *sliceScan, b *logfile.Block, wanted []int32, yield func(arrow.RecordBatch) error) error {
-	content, err := b.Content(nil)
-	if err != nil {
-		return err
-	}
-	dec, err := l.decoder(b.Header[logfile.Schema], s.schema)
-	if err != nil {
-		return err
-	}
-	rows := array.NewRecordBuilder(allocator, s.schema)
-	defer rows.Release()
-	flush := func() error {
-		batch := rows.NewRecordBatch()
-		defer batch.Release()
-		return s.yield(batch, yield)
-	}
-	n, held := int32(0), 0
-	for record, err := range logfile.Records(content) {
-		if err != nil {
-			return err
-		}
-		if len(wanted) > 0 && wanted[0] == n {
-			wanted = wanted[1:]
-			if err := dec.Append(rows, record); err != nil {
-				return err
-			}
-			held++
-		}
-		if n++; held == s.batchRows {
-			if err := flush(); err != nil {
-				return err
-			}
-			held = 0
-		}
-	}
-	if held == 0 {
-		return nil
-	}
-	return flush()
-}
-
-func (l *mergedLogs) emitParquet(ctx context.Context, s *sliceScan, b *logfile.Block, wanted []int32, yield func(arrow.RecordBatch) error) error {
-	n := int32(0)
-	return eachParquet(b, s.schema, func(batch arrow.RecordBatch) error {
-		var sel []int32
-		end := n + int32(batch.NumRows())
-		for ; len(wanted) > 0 && wanted[0] < end; wanted = wanted[1:] {
-			sel = append(sel, wanted[0]-n)
-		}
-		n = end
-		if len(sel) == 0 {
-			return nil
-		}
-		kept, err := take(ctx, batch, sel)
-		if err != nil {
-			return err
-		}
-		defer kept.Release()
-		return s.yield(kept, yield)
-	})
-}
-
-// eachParquet reads a log block that is a Parquet file.
-func eachParquet(b *logfile.Block, schema *arrow.Schema, fn func(arrow.RecordBatch) error) error {
-	section := b.Section()
-	r, err := openBaseReader(section, section.Size(), schema)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = r.close() }()
-	for {
-		batch, err := r.next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		err = fn(batch)
-		batch.Release()
-		if err != nil {
-			return err
-		}
-	}
 }

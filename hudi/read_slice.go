@@ -10,6 +10,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 
+	"lakefeed/hudi/logfile"
 	"lakefeed/hudi/timeline"
 )
 
@@ -28,7 +29,11 @@ type sliceScan struct {
 	only      map[keyHash]int32      // nil: all keys; else the wanted ones
 	skip      map[keyHash]mark       // keys whose rows are left out; found ones are marked
 	batchRows int
+	history   *schemaHistory // nil: columns are found by name
 	stats     scanStats
+
+	merging *arrow.Schema // the columns that merging needs
+	fill    *filler
 }
 
 // scanStats is what a scan met.
@@ -55,10 +60,15 @@ func (s *sliceScan) run(ctx context.Context, yield func(arrow.RecordBatch) error
 
 // merge streams the base file's rows and behind them those of the logs.
 func (s *sliceScan) merge(ctx context.Context, logs *mergedLogs, yield func(arrow.RecordBatch) error) error {
+	s.fill = &filler{scan: s, logs: logs, yield: yield}
+	defer s.fill.reset()
 	if s.slice.Base != nil {
 		if err := s.base(ctx, logs, yield); err != nil {
 			return fmt.Errorf("read %s: %w", s.slice.Base.Name, err)
 		}
+	}
+	if err := s.fill.rest(ctx); err != nil {
+		return err
 	}
 	return logs.emit(ctx, s, yield)
 }
@@ -71,13 +81,14 @@ func (s *sliceScan) base(ctx context.Context, logs *mergedLogs, yield func(arrow
 	}
 	defer closeFile(file)
 	schema, extra := s.baseSchema(logs)
+	sh := s.shapeOf(schema, s.slice.Base.Instant)
 	var groups []int
 	if s.only != nil {
 		if groups, err = groupsWith(ctx, file, s.only); err != nil || len(groups) == 0 {
 			return err
 		}
 	}
-	r, err := openBaseReader(file, file.Size(), schema)
+	r, err := openBaseReader(file, file.Size(), sh.read)
 	if err != nil {
 		return err
 	}
@@ -95,8 +106,13 @@ func (s *sliceScan) base(ctx context.Context, logs *mergedLogs, yield func(arrow
 		if err != nil {
 			return err
 		}
-		err = s.baseBatch(ctx, logs, batch, extra, yield)
+		fit, err := sh.fit(batch)
 		batch.Release()
+		if err != nil {
+			return err
+		}
+		err = s.baseBatch(ctx, logs, fit, extra, yield)
+		fit.Release()
 		if err != nil {
 			return err
 		}
@@ -109,19 +125,21 @@ func (s *sliceScan) base(ctx context.Context, logs *mergedLogs, yield func(arrow
 func (s *sliceScan) baseSchema(logs *mergedLogs) (schema *arrow.Schema, extra int) {
 	var need []string
 	if s.filters(logs) {
-		need = append(need, keyColumn)
+		need = append(need, s.table.keys.columns()...)
 	}
-	if logs.ordered && len(logs.winners) > 0 {
-		need = append(need, s.table.order)
+	if logs.order != nil && len(logs.winners) > 0 {
+		need = append(need, s.table.merge.order...)
 	}
 	fields := s.schema.Fields()
-	all := s.full
 	for _, name := range need {
-		if len(s.schema.FieldIndices(name)) == 0 {
-			f, _ := all.FieldsByName(name)
-			fields = append(slices.Clip(fields), f...)
+		f, ok := s.full.FieldsByName(name)
+		if ok && !slices.ContainsFunc(fields, func(o arrow.Field) bool { return o.Name == name }) {
+			fields = append(slices.Clip(fields), f[0])
 			extra++
 		}
+	}
+	if extra == 0 {
+		return s.schema, 0
 	}
 	return arrow.NewSchema(fields, nil), extra
 }
@@ -141,21 +159,19 @@ func (s *sliceScan) baseBatch(ctx context.Context, logs *mergedLogs, batch arrow
 	if !s.filters(logs) {
 		return s.yield(batch, yield)
 	}
-	keys, err := keysOf(wide)
+	keys, err := s.table.keys.of(wide)
 	if err != nil {
 		return err
 	}
-	order := orderColumn(logs, wide, s.table.order)
-	sel := make([]int32, 0, batch.NumRows())
+	defer keys.Release()
+	f := newBaseFilter(s, logs, wide)
 	for row := range int(batch.NumRows()) {
-		if s.keep(logs, hashKey(keys.Value(row)), order, row) {
-			sel = append(sel, int32(row))
-		}
+		f.row(hashKey(keys.Value(row)), row)
 	}
-	if len(sel) == 0 {
-		return nil
+	if err := f.filled(ctx, batch); err != nil || len(f.sel) == 0 {
+		return err
 	}
-	kept, err := take(ctx, batch, sel)
+	kept, err := take(ctx, batch, f.sel)
 	if err != nil {
 		return err
 	}
@@ -163,33 +179,77 @@ func (s *sliceScan) baseBatch(ctx context.Context, logs *mergedLogs, batch arrow
 	return s.yield(kept, yield)
 }
 
-// keep tells whether a row of the base file stays.
-func (s *sliceScan) keep(logs *mergedLogs, h keyHash, order arrow.Array, row int) bool {
-	if s.only != nil {
-		if _, wanted := s.only[h]; !wanted {
-			return false
+// baseFilter decides about rows of the base file.
+type baseFilter struct {
+	*sliceScan
+
+	logs   *mergedLogs
+	orders []arrow.Array
+	values []logfile.Value
+	sel    []int32 // rows that stay
+
+	fillSel []int32 // rows that log records are filled with
+	hashes  []keyHash
+	newer   []bool
+}
+
+func newBaseFilter(s *sliceScan, logs *mergedLogs, batch arrow.RecordBatch) *baseFilter {
+	f := &baseFilter{sliceScan: s, logs: logs, sel: make([]int32, 0, batch.NumRows())}
+	if logs.order != nil {
+		f.orders, f.values = logs.order.columns(batch), make([]logfile.Value, len(logs.order.fields))
+	}
+	return f
+}
+
+func (f *baseFilter) row(h keyHash, row int) {
+	if f.only != nil {
+		if _, wanted := f.only[h]; !wanted {
+			return
 		}
 	}
-	if m, found := s.skip[h]; found {
-		s.skip[h] = m | markFound
+	if m, found := f.skip[h]; found {
+		f.skip[h] = m | markFound
+		return
+	}
+	w, found := f.logs.winners[h]
+	if !found {
+		f.sel = append(f.sel, int32(row))
+		return
+	}
+	newer := f.newerThan(w, row)
+	switch {
+	case f.logs.fills.has(h):
+		f.stats.updated++
+		f.fillSel, f.hashes, f.newer = append(f.fillSel, int32(row)), append(f.hashes, h), append(f.newer, newer)
+	case newer:
+		delete(f.logs.winners, h)
+		f.sel = append(f.sel, int32(row))
+	case w.deleted():
+		f.stats.deleted++
+	default:
+		f.stats.updated++
+	}
+}
+
+// newerThan tells whether a row of the base file comes after the log's record.
+func (f *baseFilter) newerThan(w winner, row int) bool {
+	if f.orders == nil || w.natural() {
 		return false
 	}
-	w, found := logs.winners[h]
-	if !found {
-		return true
+	return f.logs.order.compare(f.logs.order.rowKey(f.orders, row, f.values), w.order) > 0
+}
+
+// filled hands the rows on that log records are filled with.
+func (f *baseFilter) filled(ctx context.Context, batch arrow.RecordBatch) error {
+	if len(f.fillSel) == 0 {
+		return nil
 	}
-	if o := logs.orders[h]; logs.ordered && !o.natural {
-		if v, ok := orderValue(order, row); ok && v > o.value {
-			delete(logs.winners, h) // the base file's row is the newer one
-			return true
-		}
+	rows, err := take(ctx, batch, f.fillSel)
+	if err != nil {
+		return err
 	}
-	if w.block < 0 {
-		s.stats.deleted++
-	} else {
-		s.stats.updated++
-	}
-	return false
+	defer rows.Release()
+	return f.fill.addBase(ctx, rows, f.hashes, f.newer)
 }
 
 // yield passes a batch on in pieces of at most batchRows.
@@ -222,39 +282,4 @@ func keysOf(batch arrow.RecordBatch) (*array.String, error) {
 		return nil, fmt.Errorf("column %s: is %s, not text", keyColumn, batch.Column(at[0]).DataType())
 	}
 	return col, nil
-}
-
-func orderColumn(logs *mergedLogs, batch arrow.RecordBatch, name string) arrow.Array {
-	if at := batch.Schema().FieldIndices(name); logs.ordered && len(at) > 0 {
-		return batch.Column(at[0])
-	}
-	return nil
-}
-
-// orderValue is a value of the ordering column as a number.
-func orderValue(col arrow.Array, row int) (int64, bool) {
-	if col == nil || col.IsNull(row) {
-		return 0, false
-	}
-	switch col := col.(type) {
-	case *array.Int32:
-		return int64(col.Value(row)), true
-	case *array.Int64:
-		return col.Value(row), true
-	case *array.Date32:
-		return int64(col.Value(row)), true
-	case *array.Timestamp:
-		return int64(col.Value(row)), true
-	}
-	return 0, false
-}
-
-// orders tells whether values of a type can be compared by orderValue.
-func orders(t arrow.DataType) bool {
-	switch t.ID() {
-	case arrow.INT32, arrow.INT64, arrow.DATE32, arrow.TIMESTAMP:
-		return true
-	default:
-		return false
-	}
 }

@@ -248,7 +248,7 @@ func (s *sliceScan) compact(ctx context.Context, w *baseWriter, name string) (st
 		return stats, err
 	}
 	defer logs.close()
-	if s.slice.Base == nil || logs.ordered && len(logs.winners) > 0 { // of the base's rows some may win
+	if s.slice.Base == nil || !logs.replace() { // of the base's rows some may win
 		err := s.merge(ctx, logs, func(rows arrow.RecordBatch) error { return writeMoved(w, rows, name) })
 		if err != nil {
 			return stats, err
@@ -270,7 +270,7 @@ func (s *sliceScan) compact(ctx context.Context, w *baseWriter, name string) (st
 // deleteHashes deletes what the logs delete.
 func (r *baseRewrite) deleteHashes(logs *mergedLogs) {
 	for h, w := range logs.winners {
-		if w.block < 0 {
+		if w.deleted() {
 			r.changed[h] = markDelete
 		}
 	}

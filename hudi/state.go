@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"reflect"
 	"slices"
 	"strconv"
 
@@ -45,7 +46,7 @@ func (t *Table) loadAs(ctx context.Context, props Properties, tl *timeline.Timel
 		}
 		v.replace(i.Time, m)
 	}
-	avro, buckets, err := t.readSettings(ctx, tl, props)
+	avro, latest, buckets, err := t.readSettings(ctx, tl, props)
 	if err != nil {
 		return err
 	}
@@ -58,6 +59,7 @@ func (t *Table) loadAs(ctx context.Context, props Properties, tl *timeline.Timel
 	defer t.mu.Unlock()
 	t.props, t.timeline, t.view, t.buckets = props, tl, v, buckets
 	t.schema, t.full, t.avro = s, schema.ArrowWithMeta(s), avro
+	t.latest = latest
 	return nil
 }
 
@@ -100,8 +102,8 @@ func (t *Table) readCommit(ctx context.Context, i timeline.Instant) (*timeline.C
 // instantFile is where a file of the timeline is.
 func (t *Table) instantFile(i timeline.Instant) string { return path.Join(t.timelineAt, i.FileName()) }
 
-// readSettings finds schema and bucket count in the newest commits that have them.
-func (t *Table) readSettings(ctx context.Context, tl *timeline.Timeline, props Properties) (avro string, buckets int, err error) {
+// readSettings finds schema, internal schema and bucket count in the newest commits that have them.
+func (t *Table) readSettings(ctx context.Context, tl *timeline.Timeline, props Properties) (avro, latest string, buckets int, err error) {
 	count := ""
 	for _, i := range slices.Backward(tl.Completed()) {
 		if avro != "" && count != "" {
@@ -109,26 +111,28 @@ func (t *Table) readSettings(ctx context.Context, tl *timeline.Timeline, props P
 		}
 		m, err := t.readCommit(ctx, i)
 		if err != nil {
-			return "", 0, err
+			return "", "", 0, err
 		}
-		avro = cmp.Or(avro, m.ExtraMetadata[timeline.SchemaKey])
+		if avro == "" {
+			avro, latest = m.ExtraMetadata[timeline.SchemaKey], m.ExtraMetadata[schema.LatestKey]
+		}
 		count = cmp.Or(count, m.ExtraMetadata[BucketsKey])
 	}
 	if avro = cmp.Or(avro, props[propCreateSchema]); avro == "" {
-		return "", 0, errors.New("neither a commit nor hoodie.properties has a schema")
+		return "", "", 0, errors.New("neither a commit nor hoodie.properties has a schema")
 	}
 	buckets = t.opts.Buckets
 	if count != "" {
 		n, err := strconv.Atoi(count)
 		if err != nil || n < 1 || n > maxBuckets {
-			return "", 0, fmt.Errorf("%s is %q in the commits", BucketsKey, count)
+			return "", "", 0, fmt.Errorf("%s is %q in the commits", BucketsKey, count)
 		}
 		if buckets != 0 && buckets != n {
-			return "", 0, fmt.Errorf("the table has %d buckets, not %d: their number cannot change", n, buckets)
+			return "", "", 0, fmt.Errorf("the table has %d buckets, not %d: their number cannot change", n, buckets)
 		}
 		buckets = n
 	}
-	return avro, buckets, nil
+	return avro, latest, buckets, nil
 }
 
 // Refresh looks for what other writers did since.
@@ -151,7 +155,7 @@ func (t *Table) refresh(ctx context.Context) error {
 		return fmt.Errorf("refresh %s: %w", t.name, err)
 	}
 	same := props[propName] == t.name && TableType(props[propType]) == t.typ && slices.Equal(props.list(propRecordKey), t.key) &&
-		props.ordering() == t.order && props.partitioning().equal(t.partition) && props.eventTime() == t.eventTime
+		props.ordering() == t.order && props.partitioning().equal(t.partition) && t.sameMerge(props)
 	if !same {
 		return fmt.Errorf("refresh %s: another table took its place: open it anew", t.name)
 	}
@@ -173,6 +177,11 @@ func (t *Table) refresh(ctx context.Context) error {
 	return nil
 }
 
+func (t *Table) sameMerge(props Properties) bool {
+	rule, err := props.mergeRule()
+	return err == nil && reflect.DeepEqual(rule, t.merge)
+}
+
 // prepare makes ready for a transaction or service: the table as it is now, writable,
 // with nothing half done on it.
 func (t *Table) prepare(ctx context.Context) error {
@@ -181,6 +190,9 @@ func (t *Table) prepare(ctx context.Context) error {
 	}
 	if err := t.props.checkWritable(); err != nil {
 		return err
+	}
+	if t.latest != "" {
+		return &UnsupportedError{"schema", schema.LatestKey, "columns of this table were renamed, dropped or moved by Hudi's schema evolution on read: it is only read here"}
 	}
 	if len(t.timeline.Pending()) == 0 {
 		return nil

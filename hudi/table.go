@@ -33,11 +33,10 @@ type Table struct {
 	timelineAt string // the folder of the timeline's files
 	key        []string
 	order      string
+	merge      mergeRule // how records of one key are merged; in our own tables the later one counts
+	keys       keyMaker
 	// partition is how rows are laid into folders. It does not change.
 	partition partitioning
-	// eventTime: the ordering field decides which of two rows counts, as tables that
-	// other engines make may say. Ours say that the later one does.
-	eventTime bool
 
 	requests *storage.Requests // that this Table made
 	written  *written          // what commits say of the files, as far as it was asked for
@@ -49,6 +48,7 @@ type Table struct {
 	schema   *arrow.Schema // data columns
 	full     *arrow.Schema // with the meta columns
 	avro     string        // the data columns
+	latest   string        // the internal schema, where columns were renamed, dropped or moved
 	buckets  int
 }
 
@@ -180,9 +180,11 @@ func Open(ctx context.Context, store storage.Store, opts Options) (*Table, error
 		t.timelineAt = props.timelineFolder()
 		t.name, t.typ = props[propName], TableType(props[propType])
 		t.key, t.order = props.list(propRecordKey), props.ordering()
-		t.eventTime = props.eventTime()
 		t.partition = props.partitioning()
-		err = t.load(ctx, props)
+		t.keys = newKeyMaker(props)
+		if t.merge, err = props.mergeRule(); err == nil {
+			err = t.load(ctx, props)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open table %s: %w", store, err)

@@ -135,9 +135,7 @@ func TestOpenRefuses(t *testing.T) {
 		propType:          "HEAP",
 		propPayload:       "com.example.Payload",
 		propMergeMode:     "CUSTOM",
-		propCDC:           "true",
 		propDropPartition: "true",
-		propMetaFields:    "false",
 		propBaseFormat:    "ORC",
 	} {
 		store := newStore(t)

@@ -4,20 +4,12 @@ import (
 	"cmp"
 	"path"
 	"strconv"
-	"strings"
 
 	"lakefeed/hudi/timeline"
 )
 
-const (
-	propPartialUpdate = "hoodie.table.partial.update.mode"
-	propLegacyPayload = "hoodie.table.legacy.payload.class"
-)
-
 // version6 is the version that this package writes.
 const version6 = "6"
-
-const mergeEventTime = "EVENT_TIME_ORDERING"
 
 // checkVersion refuses tables of versions that are not known here, and those whose
 // timeline is not of the layout of their version.
@@ -67,19 +59,4 @@ func (p Properties) timelineFolder() string {
 		return metaFolder
 	}
 	return path.Join(metaFolder, cmp.Or(p[propTimeline], "timeline"))
-}
-
-// eventTime tells whether the ordering field decides which of two rows counts. From
-// version 8 on a merge mode says so, before that a payload class.
-func (p Properties) eventTime() bool {
-	if mode := p[propMergeMode]; mode != "" && p[propVersion] != version6 {
-		return mode == mergeEventTime
-	}
-	return p[propPayload] == payloadEventTime
-}
-
-// fills tells whether a row takes values over from the one before it, as those of
-// Debezium's payloads do.
-func (p Properties) fills() bool {
-	return p[propPartialUpdate] != "" || strings.Contains(p[propPayload], "Debezium") || strings.Contains(p[propLegacyPayload], "Debezium")
 }

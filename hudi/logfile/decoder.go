@@ -7,6 +7,8 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+
+	"lakefeed/hudi/schema"
 )
 
 // Records returns the Avro records of a data block's content, one by one, not
@@ -85,6 +87,27 @@ func NewDecoder(avroSchema string, reader *arrow.Schema) (*Decoder, error) {
 		}
 	}
 	return d, nil
+}
+
+// Decodable returns the reader's schema with those columns that [NewDecoder] would
+// refuse in the type that the records have for them, for the caller to convert.
+func Decodable(avroSchema string, reader *arrow.Schema) (*arrow.Schema, error) {
+	nodes, err := parseFields(avroSchema)
+	if err != nil {
+		return nil, err
+	}
+	fields := reader.Fields()
+	for i := range nodes {
+		for _, at := range reader.FieldIndices(nodes[i].Name) {
+			if _, err := nullableReader(&nodes[i].Type, fields[at].Type); err == nil {
+				continue
+			}
+			if fields[at].Type, err = schema.TypeOf(&nodes[i].Type); err != nil {
+				return nil, fmt.Errorf("column %s: %w", nodes[i].Name, err)
+			}
+		}
+	}
+	return arrow.NewSchema(fields, nil), nil
 }
 
 // Append decodes one record into a row of b, a builder of the reader's schema.

@@ -28,17 +28,20 @@ const (
 	DecimalOrdering
 	TimeMicrosOrdering
 	TimestampMicrosOrdering
+	ArrayOrdering // of several ordering fields
 )
 
 // Ordering is the value by which a delete is compared with the row that it meets.
 type Ordering struct {
 	Kind  OrderingKind
-	Int   int64   // of booleans, ints, longs, dates and times
-	Float float64 // of floats and doubles
-	Bytes []byte  // of bytes, text, and decimals (two's complement, scale 15)
+	Int   int64      // of booleans, ints, longs, dates and times
+	Float float64    // of floats and doubles
+	Bytes []byte     // of bytes, text, and decimals (two's complement, scale 15)
+	Items []Ordering // of an array
 }
 
-// Natural tells whether the delete goes without an order and always wins.
+// Natural tells whether the delete goes without an order and always wins: its value is
+// null or the int 0.
 func (o Ordering) Natural() bool {
 	return o.Kind == NoOrdering || o.Kind == IntOrdering && o.Int == 0
 }
@@ -106,8 +109,37 @@ func (c *cursor) optionalText() string {
 }
 
 func (c *cursor) ordering() Ordering {
-	o := Ordering{Kind: OrderingKind(c.long())}
-	switch o.Kind {
+	kind := OrderingKind(c.long())
+	if kind == ArrayOrdering {
+		return c.orderings()
+	}
+	return c.wrapper(kind)
+}
+
+// orderings reads the values of several ordering fields.
+func (c *cursor) orderings() Ordering {
+	o := Ordering{Kind: ArrayOrdering}
+	switch i := c.long(); i {
+	case 0:
+		return Ordering{}
+	case 1:
+		c.items(func() {
+			kind := OrderingKind(c.long())
+			if kind == ArrayOrdering {
+				kind = DateOrdering // the union of the items has a second wrapper of dates in its place
+			}
+			o.Items = append(o.Items, c.wrapper(kind))
+		})
+	default:
+		c.fail(fmt.Errorf("branch %d of a union of two", i))
+	}
+	return o
+}
+
+// wrapper reads the value that a wrapper record holds.
+func (c *cursor) wrapper(kind OrderingKind) Ordering {
+	o := Ordering{Kind: kind}
+	switch kind {
 	case NoOrdering:
 	case BooleanOrdering:
 		if c.boolean() {
@@ -122,7 +154,7 @@ func (c *cursor) ordering() Ordering {
 	case BytesOrdering, StringOrdering, DecimalOrdering:
 		o.Bytes = c.bytes()
 	default:
-		c.fail(fmt.Errorf("ordering value of kind %d is not known", o.Kind))
+		c.fail(fmt.Errorf("ordering value of kind %d is not known", kind))
 	}
 	return o
 }

@@ -195,7 +195,8 @@ func TestDecodeDeletes(t *testing.T) {
 		"version 4 is not known":     block(4, 0),
 		"3 bytes":                    {0, 0, 3},
 		"record ends within a value": block(3, 5, 2, 2, 2, '7', 2),
-		"ordering value of kind 12":  block(3, 8, 2, 2, 2, '7', 0, 24, 0, 0),
+		"ordering value of kind 13":  block(3, 8, 2, 2, 2, '7', 0, 26, 0, 0),
+		"branch 2 of a union of two": block(3, 8, 2, 2, 2, '7', 0, 24, 4, 0),
 	} {
 		if _, err := logfile.DecodeDeletes(content); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("% x: error %v, want %q", content, err, want)
@@ -203,6 +204,13 @@ func TestDecodeDeletes(t *testing.T) {
 	}
 	got, err := logfile.DecodeDeletes(block(3, 8, 2, 2, 2, '7', 0, 6, 59, 0)) // LongWrapper(-30)
 	if err != nil || len(got) != 1 || got[0].Ordering.Kind != logfile.LongOrdering || got[0].Ordering.Int != -30 || got[0].Ordering.Natural() {
+		t.Errorf("%+v, %v", got, err)
+	}
+	// ArrayWrapper [LongWrapper(-30), StringWrapper("x"), null, LocalDateWrapper(1)]
+	got, err = logfile.DecodeDeletes(block(3, 18, 2, 2, 2, '7', 0, 24, 2, 8, 6, 59, 14, 2, 'x', 0, 24, 2, 0, 0))
+	if err != nil || len(got) != 1 || got[0].Ordering.Kind != logfile.ArrayOrdering || len(got[0].Ordering.Items) != 4 ||
+		got[0].Ordering.Items[0].Int != -30 || string(got[0].Ordering.Items[1].Bytes) != "x" ||
+		got[0].Ordering.Items[2].Kind != logfile.NoOrdering || got[0].Ordering.Items[3].Kind != logfile.DateOrdering {
 		t.Errorf("%+v, %v", got, err)
 	}
 	if got, err := logfile.DecodeDeletes(block(3, 1, 0)); err != nil || len(got) != 0 {

@@ -52,6 +52,15 @@ func arrowField(name string, node *avro.SchemaNode) (arrow.Field, error) {
 	return arrow.Field{Name: name, Type: t, Nullable: nullable}, nil
 }
 
+// TypeOf is the Arrow type for an Avro type, of which null is a branch or not.
+func TypeOf(node *avro.SchemaNode) (arrow.DataType, error) {
+	value, _, err := Unwrap(node)
+	if err != nil {
+		return nil, err
+	}
+	return arrowType(value)
+}
+
 // Unwrap returns the type that a union of null and one type holds, in either
 // order, and true; any other type is returned as it is, with false.
 func Unwrap(node *avro.SchemaNode) (value *avro.SchemaNode, nullable bool, err error) {
