@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -16,20 +17,15 @@ import (
 	"lakefeed/storage/all"
 )
 
-// checkLake opens the lake and writes a file into it; nil where that fails.
+// checkLake opens the lake and tries all that a pipeline does there; nil where that fails.
 func checkLake(ctx context.Context, p *config.Pipeline, r *checkReport) storage.Store {
 	lake, err := all.Open(ctx, p.Lake.URL)
 	if err != nil {
 		r.add(mustMend, "", "", "open lake: %s", err)
 		return nil
 	}
-	probe := "_lakefeed/probe-" + rand.Text()
-	err = lake.PutIfAbsent(ctx, probe, []byte("lakefeed check: may be removed\n"))
-	if err == nil {
-		err = lake.Delete(ctx, probe)
-	}
-	if err != nil {
-		r.add(mustMend, "", "", "the lake %s cannot be written: %s", lake, err)
+	if err := tryLake(ctx, lake); err != nil {
+		r.add(mustMend, "", "", "the lake %s %s", lake, err)
 		return nil
 	}
 	holder, err := pipeline.ReadLock(ctx, lake, p.Name)
@@ -40,6 +36,51 @@ func checkLake(ctx context.Context, p *config.Pipeline, r *checkReport) storage.
 		r.add(note, "", "", "the pipeline is run by process %d on %s since %s", holder.PID, holder.Host, holder.Since.Format("2006-01-02 15:04:05"))
 	}
 	return lake
+}
+
+// tryLake writes a file, reads, lists and removes it, and sees that the lake refuses to
+// write over what another writer has written.
+func tryLake(ctx context.Context, lake storage.Store) error {
+	folder := "_lakefeed/probe-" + rand.Text()
+	name, text := folder+"/f", []byte("lakefeed check: may be removed\n")
+	if err := lake.PutIfAbsent(ctx, name, text); err != nil {
+		return fmt.Errorf("cannot be written: %w", err)
+	}
+	err := tryFile(ctx, lake, folder, name, text)
+	if removed := lake.DeleteAll(ctx, folder); removed != nil && err == nil {
+		err = fmt.Errorf("cannot be cleaned: %w", removed)
+	}
+	return err
+}
+
+func tryFile(ctx context.Context, lake storage.Store, folder, name string, text []byte) error {
+	got, v, err := lake.Get(ctx, name)
+	if err != nil {
+		return fmt.Errorf("cannot be read: %w", err)
+	}
+	if !bytes.Equal(got, text) {
+		return fmt.Errorf("does not hold in %s what was written", name)
+	}
+	listed := 0
+	for _, err := range lake.List(ctx, folder, true) {
+		if err != nil {
+			return fmt.Errorf("cannot be listed: %w", err)
+		}
+		listed++
+	}
+	if listed != 1 {
+		return fmt.Errorf("lists %d files in %s, not the one that was written", listed, folder)
+	}
+	if err := lake.PutIfAbsent(ctx, name, text); !errors.Is(err, storage.ErrExist) {
+		return fmt.Errorf("lets a file be written over that must not be (%v): two writers would not see each other", err) //nolint:errorlint // it may be none
+	}
+	if _, err := lake.PutIfMatch(ctx, name, append(text, text...), v); err != nil {
+		return fmt.Errorf("cannot be written: %w", err)
+	}
+	if _, err := lake.PutIfMatch(ctx, name, text, v); !errors.Is(err, storage.ErrConflict) {
+		return fmt.Errorf("lets a version be replaced that is gone (%v): two writers would not see each other", err) //nolint:errorlint // it may be none
+	}
+	return nil
 }
 
 // checkTables looks at the tables to replicate: their names, keys and folders.

@@ -13,6 +13,7 @@ import (
 	"lakefeed/pipeline"
 	"lakefeed/postgres"
 	"lakefeed/query"
+	"lakefeed/storage/s3"
 )
 
 // The exit codes. An orchestrator restarts the program after exitRetry and calls
@@ -59,7 +60,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case final(err):
 		return exitFinal
-	case postgres.Retryable(err), is[*pipeline.LockedError](err), is[syscall.Errno](err):
+	case postgres.Retryable(err), is[*pipeline.LockedError](err), is[syscall.Errno](err), is[*s3.Error](err):
 		return exitRetry
 	case is[*pgconn.PgError](err), is[*pipeline.TableError](err):
 		return exitFinal
@@ -80,14 +81,17 @@ func joined(err error) []error {
 
 // final reports whether somebody has to do something before a retry can help.
 func final(err error) bool {
-	return is[*pipeline.PositionError](err) || is[*postgres.ValueError](err) || is[*hudi.UnsupportedError](err) || is[*hudi.SchemaError](err) ||
+	if e, ok := errors.AsType[*s3.Error](err); ok {
+		return e.Final()
+	}
+	return errors.Is(err, s3.ErrConditions) || is[*pipeline.PositionError](err) || is[*postgres.ValueError](err) || is[*hudi.UnsupportedError](err) || is[*hudi.SchemaError](err) ||
 		is[*hudi.CorruptError](err) || errors.Is(err, hudi.ErrTableExists) || errors.Is(err, query.ErrNoSQL) ||
 		errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOTDIR)
 }
 
 // worthRetry reports whether a running pipeline should try again by itself.
 func worthRetry(err error) bool {
-	return !final(err) && (postgres.Retryable(err) || is[syscall.Errno](err))
+	return !final(err) && (postgres.Retryable(err) || is[syscall.Errno](err) || is[*s3.Error](err))
 }
 
 // tableWorthRetry reports whether a table that stopped should be tried again.

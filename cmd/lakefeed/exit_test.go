@@ -10,6 +10,7 @@ import (
 	"lakefeed/config"
 	"lakefeed/hudi"
 	"lakefeed/pipeline"
+	"lakefeed/storage/s3"
 )
 
 func TestExitCode(t *testing.T) {
@@ -34,6 +35,11 @@ func TestExitCode(t *testing.T) {
 		"unknown":          {wrap(errors.New("x")), exitRetry},
 		"schema":           {wrap(&pipeline.TableError{Err: errors.New("renamed column")}), exitFinal},
 		"table, disk":      {wrap(&pipeline.TableError{Err: syscall.ENOSPC}), exitRetry},
+		"s3, away":         {wrap(&s3.Error{}), exitRetry},
+		"s3, slow":         {wrap(&pipeline.TableError{Err: &s3.Error{Status: 503, Code: "SlowDown"}}), exitRetry},
+		"s3, forbidden":    {wrap(&s3.Error{Status: 403}), exitFinal},
+		"s3, no bucket":    {wrap(&s3.Error{Status: 404, Code: "NoSuchBucket"}), exitFinal},
+		"s3, conditions":   {wrap(s3.ErrConditions), exitFinal},
 		"tables, all stop": {wrap(errors.Join(&pipeline.TableError{Err: stop}, &pipeline.TableError{Err: stop})), exitFinal},
 		"tables, mixed":    {wrap(errors.Join(&pipeline.TableError{Err: stop}, &pipeline.TableError{Err: retry})), exitRetry},
 	} {

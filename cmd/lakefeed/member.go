@@ -47,6 +47,16 @@ func (m *member) start(ctx context.Context) error {
 	return err
 }
 
+// requests is what the lake's server was asked; nil where it has none.
+func (m *member) requests() *storage.Requests {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if asking, ok := m.lake.(interface{ Requests() *storage.Requests }); ok {
+		return asking.Requests()
+	}
+	return nil
+}
+
 // The first and the longest wait for a source that is away at the start.
 const (
 	startFirst = time.Second

@@ -47,6 +47,7 @@ func (s *service) run(ctx context.Context) error {
 		member := s.add(&s.pipelines[i], address, m)
 		defer member.close(ctx)
 		m.Watch(member.Status)
+		m.WatchStorage(member.name, member.requests)
 		s.mu.Lock()
 		s.members = append(s.members, member)
 		s.mu.Unlock()
