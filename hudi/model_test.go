@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -102,14 +103,18 @@ func readModel(ctx context.Context, table *Table, opts ReadOptions) (map[string]
 
 // model is a table and the map that it must equal.
 type model struct {
-	t      *testing.T
-	rnd    *rand.Rand
-	store  storage.Store
-	table  *Table
+	t     *testing.T
+	rnd   *rand.Rand
+	store storage.Store
+	table *Table
+	// follower only reads.
+	follower *Table
+
 	rows   map[string]modelRow
 	seq    int64
 	schema *arrow.Schema
 	past   map[string]map[string]modelRow // instant -> rows
+	then   map[string]*arrow.Schema       // instant -> schema
 	log    []string
 }
 
@@ -118,6 +123,7 @@ func newModel(t *testing.T, typ TableType, seed uint64) *model {
 	m := &model{
 		t: t, rnd: rand.New(rand.NewPCG(seed, 1)), store: newStore(t),
 		rows: map[string]modelRow{}, schema: modelSchema, past: map[string]map[string]modelRow{},
+		then: map[string]*arrow.Schema{},
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -224,6 +230,10 @@ func (m *model) step() {
 	ctx := m.t.Context()
 	note := func(format string, args ...any) { m.log = append(m.log, fmt.Sprintf(format, args...)) }
 	switch p := m.rnd.IntN(100); {
+	case p < 4:
+		m.savepoint()
+	case p < 8:
+		m.takeBack()
 	case p < 60:
 		m.transaction(Upsert, nil)
 	case p < 66:
@@ -235,7 +245,7 @@ func (m *model) step() {
 		note("compact %s", instant)
 		m.check(err)
 		if instant != "" {
-			m.past[instant] = m.rows
+			m.remember(instant)
 		}
 	case p < 89:
 		retain := 1 + m.rnd.IntN(4)
@@ -259,8 +269,67 @@ func (m *model) step() {
 		note("rewrite")
 		instant, err := m.table.Rewrite(ctx, nil, nil, func(b arrow.RecordBatch) (arrow.RecordBatch, error) { return b, nil })
 		m.check(err)
-		m.past[instant] = m.rows
+		m.remember(instant)
 	}
+}
+
+// remember what the table is as of an instant.
+func (m *model) remember(instant string) { m.past[instant], m.then[instant] = m.rows, m.schema }
+
+// someCommit is one of the commits that can still be read.
+func (m *model) someCommit() string {
+	all := slices.Sorted(maps.Keys(m.past))
+	if len(all) == 0 {
+		return ""
+	}
+	return all[m.rnd.IntN(len(all))]
+}
+
+// savepoint makes a savepoint, or releases those that there are.
+func (m *model) savepoint() {
+	ctx := m.t.Context()
+	if all := m.table.Savepoints(); len(all) > 1 || len(all) > 0 && m.rnd.IntN(2) == 0 {
+		m.log = append(m.log, fmt.Sprint("release ", all))
+		for _, at := range all {
+			m.check(m.table.ReleaseSavepoint(ctx, at))
+		}
+		m.cleaned()
+		return
+	}
+	if at := m.someCommit(); at != "" {
+		m.log = append(m.log, "savepoint "+at)
+		_, err := m.table.Savepoint(ctx, SavepointOptions{Instant: at})
+		m.check(err)
+	}
+}
+
+// takeBack restores the table to a commit or rolls the newest one back.
+func (m *model) takeBack() {
+	ctx := m.t.Context()
+	all := slices.Sorted(maps.Keys(m.past))
+	commits := m.table.Timeline().Completed()
+	if len(all) < 2 {
+		return
+	}
+	for _, at := range m.table.Savepoints() {
+		m.check(m.table.ReleaseSavepoint(ctx, at))
+	}
+	m.cleaned()
+	to, last := m.someCommit(), commits[len(commits)-1].Time
+	var res RestoreResult
+	var err error
+	if before := commits[len(commits)-2].Time; m.past[before] != nil && m.rnd.IntN(2) == 0 {
+		to = before
+		res, err = m.table.Rollback(ctx, last)
+	} else {
+		res, err = m.table.Restore(ctx, to)
+	}
+	m.log = append(m.log, fmt.Sprintf("take back to %s: %v", to, res.TakenBack))
+	m.check(err)
+	for _, gone := range res.TakenBack {
+		delete(m.past, gone)
+	}
+	m.rows, m.schema = m.past[to], m.then[to]
 }
 
 // cleaned forgets the past that the last cleaning did not keep.
@@ -299,7 +368,7 @@ func (m *model) transaction(op Operation, schema *arrow.Schema) {
 	m.check(err)
 	m.log = append(m.log, fmt.Sprintf("%s %s: %d up, %d del", op, instant, len(up), len(del)))
 	m.rows = after
-	m.past[instant] = after
+	m.remember(instant)
 	value, at, err := m.table.LastExtra(ctx, "checkpoint")
 	if err != nil || at != instant || value != strconv.FormatInt(m.seq, 10) {
 		m.t.Fatalf("last checkpoint is %s of %s, %v; want %d of %s", value, at, err, m.seq, instant)
@@ -341,6 +410,22 @@ func compareRows(t *testing.T, got, want map[string]modelRow) {
 	}
 }
 
+// follow lets a Table that writes nothing take in what happened.
+func (m *model) follow() {
+	m.t.Helper()
+	if m.follower == nil {
+		opts := m.table.opts
+		opts.Buckets = m.table.Buckets()
+		follower, err := Open(m.t.Context(), m.store, opts)
+		m.check(err)
+		m.follower = follower
+	}
+	m.check(m.follower.Refresh(m.t.Context()))
+	got, err := readModel(m.t.Context(), m.follower, ReadOptions{})
+	m.check(err)
+	compareRows(m.t, got, m.rows)
+}
+
 func (m *model) lookup() {
 	m.t.Helper()
 	n := m.table.Buckets()
@@ -378,6 +463,7 @@ func TestModel(t *testing.T) {
 			for range steps {
 				m.step()
 				m.compare(ReadOptions{BatchRows: 17}, m.rows)
+				m.follow()
 				m.lookup()
 				for instant, rows := range m.past { // one of them
 					m.compare(ReadOptions{AsOf: instant}, rows)

@@ -37,12 +37,18 @@ func (t *Table) recover(ctx context.Context) error {
 	if err != nil || len(pending) == 0 {
 		return err
 	}
-	// Rollbacks first: what they take back is pending too, and gone after them.
+	// Restores and rollbacks first: what they take back is pending too, and gone after them.
 	for _, i := range pending {
-		if i.Action == timeline.Rollback {
-			if err := t.finishRollback(ctx, i); err != nil {
-				return fmt.Errorf("finish rollback %s: %w", i.Time, err)
-			}
+		var err error
+		switch i.Action {
+		case timeline.Restore:
+			err = t.finishRestore(ctx, i)
+		case timeline.Rollback:
+			err = t.finishRollback(ctx, i)
+		default:
+		}
+		if err != nil {
+			return fmt.Errorf("finish %s: %w", i, err)
 		}
 	}
 	if pending, err = t.abandoned(ctx); err != nil {
@@ -75,8 +81,8 @@ func (t *Table) finish(ctx context.Context, i timeline.Instant) error {
 		return t.finishCompaction(ctx, i)
 	case timeline.Clean:
 		return t.finishClean(ctx, i)
-	case timeline.Savepoint:
-		return nil // it holds nobody up
+	case timeline.Savepoint: // it does not say yet what it keeps
+		return t.releaseSavepoint(ctx, i.Time)
 	default:
 	}
 	return &UnsupportedError{"pending action", i.String(), "finish it with the engine that began it"}

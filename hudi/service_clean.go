@@ -114,24 +114,9 @@ func (g *FileGroup) olderThan(tl *timeline.Timeline, instant, replaced string) [
 
 // unsaved are the files that no savepoint holds.
 func (t *Table) unsaved(ctx context.Context, files []*DataFile) ([]*DataFile, error) {
-	saved := map[string]bool{}
-	for _, i := range t.timeline.Instants() {
-		if i.Action != timeline.Savepoint || i.State != timeline.Completed {
-			continue
-		}
-		data, err := t.readInstant(ctx, i)
-		if err != nil {
-			return nil, err
-		}
-		m, err := timeline.DecodeSavepointMetadata(data)
-		if err != nil {
-			return nil, &CorruptError{t.instantFile(i), err}
-		}
-		for partition, p := range m.PartitionMetadata {
-			for _, f := range p.SavepointDataFile {
-				saved[path.Join(partition, path.Base(f))] = true
-			}
-		}
+	saved, err := t.savedFiles(ctx)
+	if err != nil {
+		return nil, err
 	}
 	return slices.DeleteFunc(files, func(f *DataFile) bool { return saved[f.Path()] }), nil
 }

@@ -36,7 +36,8 @@ func (t *Table) rollback(ctx context.Context, target timeline.Instant) error {
 	if err != nil {
 		return err
 	}
-	return t.startRollback(ctx, plan)
+	_, err = t.startRollback(ctx, plan)
+	return err
 }
 
 // rollbackLost takes back what an instant wrote that is not on the timeline, if there
@@ -50,22 +51,24 @@ func (t *Table) rollbackLost(ctx context.Context, instant string) error {
 	if err != nil || len(plan.Requests) == 0 {
 		return err
 	}
-	return t.startRollback(ctx, plan)
+	_, err = t.startRollback(ctx, plan)
+	return err
 }
 
-func (t *Table) startRollback(ctx context.Context, plan *timeline.RollbackPlan) error {
+// startRollback writes a plan down and carries it out, at the instant that it returns.
+func (t *Table) startRollback(ctx context.Context, plan *timeline.RollbackPlan) (string, error) {
 	data, err := plan.Encode()
 	if err != nil {
-		return err
+		return "", err
 	}
 	i := timeline.Instant{Time: t.nextInstant(), Action: timeline.Rollback, State: timeline.Requested}
 	t.opts.Logger.Info("rolling back", "table", t.name, "instant", plan.InstantToRollback.CommitTime, "rollback", i.Time)
 	t.opts.Hook("rollback")
 	if err := t.putInstant(ctx, i, data); err != nil {
-		return err
+		return "", err
 	}
 	t.with(i)
-	return t.runRollback(ctx, i.Time, plan)
+	return i.Time, t.runRollback(ctx, i.Time, plan)
 }
 
 // rolledBack tells whether a rollback of the instant has completed, and only the
@@ -148,19 +151,31 @@ func (t *Table) logsOf(ctx context.Context, files []*DataFile, instant string) (
 	return out, nil
 }
 
-func (t *Table) hasBlocksOf(ctx context.Context, f *DataFile, instant string) (bool, error) {
-	file, err := t.openFile(ctx, f.Path())
+func (t *Table) hasBlocksOf(ctx context.Context, f *DataFile, instant string) (found bool, err error) {
+	err = t.eachBlock(ctx, f.Path(), func(b *logfile.Block) bool {
+		found = b.Type != logfile.Command && b.Instant() == instant
+		return !found
+	})
+	return found, err
+}
+
+// eachBlock calls fn with the blocks of a log file until it returns false.
+func (t *Table) eachBlock(ctx context.Context, name string, fn func(*logfile.Block) bool) error {
+	file, err := t.openFile(ctx, name)
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer closeFile(file)
 	for r := logfile.NewReader(file, file.Size()); ; {
 		b, err := r.Next()
 		if errors.Is(err, io.EOF) {
-			return false, nil
+			return nil
 		}
-		if err != nil || b.Type != logfile.Command && b.Instant() == instant {
-			return err == nil, err
+		if err != nil {
+			return fmt.Errorf("read %s: %w", name, err)
+		}
+		if !fn(b) {
+			return nil
 		}
 	}
 }
@@ -179,8 +194,9 @@ func (t *Table) finishRollback(ctx context.Context, i timeline.Instant) error {
 	if plan.InstantToRollback == nil {
 		return &CorruptError{t.instantFile(i), errors.New("it does not say what it rolls back")}
 	}
-	if target := plan.InstantToRollback.CommitTime; t.timeline.IsCompleted(target) {
-		return &UnsupportedError{"pending action", i.String(), "it takes back the completed commit " + target + ": finish it with the engine that began it"}
+	target := plan.InstantToRollback.CommitTime
+	if last, _ := t.timeline.Last(); t.timeline.IsCompleted(target) && target != last.Time {
+		return &UnsupportedError{"pending action", i.String(), "it takes back the completed commit " + target + ", and later ones stand: finish it with the engine that began it"}
 	}
 	t.opts.Hook("rollback")
 	return t.runRollback(ctx, i.Time, plan)
@@ -192,12 +208,33 @@ func (t *Table) runRollback(ctx context.Context, at string, plan *timeline.Rollb
 	if err := t.store.PutIfAbsent(ctx, t.instantFile(files[1]), nil); err != nil && !errors.Is(err, storage.ErrExist) {
 		return fmt.Errorf("create %s: %w", t.instantFile(files[1]), err)
 	}
-	began := time.Now()
-	done, err := t.executeRollback(ctx, at, plan)
+	m, err := t.takeBack(ctx, at, plan)
 	if err != nil {
 		return err
 	}
+	data, err := m.Encode()
+	if err != nil {
+		return err
+	}
+	if err := t.putInstant(ctx, files[2], data); err != nil {
+		return err
+	}
+	t.with(files[:]...)
+	return t.forget(ctx, plan.InstantToRollback.CommitTime)
+}
+
+// takeBack does what a plan says and tells what was done. Where the target has
+// completed, it does not count any more before a file of it is gone.
+func (t *Table) takeBack(ctx context.Context, at string, plan *timeline.RollbackPlan) (*timeline.RollbackMetadata, error) {
+	began := time.Now()
 	target := *plan.InstantToRollback
+	if err := t.uncommit(ctx, target.CommitTime); err != nil {
+		return nil, err
+	}
+	done, err := t.executeRollback(ctx, at, plan)
+	if err != nil {
+		return nil, err
+	}
 	m := &timeline.RollbackMetadata{
 		StartRollbackTime: at,
 		TimeTakenInMillis: time.Since(began).Milliseconds(),
@@ -208,15 +245,22 @@ func (t *Table) runRollback(ctx context.Context, at string, plan *timeline.Rollb
 	for _, p := range done {
 		m.TotalFilesDeleted += int32(len(p.SuccessDeleteFiles))
 	}
-	data, err := m.Encode()
-	if err != nil {
-		return err
+	return m, nil
+}
+
+// uncommit deletes the completed file of a write, if there is one.
+func (t *Table) uncommit(ctx context.Context, instant string) error {
+	for _, i := range t.timeline.States(instant) {
+		if !i.Writes() || i.State != timeline.Completed {
+			continue
+		}
+		t.opts.Hook("rollback")
+		if err := t.store.Delete(ctx, t.instantFile(i)); err != nil {
+			return fmt.Errorf("delete %s: %w", t.instantFile(i), err)
+		}
+		t.without(i)
 	}
-	if err := t.putInstant(ctx, files[2], data); err != nil {
-		return err
-	}
-	t.with(files[:]...)
-	return t.forget(ctx, target.CommitTime)
+	return nil
 }
 
 // executeRollback tells what it did in each partition.
@@ -281,12 +325,7 @@ func (t *Table) writeRollbackBlock(ctx context.Context, at, target string, r tim
 func (t *Table) forget(ctx context.Context, instant string) error {
 	var gone []timeline.Instant
 	for _, i := range slices.Backward(t.timeline.States(instant)) { // inflight, then requested
-		switch i.Action {
-		case timeline.Commit, timeline.DeltaCommit, timeline.ReplaceCommit:
-		default:
-			continue
-		}
-		if i.State == timeline.Completed {
+		if !i.Writes() || i.State == timeline.Completed {
 			continue
 		}
 		if err := t.store.Delete(ctx, t.instantFile(i)); err != nil {

@@ -1,0 +1,288 @@
+package hudi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"time"
+
+	"lakefeed/hudi/logfile"
+	"lakefeed/hudi/timeline"
+	"lakefeed/storage"
+)
+
+// RestoreResult says what a restore or rollback did.
+type RestoreResult struct {
+	Instant   string   // its own; "" when there was nothing to do
+	TakenBack []string // the instants that are gone, the newest first
+}
+
+// Restore takes the table back to what it was as of a commit: all later writes are taken
+// back, the newest first, and their files deleted. That cannot be undone. The table as of
+// that commit must still be whole, as a savepoint keeps it; later savepoints must be
+// released before. Readers that began before may miss files.
+//
+// A restore that was interrupted is gone on with by [Table.Recover], and by whatever
+// writes next.
+func (t *Table) Restore(ctx context.Context, instant string) (RestoreResult, error) {
+	if err := t.lock(ctx); err != nil {
+		return RestoreResult{}, err
+	}
+	defer t.unlock()
+	var res RestoreResult
+	err := t.prepare(ctx)
+	if err == nil {
+		res, err = t.restore(ctx, instant)
+	}
+	if err != nil {
+		return RestoreResult{}, fmt.Errorf("restore %s to %s: %w", t.name, instant, err)
+	}
+	return res, nil
+}
+
+func (t *Table) restore(ctx context.Context, to string) (RestoreResult, error) {
+	plan, err := t.planRestore(ctx, to)
+	if err != nil || len(plan.InstantsToRollback) == 0 {
+		return RestoreResult{}, err
+	}
+	data, err := plan.Encode()
+	if err != nil {
+		return RestoreResult{}, err
+	}
+	i := timeline.Instant{Time: t.nextInstant(), Action: timeline.Restore, State: timeline.Requested}
+	t.opts.Logger.Info("restoring", "table", t.name, "to", to, "instant", i.Time, "writes", len(plan.InstantsToRollback))
+	t.opts.Hook("restore")
+	if err := t.putInstant(ctx, i, data); err != nil {
+		return RestoreResult{}, err
+	}
+	t.with(i)
+	res := RestoreResult{Instant: i.Time}
+	for _, gone := range plan.InstantsToRollback {
+		res.TakenBack = append(res.TakenBack, gone.CommitTime)
+	}
+	return res, t.runRestore(ctx, i.Time, plan)
+}
+
+// planRestore names the writes after an instant.
+func (t *Table) planRestore(ctx context.Context, to string) (*timeline.RestorePlan, error) {
+	to, err := t.commitAt(to)
+	if err != nil {
+		return nil, err
+	}
+	plan := &timeline.RestorePlan{SavepointToRestoreTimestamp: to}
+	for _, i := range slices.Backward(t.timeline.Completed()) {
+		if i.Time <= to {
+			break
+		}
+		if t.timeline.IsSavepoint(i.Time) {
+			return nil, fmt.Errorf("savepoint %s is of a later commit: release it first", i.Time)
+		}
+		plan.InstantsToRollback = append(plan.InstantsToRollback, timeline.InstantInfo{CommitTime: i.Time, Action: string(i.Action)})
+	}
+	_, err = t.wholeAsOf(ctx, to)
+	return plan, err
+}
+
+// finishRestore goes on with a restore that a crash left.
+func (t *Table) finishRestore(ctx context.Context, i timeline.Instant) error {
+	i.State = timeline.Requested
+	data, err := t.readInstant(ctx, i)
+	if err != nil {
+		return err
+	}
+	plan, err := timeline.DecodeRestorePlan(data)
+	if err != nil {
+		return &CorruptError{t.instantFile(i), err}
+	}
+	t.opts.Hook("restore")
+	return t.runRestore(ctx, i.Time, plan)
+}
+
+// runRestore carries out a plan that is written down.
+func (t *Table) runRestore(ctx context.Context, at string, plan *timeline.RestorePlan) error {
+	files := instants(at, timeline.Restore)
+	if err := t.store.PutIfAbsent(ctx, t.instantFile(files[1]), nil); err != nil && !errors.Is(err, storage.ErrExist) {
+		return fmt.Errorf("create %s: %w", t.instantFile(files[1]), err)
+	}
+	began := time.Now()
+	m := &timeline.RestoreMetadata{
+		StartRestoreTime: at, RestoreInstantInfo: plan.InstantsToRollback,
+		RollbackMetadata: map[string][]*timeline.RollbackMetadata{},
+	}
+	there, err := t.listFiles(ctx)
+	if err != nil {
+		return err
+	}
+	for _, target := range plan.InstantsToRollback {
+		done, err := t.restoreOne(ctx, at, target, there)
+		if err != nil {
+			return fmt.Errorf("take back %s: %w", target.CommitTime, err)
+		}
+		m.InstantsToRollback = append(m.InstantsToRollback, target.CommitTime)
+		m.RollbackMetadata[target.CommitTime] = []*timeline.RollbackMetadata{done}
+	}
+	m.TimeTakenInMillis = time.Since(began).Milliseconds()
+	data, err := m.Encode()
+	if err != nil {
+		return err
+	}
+	t.opts.Hook("restore")
+	if err := t.putInstant(ctx, files[2], data); err != nil {
+		return err
+	}
+	t.with(files[:]...)
+	t.opts.Logger.Info("restored", "table", t.name, "instant", at, "to", plan.SavepointToRestoreTimestamp)
+	return t.loadAs(ctx, t.props, t.timeline)
+}
+
+// restoreOne takes back one write, or what an interrupted restore left of it.
+func (t *Table) restoreOne(ctx context.Context, at string, target timeline.InstantInfo, there []*DataFile) (*timeline.RollbackMetadata, error) {
+	i := timeline.Instant{Time: target.CommitTime, Action: timeline.Action(target.Action)}
+	plan, err := t.planTakeBack(ctx, i, there)
+	if err != nil {
+		return nil, err
+	}
+	m, err := t.takeBack(ctx, at, plan)
+	if err != nil {
+		return nil, err
+	}
+	return m, t.forget(ctx, target.CommitTime)
+}
+
+// planTakeBack finds what a write left: what its commit says or, where that is gone
+// already, what a search finds; and of the files that are there whatever belongs to its
+// base files, as the logs of transactions that were rolled back. Log files in which
+// nothing else stands are deleted: a command block would count for nothing once its
+// target is archived.
+func (t *Table) planTakeBack(ctx context.Context, target timeline.Instant, there []*DataFile) (*timeline.RollbackPlan, error) {
+	plan, err := t.planCommitted(ctx, target)
+	if errors.Is(err, storage.ErrNotExist) {
+		plan, err = t.planRollback(ctx, target)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for n, r := range plan.Requests {
+		if len(r.LogBlocksToBeDeleted) == 0 {
+			continue
+		}
+		for full := range r.LogBlocksToBeDeleted {
+			alone, err := t.onlyBlocksOf(ctx, path.Join(r.PartitionPath, path.Base(full)), target.Time)
+			if err != nil {
+				return nil, err
+			}
+			if alone {
+				plan.Requests[n] = timeline.RollbackRequest{PartitionPath: r.PartitionPath, FilesToBeDeleted: []string{full}}
+			}
+		}
+	}
+	for _, f := range there {
+		named := slices.ContainsFunc(plan.Requests, func(r timeline.RollbackRequest) bool { return slices.Contains(r.FilesToBeDeleted, t.url(f.Path())) })
+		if f.Instant == target.Time && !named {
+			plan.Requests = append(plan.Requests, timeline.RollbackRequest{PartitionPath: f.Partition, FilesToBeDeleted: []string{t.url(f.Path())}})
+		}
+	}
+	return plan, nil
+}
+
+// planCommitted plans by what a completed write says that it wrote.
+func (t *Table) planCommitted(ctx context.Context, target timeline.Instant) (*timeline.RollbackPlan, error) {
+	done := target
+	for _, i := range t.timeline.States(target.Time) {
+		if i.Writes() && i.State == timeline.Completed {
+			done = i
+		}
+	}
+	if done.State != timeline.Completed {
+		return nil, storage.ErrNotExist
+	}
+	m, err := t.readCommit(ctx, done)
+	if err != nil {
+		return nil, err
+	}
+	plan := &timeline.RollbackPlan{
+		InstantToRollback: &timeline.InstantInfo{CommitTime: target.Time, Action: string(target.Action)},
+	}
+	for _, stats := range m.PartitionToWriteStats {
+		for _, s := range stats {
+			f, ok := parseDataFile(s.Path, s.FileSizeInBytes)
+			if !ok {
+				continue
+			}
+			r := timeline.RollbackRequest{PartitionPath: f.Partition, FilesToBeDeleted: []string{t.url(f.Path())}}
+			if f.IsLog() {
+				r.FileID, r.LatestBaseInstant, r.FilesToBeDeleted = f.FileID, f.Instant, []string{}
+				r.LogBlocksToBeDeleted = map[string]int64{t.url(f.Path()): f.Size}
+			}
+			plan.Requests = append(plan.Requests, r)
+		}
+	}
+	return plan, nil
+}
+
+// onlyBlocksOf tells whether all blocks of a log file are of one instant. Of a file that
+// is gone they are.
+func (t *Table) onlyBlocksOf(ctx context.Context, name, instant string) (bool, error) {
+	alone := true
+	err := t.eachBlock(ctx, name, func(b *logfile.Block) bool {
+		alone = b.Type != logfile.Command && b.Instant() == instant
+		return alone
+	})
+	if errors.Is(err, storage.ErrNotExist) {
+		return true, nil
+	}
+	return alone, err
+}
+
+// Rollback takes back the newest completed write, which instant must name ("": whichever
+// that is). That cannot be undone. The table as of the write before must still be whole.
+func (t *Table) Rollback(ctx context.Context, instant string) (RestoreResult, error) {
+	if err := t.lock(ctx); err != nil {
+		return RestoreResult{}, err
+	}
+	defer t.unlock()
+	var res RestoreResult
+	err := t.prepare(ctx)
+	if err == nil {
+		res, err = t.rollbackLast(ctx, instant)
+	}
+	if err != nil {
+		return RestoreResult{}, fmt.Errorf("roll back a commit of %s: %w", t.name, err)
+	}
+	return res, nil
+}
+
+func (t *Table) rollbackLast(ctx context.Context, instant string) (RestoreResult, error) {
+	instant, err := t.commitAt(instant)
+	if err != nil {
+		return RestoreResult{}, err
+	}
+	commits := t.timeline.Completed()
+	target := commits[len(commits)-1]
+	switch {
+	case target.Time != instant:
+		return RestoreResult{}, fmt.Errorf("%s is not the newest commit, which is %s: restore the table to the commit before it", instant, target.Time)
+	case t.timeline.IsSavepoint(instant):
+		return RestoreResult{}, fmt.Errorf("savepoint %s keeps it: release it first", instant)
+	}
+	if len(commits) > 1 {
+		if _, err := t.wholeAsOf(ctx, commits[len(commits)-2].Time); err != nil {
+			return RestoreResult{}, err
+		}
+	}
+	there, err := t.listFiles(ctx)
+	if err != nil {
+		return RestoreResult{}, err
+	}
+	plan, err := t.planTakeBack(ctx, target, there)
+	if err != nil {
+		return RestoreResult{}, err
+	}
+	at, err := t.startRollback(ctx, plan)
+	if err != nil {
+		return RestoreResult{}, err
+	}
+	return RestoreResult{at, []string{instant}}, t.loadAs(ctx, t.props, t.timeline)
+}

@@ -1,0 +1,188 @@
+package hudi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+
+	"lakefeed/hudi/timeline"
+	"lakefeed/storage"
+)
+
+// SavepointOptions describe a savepoint.
+type SavepointOptions struct {
+	// Instant is the commit to keep; "": the newest.
+	Instant string
+	// By and Comment say who made it and what for.
+	By, Comment string
+}
+
+// Savepoint keeps the table as of a commit: no cleaning deletes a file that it needs,
+// until [Table.ReleaseSavepoint]. It returns the commit's instant, which is the
+// savepoint's too. A savepoint that is there already stays as it is.
+func (t *Table) Savepoint(ctx context.Context, opts SavepointOptions) (instant string, err error) {
+	if err := t.lock(ctx); err != nil {
+		return "", err
+	}
+	defer t.unlock()
+	if err = t.prepare(ctx); err == nil {
+		instant, err = t.savepoint(ctx, opts)
+	}
+	if err != nil {
+		return "", fmt.Errorf("make a savepoint of %s: %w", t.name, err)
+	}
+	return instant, nil
+}
+
+func (t *Table) savepoint(ctx context.Context, opts SavepointOptions) (string, error) {
+	at, err := t.commitAt(opts.Instant)
+	if err != nil {
+		return "", err
+	}
+	if t.timeline.IsSavepoint(at) {
+		return at, nil
+	}
+	found, err := t.wholeAsOf(ctx, at)
+	if err != nil {
+		return "", err
+	}
+	m := &timeline.SavepointMetadata{
+		SavepointedBy: opts.By, SavepointedAt: t.opts.Now().UnixMilli(), Comments: opts.Comment,
+		PartitionMetadata: map[string]timeline.SavepointPartitionMetadata{},
+	}
+	for _, s := range found {
+		p := m.PartitionMetadata[s.Partition]
+		p.PartitionPath = s.Partition
+		for _, f := range s.files() {
+			p.SavepointDataFile = append(p.SavepointDataFile, f.Name)
+		}
+		m.PartitionMetadata[s.Partition] = p
+	}
+	data, err := m.Encode()
+	if err != nil {
+		return "", err
+	}
+	files := instants(at, timeline.Savepoint)
+	t.opts.Hook("savepoint")
+	// What a crash left of an earlier attempt is gone on with.
+	if err := t.store.PutIfAbsent(ctx, t.instantFile(files[1]), nil); err != nil && !errors.Is(err, storage.ErrExist) {
+		return "", fmt.Errorf("create %s: %w", t.instantFile(files[1]), err)
+	}
+	t.opts.Hook("savepoint")
+	if err := t.putInstant(ctx, files[2], data); err != nil {
+		return "", err
+	}
+	t.with(files[1:]...)
+	t.opts.Logger.Info("savepoint", "table", t.name, "instant", at)
+	return at, nil
+}
+
+// ReleaseSavepoint gives what a savepoint kept back to the cleaning. That there is none
+// at that instant is an error.
+func (t *Table) ReleaseSavepoint(ctx context.Context, instant string) error {
+	if err := t.lock(ctx); err != nil {
+		return err
+	}
+	defer t.unlock()
+	err := t.prepare(ctx)
+	if err == nil {
+		err = t.releaseSavepoint(ctx, instant)
+	}
+	if err != nil {
+		return fmt.Errorf("release savepoint %s of %s: %w", instant, t.name, err)
+	}
+	return nil
+}
+
+func (t *Table) releaseSavepoint(ctx context.Context, instant string) error {
+	var there []timeline.Instant
+	for _, i := range slices.Backward(t.timeline.States(instant)) { // completed, then inflight
+		if i.Action == timeline.Savepoint {
+			there = append(there, i)
+		}
+	}
+	if len(there) == 0 {
+		return fmt.Errorf("there is none: %s", t.savepointList())
+	}
+	for _, i := range there {
+		if err := t.store.Delete(ctx, t.instantFile(i)); err != nil {
+			return fmt.Errorf("delete %s: %w", t.instantFile(i), err)
+		}
+	}
+	t.without(there...)
+	return nil
+}
+
+// Savepoints are the instants of the table's savepoints, the oldest first.
+func (t *Table) Savepoints() []string { return t.Timeline().Savepoints() }
+
+func (t *Table) savepointList() string {
+	if all := t.timeline.Savepoints(); len(all) > 0 {
+		return fmt.Sprintf("the table's savepoints are %v", all)
+	}
+	return "the table has no savepoints"
+}
+
+// commitAt is the completed write of an instant, "" being the newest.
+func (t *Table) commitAt(instant string) (string, error) {
+	last, ok := t.timeline.Last()
+	switch {
+	case !ok:
+		return "", errors.New("the table has no commits")
+	case instant == "":
+		return last.Time, nil
+	case !t.timeline.IsCompleted(instant):
+		return "", fmt.Errorf("instant %s: no completed commit of the table has it; the newest is %s", instant, last.Time)
+	}
+	return instant, nil
+}
+
+// wholeAsOf are the slices that make the table as of an instant, all of which must
+// still be there.
+func (t *Table) wholeAsOf(ctx context.Context, instant string) ([]*FileSlice, error) {
+	if err := t.checkCleaned(ctx, t.timeline, instant); err != nil {
+		return nil, err
+	}
+	found := t.view.slices(t.timeline, instant, nil)
+	if _, err := t.checkFiles(ctx, t.timeline, found, t.scope(ReadOptions{AsOf: instant})); err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+// files are the slice's, base file first.
+func (s *FileSlice) files() []*DataFile {
+	if s.Base == nil {
+		return s.Logs
+	}
+	return append([]*DataFile{s.Base}, s.Logs...)
+}
+
+// savedFiles are the paths of the files that savepoints keep.
+func (t *Table) savedFiles(ctx context.Context) (map[string]bool, error) {
+	saved := map[string]bool{}
+	for _, at := range t.timeline.Savepoints() {
+		i := timeline.Instant{Time: at, Action: timeline.Savepoint, State: timeline.Completed}
+		for _, s := range t.timeline.States(at) {
+			if s.Action == i.Action && s.State == i.State {
+				i = s // with its time of completion
+			}
+		}
+		data, err := t.readInstant(ctx, i)
+		if err != nil {
+			return nil, err
+		}
+		m, err := timeline.DecodeSavepointMetadata(data)
+		if err != nil {
+			return nil, &CorruptError{t.instantFile(i), err}
+		}
+		for partition, p := range m.PartitionMetadata {
+			for _, f := range p.SavepointDataFile {
+				saved[path.Join(partition, path.Base(f))] = true
+			}
+		}
+	}
+	return saved, nil
+}
