@@ -18,7 +18,7 @@ var layers = [][]string{
 	{"change", "postgres/pgoutput", "storage", "web", "hudi/hfile", "hudi/schema"},
 	{"storage/mem", "storage/file", "storage/s3", "storage/gcs", "storage/azure", "storage/storagetest", "postgres", "dynamodb", "kafka", "hudi/logfile", "hudi/timeline", "hudi/metadata"},
 	{"storage/all", "hudi"},
-	{"pipeline", "hudi/lock/dynamolock", "hudi/lock/locktest"},
+	{"pipeline", "query", "hudi/lock/dynamolock", "hudi/lock/locktest"},
 	{"config", "metrics"},
 	{"server"},
 	{"cmd/lakefeed"},
