@@ -61,9 +61,20 @@ type Lake struct {
 // New writes a configuration for the database at url; more is appended to the pipeline's keys.
 func New(t testing.TB, url, tables, more string) *Lake {
 	t.Helper()
+	return NewAt(t, url, "", tables, more)
+}
+
+// NewAt is New with a lake elsewhere than in a folder: its URL; Dir is none then.
+func NewAt(t testing.TB, url, lake, tables, more string) *Lake {
+	t.Helper()
 	dir := t.TempDir()
 	name := fmt.Sprintf("test_%d_%d", os.Getpid(), lakes.Add(1))
 	l := &Lake{t: t, Name: name, Dir: filepath.Join(dir, "lake"), Config: filepath.Join(dir, "lakefeed.yaml")}
+	if lake == "" {
+		lake = l.Dir
+	} else {
+		l.Dir = ""
+	}
 	text := fmt.Sprintf(`pipelines:
   - name: %s
     source:
@@ -75,7 +86,7 @@ func New(t testing.TB, url, tables, more string) *Lake {
     lake:
       url: %s
 %s
-`, name, url, tables, l.Dir, more)
+`, name, url, tables, lake, more)
 	if err := os.WriteFile(l.Config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
