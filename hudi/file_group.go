@@ -132,9 +132,10 @@ func (g *FileGroup) drop(f *DataFile) {
 	if s == nil {
 		return
 	}
-	if !f.IsLog() {
+	switch {
+	case !f.IsLog() && s.Base != nil && s.Base.Name == f.Name:
 		s.Base = nil
-	} else {
+	case f.IsLog():
 		s.Logs = slices.DeleteFunc(s.Logs, func(l *DataFile) bool { return l.Name == f.Name })
 	}
 	if s.Base == nil && len(s.Logs) == 0 {

@@ -169,6 +169,12 @@ func (t *Table) refresh(ctx context.Context) error {
 		t.mu.Unlock()
 		return nil
 	}
+	if ok, err := t.catchUp(ctx, props, names); err != nil || ok {
+		if err != nil {
+			return fmt.Errorf("refresh %s: %w", t.name, err)
+		}
+		return nil
+	}
 	t.names = names
 	if err := t.loadAs(ctx, props, timeline.NewLayout(props.layout(), names)); err != nil {
 		t.names = nil // so that the next one tries anew

@@ -114,16 +114,27 @@ func (s *Store) DeleteAll(_ context.Context, folder string) error {
 		return nil
 	}
 	s.removing.Lock()
-	s.made.Range(func(made, _ any) bool {
-		if inside(made.(string), dir) {
-			s.made.Delete(made)
-		}
-		return true
-	})
+	s.forget(dir)
 	err := s.fs.RemoveAll(dir)
 	s.removing.Unlock()
 	if err != nil && !absent(err) {
 		return explain("remove", folder, err)
 	}
 	return explain("sync folder of", folder, s.syncDir(filepath.Dir(dir)))
+}
+
+// forget takes a folder, and those in it, from the ones that we know to be there. It
+// looks at these, not at all that is known: a lake has many folders.
+func (s *Store) forget(dir string) {
+	s.made.Delete(dir)
+	entries, err := s.fs.ReadDir(dir)
+	if err != nil && !absent(err) {
+		s.made.Clear()
+		return
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			s.forget(filepath.Join(dir, e.Name()))
+		}
+	}
 }

@@ -1,0 +1,189 @@
+package hudi
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path"
+
+	"github.com/apache/arrow-go/v18/arrow"
+
+	"lakefeed/hudi/schema"
+	"lakefeed/hudi/timeline"
+	"lakefeed/storage"
+)
+
+// What other writers committed since the table was last looked at is taken in from what
+// their commits say of themselves, so that its price is that of the change. Where that
+// may not be all, as after a rollback or a restore, the table's folders are listed anew.
+
+// news is what happened on the timeline since it was last looked at.
+type news struct {
+	timeline *timeline.Timeline
+	commits  []timeline.Instant // completed writes, the oldest first
+	cleans   []timeline.Instant // completed
+}
+
+// newsSince compares the names of the timeline's files with those that were known; ok is
+// false where there is more to learn than commits and cleanings tell.
+func newsSince(old *timeline.Timeline, known, names []string) (n news, ok bool) {
+	if known == nil || old.Layout() != timeline.Layout1 {
+		return news{}, false
+	}
+	n.timeline = timeline.NewLayout(old.Layout(), names)
+	added, gone := difference(known, names)
+	for _, name := range gone {
+		// Archiving takes away the files of whole instants, the oldest ones.
+		if i, ok := timeline.ParseName(name); ok && (n.timeline.Has(i.Time) || !n.timeline.BeforeStart(i.Time)) {
+			return news{}, false
+		}
+	}
+	for _, name := range added {
+		i, ok := timeline.ParseName(name)
+		switch {
+		case !ok || i.Action == timeline.Savepoint:
+		case i.Action == timeline.Clean:
+			if i.State == timeline.Completed {
+				n.cleans = append(n.cleans, i)
+			}
+		case i.Writes():
+			if i.State == timeline.Completed {
+				n.commits = append(n.commits, i)
+			}
+		default:
+			return news{}, false
+		}
+	}
+	return n, true
+}
+
+// difference compares two lists in order.
+func difference(old, now []string) (added, gone []string) {
+	for len(old) > 0 || len(now) > 0 {
+		switch {
+		case len(old) == 0 || len(now) > 0 && now[0] < old[0]:
+			added, now = append(added, now[0]), now[1:]
+		case len(now) == 0 || old[0] < now[0]:
+			gone, old = append(gone, old[0]), old[1:]
+		default:
+			old, now = old[1:], now[1:]
+		}
+	}
+	return added, gone
+}
+
+// catchUp takes in what happened on the timeline; ok is false where the table must be
+// listed anew, and nothing has changed then.
+func (t *Table) catchUp(ctx context.Context, props Properties, names []string) (ok bool, err error) {
+	n, ok := newsSince(t.timeline, t.names, names)
+	if !ok {
+		return false, nil
+	}
+	commits := make([]*timeline.CommitMetadata, len(n.commits))
+	for i, c := range n.commits {
+		if commits[i], err = t.readCommit(ctx, c); err != nil {
+			return false, ignoreGone(err)
+		}
+	}
+	var deleted []*DataFile
+	for _, c := range n.cleans {
+		files, err := t.readCleaned(ctx, c)
+		if err != nil {
+			return false, ignoreGone(err)
+		}
+		deleted = append(deleted, files...)
+	}
+	s, ok, err := t.settingsAfter(n.commits, commits)
+	if err != nil || !ok {
+		return false, err
+	}
+	for i, c := range n.commits {
+		t.written.add(c.Time, c.Completion, commits[i])
+	}
+	t.written.keep(n.timeline)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i, c := range n.commits {
+		t.view.take(c.Time, commits[i])
+	}
+	for _, f := range deleted {
+		t.view.drop(f)
+	}
+	t.props, t.timeline = props, n.timeline
+	t.schema, t.full, t.avro = s.schema, s.full, s.avro
+	t.names = names
+	return true, nil
+}
+
+// ignoreGone is nil where a file of the timeline is gone again.
+func ignoreGone(err error) error {
+	if errors.Is(err, storage.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// take adds the files that a completed write made, and notes the groups that it replaced.
+func (v *view) take(instant string, m *timeline.CommitMetadata) {
+	for _, stats := range m.PartitionToWriteStats {
+		for _, s := range stats {
+			if f, ok := parseDataFile(s.Path, s.FileSizeInBytes); ok {
+				v.add(f)
+			}
+		}
+	}
+	v.replace(instant, m)
+}
+
+// readCleaned are the files that a cleaning deleted.
+func (t *Table) readCleaned(ctx context.Context, i timeline.Instant) ([]*DataFile, error) {
+	data, err := t.readInstant(ctx, i)
+	if err != nil {
+		return nil, err
+	}
+	m, err := timeline.DecodeCleanMetadata(data)
+	if err != nil {
+		return nil, &CorruptError{t.instantFile(i), err}
+	}
+	var out []*DataFile
+	for partition, p := range m.PartitionMetadata {
+		for _, name := range p.SuccessDeleteFiles {
+			if f, ok := parseDataFile(path.Join(partition, path.Base(name)), 0); ok {
+				out = append(out, f)
+			}
+		}
+	}
+	return out, nil
+}
+
+// tableSchema is a table's schema in its three forms.
+type tableSchema struct {
+	schema *arrow.Schema // data columns
+	full   *arrow.Schema // with the meta columns
+	avro   string        // the data columns
+}
+
+// settingsAfter is the schema after some commits; ok is false where they say another
+// number of buckets than is known.
+func (t *Table) settingsAfter(at []timeline.Instant, commits []*timeline.CommitMetadata) (s tableSchema, ok bool, err error) {
+	s = tableSchema{t.schema, t.full, t.avro}
+	last, _ := t.timeline.Last()
+	avro := ""
+	for i, m := range commits {
+		if at[i].Time > last.Time {
+			avro = cmp.Or(m.ExtraMetadata[timeline.SchemaKey], avro)
+		}
+		if count := m.ExtraMetadata[BucketsKey]; count != "" && count != fmt.Sprint(t.buckets) {
+			return s, false, nil
+		}
+	}
+	if avro == "" || avro == s.avro {
+		return s, true, nil
+	}
+	if s.schema, err = schema.ToArrow(avro); err != nil {
+		return s, false, fmt.Errorf("read the table's schema: %w", err)
+	}
+	s.full, s.avro = schema.ArrowWithMeta(s.schema), avro
+	return s, true, nil
+}

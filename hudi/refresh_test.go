@@ -1,0 +1,160 @@
+package hudi
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+
+	"lakefeed/storage"
+	"lakefeed/storage/file"
+)
+
+// listCounter counts the listings of folders that hold data files.
+type listCounter struct {
+	storage.Store
+
+	mu    sync.Mutex
+	lists int
+}
+
+func (c *listCounter) List(ctx context.Context, folder string, deep bool) iter.Seq2[storage.Info, error] {
+	if folder != metaFolder {
+		c.mu.Lock()
+		c.lists++
+		c.mu.Unlock()
+	}
+	return c.Store.List(ctx, folder, deep)
+}
+
+func (c *listCounter) taken() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.lists
+	c.lists = 0
+	return n
+}
+
+// TestRefreshReadsCommits lets a table follow another writer by what its commits say.
+func TestRefreshReadsCommits(t *testing.T) {
+	t.Parallel()
+	eachType(t, func(t *testing.T, typ TableType) {
+		ctx, store := t.Context(), newStore(t)
+		writer, err := Create(ctx, store, placeOptions(typ))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := writer.Upsert(ctx, placeBatch(placeRow{"a", "eu", 0, 1})); err != nil {
+			t.Fatal(err)
+		}
+		counter := &listCounter{Store: store}
+		follower, err := Open(ctx, counter, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		counter.taken()
+		for i := range 6 {
+			var err error
+			switch i {
+			case 0:
+				_, err = writer.Upsert(ctx, placeBatch(placeRow{"a", "eu", 0, 2}, placeRow{"b", "new", 0, 2}))
+			case 1:
+				_, err = writer.DeleteFrom(ctx, map[string][]string{"place=new": {"b"}})
+			case 2:
+				_, err = writer.Compact(ctx, CompactOptions{})
+			case 3:
+				_, err = writer.Rewrite(ctx, nil, nil, func(b arrow.RecordBatch) (arrow.RecordBatch, error) { return b, nil })
+			case 4:
+				_, err = writer.Upsert(ctx, placeBatch(placeRow{"c", "eu", 0, 3}))
+			case 5:
+				_, err = writer.Clean(ctx, CleanOptions{RetainCommits: 1})
+			}
+			if err != nil {
+				t.Fatalf("step %d: %v", i, err)
+			}
+			if err := follower.Refresh(ctx); err != nil {
+				t.Fatalf("step %d: %v", i, err)
+			}
+			if n := counter.taken(); n > 0 {
+				t.Errorf("step %d: %d listings", i, n)
+			}
+			diffLines(t, readPlaces(t, follower, ReadOptions{}), readPlaces(t, writer, ReadOptions{}))
+		}
+		x, err := writer.Begin(ctx, TxnOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := x.Abort(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := follower.Refresh(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if n := counter.taken(); n == 0 {
+			t.Error("a rollback was not listed for")
+		}
+	})
+}
+
+// BenchmarkCommit commits to two partitions of few and of many, in turns, as a writer
+// that has the tables open. The price must not grow with the table.
+func BenchmarkCommit(b *testing.B) {
+	few, many := placesTable(b, 10), placesTable(b, 10_000)
+	counter := &listCounter{Store: many.store}
+	many.store = counter
+	rows := placeBatch(placeRow{"a", "p0", 0, 1}, placeRow{"a", "p1", 0, 1})
+	var cpu [2]time.Duration
+	for b.Loop() {
+		for i, table := range []*Table{few, many} {
+			from := cpuTime(b)
+			if _, err := table.Upsert(b.Context(), rows); err != nil {
+				b.Fatal(err)
+			}
+			cpu[i] += cpuTime(b) - from
+		}
+	}
+	if n := counter.taken(); n > 0 {
+		b.Errorf("%d listings", n)
+	}
+	b.ReportMetric(float64(cpu[0].Microseconds())/float64(b.N)/1000, "cpu-ms/few")
+	b.ReportMetric(float64(cpu[1].Microseconds())/float64(b.N)/1000, "cpu-ms/many")
+	b.ReportMetric(float64(cpu[1])/float64(cpu[0]), "many/few")
+}
+
+// placesTable is a table of so many partitions, of one row each.
+func placesTable(b *testing.B, partitions int) *Table {
+	b.Helper()
+	store, err := file.Open(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	table, err := Create(b.Context(), store, placeOptions(MergeOnRead))
+	if err != nil {
+		b.Fatal(err)
+	}
+	rows := make([]placeRow, partitions)
+	for i := range rows {
+		rows[i] = placeRow{"a", fmt.Sprint("p", i), 0, 1}
+	}
+	if _, err := table.Upsert(b.Context(), placeBatch(rows...)); err != nil {
+		b.Fatal(err)
+	}
+	if _, err := table.Upsert(b.Context(), placeBatch(rows[:2]...)); err != nil {
+		b.Fatal(err)
+	}
+	return table
+}
+
+func cpuTime(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
