@@ -17,7 +17,9 @@ func (t *Timeline) AsOf(time string) *Timeline {
 // any more was completed, where that is not its own time; nil knows of none. As
 // [Timeline.AsOf] it is for reading only.
 func (t *Timeline) CompletedBy(completion string, archived map[string]string) *Timeline {
-	return t.Between("", completion, archived)
+	return t.until(completion, func(i Instant) bool {
+		return cmp.Or(archived[i.Time], i.CompletionTime()) <= completion
+	})
 }
 
 // Between is the timeline with those writes only that completed after one time and up to
