@@ -126,6 +126,8 @@ func (t *Table) abandoned(ctx context.Context) ([]timeline.Instant, error) {
 	for _, i := range pending {
 		last, beats := beats[i.Time]
 		switch {
+		case i.Time == t.given:
+			out = append(out, i)
 		case beats && !last.Before(oldest):
 		case !beats && mayLackHeartbeat(i) && !before(i.Time, oldest):
 		default:

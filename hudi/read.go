@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 
@@ -34,14 +35,25 @@ type ReadOptions struct {
 	Buckets []int
 	// BatchRows bounds the rows of a batch; 0: 8192.
 	BatchRows int
+	// Pin keeps what is read from being cleaned: see [Table.Pin]. It is renewed for as
+	// long as the iteration lasts, and if this process dies holds so much longer. 0: no
+	// pin, and a long read may find its files gone.
+	Pin time.Duration
 }
 
 // Read streams the table's rows, as of this call, in no order. A batch is valid until
 // the next step of the iteration; Retain keeps it longer. The iteration ends with the
-// first error. What it reads must not be cleaned meanwhile.
+// first error. What it reads must not be cleaned meanwhile: see Pin.
 func (t *Table) Read(ctx context.Context, opts ReadOptions) iter.Seq2[arrow.RecordBatch, error] {
-	scans, err := t.plan(ctx, opts)
+	var scans []*sliceScan
+	pin, err := t.pinRead(ctx, opts)
+	if err == nil {
+		scans, err = t.plan(ctx, opts)
+	}
 	return func(yield func(arrow.RecordBatch, error) bool) {
+		if pin != nil {
+			defer pin.hold(ctx, opts.Pin)()
+		}
 		if err != nil {
 			yield(nil, fmt.Errorf("read table %s: %w", t.name, err))
 			return

@@ -25,8 +25,8 @@ type CleanResult struct {
 	Files   int    // deleted
 }
 
-// Clean deletes file slices that neither a reader of the newest commits nor a
-// savepoint needs.
+// Clean deletes file slices that neither a reader of the newest commits, nor one that
+// has a pin, nor a savepoint needs.
 func (t *Table) Clean(ctx context.Context, opts CleanOptions) (CleanResult, error) {
 	if opts.RetainCommits <= 0 {
 		opts.RetainCommits = 10
@@ -51,12 +51,15 @@ func (t *Table) clean(ctx context.Context, retain int) (CleanResult, error) {
 	if !found {
 		return CleanResult{}, nil
 	}
+	earliest, err := t.retained(ctx, earliest)
+	if err != nil {
+		return CleanResult{}, err
+	}
 	var old []*DataFile
 	for _, g := range t.view.groups(nil) {
 		old = append(old, g.olderThan(t.timeline, earliest.Time, t.view.replaced[g.ID])...)
 	}
-	old, err := t.unsaved(ctx, old)
-	if err != nil || len(old) == 0 {
+	if old, err = t.unsaved(ctx, old); err != nil || len(old) == 0 {
 		return CleanResult{}, err
 	}
 	last, _ := t.timeline.Last()
@@ -82,6 +85,9 @@ func (t *Table) clean(ctx context.Context, retain int) (CleanResult, error) {
 		return CleanResult{}, err
 	}
 	t.with(i)
+	if back, err := t.withdraw(ctx, i, plan); err != nil || back {
+		return CleanResult{}, err
+	}
 	return CleanResult{i.Time, len(old)}, t.runClean(ctx, i.Time, plan)
 }
 
@@ -121,16 +127,17 @@ func (t *Table) unsaved(ctx context.Context, files []*DataFile) ([]*DataFile, er
 	return slices.DeleteFunc(files, func(f *DataFile) bool { return saved[f.Path()] }), nil
 }
 
-// finishClean goes on with a cleaning that a crash left.
+// finishClean goes on with a cleaning that a crash left, or withdraws it if that was
+// before it looked who reads.
 func (t *Table) finishClean(ctx context.Context, i timeline.Instant) error {
-	i.State = timeline.Requested
-	data, err := t.readInstant(ctx, i)
+	plan, err := t.cleanPlan(ctx, i)
 	if err != nil {
 		return err
 	}
-	plan, err := timeline.DecodeCleanerPlan(data)
-	if err != nil {
-		return &CorruptError{t.instantFile(i), err}
+	if i.State == timeline.Requested {
+		if back, err := t.withdraw(ctx, i, plan); err != nil || back {
+			return err
+		}
 	}
 	t.opts.Hook("clean")
 	return t.runClean(ctx, i.Time, plan)

@@ -27,6 +27,7 @@ type Table struct {
 	turn  chan struct{} // holds one token; who writes takes it
 	names []string      // of the timeline's files, in order, as far as known; who has the turn uses it
 	lease Lease         // of the table's lock, while it is held; who has the turn uses it
+	given string        // the instant that this Table gave up last; who has the turn uses it
 
 	name       string
 	typ        TableType

@@ -36,6 +36,7 @@ func (x *Txn) start(ctx context.Context, action timeline.Action) error {
 		if conflict := new(ConflictError); errors.As(err, &conflict) {
 			return err // the instant is another writer's
 		}
+		t.given = x.time
 		// What is there of it is rolled back like a crash's rest.
 		return errors.Join(err, t.recoverAfter(ctx))
 	}
@@ -182,6 +183,7 @@ func (x *Txn) Abort(ctx context.Context) error {
 	}
 	t := x.table
 	x.beat.end(ctx)
+	t.given = x.time
 	err := t.acquire(ctx)
 	if err == nil {
 		err = t.refresh(ctx)

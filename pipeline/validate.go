@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -220,6 +221,10 @@ func (v *validation) open(ctx context.Context) error {
 	return err
 }
 
+// readPin is how long the lake keeps what a comparison reads if its process dies: a
+// living one renews it.
+const readPin = 5 * time.Minute
+
 // rows is consecutive rows of one side: the source's columns, in the lake's types, and the record keys.
 type rows struct {
 	columns []arrow.Array // one for each column of the source table
@@ -257,7 +262,7 @@ func (v *validation) eachLake(ctx context.Context, fn func(rows) error) error {
 			columns = append(columns, name)
 		}
 	}
-	for rec, err := range v.lake.Read(ctx, hudi.ReadOptions{Columns: columns, AsOf: v.report.Instant}) {
+	for rec, err := range v.lake.Read(ctx, hudi.ReadOptions{Columns: columns, AsOf: v.report.Instant, Pin: readPin}) {
 		if err != nil {
 			return fmt.Errorf("read %s: %w", v.store, err)
 		}
