@@ -79,13 +79,16 @@ func (t *Table) Changes(ctx context.Context, opts ChangesOptions) iter.Seq2[arro
 
 // changeReader reads the changes between two states of a table.
 type changeReader struct {
-	table  *Table
-	opts   ChangesOptions
-	whole  *timeline.Timeline // as it is now
-	late   map[string]string  // completions after From of archived writes, where these are not their own times
-	full   *arrow.Schema      // of the table at To, with the meta columns
-	wanted *arrow.Schema      // the columns of the answer
-	scan   *arrow.Schema      // these, and behind them what is needed to find changed rows
+	table *Table
+	opts  ChangesOptions
+	whole *timeline.Timeline // as it is now
+	end   *timeline.Timeline // as it was at To
+	// archived: some files are of writes that were archived.
+	archived bool
+	late     map[string]string // completions after From of archived writes, where these are not their own times
+	full     *arrow.Schema     // of the table at To, with the meta columns
+	wanted   *arrow.Schema     // the columns of the answer
+	scan     *arrow.Schema     // these, and behind them what is needed to find changed rows
 
 	before, after tableState
 	inRange       map[string]bool // of commits, as far as their rows were met
@@ -99,20 +102,45 @@ type tableState struct {
 	written  *written
 }
 
+// ChangesSchema is the schema of the batches of [Table.Changes].
+func (t *Table) ChangesSchema(ctx context.Context, opts ChangesOptions) (*arrow.Schema, error) {
+	c, err := t.newChanges(ctx, opts)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("schema of the changes of table %s: %w", t.name, err)
+	case opts.Images:
+		return c.imageSchema(), nil
+	}
+	return c.wanted, nil
+}
+
 func (t *Table) planChanges(ctx context.Context, opts ChangesOptions) (*changeReader, error) {
+	c, err := t.newChanges(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.readStates(ctx)
+}
+
+func (t *Table) newChanges(ctx context.Context, opts ChangesOptions) (*changeReader, error) {
 	if opts.To != "" && opts.To < opts.From {
 		return nil, fmt.Errorf("from %s to %s: the end is before the beginning", opts.From, opts.To)
 	}
 	t.mu.RLock()
 	full, tl, props, archived := t.full, t.timeline, t.props, t.view.archivedTimes(t.timeline)
 	t.mu.RUnlock()
-	c := &changeReader{table: t, opts: opts, whole: tl, full: full, inRange: map[string]bool{}}
+	c := &changeReader{table: t, opts: opts, whole: tl, end: tl, archived: len(archived) > 0, full: full, inRange: map[string]bool{}}
 	var err error
-	if c.late, err = t.archivedAfter(ctx, props, tl, opts.From, len(archived) > 0); err != nil {
+	if c.late, err = t.archivedAfter(ctx, props, tl, opts.From, c.archived); err != nil {
 		return nil, err
 	}
-	if err := c.readStates(ctx, len(archived) > 0); err != nil {
-		return nil, err
+	if opts.To != "" {
+		c.end = c.pastOf(opts.To)
+		if newest, ok := c.end.Last(); ok {
+			if c.full, err = t.schemaAsOf(ctx, c.end, newest.Time, full); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if c.wanted, err = project(c.full, ReadOptions{Columns: opts.Columns, Meta: opts.Meta}); err != nil {
 		return nil, err
@@ -141,29 +169,20 @@ func (t *Table) archivedAfter(ctx context.Context, props Properties, tl *timelin
 }
 
 // readStates finds the slices that the changes may be in.
-func (c *changeReader) readStates(ctx context.Context, archived bool) error {
-	after := c.whole
-	if c.opts.To != "" {
-		after = c.pastOf(c.opts.To)
-		if n := len(after.Completed()); n < len(c.whole.Completed()) || n == 0 {
-			if err := c.checkPast(ctx, after, c.opts.To, archived); err != nil {
-				return err
-			}
-			if newest, ok := after.Last(); ok {
-				var err error
-				if c.full, err = c.table.schemaAsOf(ctx, after, newest.Time, c.full); err != nil {
-					return err
-				}
-			}
+func (c *changeReader) readStates(ctx context.Context) error {
+	if n := len(c.end.Completed()); c.opts.To != "" && (n == 0 || n < len(c.whole.Completed())) {
+		if err := c.checkPast(ctx, c.end, c.opts.To); err != nil {
+			return err
 		}
 	}
-	own, err := c.ownFiles(ctx, after, archived)
+	after := c.end
+	own, err := c.ownFiles(ctx)
 	if err != nil {
 		return err
 	}
 	switch {
 	case c.opts.Images:
-		if err := c.readBefore(ctx, own, archived); err != nil {
+		if err := c.readBefore(ctx, own); err != nil {
 			return err
 		}
 	case c.table.merge.fill == fillNothing:
@@ -189,13 +208,13 @@ func (s *tableState) keepLogs(own *ownFiles) {
 
 // readBefore finds the slices of the state at From, which is empty where that is before
 // the table's first commit.
-func (c *changeReader) readBefore(ctx context.Context, own *ownFiles, archived bool) error {
+func (c *changeReader) readBefore(ctx context.Context, own *ownFiles) error {
 	before := c.pastOf(c.opts.From)
 	existed, err := c.existed(ctx, before)
 	if err != nil || !existed {
 		return err
 	}
-	if err := c.checkPast(ctx, before, c.opts.From, archived); err != nil {
+	if err := c.checkPast(ctx, before, c.opts.From); err != nil {
 		return err
 	}
 	c.before, err = c.state(ctx, before, own)
@@ -207,9 +226,9 @@ func (c *changeReader) readBefore(ctx context.Context, own *ownFiles, archived b
 func (c *changeReader) pastOf(at string) *timeline.Timeline { return c.whole.CompletedBy(at, c.late) }
 
 // checkPast refuses a state of which files may be gone.
-func (c *changeReader) checkPast(ctx context.Context, past *timeline.Timeline, at string, archived bool) error {
+func (c *changeReader) checkPast(ctx context.Context, past *timeline.Timeline, at string) error {
 	newest, ok := past.Last()
-	if !ok && archived {
+	if !ok && c.archived {
 		return fmt.Errorf("the state of %s: %w: the commits of that time are archived", at, ErrCleaned)
 	}
 	if !ok {
@@ -244,15 +263,15 @@ type ownFiles struct {
 }
 
 // ownFiles finds them in the commits; nil where some of these are archived.
-func (c *changeReader) ownFiles(ctx context.Context, after *timeline.Timeline, archived bool) (*ownFiles, error) {
-	if len(c.late) > 0 || archived && c.opts.From < c.whole.Start() {
+func (c *changeReader) ownFiles(ctx context.Context) (*ownFiles, error) {
+	if len(c.late) > 0 || c.archived && c.opts.From < c.whole.Start() {
 		return nil, nil
 	}
 	var mu sync.Mutex
 	out := &ownFiles{groups: map[GroupID]bool{}, paths: map[string]bool{}}
 	var read errgroup.Group
 	read.SetLimit(commitReaders)
-	for _, i := range after.Completed() {
+	for _, i := range c.end.Completed() {
 		if i.CompletionTime() <= c.opts.From {
 			continue
 		}

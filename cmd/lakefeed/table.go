@@ -22,7 +22,7 @@ func tableCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	c.AddCommand(tableShowCommand(), tableTimelineCommand(), tableReadCommand(), tablePinCommand())
+	c.AddCommand(tableShowCommand(), tableTimelineCommand(), tableReadCommand(), tableChangesCommand())
 	return c
 }
 

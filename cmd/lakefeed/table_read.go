@@ -105,7 +105,9 @@ func readSchema(data *arrow.Schema, opts hudi.ReadOptions) (*arrow.Schema, error
 }
 
 // parseAsOf turns a time into an instant; an instant stays as it is.
-func parseAsOf(s string) (string, error) {
+func parseAsOf(s string) (string, error) { return parseInstant("--as-of", s) }
+
+func parseInstant(flag, s string) (string, error) {
 	if s == "" {
 		return "", nil
 	}
@@ -117,5 +119,5 @@ func parseAsOf(s string) (string, error) {
 			return timeline.FormatTime(t), nil
 		}
 	}
-	return "", usage("--as-of %q is neither an instant (20260131120000000) nor a time (2026-01-31T12:00:00Z)", s)
+	return "", usage("%s %q is neither an instant (20260131120000000) nor a time (2026-01-31T12:00:00Z)", flag, s)
 }
