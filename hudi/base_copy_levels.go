@@ -10,11 +10,11 @@ import (
 // eight values packed into bits. Here levels are a byte each, indices four.
 
 // decodeRuns reads n values of that many bits, each of which is at most limit.
-func decodeRuns(data []byte, width, n int, limit uint32, put func(v uint32, times int)) ([]byte, error) {
+func decodeRuns(data []byte, width, n int, limit uint32, put func(v uint32, times int)) error {
 	for n > 0 {
 		head, k := binary.Uvarint(data)
 		if k <= 0 || head>>1 == 0 {
-			return nil, damagedParquet("a run of levels or indices is garbled")
+			return damagedParquet("a run of levels or indices is garbled")
 		}
 		data = data[k:]
 		var err error
@@ -24,10 +24,10 @@ func decodeRuns(data []byte, width, n int, limit uint32, put func(v uint32, time
 			data, n, err = decodePacked(data, width, n, head>>1, limit, put)
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return data, nil
+	return nil
 }
 
 func decodeRepeated(data []byte, width, n int, count uint64, limit uint32, put func(uint32, int)) ([]byte, int, error) {
@@ -123,7 +123,7 @@ func widthOf(limit uint32) int { return bits.Len32(limit) }
 // decodeLevels reads n levels.
 func decodeLevels(data []byte, limit uint8, n int) (levels []byte, err error) {
 	levels = make([]byte, 0, n)
-	_, err = decodeRuns(data, widthOf(uint32(limit)), n, uint32(limit), func(v uint32, times int) {
+	err = decodeRuns(data, widthOf(uint32(limit)), n, uint32(limit), func(v uint32, times int) {
 		if times == 1 {
 			levels = append(levels, byte(v))
 			return
@@ -156,7 +156,7 @@ func decodeIndices(data []byte, n, entries int) ([]byte, error) {
 		return nil, damagedParquet("dictionary indices are garbled")
 	}
 	out := make([]byte, 0, 4*n)
-	_, err := decodeRuns(data[1:], int(data[0]), n, uint32(entries-1), func(v uint32, times int) {
+	err := decodeRuns(data[1:], int(data[0]), n, uint32(entries-1), func(v uint32, times int) {
 		for range times {
 			out = binary.LittleEndian.AppendUint32(out, v)
 		}

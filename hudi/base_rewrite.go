@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"sort"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -29,7 +28,7 @@ type baseRewrite struct {
 	copy    *groupCopy // nil: nothing can be copied
 	name    string     // of the new file
 	changed map[keyHash]mark
-	keys    []string // changed ones, sorted in the end; see wants
+	keys    []string // changed ones, sorted in the end
 	many    bool     // they are too many to be kept
 	held    []arrow.RecordBatch
 	size    int64             // of held
@@ -359,10 +358,10 @@ func (r *baseRewrite) find(ctx context.Context, g int) (groupChange, error) {
 // keysOf passes the keys of a row group to fn, but for those of pages that hold none
 // of the changed keys.
 func (r *baseRewrite) keysOf(ctx context.Context, g int, fn func(row int64, key []byte) error) error {
-	want := r.wants
+	want := sortedKeys(r.keys).between
 	if r.fill || r.many || len(r.keys) < len(r.changed) {
 		want = nil
-	} else if s := r.chunkKeys(g); s.min != nil && !r.wants(s.min, s.max) {
+	} else if s := r.chunkKeys(g); s.min != nil && !want(s.min, s.max) {
 		return nil
 	}
 	err := errNoCopy
@@ -380,12 +379,6 @@ func (r *baseRewrite) chunkKeys(g int) valueStats {
 		return r.old.leaves[leaf].chunkStats(&r.old.meta.RowGroups[g].Columns[leaf].Meta)
 	}
 	return valueStats{}
-}
-
-// wants tells whether a changed key lies between two others.
-func (r *baseRewrite) wants(low, high []byte) bool {
-	at := sort.SearchStrings(r.keys, string(low))
-	return at < len(r.keys) && r.keys[at] <= string(high)
 }
 
 // decodeKeys reads keys by way of Arrow.

@@ -44,8 +44,9 @@ func (t *Table) lookup(ctx context.Context, partition string, bucket int, keys [
 		found.only[hashKey(k)] = -1
 	}
 	defer found.release()
+	sorted := slices.Sorted(slices.Values(keys))
 	for _, s := range scans {
-		s.only, s.batchRows = found.only, max(len(keys), 1)
+		s.only, s.keys, s.batchRows = found.only, sorted, max(len(keys), 1)
 		if err := s.run(ctx, found.add); err != nil {
 			return nil, nil, err
 		}

@@ -12,6 +12,7 @@ import (
 
 	"lakefeed/hudi/logfile"
 	"lakefeed/hudi/timeline"
+	"lakefeed/storage"
 )
 
 // sliceScan reads one file slice, base and logs merged, in bounded memory: a first
@@ -27,6 +28,7 @@ type sliceScan struct {
 	asOf      string                 // blocks of later instants are left out
 	wrote     map[string]writtenFile // what commits say of the files
 	only      map[keyHash]int32      // nil: all keys; else the wanted ones
+	keys      []string               // the same, sorted
 	skip      map[keyHash]mark       // keys whose rows are left out; found ones are marked
 	batchRows int
 	history   *schemaHistory // nil: columns are found by name
@@ -82,22 +84,11 @@ func (s *sliceScan) base(ctx context.Context, logs *mergedLogs, yield func(arrow
 	defer closeFile(file)
 	schema, extra := s.baseSchema(logs)
 	sh := s.shapeOf(schema, s.slice.Base.Instant)
-	var groups []int
-	if s.only != nil {
-		if groups, err = groupsWith(ctx, file, s.only); err != nil || len(groups) == 0 {
-			return err
-		}
-	}
-	r, err := openBaseReader(file, file.Size(), sh.read)
+	r, err := s.openBase(file, sh.read)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = r.close() }()
-	if s.only != nil {
-		if err := r.restrict(groups); err != nil {
-			return err
-		}
-	}
 	for ctx.Err() == nil {
 		batch, err := r.next()
 		if errors.Is(err, io.EOF) {
@@ -118,6 +109,23 @@ func (s *sliceScan) base(ctx context.Context, logs *mergedLogs, yield func(arrow
 		}
 	}
 	return ctx.Err()
+}
+
+// baseRows reads rows of a base file.
+type baseRows interface {
+	// next returns the next batch, to be released by the caller, or io.EOF.
+	next() (arrow.RecordBatch, error)
+	close() error
+}
+
+// openBase opens a base file for the rows that may be wanted.
+func (s *sliceScan) openBase(file storage.Reader, schema *arrow.Schema) (baseRows, error) {
+	if s.only == nil {
+		return openBaseReader(file, file.Size(), schema)
+	}
+	return openPickReader(file, file.Size(), schema, func(f *parquetFile, g int) ([]rowRange, error) {
+		return f.rowsWith(g, s.keys, s.only)
+	})
 }
 
 // baseSchema is the schema to read the base file with: that of the batches and,

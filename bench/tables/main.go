@@ -23,6 +23,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -36,7 +37,10 @@ func main() {
 	flag.Int64Var(&b.rows, "rows", 5_000_000, "rows of the table")
 	flag.IntVar(&b.buckets, "buckets", 8, "buckets of the table")
 	flag.StringVar(&b.dir, "dir", "", "folder for the tables, 3 GB of it (default: a temporary one)")
+	only := flag.String("only", "", "measure COPY_ON_WRITE, MERGE_ON_READ or wide only")
 	flag.Parse()
+	b.only = *only
+	debug.SetMemoryLimit(384 << 20) // as lakefeed does
 	if err := b.run(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, "tables:", err)
 		os.Exit(1)
@@ -47,6 +51,7 @@ type bench struct {
 	rows    int64
 	buckets int
 	dir     string
+	only    string
 	missed  int
 }
 
@@ -73,17 +78,24 @@ func (b *bench) run(ctx context.Context) error {
 		b.dir = dir
 	}
 	source := filepath.Join(b.dir, "orders.parquet")
-	if err := writeSource(source, b.rows); err != nil {
-		return err
+	if b.only != "wide" {
+		if err := writeSource(source, b.rows); err != nil {
+			return err
+		}
 	}
 	fmt.Printf("%-52s %8s %8s %8s %8s\n", "", "CPU s", "wall s", "MiB", "bound")
 	for _, typ := range []hudi.TableType{hudi.CopyOnWrite, hudi.MergeOnRead} {
+		if b.only != "" && b.only != string(typ) {
+			continue
+		}
 		if err := b.table(ctx, source, typ); err != nil {
 			return fmt.Errorf("%s: %w", typ, err)
 		}
 	}
-	if err := b.wide(ctx); err != nil {
-		return err
+	if b.only == "" || b.only == "wide" {
+		if err := b.wide(ctx); err != nil {
+			return err
+		}
 	}
 	if b.missed > 0 {
 		return fmt.Errorf("%d bounds missed", b.missed)
