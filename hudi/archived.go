@@ -76,7 +76,7 @@ type archiveReader struct {
 func (r *archiveReader) read(ctx context.Context, props Properties) error {
 	r.seen = map[timeline.Instant]bool{}
 	if props.layout() == timeline.Layout1 {
-		r.folder = path.Join(metaFolder, cmp.Or(props[propArchive], "archived"))
+		r.folder = props.archiveFolder()
 		return r.readLogs(ctx)
 	}
 	r.folder = path.Join(props.timelineFolder(), cmp.Or(props[propHistory], "history"))

@@ -90,6 +90,10 @@ func crashStory(t *testing.T, typ TableType) (m *model, steps []crashStep) {
 	write(Upsert, nil)
 	between := rows
 	service("clean again", clean)
+	service("archive", func(ctx context.Context, m *model) error {
+		_, err := m.table.Archive(ctx, ArchiveOptions{KeepMin: 2})
+		return err
+	})
 	write(InsertOverwriteTable, nil)
 	rows = kept
 	service("restore", func(ctx context.Context, m *model) error {

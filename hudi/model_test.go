@@ -234,6 +234,13 @@ func (m *model) step() {
 		m.savepoint()
 	case p < 8:
 		m.takeBack()
+	case p < 12:
+		res, err := m.table.Archive(ctx, ArchiveOptions{KeepMin: 1 + m.rnd.IntN(6), KeepMax: 1})
+		note("archive %d, held by %q", res.Instants, res.Held)
+		m.check(err)
+		if res.Instants > 0 {
+			m.cleaned()
+		}
 	case p < 60:
 		m.transaction(Upsert, nil)
 	case p < 66:

@@ -152,6 +152,9 @@ func (t *Table) checkCleaned(ctx context.Context, tl *timeline.Timeline, asOf st
 	if tl.IsSavepoint(asOf) {
 		return nil
 	}
+	if err := t.checkArchived(ctx, tl, asOf); err != nil {
+		return err
+	}
 	restored := "" // the oldest instant that the table was taken back to since
 	for _, i := range slices.Backward(tl.Instants()) {
 		switch {

@@ -267,10 +267,12 @@ func (t *Table) rollbackLast(ctx context.Context, instant string) (RestoreResult
 	case t.timeline.IsSavepoint(instant):
 		return RestoreResult{}, fmt.Errorf("savepoint %s keeps it: release it first", instant)
 	}
+	before := "0" // nothing, unless there is an archive
 	if len(commits) > 1 {
-		if _, err := t.wholeAsOf(ctx, commits[len(commits)-2].Time); err != nil {
-			return RestoreResult{}, err
-		}
+		before = commits[len(commits)-2].Time
+	}
+	if _, err := t.wholeAsOf(ctx, before); err != nil {
+		return RestoreResult{}, err
 	}
 	there, err := t.listFiles(ctx)
 	if err != nil {

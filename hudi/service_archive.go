@@ -1,0 +1,237 @@
+package hudi
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"path"
+	"slices"
+
+	"lakefeed/hudi/timeline"
+)
+
+// ArchiveOptions say how long the timeline may grow.
+type ArchiveOptions struct {
+	// KeepMin is how many of the newest completed writes stay on the timeline; default 50.
+	KeepMin int
+	// KeepMax is how many there must be before anything is archived; default twice KeepMin.
+	KeepMax int
+}
+
+// ArchiveResult says what an archiving did.
+type ArchiveResult struct {
+	// Instants is how many were taken off the timeline.
+	Instants int
+	// Held says why older instants than those stay, "" where nothing holds them.
+	Held string
+}
+
+// Archive takes the oldest instants off the timeline into the archived timeline, so that
+// it stays short: what readers and writers do at each commit follows its length. It goes
+// no further than the oldest instant that is pending, savepointed or kept by the newest
+// cleaning, replaced file groups that are still there, or extra metadata that no later
+// commit has (see [Table.LastExtra]).
+//
+// The files of an instant are deleted when the archive has them, the oldest instant
+// first and its completed file last: so an instant never seems to be unfinished, and what
+// is left of the timeline has no gaps.
+func (t *Table) Archive(ctx context.Context, opts ArchiveOptions) (ArchiveResult, error) {
+	opts.KeepMin = cmp.Or(max(opts.KeepMin, 0), 50)
+	opts.KeepMax = max(cmp.Or(opts.KeepMax, 2*opts.KeepMin), opts.KeepMin)
+	if err := t.lock(ctx); err != nil {
+		return ArchiveResult{}, err
+	}
+	defer t.unlock()
+	var res ArchiveResult
+	err := t.prepare(ctx)
+	if err == nil {
+		res, err = t.archive(ctx, opts)
+	}
+	if err != nil {
+		return ArchiveResult{}, fmt.Errorf("archive the timeline of %s: %w", t.name, err)
+	}
+	return res, nil
+}
+
+func (t *Table) archive(ctx context.Context, opts ArchiveOptions) (ArchiveResult, error) {
+	done := t.timeline.Completed()
+	if len(done) <= opts.KeepMax {
+		return ArchiveResult{}, nil
+	}
+	limit, err := t.archiveLimit(ctx, done[len(done)-opts.KeepMin].Time)
+	if err != nil {
+		return ArchiveResult{}, err
+	}
+	res := ArchiveResult{Held: limit.why}
+	var old []timeline.Instant
+	for _, i := range t.timeline.Instants() {
+		if i.Time < limit.time {
+			old = append(old, i)
+		}
+	}
+	if len(old) == 0 {
+		return res, nil
+	}
+	t.opts.Hook("archive")
+	if err := t.writeArchive(ctx, old); err != nil {
+		return res, err
+	}
+	for _, i := range old {
+		if err := t.dropArchived(ctx, i.Time); err != nil {
+			return res, err
+		}
+		res.Instants++
+	}
+	t.opts.Logger.Info("archived", "table", t.name, "instants", res.Instants, "held", res.Held)
+	return res, nil
+}
+
+// archiveLimit is the instant before which all may be archived, and what holds it there.
+type archiveLimit struct{ time, why string }
+
+func (l *archiveLimit) lower(time, why string) {
+	if time != "" && time < l.time {
+		l.time, l.why = time, why
+	}
+}
+
+// archiveLimit lowers an instant to the oldest that must stay.
+func (t *Table) archiveLimit(ctx context.Context, newest string) (*archiveLimit, error) {
+	limit := &archiveLimit{time: newest}
+	for _, i := range t.timeline.Pending() {
+		limit.lower(i.Time, "pending "+i.String())
+	}
+	for _, at := range t.timeline.Savepoints() {
+		limit.lower(at, "savepoint "+at)
+	}
+	for _, i := range slices.Backward(t.timeline.Instants()) {
+		if i.Action == timeline.Clean && i.State == timeline.Completed {
+			kept, err := t.keptBy(ctx, i)
+			if err != nil {
+				return nil, err
+			}
+			limit.lower(kept, "kept by cleaning "+i.Time)
+			break
+		}
+	}
+	for id, at := range t.view.replaced {
+		if t.view.group(id) != nil {
+			limit.lower(at, "file group "+id.FileID+", which "+at+" replaced, is not cleaned yet")
+		}
+	}
+	return limit, t.keepExtras(ctx, limit)
+}
+
+// keepExtras lowers the limit to the newest commit of each extra metadata key that no
+// commit behind it has.
+func (t *Table) keepExtras(ctx context.Context, limit *archiveLimit) error {
+	found := map[string]bool{}
+	for _, i := range slices.Backward(t.timeline.Completed()) {
+		m, err := t.readCommit(ctx, i)
+		if err != nil {
+			return err
+		}
+		for key := range m.ExtraMetadata {
+			if !found[key] && i.Time < limit.time {
+				limit.lower(i.Time, "no later commit than "+i.Time+" has "+key)
+			}
+			found[key] = true
+		}
+	}
+	return nil
+}
+
+// writeArchive adds instants to the archived timeline. One that an archiving that was
+// interrupted added already comes twice, which readers take for once.
+func (t *Table) writeArchive(ctx context.Context, old []timeline.Instant) error {
+	w := &archiveWriter{store: t.store, folder: t.props.archiveFolder()}
+	last, err := w.goOn(ctx)
+	if err != nil {
+		return err
+	}
+	for _, i := range old {
+		for _, file := range t.timeline.States(i.Time) {
+			data, err := t.readInstant(ctx, file)
+			if err != nil {
+				return err
+			}
+			e, err := timeline.NewArchivedEntry(file, data)
+			if err != nil {
+				return &CorruptError{t.instantFile(file), err}
+			}
+			if err := w.add(ctx, e); err != nil {
+				return err
+			}
+		}
+	}
+	if err := w.flush(ctx); err != nil || last == "" {
+		return err
+	}
+	if err := t.store.Delete(ctx, last); err != nil {
+		return fmt.Errorf("delete %s: %w", last, err)
+	}
+	return nil
+}
+
+// goOn lets the writer's first file begin with what the archive's newest one has, if
+// that is short: so an archive of many years has few files. The newest one, which it
+// returns, is to be deleted afterwards.
+func (w *archiveWriter) goOn(ctx context.Context) (last string, err error) {
+	names, err := (&archiveReader{store: w.store, folder: w.folder}).logs(ctx)
+	if err != nil || len(names) == 0 {
+		return "", err
+	}
+	last = names[len(names)-1]
+	n, _ := archiveVersion(last)
+	w.next = n + 1
+	last = path.Join(w.folder, last)
+	data, _, err := w.store.Get(ctx, last)
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", last, err)
+	}
+	if len(data) >= archiveFileBytes/2 {
+		return "", nil
+	}
+	w.file = slices.Clone(data)
+	return last, nil
+}
+
+// dropArchived deletes the files of an instant of the timeline.
+func (t *Table) dropArchived(ctx context.Context, instant string) error {
+	files := t.timeline.States(instant)
+	slices.SortFunc(files, func(a, b timeline.Instant) int { return cmp.Compare(a.State, b.State) })
+	for _, i := range files {
+		t.opts.Hook("archive")
+		if err := t.store.Delete(ctx, t.instantFile(i)); err != nil {
+			return fmt.Errorf("delete %s: %w", t.instantFile(i), err)
+		}
+	}
+	known := t.names
+	t.without(files...)
+	if known != nil { // the rest is as it was
+		t.names = slices.DeleteFunc(known, func(name string) bool {
+			return slices.ContainsFunc(files, func(i timeline.Instant) bool { return i.FileName() == name })
+		})
+	}
+	return nil
+}
+
+// checkArchived refuses an instant before the timeline of layout 1 where an archiving took
+// older ones off it: which files counted then is not known any more.
+func (t *Table) checkArchived(ctx context.Context, tl *timeline.Timeline, asOf string) error {
+	done := tl.Completed()
+	if len(done) == 0 || asOf >= done[0].Time || tl.Layout() != timeline.Layout1 {
+		return nil
+	}
+	r := &archiveReader{store: t.store, folder: t.Properties().archiveFolder()}
+	names, err := r.logs(ctx)
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	return fmt.Errorf("as of %s: %w; the timeline begins at %s, what was before is archived", asOf, ErrCleaned, done[0].Time)
+}
+
+// archiveFolder is where the archived timeline of layout 1 is.
+func (p Properties) archiveFolder() string {
+	return path.Join(metaFolder, cmp.Or(p[propArchive], "archived"))
+}
