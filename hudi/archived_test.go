@@ -18,13 +18,12 @@ import (
 // archivedTables are tables that Spark made and archived, by 13 writes with compaction
 // and cleaning, and what it read from them at the end.
 var archivedTables = map[string]struct {
-	first   string // the oldest instant
-	cleaned bool   // its files are gone
-	rows    []string
+	first string // the oldest instant
+	rows  []string
 }{
-	"archived_v6_0150": {"20261126180936594", false, []string{"0 6 o0", "1 11 u11", "2 6 o2", "3 9 u9", "4 12 u12", "5 7 u7", "6 10 u10", "7 13 u13"}},
-	"archived_v6_120":  {"20261126181148468", true, []string{"0 6 o0", "1 11 u11", "2 6 o2", "3 9 u9", "4 12 u12", "5 7 u7", "6 10 u10", "7 13 u13"}},
-	"archived_v9_120":  {"20261126180719032", true, []string{"0 6 o0", "1 11 u11", "2 6 o2", "3 9 u9", "4 12 u12", "5 7 u7", "6 10 u10", "7 13 u13"}},
+	"archived_v6_0150": {"20261126180936594", []string{"0 6 o0", "1 11 u11", "2 6 o2", "3 9 u9", "4 12 u12", "5 7 u7", "6 10 u10", "7 13 u13"}},
+	"archived_v6_120":  {"20261126181148468", []string{"0 6 o0", "1 11 u11", "2 6 o2", "3 9 u9", "4 12 u12", "5 7 u7", "6 10 u10", "7 13 u13"}},
+	"archived_v9_120":  {"20261126180719032", []string{"0 6 o0", "1 11 u11", "2 6 o2", "3 9 u9", "4 12 u12", "5 7 u7", "6 10 u10", "7 13 u13"}},
 }
 
 // archivedStore unpacks one of them.
@@ -120,16 +119,10 @@ func TestArchivedRows(t *testing.T) {
 		if !slices.Equal(got, want.rows) {
 			t.Errorf("%s: got %q, want %q", name, got, want.rows)
 		}
-		var rows int64
-		for batch, err := range table.Read(t.Context(), ReadOptions{AsOf: want.first}) {
-			if errors.Is(err, ErrCleaned) != want.cleaned {
+		for _, err := range table.Read(t.Context(), ReadOptions{AsOf: want.first}) {
+			if !errors.Is(err, ErrCleaned) {
 				t.Errorf("%s: as of the first commit: %v", name, err)
-			} else if err == nil {
-				rows += batch.NumRows()
 			}
-		}
-		if rows != 10 && !want.cleaned {
-			t.Errorf("%s: as of the first commit: %d rows, want 10", name, rows)
 		}
 	}
 }

@@ -52,7 +52,8 @@ const (
 // the next step of the iteration, which ends with the first error.
 //
 // Without images a batch has rows of the table: those that were written after From, as
-// they are at To. Rows that were deleted are not among them. With images it has the
+// they are at To. Rows that were deleted are not among them; as in Hudi's incremental
+// queries, rows that came late and lost by their ordering value are. With images it has the
 // columns "op", "before" and "after", the latter two structs of the wanted columns, and
 // the table must still hold its state of From. Compaction and clustering change nothing.
 // [ErrCleaned] says that a needed state has been cleaned away, or was archived.

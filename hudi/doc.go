@@ -4,7 +4,9 @@
 // [Create] makes a table in a folder of a [storage.Store], [Open] opens one. Rows are
 // Arrow records. [Table.Upsert] and [Table.Delete] are one transaction each;
 // [Table.Begin] opens one whose parts are written one by one, several at a time if
-// need be. [Table.Read] streams the rows, [Table.Lookup] finds some by key.
+// need be. [Table.Read] streams the rows, [Table.Lookup] finds some by key,
+// [Table.Changes] streams what commits changed. Tables of versions 8 and 9 are read,
+// not written.
 //
 //	table, err := hudi.Create(ctx, store, hudi.CreateOptions{
 //		Name:          "orders",
@@ -44,6 +46,9 @@
 //   - recover.go, write_rollback.go: what a crash left
 //   - read.go; read_slice.go and read_logs.go, base and logs merged; lookup.go,
 //     read_groups.go
+//   - changes.go, changes_images.go: what commits changed
+//   - version.go, archived.go: tables of other versions, and what archiving took off the
+//     timeline (archived_log.go, archived_history.go)
 //   - service_compact.go, service_clean.go
 //   - base_file.go, base_read.go, base_fit.go, base_bloom.go: Parquet
 //   - rows.go, schema_evolve.go, key_set.go, files.go: what these share
