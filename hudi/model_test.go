@@ -255,9 +255,10 @@ func (m *model) step() {
 			m.remember(instant)
 		}
 	case p < 89:
-		retain := 1 + m.rnd.IntN(4)
-		res, err := m.table.Clean(ctx, CleanOptions{RetainCommits: retain})
-		note("clean %d: %d files", retain, res.Files)
+		n := 1 + m.rnd.IntN(4)
+		opts := []CleanOptions{{RetainCommits: n}, {RetainVersions: n}, {Retain: time.Duration(n) * 300 * time.Millisecond}}[m.rnd.IntN(3)]
+		res, err := m.table.Clean(ctx, opts)
+		note("clean %+v: %d files", opts, res.Files)
 		m.check(err)
 		if res.Instant != "" {
 			m.cleaned()

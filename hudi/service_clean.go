@@ -1,6 +1,7 @@
 package hudi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,11 +13,46 @@ import (
 	"lakefeed/storage"
 )
 
-// CleanOptions say what a cleaning must keep.
+// CleanOptions say what a cleaning must keep: one of its fields, by default 10 commits.
+// Whatever they say, the newest slice of each file group stays, and so does what a
+// savepoint or a pinned reader needs.
 type CleanOptions struct {
 	// RetainCommits is the number of newest commits whose file slices stay, so that
-	// the table can be read as of them; default 10.
+	// the table can be read as of them.
 	RetainCommits int
+	// Retain is how long ago the table can still be read as of.
+	Retain time.Duration
+	// RetainVersions is the number of newest slices of each file group that stay.
+	RetainVersions int
+}
+
+// Validate tells what is wrong with the options.
+func (o CleanOptions) Validate() error {
+	given := 0
+	for _, n := range []int64{int64(o.RetainCommits), int64(o.Retain), int64(o.RetainVersions)} {
+		switch {
+		case n < 0:
+			return errors.New("retain: less than nothing")
+		case n > 0:
+			given++
+		}
+	}
+	if given > 1 {
+		return errors.New("retain: choose one of commits, time and versions")
+	}
+	return nil
+}
+
+// policy is the options' name in Hudi.
+func (o CleanOptions) policy() string {
+	switch {
+	case o.Retain > 0:
+		return timeline.KeepLatestByHours
+	case o.RetainVersions > 0:
+		return timeline.KeepLatestFileVersions
+	default:
+		return timeline.KeepLatestCommits
+	}
 }
 
 // CleanResult says what a cleaning did.
@@ -28,17 +64,20 @@ type CleanResult struct {
 // Clean deletes file slices that neither a reader of the newest commits, nor one that
 // has a pin, nor a savepoint needs.
 func (t *Table) Clean(ctx context.Context, opts CleanOptions) (CleanResult, error) {
-	if opts.RetainCommits <= 0 {
-		opts.RetainCommits = 10
+	if err := opts.Validate(); err != nil {
+		return CleanResult{}, fmt.Errorf("clean %s: %w", t.name, err)
 	}
 	if err := t.lock(ctx); err != nil {
 		return CleanResult{}, err
 	}
 	defer t.unlock()
+	if t.quiet() && len(t.cleanable(opts)) == 0 { // as it is known: the store is not asked
+		return CleanResult{}, nil
+	}
 	var res CleanResult
 	err := t.prepare(ctx)
 	if err == nil {
-		res, err = t.clean(ctx, opts.RetainCommits)
+		res, err = t.clean(ctx, opts)
 	}
 	if err != nil {
 		return CleanResult{}, fmt.Errorf("clean %s: %w", t.name, err)
@@ -46,8 +85,17 @@ func (t *Table) Clean(ctx context.Context, opts CleanOptions) (CleanResult, erro
 	return res, nil
 }
 
-func (t *Table) clean(ctx context.Context, retain int) (CleanResult, error) {
-	earliest, found := t.earliestToRetain(retain)
+// cleanable are the files that a cleaning might remove: savepoints and pins may keep some.
+func (t *Table) cleanable(opts CleanOptions) []*DataFile {
+	earliest, found := t.earliestToRetain(opts)
+	if !found {
+		return nil
+	}
+	return t.olderFiles(earliest.Time, opts.RetainVersions)
+}
+
+func (t *Table) clean(ctx context.Context, opts CleanOptions) (CleanResult, error) {
+	earliest, found := t.earliestToRetain(opts)
 	if !found {
 		return CleanResult{}, nil
 	}
@@ -55,10 +103,7 @@ func (t *Table) clean(ctx context.Context, retain int) (CleanResult, error) {
 	if err != nil {
 		return CleanResult{}, err
 	}
-	var old []*DataFile
-	for _, g := range t.view.groups(nil) {
-		old = append(old, g.olderThan(t.timeline, earliest.Time, t.view.replaced[g.ID])...)
-	}
+	old := t.olderFiles(earliest.Time, opts.RetainVersions)
 	if old, err = t.unsaved(ctx, old); err != nil || len(old) == 0 {
 		return CleanResult{}, err
 	}
@@ -68,7 +113,7 @@ func (t *Table) clean(ctx context.Context, retain int) (CleanResult, error) {
 			Timestamp: earliest.Time, Action: string(earliest.Action), State: earliest.State.String(),
 		},
 		LastCompletedCommitTimestamp:     last.Time,
-		Policy:                           timeline.KeepLatestCommits,
+		Policy:                           opts.policy(),
 		FilePathsToBeDeletedPerPartition: map[string][]timeline.CleanFileInfo{},
 	}
 	for _, f := range old {
@@ -91,31 +136,84 @@ func (t *Table) clean(ctx context.Context, retain int) (CleanResult, error) {
 	return CleanResult{i.Time, len(old)}, t.runClean(ctx, i.Time, plan)
 }
 
-// earliestToRetain is the retain-th newest completed commit, or the savepoint before it.
-func (t *Table) earliestToRetain(retain int) (timeline.Instant, bool) {
+// earliestToRetain is the oldest commit as of which the table must stay readable.
+func (t *Table) earliestToRetain(opts CleanOptions) (timeline.Instant, bool) {
 	commits := t.timeline.Completed()
-	if len(commits) < retain {
+	switch {
+	case len(commits) == 0:
+		return timeline.Instant{}, false
+	case opts.RetainVersions > 0:
+		return commits[t.wholeFrom(commits, opts.RetainVersions)], true
+	case opts.Retain > 0:
+		// What was read then is the commit before, if there is one.
+		since := timeline.FormatTime(t.opts.Now().UTC().Add(-opts.Retain))
+		at, _ := slices.BinarySearchFunc(commits, since, func(i timeline.Instant, s string) int { return cmp.Compare(i.Time, s) })
+		return commits[max(at-1, 0)], at > 0
+	}
+	n := cmp.Or(opts.RetainCommits, 10)
+	if len(commits) < n {
 		return timeline.Instant{}, false
 	}
-	return commits[len(commits)-retain], true
+	return commits[len(commits)-n], true
 }
 
-// olderThan are the files of a group that readers of the table as of that instant or
-// later do not need: all before the slice that they would read.
-func (g *FileGroup) olderThan(tl *timeline.Timeline, instant, replaced string) []*DataFile {
-	if replaced != "" && replaced < instant {
-		return g.files()
+// wholeFrom is the first of some commits as of which the table is whole when each file
+// group keeps so many slices, and replaced ones none.
+func (t *Table) wholeFrom(commits []timeline.Instant, versions int) int {
+	need := ""
+	for _, g := range t.view.groups(nil) {
+		if replaced := t.view.replaced[g.ID]; replaced != "" {
+			need = max(need, replaced)
+		} else if kept := g.newest(t.timeline, versions); kept > 0 {
+			need = max(need, g.Slices[kept].Instant)
+		}
 	}
-	keep := -1
+	at := slices.IndexFunc(commits, func(i timeline.Instant) bool { return i.Time >= need })
+	if at < 0 {
+		return len(commits) - 1
+	}
+	return at
+}
+
+// newest is the first of the group's newest slices, so many of which have a base file
+// that counts; 0 where there are no more.
+func (g *FileGroup) newest(tl *timeline.Timeline, versions int) int {
+	for i, s := range slices.Backward(g.Slices) {
+		if s.Base != nil && counts(tl, s.Instant) {
+			if versions--; versions == 0 {
+				return i
+			}
+		}
+	}
+	return 0
+}
+
+// olderFiles are the files that readers of the table as of an instant or later do not
+// need; of those beyond so many slices of their group, where versions is not 0.
+func (t *Table) olderFiles(instant string, versions int) []*DataFile {
+	var old []*DataFile
+	for _, g := range t.view.groups(nil) {
+		keep, replaced := g.needed(t.timeline, instant), t.view.replaced[g.ID]
+		switch {
+		case replaced != "" && (replaced < instant || versions > 0 && replaced == instant):
+			keep = len(g.Slices)
+		case versions > 0:
+			keep = min(keep, g.newest(t.timeline, versions))
+		}
+		old = append(old, (&FileGroup{Slices: g.Slices[:keep]}).files()...)
+	}
+	return old
+}
+
+// needed is the first slice that readers of the table as of an instant or later need.
+func (g *FileGroup) needed(tl *timeline.Timeline, instant string) int {
+	keep := 0
 	for i, s := range g.Slices {
-		if s.Instant < instant && s.Base != nil && counts(tl, s.Instant) {
+		if s.Instant <= instant && s.Base != nil && counts(tl, s.Instant) {
 			keep = i
 		}
 	}
-	if keep <= 0 {
-		return nil
-	}
-	return (&FileGroup{Slices: g.Slices[:keep]}).files()
+	return keep
 }
 
 // unsaved are the files that no savepoint holds.

@@ -209,6 +209,9 @@ func (t *Table) prepare(ctx context.Context) error {
 	return t.refresh(ctx) // others may have written while a service was finished
 }
 
+// quiet tells whether nothing is known to be half done.
+func (t *Table) quiet() bool { return len(t.timeline.Pending()) == 0 }
+
 // lock waits until nothing else writes to the table through t, and where there are
 // other writers until it has the table's lock.
 func (t *Table) lock(ctx context.Context) error {
