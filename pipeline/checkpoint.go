@@ -121,7 +121,7 @@ func readProgress(ctx context.Context, lake storage.Store, pipeline string) (*pr
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read progress record: %w", err)
+		return nil, fmt.Errorf("read progress record: %w", &LakeError{err})
 	}
 	r := new(progress)
 	if err := json.Unmarshal(b, r); err != nil {
@@ -137,7 +137,7 @@ func writeProgress(ctx context.Context, lake storage.Store, r progress) error {
 		return fmt.Errorf("encode progress record: %w", err)
 	}
 	if err := lake.Put(ctx, progressName(r.Pipeline), b); err != nil {
-		return fmt.Errorf("write progress record: %w", err)
+		return fmt.Errorf("write progress record: %w", &LakeError{err})
 	}
 	return nil
 }

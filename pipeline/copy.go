@@ -63,7 +63,7 @@ func (p *Pipeline) copyAll(ctx context.Context, at change.LSN, last bool) error 
 		case rewritten && !last:
 			p.log.Info("table is copied under another snapshot", "table", t.name, "error", err)
 		default:
-			p.fail(t, fmt.Errorf("copy: %w", err))
+			p.fail(t, fmt.Errorf("copy: %w", ofLake(err)))
 		}
 	}
 	return nil

@@ -87,11 +87,16 @@ type Pipeline struct {
 	spillDir string            // of this run
 	control  chan request
 
-	mu        sync.Mutex // guards targets, newcomers and lastErr
+	mu        sync.Mutex // guards what follows, but for failures
 	targets   []*target
 	byName    map[string]*target
 	newcomers []string // tables that came to the source since the start
 	lastErr   error
+	stops     map[string]Stop // tables that stopped, or are tried again, by name
+	noted     map[string]Stop // what the record in the lake says of them
+	noteErr   string          // why that could not be written
+	writing   change.LSN      // where the round ends that is written; 0 before the first
+	again     again
 	failures  sync.Map // table name -> error
 
 	commits, spilled, slotLag atomic.Int64
@@ -146,20 +151,27 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		return err
 	}
 	defer clean()
+	p.recallStops(ctx)
+	ran := false // it has come to stream: the configuration is right
 	for wait := retryFirst; ; wait = min(2*wait, retryLast) {
 		streamed := false
-		err = p.session(ctx, func() { streamed = true })
+		err = p.session(ctx, func() { streamed, ran = true, true })
 		if errors.Is(err, errAgain) && ctx.Err() == nil {
 			continue
 		}
 		p.setError(err)
-		if err == nil || ctx.Err() != nil || p.opts.Once || !p.retryable(err) {
+		lake, ofLake := errors.AsType[*LakeError](err)
+		if passes := p.retryable(err) || ofLake && ran; err == nil || ctx.Err() != nil || p.opts.Once || !passes {
 			break
 		}
 		if streamed {
 			wait = retryFirst
 		}
-		p.log.Warn("source failed, trying again", "error", err, "in", wait)
+		if ofLake {
+			p.log.Warn("lake failed, trying again", "error", lake, "in", wait)
+		} else {
+			p.log.Warn("source failed, trying again", "error", err, "in", wait)
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait):

@@ -46,6 +46,9 @@ func (p *Pipeline) start(ctx context.Context) (change.LSN, error) {
 		}
 	}
 	p.failures.Clear()
+	p.mu.Lock()
+	p.writing = 0
+	p.mu.Unlock()
 	p.openTargets(ctx, tables, record)
 	if err := p.checkKeys(ctx, record); err != nil {
 		return 0, err
@@ -69,6 +72,7 @@ func (p *Pipeline) start(ctx context.Context) (change.LSN, error) {
 			}
 		})
 	}
+	p.recordStops(ctx)
 	src.Expect(p.last)
 	p.readLSN.Store(uint64(from))
 	p.ackedLSN.Store(uint64(from))

@@ -33,7 +33,22 @@ type TableStatus struct {
 	CommitTime time.Time `json:"commit_time"`
 	Freshness  float64   `json:"freshness_seconds"` // age of the oldest change that is not yet in the lake, 0 when in step
 	Error      string    `json:"error,omitempty"`
-	Note       string    `json:"note,omitempty"` // what else there is to know of it
+	Since      time.Time `json:"stopped_since,omitzero"` // with Error: since when it stands
+	Again      time.Time `json:"again_at,omitzero"`      // with Error: when it is tried again by itself
+	Note       string    `json:"note,omitempty"`         // what else there is to know of it
+}
+
+// StopText says of a table that stopped since when, why, and when it is tried again.
+func (t *TableStatus) StopText() string {
+	s := t.Table + " stopped"
+	if !t.Since.IsZero() {
+		s += " at " + t.Since.UTC().Format("2006-01-02 15:04:05 UTC")
+	}
+	s += ": " + t.Error
+	if !t.Again.IsZero() {
+		s += "; it is tried again at " + t.Again.UTC().Format("15:04:05 UTC")
+	}
+	return s
 }
 
 // Status is what a pipeline is doing, for people and machines.
@@ -65,6 +80,9 @@ func (p *Pipeline) Status() Status {
 	}
 	for _, t := range p.targets {
 		ts := t.snapshot()
+		if err, ok := p.failures.Load(t.name); ok && p.opts.RetryTable != nil && p.opts.RetryTable(err.(error)) {
+			ts.Again = p.again.at
+		}
 		s.Tables = append(s.Tables, ts)
 		s.Rows += ts.Rows
 		s.State = busier(s.State, ts.State)
@@ -92,7 +110,7 @@ func (t *target) snapshot() TableStatus {
 	if len(t.waiting) > 0 {
 		s.Freshness = max(0, time.Since(time.UnixMicro(t.waiting[0])).Seconds())
 	} else if s.State == Failed { // what it misses is not even read
-		s.Freshness = time.Since(t.failedAt).Seconds()
+		s.Freshness = time.Since(s.Since).Seconds()
 	}
 	return s
 }

@@ -75,7 +75,6 @@ type capture struct {
 	cut     change.LSN // where the round is to end, 0: nowhere in particular
 	cutDone func(map[string]string)
 	held    *request // set while somebody has asked us to hold still
-	stopped again
 }
 
 // step reads one chunk, and sends the round if that closes it. It reports the end: of
@@ -106,7 +105,7 @@ func (c *capture) step(ctx context.Context) (done bool, err error) {
 	if !c.whole {
 		return false, nil
 	}
-	if c.drained() || c.cut == 0 && c.held == nil && c.stopped.due(c.p) {
+	if c.drained() || c.cut == 0 && c.held == nil && c.p.dueAgain() {
 		return true, c.send(ctx)
 	}
 	idle := len(c.round.tables) == 0 && c.round.to > 0 && time.Since(c.sent) >= c.p.opts.Interval

@@ -30,10 +30,9 @@ type target struct {
 	had     change.LSN  // what the record says that its newest commit covered
 	covered change.LSN  // at.LSN when streaming began: changes before it are in the table already
 
-	mu       sync.Mutex // guards what follows
-	status   TableStatus
-	failedAt time.Time // zero: it has not failed
-	waiting  []int64   // commit time of the first change of each round that is not in the lake, Unix microseconds
+	mu      sync.Mutex // guards what follows
+	status  TableStatus
+	waiting []int64 // commit time of the first change of each round that is not in the lake, Unix microseconds
 }
 
 // report changes the target's status.
@@ -55,12 +54,8 @@ func (p *Pipeline) fail(t *target, err error) {
 	if _, ok := errors.AsType[*AnewError](err); ok {
 		t.settled = true // its log would be kept for nothing
 	}
-	t.report(func(s *TableStatus) { s.State, s.Error = Failed, err.Error() })
-	t.mu.Lock()
-	if t.failedAt.IsZero() {
-		t.failedAt = time.Now()
-	}
-	t.mu.Unlock()
+	since := p.noteStop(t.name, err)
+	t.report(func(s *TableStatus) { s.State, s.Error, s.Since = Failed, err.Error(), since })
 	p.failures.Store(t.name, err)
 }
 
@@ -89,6 +84,9 @@ func (p *Pipeline) openTargets(ctx context.Context, tables []*change.Table, reco
 	p.setTargets(targets)
 	for _, t := range targets {
 		if err := p.openTarget(ctx, t, record); err != nil {
+			if !t.settled {
+				err = ofLake(err)
+			}
 			p.fail(t, err)
 		}
 	}
@@ -242,7 +240,7 @@ func (t *target) committed(at checkpoint, instant string, rows int64) {
 	t.report(func(s *TableStatus) {
 		s.Checkpoint, s.Instant, s.CommitTime = at.LSN.String(), instant, time.Now().UTC()
 		s.Rows += rows
-		s.Error = ""
+		s.Error, s.Since = "", time.Time{}
 		if s.State != Failed {
 			s.State = Streaming
 		}

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,9 @@ const (
 // writeRound writes the tables of a round side by side, and then acknowledges it.
 func (p *Pipeline) writeRound(ctx context.Context, r *round) error {
 	defer r.remove()
+	p.mu.Lock()
+	p.writing = r.to
+	p.mu.Unlock()
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(writers)
 	for _, pend := range r.tables {
@@ -35,7 +39,7 @@ func (p *Pipeline) writeRound(ctx context.Context, r *round) error {
 				if gctx.Err() != nil {
 					return gctx.Err()
 				}
-				p.fail(pend.target, err)
+				p.fail(pend.target, cmp.Or(pend.target.removed(gctx), ofLake(err)))
 			}
 			return nil
 		})
@@ -54,7 +58,12 @@ func (p *Pipeline) writeRound(ctx context.Context, r *round) error {
 			p.fail(t, fmt.Errorf("%w; what is committed from %s on is not in the lake: mend it in the source, then %s", f.Err, f.Since, CopyAnew))
 		}
 	}
-	return p.acknowledge(ctx, r)
+	if err := p.acknowledge(ctx, r); err != nil {
+		return err
+	}
+	p.forgetStops(r.to)
+	p.recordStops(ctx)
+	return nil
 }
 
 // writeTable commits one table's changes of a round, again where another writer was in the way.
@@ -295,7 +304,6 @@ func (p *Pipeline) serve(ctx context.Context, t *target) error {
 			return fmt.Errorf("compact: %w", err)
 		}
 		if instant != "" {
-			p.log.Info("compacted", "table", t.name, "instant", instant)
 			// The same rows; the one before may be cleaned away in a moment.
 			t.report(func(s *TableStatus) { s.Instant = instant })
 		}

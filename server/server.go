@@ -150,10 +150,11 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 	var waiting []string
 	for _, name := range s.o.Order {
 		switch st := s.o.Pipelines[name].Status(); {
-		case st.Error != "": // its source is away, and it tries again
+		case st.Error != "": // its source or its lake is away, and it tries again
 			waiting = append(waiting, fmt.Sprintf("pipeline %s: %s", name, st.Error))
 		case st.State != pipeline.Streaming:
 			waiting = append(waiting, fmt.Sprintf("pipeline %s is %s", name, st.State))
+			waiting = append(waiting, stopped(st.Tables)...)
 		}
 	}
 	if len(waiting) > 0 {
@@ -161,6 +162,16 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	_, _ = fmt.Fprintln(w, "ok")
+}
+
+// stopped says which tables stand.
+func stopped(tables []pipeline.TableStatus) (lines []string) {
+	for _, t := range tables {
+		if t.State == pipeline.Failed {
+			lines = append(lines, "  "+t.StopText())
+		}
+	}
+	return lines
 }
 
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) {

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -63,6 +64,14 @@ func TestReady(t *testing.T) {
 	p := &stand{status: pipeline.Status{State: pipeline.Copying}}
 	s := newServer(p)
 	if code, body := request(t, s, get("/readyz")); code != 503 || !strings.Contains(body, "pipeline shop is copying") {
+		t.Errorf("got %d %s", code, body)
+	}
+	p.status.State = pipeline.Failed
+	p.status.Tables = []pipeline.TableStatus{
+		{Table: "public.well", State: pipeline.Streaming},
+		{Table: "public.t", State: pipeline.Failed, Since: time.Date(2026, 11, 5, 7, 8, 9, 0, time.UTC), Error: "no space left"},
+	}
+	if code, body := request(t, s, get("/readyz")); code != 503 || !strings.Contains(body, "public.t stopped at 2026-11-05 07:08:09 UTC: no space left") || strings.Contains(body, "well") {
 		t.Errorf("got %d %s", code, body)
 	}
 	p.status.State = pipeline.Streaming

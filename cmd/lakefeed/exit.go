@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"lakefeed/change"
 	"lakefeed/config"
 	"lakefeed/hudi"
 	"lakefeed/pipeline"
@@ -58,9 +59,9 @@ func exitCode(err error) int {
 	case is[*usageError](err), is[*config.Error](err), is[*pgconn.ParseConfigError](err), errors.Is(err, hudi.ErrNoTable),
 		errors.Is(err, pipeline.ErrNoTables), is[*query.SQLError](err), errors.Is(err, errNoTables):
 		return exitUsage
-	case final(err):
+	case final(err), errors.Is(err, hudi.ErrCleaned):
 		return exitFinal
-	case postgres.Retryable(err), is[*pipeline.LockedError](err), is[syscall.Errno](err), is[*s3.Error](err):
+	case postgres.Retryable(err), is[*change.RewrittenError](err), is[*pipeline.LockedError](err), is[syscall.Errno](err), is[*s3.Error](err):
 		return exitRetry
 	case is[*pgconn.PgError](err), is[*pipeline.TableError](err):
 		return exitFinal
@@ -94,9 +95,10 @@ func worthRetry(err error) bool {
 	return !final(err) && (postgres.Retryable(err) || is[syscall.Errno](err) || is[*s3.Error](err))
 }
 
-// tableWorthRetry reports whether a table that stopped should be tried again.
+// tableWorthRetry reports whether a table that stopped should be tried again: a right
+// that is missing in the lake may be given back while the process runs.
 func tableWorthRetry(err error) bool {
-	return exitCode(&pipeline.TableError{Err: err}) == exitRetry
+	return is[*pipeline.LakeError](err) || exitCode(&pipeline.TableError{Err: err}) == exitRetry
 }
 
 func is[E error](err error) bool {

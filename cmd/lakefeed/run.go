@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -90,11 +91,25 @@ func (f *runFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	stop := progress.watch(s.statuses, s.log)
-	err = s.run(cmd.Context())
+	err = s.runTold(cmd.Context())
 	stop()
 	if f.once {
 		if perr := f.summary(cmd.OutOrStdout(), s.statuses()); err == nil {
 			err = perr
+		}
+	}
+	return err
+}
+
+// runTold runs the service, and tells that it was asked to stop and has.
+func (s *service) runTold(ctx context.Context) error {
+	unasked := context.AfterFunc(ctx, func() {
+		s.log.Info("stopping: commits that are being made are finished or taken back", "because", context.Cause(ctx))
+	})
+	err := s.run(ctx)
+	if !unasked() {
+		for _, st := range s.statuses() {
+			s.log.Info("stopped", "pipeline", st.Pipeline, "acknowledged", st.Acked)
 		}
 	}
 	return err

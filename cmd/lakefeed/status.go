@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -128,7 +129,7 @@ func printStatus(out io.Writer, s pipeline.Status) error {
 			state += fmt.Sprintf(" %d%%", min(99, 100*t.CopyRows/t.Estimate))
 		}
 		rows, behind := thousands(t.Rows), time.Duration(t.Freshness*float64(time.Second)).Round(100*time.Millisecond).String()
-		if t.State == stopped {
+		if s.State == stopped {
 			rows, behind = "-", "-"
 		}
 		_, _ = fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\n", t.Table, state, rows, behind, t.Checkpoint, t.Instant, t.Path) // as above
@@ -137,13 +138,15 @@ func printStatus(out io.Writer, s pipeline.Status) error {
 		return err
 	}
 	for _, t := range s.Tables {
-		for _, text := range []string{t.Error, t.Note} {
-			if text == "" {
-				continue
-			}
-			if _, err := fmt.Fprintf(out, "  %s: %s\n", t.Table, text); err != nil {
-				return err
-			}
+		text := t.Table + ": " + cmp.Or(t.Error, t.Note)
+		switch {
+		case t.Error == "" && t.Note == "":
+			continue
+		case !t.Since.IsZero():
+			text = t.StopText()
+		}
+		if _, err := fmt.Fprintf(out, "  %s\n", text); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 
@@ -50,7 +51,30 @@ func offline(ctx context.Context, p *config.Pipeline, lake storage.Store) (*stat
 			r.Tables = append(r.Tables, *t)
 		}
 	})
-	return r, err
+	if err != nil {
+		return r, err
+	}
+	stops, err := pipeline.ReadStopped(ctx, lake, p.Name)
+	if err != nil {
+		r.Error = err.Error()
+	}
+	r.Tables = withStops(r.Tables, stops)
+	return r, nil
+}
+
+// withStops adds what is known of the tables that had stopped when the process ended;
+// one may have no folder yet.
+func withStops(tables []pipeline.TableStatus, stops map[string]pipeline.Stop) []pipeline.TableStatus {
+	for i := range tables {
+		if stop, ok := stops[tables[i].Table]; ok {
+			tables[i].State, tables[i].Since, tables[i].Error = pipeline.Failed, stop.Since, stop.Why
+			delete(stops, tables[i].Table)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(stops)) {
+		tables = append(tables, pipeline.TableStatus{Table: name, State: pipeline.Failed, Since: stops[name].Since, Error: stops[name].Why})
+	}
+	return tables
 }
 
 func askSlot(ctx context.Context, p *config.Pipeline) *slotReport {
