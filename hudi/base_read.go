@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -25,7 +26,10 @@ type baseReader struct {
 	schema  *arrow.Schema
 	parquet *file.Reader
 	rows    pqarrow.RecordReader // nil when the file has none of the columns
-	columns []int                // of rows, for each column of schema; -1: all null
+	leaves  []int                // that rows reads
+	times   map[string]int       // leaves of timestamps of 96 bits, which it does not
+	columns []int                // of rows, for each column of schema; -1: it has none
+	int96   []*int96Column       // for each column of schema; nil for all others
 	read    int64
 	batch   int64 // rows in a batch
 }
@@ -89,7 +93,6 @@ func (b *baseReader) checkChunks(size int64) error {
 }
 
 func (b *baseReader) open() error {
-	// A first look at the file's columns, then a reader of those that are wanted.
 	look, err := pqarrow.NewFileReader(b.parquet, pqarrow.ArrowReadProperties{}, allocator)
 	if err != nil {
 		return err
@@ -101,31 +104,79 @@ func (b *baseReader) open() error {
 		}
 		b.schema = arrow.NewSchema(plainFields(own.Fields()), nil)
 	}
-	var leaves []int
-	found := map[string]bool{}
-	for i := range look.Manifest.Fields {
-		f := &look.Manifest.Fields[i]
-		if b.schema.HasField(f.Field.Name) {
-			found[f.Field.Name] = true
-			leaves = appendLeaves(leaves, f)
-		}
+	leaves, err := b.find(look.Manifest)
+	if err != nil {
+		return err
 	}
 	b.batch = b.batchRows(leaves)
-	b.columns = make([]int, b.schema.NumFields())
-	for i, f := range b.schema.Fields() {
-		b.columns[i] = -1
-		if !found[f.Name] && !f.Nullable {
-			return &SchemaError{f.Name, "it is required, and the file lacks it"}
+	return b.openGroups(nil)
+}
+
+// find looks for the wanted columns in the file, and returns the leaves of all of them.
+func (b *baseReader) find(manifest *pqarrow.SchemaManifest) (all []int, err error) {
+	found := map[string]bool{}
+	b.times = map[string]int{}
+	for i := range manifest.Fields {
+		f := &manifest.Fields[i]
+		name := f.Field.Name
+		if !b.schema.HasField(name) {
+			continue
+		}
+		found[name] = true
+		leaves := appendLeaves(nil, f)
+		all = append(all, leaves...)
+		switch old := b.oldTimes(leaves); {
+		case !old:
+			b.leaves = append(b.leaves, leaves...)
+		case f.IsLeaf() && b.parquet.MetaData().Schema.Column(leaves[0]).MaxRepetitionLevel() == 0:
+			b.times[name] = leaves[0]
+		default:
+			return nil, &SchemaError{name, "it holds timestamps of 96 bits within a nested type, which are not read here: let Spark rewrite the file"}
 		}
 	}
-	if len(leaves) == 0 {
+	for _, f := range b.schema.Fields() {
+		if !found[f.Name] && !f.Nullable {
+			return nil, &SchemaError{f.Name, "it is required, and the file lacks it"}
+		}
+	}
+	return all, nil
+}
+
+// oldTimes tells whether one of the leaves is of timestamps of 96 bits.
+func (b *baseReader) oldTimes(leaves []int) bool {
+	return slices.ContainsFunc(leaves, func(leaf int) bool {
+		return b.parquet.MetaData().Schema.Column(leaf).PhysicalType() == parquet.Types.Int96
+	})
+}
+
+// openGroups begins to read row groups; nil: all.
+func (b *baseReader) openGroups(groups []int) error {
+	b.columns = make([]int, b.schema.NumFields())
+	b.int96 = make([]*int96Column, b.schema.NumFields())
+	all := groups
+	if all == nil {
+		all = make([]int, b.parquet.NumRowGroups())
+		for i := range all {
+			all[i] = i
+		}
+	}
+	for i, f := range b.schema.Fields() {
+		b.columns[i] = -1
+		if leaf, ok := b.times[f.Name]; ok {
+			b.int96[i] = &int96Column{parquet: b.parquet, groups: all, leaf: leaf}
+		}
+	}
+	if len(b.leaves) == 0 {
 		return nil
 	}
 	fr, err := pqarrow.NewFileReader(b.parquet, pqarrow.ArrowReadProperties{BatchSize: b.batch}, allocator)
 	if err != nil {
 		return err
 	}
-	if b.rows, err = fr.GetRecordReader(context.Background(), leaves, nil); err != nil {
+	if b.rows != nil {
+		b.rows.Release()
+	}
+	if b.rows, err = fr.GetRecordReader(context.Background(), b.leaves, groups); err != nil {
 		return err
 	}
 	for i, f := range b.schema.Fields() {
@@ -228,18 +279,30 @@ func (b *baseReader) take(rows arrow.RecordBatch, n int64) (arrow.RecordBatch, e
 	columns := make([]arrow.Array, len(b.columns))
 	defer release(columns)
 	for i, f := range b.schema.Fields() {
-		if b.columns[i] < 0 {
-			columns[i] = array.MakeArrayOfNull(allocator, f.Type, int(n))
-			continue
+		col, err := b.column(i, rows, n)
+		if err == nil {
+			columns[i], err = readColumn(col, f.Type)
+			col.Release()
 		}
-		col, err := fitColumn(rows.Column(b.columns[i]), f.Type)
 		if err != nil {
 			return nil, fmt.Errorf("read base file: column %s: %w", f.Name, err)
 		}
-		columns[i] = col
 	}
 	b.read += n
 	return array.NewRecordBatch(b.schema, columns, n), nil
+}
+
+// column is a column of the next n rows, as the file has it; the caller releases it.
+func (b *baseReader) column(i int, rows arrow.RecordBatch, n int64) (arrow.Array, error) {
+	switch {
+	case b.int96[i] != nil:
+		return b.int96[i].next(n)
+	case b.columns[i] < 0:
+		return array.MakeArrayOfNull(allocator, b.schema.Field(i).Type, int(n)), nil
+	}
+	col := rows.Column(b.columns[i])
+	col.Retain()
+	return col, nil
 }
 
 // close lets go of the reader's buffers, not of the file.

@@ -90,6 +90,7 @@ type changeReader struct {
 	full     *arrow.Schema     // of the table at To, with the meta columns
 	wanted   *arrow.Schema     // the columns of the answer
 	scan     *arrow.Schema     // these, and behind them what is needed to find changed rows
+	history  *schemaHistory    // of full
 
 	before, after tableState
 	inRange       map[string]bool // of commits, as far as their rows were met
@@ -129,6 +130,7 @@ func (t *Table) newChanges(ctx context.Context, opts ChangesOptions) (*changeRea
 	}
 	t.mu.RLock()
 	full, tl, props, archived := t.full, t.timeline, t.props, t.view.archivedTimes(t.timeline)
+	latest := t.latest
 	t.mu.RUnlock()
 	c := &changeReader{table: t, opts: opts, whole: tl, end: tl, archived: len(archived) > 0, full: full, inRange: map[string]bool{}}
 	var err error
@@ -141,7 +143,13 @@ func (t *Table) newChanges(ctx context.Context, opts ChangesOptions) (*changeRea
 			if c.full, err = t.schemaAsOf(ctx, c.end, newest.Time, full); err != nil {
 				return nil, err
 			}
+			if latest, err = t.latestSchema(ctx, c.end, newest.Time); err != nil {
+				return nil, err
+			}
 		}
+	}
+	if c.history, err = t.historyOf(ctx, tl, latest, opts.To); err != nil {
+		return nil, err
 	}
 	if c.wanted, err = project(c.full, ReadOptions{Columns: opts.Columns, Meta: opts.Meta}); err != nil {
 		return nil, err
@@ -328,7 +336,7 @@ func (c *changeReader) scans(s tableState, partition string, columns *arrow.Sche
 		if slice.Partition == partition {
 			out = append(out, &sliceScan{
 				table: c.table, slice: slice, timeline: s.timeline, full: c.full, schema: columns,
-				batchRows: c.opts.BatchRows, wrote: s.written.files(slice.Group(), s.timeline),
+				batchRows: c.opts.BatchRows, wrote: s.written.files(slice.Group(), s.timeline), history: c.history,
 			})
 		}
 	}

@@ -99,7 +99,7 @@ func (f *foreign) rows(text string, columns ...string) arrow.RecordBatch {
 			f.t.Fatal(err)
 		}
 		for _, r := range rows {
-			r[keyColumn], r[schema.CommitTime] = fmt.Sprint(r["id"]), f.instant()
+			r[keyColumn], r[schema.CommitTime] = fmt.Sprint(r["id"]), f.instant() // one key column
 		}
 		out, _ := json.Marshal(rows)
 		text = string(out)
@@ -187,9 +187,9 @@ func (f *foreign) avroContent(batch arrow.RecordBatch) (avro string, content []b
 //	log [rows]               an Avro block
 //	parquet [rows]           a Parquet block
 //	partial a,b [rows]       an Avro block of a partial update, with these columns only
+//	compacted T,T [rows]     an Avro block that a log compaction made of those of these instants
 //	delete KEY               a delete block, without order
 //	delete KEY KIND VALUE    with an ordering value: int, long, double, string, array (of longs)
-//	schema a=b               from now on, column a is called b
 func (f *foreign) step(line string) {
 	f.t.Helper()
 	verb, rest, _ := strings.Cut(line, " ")
@@ -207,6 +207,10 @@ func (f *foreign) step(line string) {
 		columns, rows, _ := strings.Cut(rest, " ")
 		avro, content := f.avroContent(f.rows(rows, strings.Split(columns, ",")...))
 		f.log(logfile.AvroData, map[logfile.HeaderKey]string{logfile.Schema: avro, logfile.IsPartial: "true"}, content)
+	case "compacted":
+		times, rows, _ := strings.Cut(rest, " ")
+		avro, content := f.avroContent(f.rows(rows))
+		f.log(logfile.AvroData, map[logfile.HeaderKey]string{logfile.Schema: avro, logfile.CompactedBlockTimes: times}, content)
 	case "delete":
 		f.log(logfile.Delete, map[logfile.HeaderKey]string{logfile.Schema: f.avro(arrow.NewSchema(f.fields, nil))}, deleteContent(f.t, strings.Fields(rest)))
 	default:

@@ -121,7 +121,7 @@ func (s shape) fit(batch arrow.RecordBatch) (arrow.RecordBatch, error) {
 	columns := make([]arrow.Array, batch.NumCols())
 	defer release(columns)
 	for i, f := range s.want.Fields() {
-		col, err := fitColumn(batch.Column(i), s.read.Field(i).Type)
+		col, err := readColumn(batch.Column(i), s.read.Field(i).Type)
 		if err != nil {
 			return nil, fmt.Errorf("column %s: %w", f.Name, err)
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -94,11 +95,21 @@ func floatReader(node *avro.SchemaNode, t arrow.DataType) readFunc {
 	case "float float32":
 		return func(c *cursor, b array.Builder) { b.(*array.Float32Builder).Append(c.float()) }
 	case "float float64":
-		return func(c *cursor, b array.Builder) { b.(*array.Float64Builder).Append(float64(c.float())) }
+		return func(c *cursor, b array.Builder) { b.(*array.Float64Builder).Append(sameDigits(c.float())) }
 	case "double float64":
 		return func(c *cursor, b array.Builder) { b.(*array.Float64Builder).Append(c.double()) }
 	}
 	return nil
+}
+
+// sameDigits is the double that is written with the same digits as a float, as Spark
+// reads a column of doubles that once held floats.
+func sameDigits(v float32) float64 {
+	d, err := strconv.ParseFloat(strconv.FormatFloat(float64(v), 'g', -1, 32), 64)
+	if err != nil {
+		return float64(v)
+	}
+	return d
 }
 
 func noReader(node *avro.SchemaNode, t arrow.DataType) error {
