@@ -35,8 +35,12 @@ func (t *Table) Compact(ctx context.Context, opts CompactOptions) (instant strin
 		return "", err
 	}
 	defer t.unlock()
+	least := max(opts.MinDeltaCommits, 1)
+	if t.quiet() && !t.compactable(least) { // as it is known: the store is not asked
+		return "", nil
+	}
 	if err = t.prepare(ctx); err == nil {
-		instant, err = t.compact(ctx, max(opts.MinDeltaCommits, 1))
+		instant, err = t.compact(ctx, least)
 	}
 	if err != nil {
 		return "", fmt.Errorf("compact %s: %w", t.name, err)
@@ -44,8 +48,12 @@ func (t *Table) Compact(ctx context.Context, opts CompactOptions) (instant strin
 	return instant, nil
 }
 
+func (t *Table) compactable(minCommits int) bool {
+	return t.typ == MergeOnRead && t.deltaCommits() >= minCommits
+}
+
 func (t *Table) compact(ctx context.Context, minCommits int) (string, error) {
-	if t.typ != MergeOnRead || t.deltaCommits() < minCommits {
+	if !t.compactable(minCommits) {
 		return "", nil
 	}
 	found := t.view.slices(t.timeline, "", nil)

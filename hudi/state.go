@@ -209,8 +209,8 @@ func (t *Table) prepare(ctx context.Context) error {
 	return t.refresh(ctx) // others may have written while a service was finished
 }
 
-// quiet tells whether nothing is known to be half done.
-func (t *Table) quiet() bool { return len(t.timeline.Pending()) == 0 }
+// quiet tells whether nothing is known to be half done, or to be refused.
+func (t *Table) quiet() bool { return len(t.timeline.Pending()) == 0 && t.props.checkWritable() == nil }
 
 // lock waits until nothing else writes to the table through t, and where there are
 // other writers until it has the table's lock.
