@@ -2,8 +2,14 @@ package e2e
 
 import (
 	"context"
+	"fmt"
+	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -65,6 +71,86 @@ func flaky(t *testing.T, server *s3test.Server, seed uint64) *s3test.Proxy {
 		}
 		return s3test.Fault(1 + random.IntN(int(s3test.CutBody)))
 	})
+}
+
+// TestS3Requests counts what rounds of one changed table ask of the server: docs/performance.md
+// has the list.
+func TestS3Requests(t *testing.T) {
+	t.Parallel()
+	const rounds, most = 10, 24 // requests a round
+	server := s3test.Start(t)
+	var mu sync.Mutex
+	seen := map[string]int{}
+	proxy := s3test.NewProxy(t, server, func(r *http.Request) s3test.Fault {
+		mu.Lock()
+		defer mu.Unlock()
+		seen[r.Method+" "+kindOf(r.URL)]++
+		return s3test.None
+	})
+	db := pgtest.NewDatabase(t)
+	db.Exec(t, "CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t SELECT i, '' FROM generate_series(1, 100) i")
+	l := laketest.NewAt(t, db.URL, strings.Replace(server.Bucket(t), server.URL, proxy.URL, 1),
+		"      - match: public.t\n        buckets: 2", "    commit_interval: 100ms\n    compact_after: 1000")
+	run := startRun(t, l)
+	for i := range rounds + 2 {
+		if i == 2 { // the first ones are not like the others
+			awaitAck(t, db, run)
+			mu.Lock()
+			clear(seen)
+			mu.Unlock()
+		}
+		db.Exec(t, fmt.Sprintf("UPDATE t SET v = 'round %d'", i))
+		awaitAck(t, db, run)
+	}
+	mu.Lock()
+	total := 0
+	for _, kind := range slices.Sorted(maps.Keys(seen)) {
+		total += seen[kind]
+		t.Logf("%5.1f a round: %s", float64(seen[kind])/rounds, kind)
+	}
+	mu.Unlock()
+	t.Logf("%5.1f in all", float64(total)/rounds)
+	if total > most*rounds {
+		t.Errorf("%d requests in %d rounds, want %d a round at most", total, rounds, most)
+	}
+	for _, want := range []string{
+		`lakefeed_storage_requests_total{operation="PutObject",pipeline="` + l.Name + `"} `,
+		`lakefeed_storage_sent_bytes_total{operation="PutObject"`,
+	} {
+		if text := scrape(t, l); !strings.Contains(text, want) {
+			t.Errorf("/metrics lacks %s", want)
+		}
+	}
+	run.stop()
+}
+
+// kindOf says what a request is about, without the names that differ.
+func kindOf(u *url.URL) string {
+	kind := regexp.MustCompile(`^/[^/]+/`).ReplaceAllString(u.Path, "")
+	kind = regexp.MustCompile(`[0-9]{17}|[0-9a-f]{8}-[0-9a-f-]+(_[0-9-]+)*|test_[0-9_]+|lakefeed-probe.*|[.]log[.].*`).ReplaceAllString(kind, "*")
+	if u.Query().Has("list-type") {
+		kind += "list of " + regexp.MustCompile(`[0-9]{17}`).ReplaceAllString(u.Query().Get("prefix"), "*")
+	}
+	return kind
+}
+
+// scrape is what /metrics of the pipeline's server has.
+func scrape(t *testing.T, l *laketest.Lake) string {
+	t.Helper()
+	address := regexp.MustCompile(`"address": "([^"]+)"`).FindStringSubmatch(l.Run(0, "status", "--json"))
+	if address == nil {
+		t.Fatal("the server's address is not in the status")
+	}
+	resp, err := http.Get("http://" + address[1] + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // A bucket that is not there, and one that may not be written, are named by check with
