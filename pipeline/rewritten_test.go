@@ -110,3 +110,19 @@ func TestCopyTruncated(t *testing.T) {
 		})
 	}
 }
+
+// TestRewrittenWhileRunning adds a column whose value every row got by itself, which is
+// in no log, while the pipeline runs: the table stops with what it had before, and says so.
+func TestRewrittenWhileRunning(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, schemaT, "create table other (id int primary key)", "insert into t values (1, 'a')")
+	run := r.start()
+	r.await("streaming", func() bool { return run.Status().State == pipeline.Streaming })
+	r.db.Exec(t, "alter table t add u uuid default gen_random_uuid()", "insert into t values (2, 'b')", "insert into other values (1)")
+	r.await("it stops", func() bool { return run.table("public.t").State == pipeline.Failed })
+	r.says(errors.New(run.table("public.t").Error), "column u was added", "every row was written anew", "copied anew")
+	r.await("the other goes on", func() bool { return r.column("other", "id") == "1" })
+	if got := r.column("t", "id"); got != "1" {
+		t.Errorf("the lake holds %q", got)
+	}
+}

@@ -62,8 +62,6 @@ type catalogTable struct {
 	lateKey     string   // the clauses of ALTER TABLE that make its deferrable primary key one that is not
 	types       []dataType
 	generated   []string // columns that are left out
-	file        uint32   // relfilenode: another one after every row was written anew
-	computed    []string // columns that may have got a value in every row when they were added
 }
 
 // inCatalog runs f in a short read-only transaction that sees one state.
@@ -145,10 +143,11 @@ func listTables(ctx context.Context, tx pgx.Tx, ids []uint32, sizes bool) ([]*ca
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (*catalogTable, error) {
 		t := &catalogTable{Table: new(change.Table)}
+		var file uint32 // another one after every row was written anew
 		err := row.Scan(&t.ID, &t.Schema, &t.Name, &t.partitioned, &t.partition, &t.identity,
-			&t.Bytes, &t.RowsEstimate, &t.oddLeaves, &t.foreign, &t.file, &t.ancestors)
-		if t.file != 0 { // a partitioned table has none
-			t.Storage = strconv.FormatUint(uint64(t.file), 10)
+			&t.Bytes, &t.RowsEstimate, &t.oddLeaves, &t.foreign, &file, &t.ancestors)
+		if file != 0 { // a partitioned table has none
+			t.Storage = strconv.FormatUint(uint64(file), 10)
 		}
 		return t, err
 	})
@@ -180,7 +179,6 @@ type attribute struct {
 	mod       int32
 	notNull   bool
 	generated bool
-	hasDef    bool
 	number    int
 	shape     string
 	missing   *string // attmissingval, an array of one element
@@ -188,7 +186,7 @@ type attribute struct {
 
 func (c *Connector) describeColumns(ctx context.Context, tx pgx.Tx, ids []uint32, byID map[uint32]*catalogTable) error {
 	rows, err := tx.Query(ctx, `
-		SELECT attrelid, attname, format_type(atttypid, atttypmod), atttypid, atttypmod, attnotnull, attgenerated <> '', atthasdef OR attidentity <> '', attnum, xmin::text,
+		SELECT attrelid, attname, format_type(atttypid, atttypmod), atttypid, atttypmod, attnotnull, attgenerated <> '', attnum, xmin::text,
 			CASE WHEN atthasmissing THEN attmissingval::text END
 		FROM pg_attribute WHERE attrelid = ANY ($1::oid[]) AND attnum > 0 AND NOT attisdropped
 		ORDER BY attrelid, attnum`, ids)
@@ -196,7 +194,7 @@ func (c *Connector) describeColumns(ctx context.Context, tx pgx.Tx, ids []uint32
 		return err
 	}
 	attributes, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (a attribute, err error) {
-		return a, row.Scan(&a.table, &a.name, &a.typeName, &a.typeID, &a.mod, &a.notNull, &a.generated, &a.hasDef, &a.number, &a.shape, &a.missing)
+		return a, row.Scan(&a.table, &a.name, &a.typeName, &a.typeID, &a.mod, &a.notNull, &a.generated, &a.number, &a.shape, &a.missing)
 	})
 	if err != nil {
 		return err
@@ -220,9 +218,6 @@ func (c *Connector) describeColumns(ctx context.Context, tx pgx.Tx, ids []uint32
 			if col.Missing, err = missingValue(*a.missing, d); err != nil {
 				return &ValueError{Table: t.String(), Column: a.name, Err: fmt.Errorf("the value of rows older than the column: %w", err)}
 			}
-		}
-		if a.missing == nil && (a.hasDef || a.notNull) {
-			t.computed = append(t.computed, a.name)
 		}
 		t.Columns = append(t.Columns, col)
 		t.types = append(t.types, d)

@@ -18,11 +18,9 @@ import (
 type relation struct {
 	info  pgoutput.RelationInfo
 	types []dataType
-	rows  *rows // nil: its changes are dropped
-	// rewritten is a column whose values in the older rows are not in the log.
-	rewritten string
-	was       *change.Table // what it was taken as, before it got a name that is not
-	dirty     bool          // it is in stream.dirty
+	rows  *rows         // nil: its changes are dropped
+	was   *change.Table // what it was taken as, before it got a name that is not
+	dirty bool          // it is in stream.dirty
 }
 
 // errNeedsText is a table that a binary stream cannot carry.
@@ -60,7 +58,6 @@ func (c *Connector) describeRelation(ctx context.Context, info pgoutput.Relation
 		t.Columns = append(t.Columns, out)
 	}
 	relationKey(t, info, now)
-	r.rewritten = c.tables.rewritten(now)
 	r.rows = newRows(c.tables.settle(t), r.types)
 	return r, nil
 }
@@ -127,34 +124,6 @@ func sameSet(a, b []string) bool {
 type tableCache struct {
 	mu     sync.Mutex
 	tables map[uint32]*change.Table
-	files  map[uint32]uint32 // the tables' files when they were last looked at
-}
-
-// rewritten is a column of t that was added while we looked on, by a statement
-// that wrote every row anew with a value for it (a DEFAULT that is no constant);
-// "" where there is none. A table that was rewritten for another reason, by VACUUM
-// FULL, and has a new column that may be so, counts as well.
-func (c *tableCache) rewritten(t *catalogTable) string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	known, file := c.tables[t.ID], c.files[t.ID]
-	c.note(t)
-	if known == nil || file == 0 || file == t.file {
-		return ""
-	}
-	for _, name := range t.computed {
-		if columnIndex(known, name) < 0 {
-			return name
-		}
-	}
-	return ""
-}
-
-func (c *tableCache) note(t *catalogTable) {
-	if c.files == nil {
-		c.files = map[uint32]uint32{}
-	}
-	c.files[t.ID] = t.file
 }
 
 func (c *tableCache) get(id uint32) *change.Table {
@@ -184,7 +153,6 @@ func (c *tableCache) put(t *catalogTable) {
 	defer c.mu.Unlock()
 	if known := c.tables[t.ID]; known == nil || sameSchema(known, t.Table) {
 		c.tables[t.ID] = t.Table
-		c.note(t)
 	}
 }
 

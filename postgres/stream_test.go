@@ -126,8 +126,12 @@ func TestAckRules(t *testing.T) {
 	end := f.last.End
 	db.Exec(t, `INSERT INTO t VALUES (2)`)
 	f.drain()
-	// Longer than the server waits for a sign of life, without a call of Next.
-	time.Sleep(1500 * time.Millisecond) //nolint:forbidigo // nothing to wait for: that nothing happens is the test
+	// The server hears from us longer than it waits for a sign of life, without a call of Next.
+	now := db.Query(t, `SELECT now()`)[0][0]
+	await(t, func() bool {
+		return len(db.Query(t, `SELECT FROM pg_stat_replication r JOIN pg_replication_slots s ON s.active_pid = r.pid
+			WHERE s.slot_name = '`+postgres.SlotName(db.Name)+`' AND r.reply_time > '`+now+`'::timestamptz + interval '1.5 s'`)) == 1
+	})
 	if at := confirmed(); at != f.start {
 		t.Errorf("confirmed %s without an acknowledgement, the slot began at %s", at, f.start)
 	}

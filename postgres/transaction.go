@@ -100,9 +100,6 @@ func (c *Connector) relation(ctx context.Context, s *stream, info *pgoutput.Rela
 		s.flush(old) // under its own schema, before what follows
 	}
 	s.relations[info.ID] = r
-	if r.rewritten != "" {
-		s.fail(info.ID, r.rows.table, fmt.Errorf("column %s was added with a default that every row got a value of its own by, which is not in the log: the table must be copied anew", r.rewritten))
-	}
 	return nil
 }
 
