@@ -17,10 +17,11 @@ FUZZTIME ?= 20s
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
-setup: ## install what the tests need: PostgreSQL 15 to 18, Spark with Hudi, hudi-rs, DynamoDB Local
+setup: ## install what the tests need: PostgreSQL 15 to 18, Spark with Hudi, hudi-rs, DynamoDB Local, an S3 server
 	@scripts/install-postgres.sh all
 	@scripts/install-interop.sh
 	@scripts/install-dynamodb.sh
+	@scripts/install-s3.sh
 
 build: ## build ./lakefeed
 	go build -ldflags '-X main.version=$(VERSION)' -o lakefeed ./cmd/lakefeed

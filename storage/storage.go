@@ -1,5 +1,5 @@
-// Package storage is where the bytes of a lake land: a folder of the local disk
-// (storage/file), memory (storage/mem), later an object store. storagetest has
+// Package storage is where the bytes of a lake land: a bucket of S3 (storage/s3), a
+// folder of the local disk (storage/file), memory (storage/mem). storagetest has
 // the suite that every [Store] passes; storage/all opens one by its URL.
 //
 // What a Store promises is what Hudi's timeline needs: a name appears whole or
