@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/apache/arrow-go/v18/arrow"
+
 	"lakefeed/hudi/timeline"
 	"lakefeed/storage"
 	"lakefeed/storage/file"
@@ -293,25 +295,37 @@ func TestConflictByGroup(t *testing.T) {
 	})
 }
 
-// TestConflictWithSchema sees that a transaction is not published with a schema that
-// another one changed.
+// TestConflictWithSchema lets a transaction be published over another's new schema,
+// which stays, but not another change of it.
 func TestConflictWithSchema(t *testing.T) {
 	t.Parallel()
 	s := &shared{store: newStore(t), typ: MergeOnRead, buckets: 4, lock: testStorageLock}
 	one := s.create(t)
 	a, b := twoKeys(one)
 	x := begin(t, s.open(t, s.store), Upsert, a)
+	other := arrow.NewSchema(append(modelSchema.Fields(), arrow.Field{Name: "other", Type: arrow.BinaryTypes.String, Nullable: true}), nil)
+	z, err := s.open(t, s.store).Begin(t.Context(), TxnOptions{Schema: other})
+	if err != nil {
+		t.Fatal(err)
+	}
 	y, err := one.Begin(t.Context(), TxnOptions{Schema: modelSchemaLater})
 	if err != nil {
 		t.Fatal(err)
 	}
 	writeOne(t, one, y, b, modelRow{seq: 1, note: 2})
-	if _, err := y.Commit(t.Context(), nil); err != nil {
-		t.Fatal(err)
+	for _, txn := range []*Txn{y, x} {
+		if _, err := txn.Commit(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if c := conflict(t, x); !strings.Contains(c.Reason, "schema") {
+	if c := conflict(t, z); !strings.Contains(c.Reason, "schema") {
 		t.Errorf("%v", c)
 	}
+	late := s.open(t, s.store)
+	if !late.Schema().Equal(modelSchemaLater) {
+		t.Errorf("the schema is %v", late.Schema())
+	}
+	compareRows(t, mustRead(t, late, ReadOptions{}), map[string]modelRow{a: {seq: 1}, b: {seq: 1, note: 2}})
 }
 
 // pause stops a writer at a phase until it may go on.

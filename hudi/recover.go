@@ -51,10 +51,7 @@ func (t *Table) recover(ctx context.Context) error {
 			return fmt.Errorf("finish %s: %w", i, err)
 		}
 	}
-	if pending, err = t.abandoned(ctx); err != nil {
-		return err
-	}
-	for _, i := range slices.Backward(pending) {
+	for _, i := range slices.Backward(t.stillPending(pending)) {
 		switch i.Action {
 		case timeline.Commit, timeline.DeltaCommit, timeline.ReplaceCommit:
 			if err := t.rollback(ctx, i); err != nil {
@@ -63,15 +60,19 @@ func (t *Table) recover(ctx context.Context) error {
 		default:
 		}
 	}
-	if pending, err = t.abandoned(ctx); err != nil {
-		return err
-	}
-	for _, i := range pending {
+	for _, i := range t.stillPending(pending) {
 		if err := t.finish(ctx, i); err != nil {
 			return fmt.Errorf("finish %s: %w", i, err)
 		}
 	}
 	return t.loadAs(ctx, t.props, t.timeline)
+}
+
+// stillPending are those of some pending instants that the timeline has still.
+func (t *Table) stillPending(of []timeline.Instant) []timeline.Instant {
+	return slices.DeleteFunc(t.timeline.Pending(), func(i timeline.Instant) bool {
+		return !slices.ContainsFunc(of, func(o timeline.Instant) bool { return o.Time == i.Time })
+	})
 }
 
 // finish carries out a service that stands half done.

@@ -182,7 +182,7 @@ func (x *Txn) Abort(ctx context.Context) error {
 		}
 	}
 	t := x.table
-	x.beat.end(ctx)
+	defer x.beat.end(ctx)
 	t.given = x.time
 	err := t.acquire(ctx)
 	if err == nil {

@@ -124,6 +124,18 @@ func (e *Engine) SQL(ctx context.Context, table, statement string, opts Options)
 	return rows, e.do(ctx, job, &rows)
 }
 
+// LockFile is the text that Hudi's own storage lock writes of what it reads in one,
+// from Hudi 1.1 on. Spark only.
+func (e *Engine) LockFile(ctx context.Context, table, text string) (string, error) {
+	job, err := e.sparkJob("lock", table)
+	if err != nil {
+		return "", err
+	}
+	job["text"] = text
+	var out string
+	return out, e.do(ctx, job, &out)
+}
+
 func (e *Engine) job(cmd, table string) (map[string]any, error) {
 	path, err := filepath.Abs(table)
 	if err != nil {

@@ -461,12 +461,23 @@ def cmd_continue(a):
     return out
 
 
+def cmd_lock(a):
+    """The text that Hudi's storage lock writes for what it reads in the given one."""
+    jvm = spark(a["hudi"])._jvm
+    models = jvm.org.apache.hudi.client.transaction.lock.models
+    text = jvm.java.io.ByteArrayInputStream(bytearray(a["text"].encode()))
+    lock = models.StorageLockFile.createFromStream(text, "version")
+    data = models.StorageLockData(lock.isExpired(), lock.getValidUntilMs(), lock.getOwner())
+    return bytes(models.StorageLockFile.toByteArray(data)).decode()
+
+
 CMDS = {
     "read": cmd_read,
     "check": cmd_check,
     "write": cmd_write,
     "service": cmd_service,
     "sql": cmd_sql,
+    "lock": cmd_lock,
     "continue": cmd_continue,
 }
 
