@@ -30,13 +30,10 @@ func outage(t *testing.T, stops int) {
 	seed, rng := newSeed(t)
 	server := pgtest.Start(t, pgtest.Options{})
 	db := server.NewDatabase(t)
-	db.Exec(t, loadSchema...)
-	l := laketest.New(t, db.URL, `      - match: public.folded
-        table_type: copy_on_write
-      - match: public.*`, `    commit_interval: 100ms
+	l := newLoadLake(t, db, `    commit_interval: 100ms
     compact_after: 3`)
 	run := startRun(t, l)
-	load := (&load{t: t, db: db, outages: true}).start(seed)
+	load := startLoad(t, db, seed)
 	streamed := 0
 	for i := range stops {
 		if rng.IntN(3) > 0 { // else it has not come to stream, perhaps

@@ -3,7 +3,6 @@ package e2e
 import (
 	"testing"
 
-	"lakefeed/internal/laketest"
 	"lakefeed/internal/pgtest"
 )
 
@@ -13,10 +12,7 @@ func TestValidateRunning(t *testing.T) {
 	t.Parallel()
 	seed, _ := newSeed(t)
 	db := pgtest.NewDatabase(t)
-	db.Exec(t, loadSchema...)
-	l := laketest.New(t, db.URL, `      - match: public.folded
-        table_type: copy_on_write
-      - match: public.*`, `    commit_interval: 100ms
+	l := newLoadLake(t, db, `    commit_interval: 100ms
     compact_after: 3
     retain_commits: 100`)
 	run := startRun(t, l)
