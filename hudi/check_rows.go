@@ -20,15 +20,12 @@ func (c *checker) checkRows(ctx context.Context) error {
 	if c.opts.Quick || strings.EqualFold(c.table.Properties()[propMetaFields], "false") {
 		return nil
 	}
-	seen, err := newKeyCensus(c.opts.KeyMemory, c.opts.TempDir)
-	if err != nil {
-		return err
-	}
+	seen := newKeyCensus(c.opts.KeyMemory, c.opts.TempDir)
 	defer seen.close()
 	t := c.table
 	found := t.view.slices(c.timeline, "", nil)
 	for n, s := range found {
-		r := &rowCheck{checker: c, slice: s, number: int32(n), seen: seen, counts: map[string]int64{}} //nolint:gosec // as many as files
+		r := &rowCheck{checker: c, slice: s, number: int32(n), seen: seen, counts: map[string]int64{}}
 		if err := r.run(ctx); err != nil {
 			return err
 		}
@@ -94,8 +91,7 @@ func (r *rowCheck) unreadable(err error) error {
 			return nil
 		}
 	}
-	var corrupt *CorruptError
-	if errors.As(err, &corrupt) {
+	if corrupt, ok := errors.AsType[*CorruptError](err); ok {
 		return r.fault(&CorruptError{path.Join(r.slice.Partition, path.Base(corrupt.File)), corrupt.Err}, fromCopy)
 	}
 	return r.add(Broken, r.file(), -1, fromCopy, "its rows cannot be read: %v", err)
@@ -265,4 +261,3 @@ func (c *checker) findKey(ctx context.Context, s *FileSlice, h keyHash) (key str
 	})
 	return key, err
 }
-

@@ -1,9 +1,9 @@
 package hudi
 
 import (
-	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -338,16 +338,13 @@ func TestCheckGlobalKeys(t *testing.T) {
 func TestKeyCensus(t *testing.T) {
 	t.Parallel()
 	for _, memory := range []int64{1, 24 * 100, 1 << 20} {
-		k, err := newKeyCensus(memory, t.TempDir())
-		if err != nil {
-			t.Fatal(err)
-		}
+		k := newKeyCensus(memory, t.TempDir())
 		for i := range 1000 {
-			if err := k.add(hashKey(fmt.Sprint(i)), int32(i%3)); err != nil {
+			if err := k.add(hashKey(strconv.Itoa(i)), int32(i%3)); err != nil {
 				t.Fatal(err)
 			}
 			if i%100 == 7 {
-				if err := k.add(hashKey(fmt.Sprint(i)), 2); err != nil {
+				if err := k.add(hashKey(strconv.Itoa(i)), 2); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -43,9 +43,9 @@ const (
 )
 
 // newKeyCensus holds up to memory bytes of hashes.
-func newKeyCensus(memory int64, tempDir string) (*keyCensus, error) {
+func newKeyCensus(memory int64, tempDir string) *keyCensus {
 	const entryBytes = 24
-	return &keyCensus{limit: int(max(memory/entryBytes, 1)), dir: tempDir}, nil
+	return &keyCensus{limit: int(max(memory/entryBytes, 1)), dir: tempDir}
 }
 
 // add counts a key in.
@@ -69,7 +69,7 @@ func (k *keyCensus) spill() error {
 	for _, e := range k.held {
 		binary.LittleEndian.PutUint64(b[:], e.hash.Hi)
 		binary.LittleEndian.PutUint64(b[8:], e.hash.Lo)
-		binary.LittleEndian.PutUint32(b[16:], uint32(e.slice)) //nolint:gosec // an index
+		binary.LittleEndian.PutUint32(b[16:], uint32(e.slice))
 		if _, err := k.parts[e.hash.Hi%censusParts].w.Write(b[:]); err != nil {
 			return fmt.Errorf("write hashes of keys: %w", err)
 		}
@@ -107,7 +107,7 @@ func (p *censusPart) read() ([]censusEntry, error) {
 	for r := bufio.NewReader(p.file); err == nil; {
 		if _, err = io.ReadFull(r, b[:]); err == nil {
 			h := keyHash{Hi: binary.LittleEndian.Uint64(b[:]), Lo: binary.LittleEndian.Uint64(b[8:])}
-			out = append(out, censusEntry{h, int32(binary.LittleEndian.Uint32(b[16:]))}) //nolint:gosec // was one
+			out = append(out, censusEntry{h, int32(binary.LittleEndian.Uint32(b[16:]))})
 		}
 	}
 	if !errors.Is(err, io.EOF) {

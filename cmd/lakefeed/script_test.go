@@ -73,6 +73,7 @@ func setup(e *testscript.Env, db *pgtest.Database) error {
 		return err
 	}
 	e.Setenv("GOLDEN", golden)
+	e.Setenv("IMPORT", filepath.Join(filepath.Dir(golden), "import"))
 	if db == nil {
 		return nil
 	}

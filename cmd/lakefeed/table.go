@@ -18,11 +18,14 @@ import (
 func tableCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "table",
-		Short: "Look into any Hudi table, ours or not",
+		Short: "Look into any Hudi table, ours or not, and take care of it",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	c.AddCommand(tableShowCommand(), tableTimelineCommand(), tableReadCommand(), tableChangesCommand())
+	c.AddCommand(
+		tableShowCommand(), tableTimelineCommand(), tableReadCommand(), tablePinCommand(), tableChangesCommand(), tableFilesCommand(), tableStatsCommand(), tableCheckCommand(),
+		tableCompactCommand(), tableCleanCommand(), tableRollbackCommand(), tableSavepointCommand(), tableRestoreCommand(), tableImportCommand(),
+	)
 	return c
 }
 
@@ -33,13 +36,18 @@ func openTable(ctx context.Context, path string) (*hudi.Table, error) {
 		return nil, err
 	}
 	t, err := hudi.Open(ctx, store, hudi.Options{})
-	if errors.Is(err, hudi.ErrNoTable) {
-		return nil, fmt.Errorf("%s: %w: name the folder that holds .hoodie (lakefeed puts a table into LAKE/SCHEMA/TABLE)", path, err)
-	}
 	if err != nil {
-		return nil, fmt.Errorf("open table %s: %w", path, err)
+		return nil, noTable(path, fmt.Errorf("open table %s: %w", path, err))
 	}
 	return t, nil
+}
+
+// noTable says more of the error that there is no table at a path.
+func noTable(path string, err error) error {
+	if errors.Is(err, hudi.ErrNoTable) {
+		return fmt.Errorf("%s: %w: name the folder that holds .hoodie (lakefeed puts a table into LAKE/SCHEMA/TABLE)", path, hudi.ErrNoTable)
+	}
+	return err
 }
 
 // tableInfo is what `table show` prints.

@@ -104,9 +104,10 @@ func readSchema(data *arrow.Schema, opts hudi.ReadOptions) (*arrow.Schema, error
 	return arrow.NewSchema(fields, nil), nil
 }
 
-// parseAsOf turns a time into an instant; an instant stays as it is.
+// parseAsOf reads --as-of.
 func parseAsOf(s string) (string, error) { return parseInstant("--as-of", s) }
 
+// parseInstant turns a time into an instant; an instant stays as it is.
 func parseInstant(flag, s string) (string, error) {
 	if s == "" {
 		return "", nil

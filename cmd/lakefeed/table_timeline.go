@@ -6,6 +6,8 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+
+	"lakefeed/hudi/timeline"
 )
 
 // instantInfo is one line of `table timeline`.
@@ -13,6 +15,10 @@ type instantInfo struct {
 	Time   string `json:"time"`
 	Action string `json:"action"`
 	State  string `json:"state"`
+}
+
+func newInstantInfo(i timeline.Instant) instantInfo {
+	return instantInfo{Time: i.Time, Action: string(i.Action), State: strings.ToLower(i.State.String())}
 }
 
 func tableTimelineCommand() *cobra.Command {
@@ -29,7 +35,7 @@ func tableTimelineCommand() *cobra.Command {
 			}
 			list := []instantInfo{}
 			for _, i := range t.Timeline().Instants() {
-				list = append(list, instantInfo{Time: i.Time, Action: string(i.Action), State: strings.ToLower(i.State.String())})
+				list = append(list, newInstantInfo(i))
 			}
 			if limit > 0 && len(list) > limit {
 				list = list[len(list)-limit:]

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"lakefeed/hudi"
+)
+
+// serviceResult is what a verb that changes a table says it did.
+type serviceResult struct {
+	Path      string   `json:"path"`
+	Instant   string   `json:"instant,omitempty"` // that the timeline has of it; "" when there was nothing to do
+	Files     int      `json:"files,omitempty"`   // deleted
+	TakenBack []string `json:"taken_back,omitempty"`
+	text      string
+}
+
+// serviceCommand is a verb that changes one table.
+func serviceCommand(use, short, long string, args cobra.PositionalArgs, run func(ctx context.Context, t *hudi.Table, args []string) (serviceResult, error)) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use: use, Short: short, Long: long, Args: args,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			t, err := openTable(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			r, err := run(cmd.Context(), t, args)
+			if err != nil {
+				return err
+			}
+			r.Path = args[0]
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), r)
+			}
+			_, err = io.WriteString(cmd.OutOrStdout(), r.text+"\n")
+			return err
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+func tableCompactCommand() *cobra.Command {
+	var opts hudi.CompactOptions
+	c := serviceCommand("compact PATH", "Merge the log files of a merge-on-read table into new base files", `Merge the log files of a merge-on-read table into new base files. Readers go on
+meanwhile; a writer waits. A table that another engine writes needs a common lock.`, onePath,
+		func(ctx context.Context, t *hudi.Table, _ []string) (r serviceResult, err error) {
+			if r.Instant, err = t.Compact(ctx, opts); err != nil {
+				return r, err
+			}
+			r.text = "nothing to compact"
+			if r.Instant != "" {
+				r.text = "compacted in " + r.Instant
+			}
+			return r, nil
+		})
+	c.Flags().IntVar(&opts.MinDeltaCommits, "min-delta-commits", 1, "only if there are so many since the last compaction")
+	return c
+}
+
+func tableCleanCommand() *cobra.Command {
+	var opts hudi.CleanOptions
+	c := serviceCommand("clean PATH", "Delete the files that no read needs any more", `Delete file slices that neither a reader of the newest commits nor a savepoint needs.
+A read as of an older instant then says that it has been cleaned away.`, onePath,
+		func(ctx context.Context, t *hudi.Table, _ []string) (serviceResult, error) {
+			res, err := t.Clean(ctx, opts)
+			r := serviceResult{Instant: res.Instant, Files: res.Files, text: "nothing to clean"}
+			if res.Instant != "" {
+				r.text = fmt.Sprintf("cleaned in %s: %s deleted", res.Instant, plural(int64(res.Files), "file"))
+			}
+			return r, err
+		})
+	c.Flags().IntVar(&opts.RetainCommits, "retain-commits", 10, "newest commits as of which the table can still be read")
+	return c
+}
+
+func tableRollbackCommand() *cobra.Command {
+	return serviceCommand("rollback PATH [INSTANT]", "Take back what a crash left, or the newest commit", `Without INSTANT: take back the transactions that a crash left unfinished, and finish
+rollbacks, compactions and cleanings that stand half done. Not while a writer is at work.
+With INSTANT, which must be the newest commit: take that back. It cannot be undone.`, pathAnd(1, "INSTANT"),
+		func(ctx context.Context, t *hudi.Table, args []string) (serviceResult, error) {
+			if len(args) == 1 {
+				pending := len(t.Timeline().Pending())
+				if err := t.Recover(ctx); err != nil {
+					return serviceResult{}, err
+				}
+				return serviceResult{text: plural(int64(pending-len(t.Timeline().Pending())), "pending instant") + " taken back or finished"}, nil
+			}
+			res, err := t.Rollback(ctx, args[1])
+			return restored(res, "rolled back"), err
+		})
+}
+
+func tableRestoreCommand() *cobra.Command {
+	return serviceCommand("restore PATH INSTANT", "Take a table back to what it was as of a commit", `Take a table back to what it was as of a commit, most of all of a savepoint: all later
+writes are taken back and their files deleted. It cannot be undone. Not while a writer is
+at work; a pipeline that fills the table has to copy it anew (its checkpoint goes back).`, pathAnd(2, "INSTANT"),
+		func(ctx context.Context, t *hudi.Table, args []string) (serviceResult, error) {
+			res, err := t.Restore(ctx, args[1])
+			return restored(res, "restored to "+args[1]), err
+		})
+}
+
+func restored(res hudi.RestoreResult, verb string) serviceResult {
+	r := serviceResult{Instant: res.Instant, TakenBack: res.TakenBack, text: "nothing to take back"}
+	if res.Instant != "" {
+		r.text = fmt.Sprintf("%s in %s: %s taken back", verb, res.Instant, strings.Join(res.TakenBack, ", "))
+	}
+	return r
+}
+
+func tableSavepointCommand() *cobra.Command {
+	var opts hudi.SavepointOptions
+	var release bool
+	c := serviceCommand("savepoint PATH [INSTANT]", "Keep a table as of a commit, or release such a savepoint", `Keep a table as of a commit (default: the newest): no cleaning deletes a file that it
+needs, and the table can be restored to it, until --release INSTANT.`, pathAnd(1, "INSTANT"),
+		func(ctx context.Context, t *hudi.Table, args []string) (r serviceResult, err error) {
+			if len(args) == 2 {
+				opts.Instant = args[1]
+			}
+			if release {
+				if opts.Instant == "" {
+					return r, usage("--release: name the savepoint's INSTANT")
+				}
+				return serviceResult{Instant: opts.Instant, text: "released savepoint " + opts.Instant}, t.ReleaseSavepoint(ctx, opts.Instant)
+			}
+			r.Instant, err = t.Savepoint(ctx, opts)
+			r.text = "savepoint " + r.Instant
+			return r, err
+		})
+	f := c.Flags()
+	f.BoolVar(&release, "release", false, "release the savepoint instead")
+	f.StringVar(&opts.By, "by", "", "who keeps it")
+	f.StringVar(&opts.Comment, "comment", "", "what for")
+	return c
+}
+
+// pathAnd wants a PATH and one more argument; least 1: that one may be left out.
+func pathAnd(least int, name string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) < least || len(args) > 2 {
+			return usage("want PATH, the folder or URL of a Hudi table, and %s; got %d arguments", name, len(args))
+		}
+		return nil
+	}
+}
