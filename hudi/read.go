@@ -33,6 +33,8 @@ type ReadOptions struct {
 	Partitions []string
 	// Buckets to read, in each partition; nil: all.
 	Buckets []int
+	// Filter says which rows to read; zero: all. Its columns need not be read.
+	Filter Filter
 	// BatchRows bounds the rows of a batch; 0: 8192.
 	BatchRows int
 	// Pin keeps what is read from being cleaned: see [Table.Pin]. It is renewed for as
@@ -105,6 +107,10 @@ func (t *Table) plan(ctx context.Context, opts ReadOptions) ([]*sliceScan, error
 	if err != nil {
 		return nil, err
 	}
+	where, read, err := opts.Filter.plan(full, wanted)
+	if err != nil {
+		return nil, err
+	}
 	if opts.Buckets != nil && t.Buckets() == 0 {
 		return nil, t.noBuckets()
 	}
@@ -118,9 +124,12 @@ func (t *Table) plan(ctx context.Context, opts ReadOptions) ([]*sliceScan, error
 		if opts.ReadOptimized {
 			s.Logs = nil
 		}
+		if where != nil && t.plainPartitions() && !where.mayPartition(t.partition, s.Partition) {
+			continue
+		}
 		if s.Base != nil || len(s.Logs) > 0 {
 			scans = append(scans, &sliceScan{
-				table: t, slice: s, timeline: tl, full: full, schema: wanted,
+				table: t, slice: s, timeline: tl, full: full, schema: read, where: where, wanted: wanted,
 				asOf: opts.AsOf, batchRows: opts.BatchRows, wrote: w.files(s.Group(), tl), history: history,
 			})
 		}

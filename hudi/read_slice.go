@@ -29,6 +29,8 @@ type sliceScan struct {
 	wrote     map[string]writtenFile // what commits say of the files
 	only      map[keyHash]int32      // nil: all keys; else the wanted ones
 	keys      []string               // the same, sorted
+	where     *condition             // nil: all rows; else those of which it is true
+	wanted    *arrow.Schema          // with where: of the batches, the first columns of schema
 	skip      map[keyHash]mark       // keys whose rows are left out; found ones are marked
 	batchRows int
 	history   *schemaHistory // nil: columns are found by name
@@ -51,6 +53,9 @@ type scanStats struct {
 func (s *sliceScan) run(ctx context.Context, yield func(arrow.RecordBatch) error) error {
 	if s.batchRows == 0 {
 		s.batchRows = defaultBatchRows
+	}
+	if s.where != nil {
+		yield = s.where.filtered(ctx, s.wanted, yield)
 	}
 	logs, err := s.openLogs(ctx)
 	if err != nil {
@@ -84,7 +89,7 @@ func (s *sliceScan) base(ctx context.Context, logs *mergedLogs, yield func(arrow
 	defer closeFile(file)
 	schema, extra := s.baseSchema(logs)
 	sh := s.shapeOf(schema, s.slice.Base.Instant)
-	r, err := s.openBase(file, sh.read)
+	r, err := s.openBase(file, sh.read, logs)
 	if err != nil {
 		return err
 	}
@@ -118,14 +123,19 @@ type baseRows interface {
 	close() error
 }
 
-// openBase opens a base file for the rows that may be wanted.
-func (s *sliceScan) openBase(file storage.Reader, schema *arrow.Schema) (baseRows, error) {
-	if s.only == nil {
-		return openBaseReader(file, file.Size(), schema)
+// openBase opens a base file for the rows that may be wanted. A row of which the filter
+// is not true may be left out only where it says nothing about records of the logs: they
+// take its place whatever it is.
+func (s *sliceScan) openBase(file storage.Reader, schema *arrow.Schema, logs *mergedLogs) (baseRows, error) {
+	switch {
+	case s.only != nil:
+		return openPickReader(file, file.Size(), schema, func(f *parquetFile, g int) ([]rowRange, error) {
+			return f.rowsWith(g, s.keys, s.only)
+		})
+	case s.where != nil && s.history == nil && logs.replace():
+		return openPickReader(file, file.Size(), schema, s.where.ranges)
 	}
-	return openPickReader(file, file.Size(), schema, func(f *parquetFile, g int) ([]rowRange, error) {
-		return f.rowsWith(g, s.keys, s.only)
-	})
+	return openBaseReader(file, file.Size(), schema)
 }
 
 // baseSchema is the schema to read the base file with: that of the batches and,
