@@ -1,7 +1,6 @@
 package hudi
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,13 +73,26 @@ type archiveReader struct {
 
 // read passes on the instants of a table's archive.
 func (r *archiveReader) read(ctx context.Context, props Properties) error {
-	r.seen = map[timeline.Instant]bool{}
+	r.seen, r.folder = map[timeline.Instant]bool{}, props.archiveFolder()
 	if props.layout() == timeline.Layout1 {
-		r.folder = props.archiveFolder()
 		return r.readLogs(ctx)
 	}
-	r.folder = path.Join(props.timelineFolder(), cmp.Or(props[propHistory], "history"))
 	return r.readHistory(ctx)
+}
+
+// empty tells whether nothing was archived of a table.
+func (r *archiveReader) empty(ctx context.Context, props Properties) (bool, error) {
+	r.folder = props.archiveFolder()
+	if props.layout() == timeline.Layout1 {
+		names, err := r.logs(ctx)
+		return len(names) == 0, err
+	}
+	version, ok, err := r.historyVersion(ctx)
+	if err != nil || !ok {
+		return err == nil, err
+	}
+	names, err := r.manifest(ctx, version)
+	return len(names) == 0, err
 }
 
 // pass passes an instant on, if it is wanted and new.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"slices"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"golang.org/x/sync/errgroup"
 
+	"lakefeed/hudi/logfile"
 	"lakefeed/hudi/schema"
 	"lakefeed/hudi/timeline"
 )
@@ -90,7 +92,8 @@ type changeReader struct {
 	full     *arrow.Schema     // of the table at To, with the meta columns
 	wanted   *arrow.Schema     // the columns of the answer
 	scan     *arrow.Schema     // these, and behind them what is needed to find changed rows
-	history  *schemaHistory    // of full
+
+	history *schemaHistory // of these columns
 
 	before, after tableState
 	inRange       map[string]bool // of commits, as far as their rows were met
@@ -128,27 +131,31 @@ func (t *Table) newChanges(ctx context.Context, opts ChangesOptions) (*changeRea
 	if opts.To != "" && opts.To < opts.From {
 		return nil, fmt.Errorf("from %s to %s: the end is before the beginning", opts.From, opts.To)
 	}
+	if t.keys.virtual {
+		return nil, &UnsupportedError{propMetaFields, "false", "its rows do not tell which commit wrote them: compare two reads as of instants"}
+	}
 	t.mu.RLock()
-	full, tl, props, archived := t.full, t.timeline, t.props, t.view.archivedTimes(t.timeline)
-	latest := t.latest
+	full, latest, tl, props, archived := t.full, t.latest, t.timeline, t.props, t.view.archivedTimes(t.timeline)
 	t.mu.RUnlock()
 	c := &changeReader{table: t, opts: opts, whole: tl, end: tl, archived: len(archived) > 0, full: full, inRange: map[string]bool{}}
 	var err error
 	if c.late, err = t.archivedAfter(ctx, props, tl, opts.From, c.archived); err != nil {
 		return nil, err
 	}
+	until := ""
 	if opts.To != "" {
 		c.end = c.pastOf(opts.To)
 		if newest, ok := c.end.Last(); ok {
-			if c.full, err = t.schemaAsOf(ctx, c.end, newest.Time, full); err != nil {
+			until = newest.Time
+			if c.full, err = t.schemaAsOf(ctx, c.end, until, full); err != nil {
 				return nil, err
 			}
-			if latest, err = t.latestSchema(ctx, c.end, newest.Time); err != nil {
+			if latest, err = t.latestSchema(ctx, c.end, until); err != nil {
 				return nil, err
 			}
 		}
 	}
-	if c.history, err = t.historyOf(ctx, tl, latest, opts.To); err != nil {
+	if c.history, err = t.historyOf(ctx, tl, latest, until); err != nil {
 		return nil, err
 	}
 	if c.wanted, err = project(c.full, ReadOptions{Columns: opts.Columns, Meta: opts.Meta}); err != nil {
@@ -184,25 +191,65 @@ func (c *changeReader) readStates(ctx context.Context) error {
 			return err
 		}
 	}
-	after := c.end
 	own, err := c.ownFiles(ctx)
 	if err != nil {
 		return err
 	}
-	switch {
-	case c.opts.Images:
+	if c.opts.Images {
 		if err := c.readBefore(ctx, own); err != nil {
 			return err
 		}
-	case c.table.merge.fill == fillNothing:
-		// The commits' own files are enough. As for Hudi's incremental queries, a row that
-		// came late and lost against an older one by its ordering value is among them.
-		c.after, err = c.state(ctx, c.whole.Between(c.opts.From, c.opts.To, c.late), own)
-		c.after.keepLogs(own)
+	} else if enough, err := c.readOwn(ctx, own); err != nil || enough {
 		return err
 	}
-	c.after, err = c.state(ctx, after, own)
+	c.after, err = c.state(ctx, c.end, own)
 	return err
+}
+
+// readOwn finds the slices that the commits' own files make; enough is false where rows
+// in them take values over from older files. As for Hudi's incremental queries, a row
+// that came late and lost against an older one by its ordering value is among them.
+func (c *changeReader) readOwn(ctx context.Context, own *ownFiles) (enough bool, err error) {
+	if c.table.merge.fill != fillNothing {
+		return false, nil
+	}
+	if c.after, err = c.state(ctx, c.whole.Between(c.opts.From, c.opts.To, c.late), own); err != nil {
+		return false, err
+	}
+	c.after.keepLogs(own)
+	for _, s := range c.after.slices {
+		for _, f := range s.Logs {
+			if partial, err := c.hasPartial(ctx, f); err != nil || partial {
+				return false, err
+			}
+		}
+	}
+	return true, nil
+}
+
+// hasPartial tells whether a log file has blocks of partial updates, which have the
+// changed columns only. Version 6 knows none.
+func (c *changeReader) hasPartial(ctx context.Context, f *DataFile) (bool, error) {
+	if c.whole.Layout() == timeline.Layout1 {
+		return false, nil
+	}
+	file, err := c.table.openFile(ctx, f.Path())
+	if err != nil {
+		return false, err
+	}
+	defer closeFile(file)
+	for blocks := logfile.NewReader(file, file.Size()); ; {
+		b, err := blocks.Next()
+		if errors.Is(err, io.EOF) {
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("read %s: %w", f.Path(), err)
+		}
+		if b.Header[logfile.IsPartial] == "true" {
+			return true, nil
+		}
+	}
 }
 
 // keepLogs leaves out the log files that no commit in range wrote, nor a base file of

@@ -11,6 +11,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 
+	"lakefeed/hudi/timeline"
 	"lakefeed/internal/golden"
 	"lakefeed/storage"
 	"lakefeed/storage/file"
@@ -341,6 +342,42 @@ func TestChangesOfArchivedCommits(t *testing.T) {
 			if !errors.Is(err, ErrCleaned) {
 				t.Errorf("%s: images from the first commit: %v", name, err)
 			}
+		}
+	}
+}
+
+// Log files with partial updates are known, so that their rows are completed from older
+// files.
+func TestPartialLogsAreKnown(t *testing.T) {
+	f := newForeign(t, Properties{}, modelSchema.Field(0), arrow.Field{Name: "a", Type: arrow.BinaryTypes.String, Nullable: true})
+	for _, step := range []string{`base [{"id":"k","a":"x"}]`, `log [{"id":"k","a":"y"}]`, `partial id,a [{"id":"k"}]`} {
+		f.step(step)
+	}
+	table, err := Open(t.Context(), f.store, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	logs := table.Slices()[0].Logs
+	for layout, want := range map[timeline.Layout][]bool{timeline.Layout1: {false, false}, timeline.Layout2: {false, true}} {
+		c := &changeReader{table: table, whole: timeline.NewLayout(layout, nil)}
+		for i, log := range logs {
+			if got, err := c.hasPartial(t.Context(), log); err != nil || got != want[i] {
+				t.Errorf("layout %d, log %d: partial %v, %v, want %v", layout, i, got, err, want[i])
+			}
+		}
+	}
+}
+
+func TestChangesOfTableWithoutMetaFields(t *testing.T) {
+	f := newForeign(t, Properties{propMetaFields: "false"}, modelSchema.Field(0))
+	f.step(`base [{"id":"k"}]`)
+	table, err := Open(t.Context(), f.store, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range table.Changes(t.Context(), ChangesOptions{}) {
+		if unsupported := new(UnsupportedError); !errors.As(err, &unsupported) || unsupported.What != propMetaFields {
+			t.Errorf("got %v", err)
 		}
 	}
 }

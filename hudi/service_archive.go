@@ -216,22 +216,25 @@ func (t *Table) dropArchived(ctx context.Context, instant string) error {
 	return nil
 }
 
-// checkArchived refuses an instant before the timeline of layout 1 where an archiving took
-// older ones off it: which files counted then is not known any more.
+// checkArchived refuses an instant before the timeline where an archiving took older ones
+// off it: which files counted then is not known any more.
 func (t *Table) checkArchived(ctx context.Context, tl *timeline.Timeline, asOf string) error {
 	done := tl.Completed()
-	if len(done) == 0 || asOf >= done[0].Time || tl.Layout() != timeline.Layout1 {
+	if len(done) == 0 || asOf >= done[0].Time {
 		return nil
 	}
-	r := &archiveReader{store: t.store, folder: t.Properties().archiveFolder()}
-	names, err := r.logs(ctx)
-	if err != nil || len(names) == 0 {
+	r := &archiveReader{store: t.store}
+	empty, err := r.empty(ctx, t.Properties())
+	if err != nil || empty {
 		return err
 	}
 	return fmt.Errorf("as of %s: %w; the timeline begins at %s, what was before is archived", asOf, ErrCleaned, done[0].Time)
 }
 
-// archiveFolder is where the archived timeline of layout 1 is.
+// archiveFolder is where the archived timeline is.
 func (p Properties) archiveFolder() string {
+	if p.layout() == timeline.Layout2 {
+		return path.Join(p.timelineFolder(), cmp.Or(p[propHistory], "history"))
+	}
 	return path.Join(metaFolder, cmp.Or(p[propArchive], "archived"))
 }
