@@ -38,3 +38,21 @@ func FromTable(t *hudi.Table, columns *arrow.Schema, opts hudi.ReadOptions) *Rel
 		},
 	}
 }
+
+// FromChanges is the relation of what commits changed in a Hudi table: the rows that
+// they wrote, as they are at the end. Of opts, Columns and Images are not for the caller
+// to set; Meta gives the relation the five meta columns.
+func FromChanges(t *hudi.Table, columns *arrow.Schema, opts hudi.ChangesOptions) *Relation {
+	if opts.Meta {
+		columns = schema.ArrowWithMeta(columns)
+	}
+	opts.Meta = false // its columns are asked for by name
+	return &Relation{
+		Schema: columns,
+		Read: func(ctx context.Context, names []string) iter.Seq2[arrow.RecordBatch, error] {
+			opts := opts
+			opts.Columns = names
+			return t.Changes(ctx, opts)
+		},
+	}
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -183,9 +184,33 @@ func writeOutput(file string, out io.Writer, write func(io.Writer) error) error 
 	return nil
 }
 
-// readOptions are those of a table's read, from the flags or from read_hudi's arguments.
-func (f *queryFlags) readOptions(ref query.Ref) (opts hudi.ReadOptions, err error) {
-	opts.Meta = f.meta
-	opts.AsOf, err = parseAsOf(firstOf(ref.AsOf, f.asOf))
-	return opts, err
+// relation is the table that a query reads, as the flags or read_hudi's arguments say.
+func (f *queryFlags) relation(ctx context.Context, t *hudi.Table, ref query.Ref) (*query.Relation, error) {
+	asOf, from, to := ref.AsOf, ref.From, ref.To
+	if asOf == "" && from == "" && to == "" {
+		asOf, from, to = f.asOf, f.from, f.to
+	}
+	var at [3]string
+	for i, text := range []string{asOf, from, to} {
+		var err error
+		if at[i], err = parseInstant([]string{"--as-of", "--changes-from", "--changes-to"}[i], text); err != nil {
+			return nil, err
+		}
+	}
+	columns := t.Schema()
+	if end := firstOf(at[0], at[2]); end != "" {
+		var err error
+		if columns, err = t.SchemaAsOf(ctx, end); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case at[0] != "" && at[1]+at[2] != "":
+		return nil, usage("%s: as_of is a state and changes_from a difference: give one of them", ref.Name)
+	case at[1] == "" && at[2] != "":
+		return nil, usage("%s: changes_to needs changes_from", ref.Name)
+	case at[1] != "":
+		return query.FromChanges(t, columns, hudi.ChangesOptions{From: at[1], To: at[2], Meta: f.meta}), nil
+	}
+	return query.FromTable(t, columns, hudi.ReadOptions{AsOf: at[0], Meta: f.meta}), nil
 }

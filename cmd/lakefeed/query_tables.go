@@ -71,22 +71,7 @@ func (c *catalog) lookup(ctx context.Context, ref query.Ref) (*query.Relation, e
 	if err != nil {
 		return nil, err
 	}
-	opts, err := c.flags.readOptions(ref)
-	if err != nil {
-		return nil, err
-	}
-	return relation(ctx, t, opts)
-}
-
-func relation(ctx context.Context, t *hudi.Table, opts hudi.ReadOptions) (*query.Relation, error) {
-	columns := t.Schema()
-	if opts.AsOf != "" {
-		var err error
-		if columns, err = t.SchemaAsOf(ctx, opts.AsOf); err != nil {
-			return nil, err
-		}
-	}
-	return query.FromTable(t, columns, opts), nil
+	return c.flags.relation(ctx, t, ref)
 }
 
 // table opens the table that a query names.

@@ -24,7 +24,7 @@ func tableCommand() *cobra.Command {
 	}
 	c.AddCommand(
 		tableShowCommand(), tableTimelineCommand(), tableReadCommand(), tablePinCommand(), tableChangesCommand(), tableFilesCommand(), tableStatsCommand(), tableCheckCommand(),
-		tableCompactCommand(), tableCleanCommand(), tableRollbackCommand(), tableSavepointCommand(), tableRestoreCommand(), tableImportCommand(),
+		tableCompactCommand(), tableCleanCommand(), tableArchiveCommand(), tableRollbackCommand(), tableSavepointCommand(), tableRestoreCommand(), tableImportCommand(),
 	)
 	return c
 }

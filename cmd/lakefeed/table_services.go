@@ -17,6 +17,8 @@ type serviceResult struct {
 	Instant   string   `json:"instant,omitempty"` // that the timeline has of it; "" when there was nothing to do
 	Files     int      `json:"files,omitempty"`   // deleted
 	TakenBack []string `json:"taken_back,omitempty"`
+	Archived  int      `json:"archived,omitempty"` // instants
+	Held      string   `json:"held,omitempty"`     // why older ones stay
 	text      string
 }
 
@@ -77,6 +79,23 @@ A read as of an older instant then says that it has been cleaned away.`, onePath
 			return r, err
 		})
 	c.Flags().IntVar(&opts.RetainCommits, "retain-commits", 10, "newest commits as of which the table can still be read")
+	return c
+}
+
+func tableArchiveCommand() *cobra.Command {
+	var opts hudi.ArchiveOptions
+	c := serviceCommand("archive PATH", "Take the oldest instants off the timeline, into the archive", `Take the oldest instants off the timeline, into the archived timeline, so that each commit
+stays cheap. No further than what is pending, savepointed or kept by a cleaning needs.`, onePath,
+		func(ctx context.Context, t *hudi.Table, _ []string) (serviceResult, error) {
+			res, err := t.Archive(ctx, opts)
+			r := serviceResult{Archived: res.Instants, Held: res.Held, text: plural(int64(res.Instants), "instant") + " archived"}
+			if res.Held != "" {
+				r.text += "; older ones stay: " + res.Held
+			}
+			return r, err
+		})
+	c.Flags().IntVar(&opts.KeepMin, "keep-min", 50, "how many of the newest commits stay")
+	c.Flags().IntVar(&opts.KeepMax, "keep-max", 0, "how many there must be before anything is archived; default: twice as many")
 	return c
 }
 
