@@ -16,6 +16,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/decimal128"
 
 	"lakefeed/storage"
+	"lakefeed/storage/storagetest"
 )
 
 // modelRow is what a row of the model's table holds beside its key.
@@ -116,6 +117,12 @@ type model struct {
 	past   map[string]map[string]modelRow // instant -> rows
 	then   map[string]*arrow.Schema       // instant -> schema
 	log    []string
+
+	dying bool // the store's process may die: see die
+	after struct {
+		rows   map[string]modelRow // what the step that is at work leads to
+		schema *arrow.Schema
+	}
 }
 
 func newModel(t *testing.T, typ TableType, seed uint64) *model {
@@ -326,8 +333,10 @@ func (m *model) takeBack() {
 	to, last := m.someCommit(), commits[len(commits)-1].Time
 	var res RestoreResult
 	var err error
+	m.after.rows, m.after.schema = m.past[to], m.then[to]
 	if before := commits[len(commits)-2].Time; m.past[before] != nil && m.rnd.IntN(2) == 0 {
 		to = before
+		m.after.rows, m.after.schema = m.past[to], m.then[to]
 		res, err = m.table.Rollback(ctx, last)
 	} else {
 		res, err = m.table.Restore(ctx, to)
@@ -363,6 +372,7 @@ func (m *model) transaction(op Operation, schema *arrow.Schema) {
 		m.rows = map[string]modelRow{}
 	}
 	up, del, after := m.change()
+	m.after.rows, m.after.schema = after, m.schema
 	x, err := m.table.Begin(ctx, TxnOptions{Operation: op, Schema: schema})
 	m.check(err)
 	m.check(m.write(ctx, x, up, del))
@@ -378,13 +388,17 @@ func (m *model) transaction(op Operation, schema *arrow.Schema) {
 	m.rows = after
 	m.remember(instant)
 	value, at, err := m.table.LastExtra(ctx, "checkpoint")
-	if err != nil || at != instant || value != strconv.FormatInt(m.seq, 10) {
-		m.t.Fatalf("last checkpoint is %s of %s, %v; want %d of %s", value, at, err, m.seq, instant)
+	m.check(err)
+	if at != instant || value != strconv.FormatInt(m.seq, 10) {
+		m.t.Fatalf("last checkpoint is %s of %s, want %d of %s", value, at, m.seq, instant)
 	}
 }
 
 func (m *model) check(err error) {
 	m.t.Helper()
+	if m.dying && errors.Is(err, storagetest.ErrFault) {
+		panic(modelDeath{})
+	}
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -467,17 +481,7 @@ func TestModel(t *testing.T) {
 			if testing.Short() {
 				steps = 20
 			}
-			m := newModel(t, typ, rand.Uint64())
-			for range steps {
-				m.step()
-				m.compare(ReadOptions{BatchRows: 17}, m.rows)
-				m.follow()
-				m.lookup()
-				for instant, rows := range m.past { // one of them
-					m.compare(ReadOptions{AsOf: instant}, rows)
-					break
-				}
-			}
+			newModel(t, typ, rand.Uint64()).live(steps)
 		})
 	}
 }
