@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -53,9 +54,7 @@ func (l *life) commit() {
 	began := time.Now()
 	mustUpsert(l.t, l.table, up)
 	l.commits = append(l.commits, time.Since(began))
-	for k, r := range up {
-		l.rows[k] = r
-	}
+	maps.Copy(l.rows, up)
 	if len(l.commits)%10 != 0 {
 		return
 	}
