@@ -225,7 +225,7 @@ func TestKeyLost(t *testing.T) {
 		return err == nil
 	})
 	t.Logf("the application could not update for %s", time.Since(began))
-	b.stops(db, `public\.t: .*key`, `copied anew`)
+	b.stops(db, `public\.t stopped at .* UTC: .*key`, `copied anew`)
 	b.ends(r, `table public\.t: .*key`, `copied anew`)
 }
 
@@ -254,7 +254,7 @@ func TestColumnRenamed(t *testing.T) {
 	t.Parallel()
 	db, b, r := streaming(t)
 	db.Exec(t, `ALTER TABLE t RENAME COLUMN v TO w`, `INSERT INTO t VALUES (2, 'b')`)
-	b.stops(db, `public\.t: column v of public\.t was renamed to w`, `copied anew`)
+	b.stops(db, `public\.t stopped at .* UTC: column v of public\.t was renamed to w`, `copied anew`)
 	b.ends(r, `table public\.t: column v of public\.t was renamed to w`)
 }
 
@@ -262,7 +262,7 @@ func TestColumnRetyped(t *testing.T) {
 	t.Parallel()
 	db, b, r := streaming(t)
 	db.Exec(t, `ALTER TABLE t ALTER COLUMN v TYPE int USING 1`, `INSERT INTO t VALUES (2, 2)`)
-	b.stops(db, `public\.t: column v of public\.t was altered`, `copied anew`)
+	b.stops(db, `public\.t stopped at .* UTC: column v of public\.t was altered`, `copied anew`)
 	b.ends(r, `table public\.t: column v of public\.t was altered`)
 }
 
@@ -270,7 +270,7 @@ func TestTableRenamed(t *testing.T) {
 	t.Parallel()
 	db, b, r := streaming(t)
 	db.Exec(t, `ALTER TABLE t RENAME TO renamed`, `INSERT INTO renamed VALUES (2, 'b')`)
-	b.stops(db, `public\.t: it was renamed to public\.renamed`)
+	b.stops(db, `public\.t stopped at .* UTC: it was renamed to public\.renamed`)
 	_ = r.end() // it may say that a table stopped
 	b.once(0, `public\.renamed +streaming +2 `)
 	b.well()
