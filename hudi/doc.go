@@ -28,10 +28,11 @@
 // that did not complete is not there for a reader. The byte formats live in packages
 // of their own: timeline, logfile, schema.
 //
-// # One writer
+// # Writers
 //
-// A table has one writer at a time, and a [Table] runs one transaction at a time;
-// any number of readers may read beside it. What a crashed writer left is rolled
+// A table has one writer at a time, or with [Concurrency] several that share a
+// [Locker]; a [Table] runs one transaction at a time. Any number of readers may read
+// beside it, and a [Pin] keeps what a long read needs. What a crashed writer left is rolled
 // back by [Table.Recover], which each transaction calls when there is need. A
 // transaction looks once more, right before it publishes, whether somebody else took
 // the table from it: see [ConflictError] and [UnsupportedError].
@@ -44,6 +45,8 @@
 //   - write.go, the story of a transaction; write_base.go, write_log.go,
 //     write_marker.go, write_commit.go; write_rows.go, whole transactions in one call
 //   - recover.go, write_rollback.go: what a crash left
+//   - concurrency.go, heartbeat.go: several writers; lock.go, lock_storage.go,
+//     lock_file.go, their locks (lock/dynamolock has one more); pin.go
 //   - read.go; read_slice.go and read_logs.go, base and logs merged; lookup.go,
 //     read_groups.go
 //   - changes.go, changes_images.go: what commits changed
