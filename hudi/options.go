@@ -35,7 +35,16 @@ const (
 	// InsertOverwriteTable replaces all rows that the table had by those that the
 	// transaction writes.
 	InsertOverwriteTable Operation = "INSERT_OVERWRITE_TABLE"
+	// InsertOverwrite replaces all rows of the partitions that it writes to.
+	InsertOverwrite Operation = "INSERT_OVERWRITE"
+	// DeletePartition takes whole partitions away.
+	DeletePartition Operation = "DELETE_PARTITION"
 )
+
+// replaces tells whether the operation replaces file groups.
+func (o Operation) replaces() bool {
+	return o == InsertOverwriteTable || o == InsertOverwrite || o == DeletePartition
+}
 
 // Options are how a table is used. The zero value works.
 type Options struct {
@@ -49,6 +58,17 @@ type Options struct {
 	// Buckets is the number of hash buckets; 0: as recorded in the table's commits.
 	// A number that contradicts them is refused.
 	Buckets int
+	// Index says how a writer finds the file groups of record keys; "": as the table was
+	// made. Tables of other writers that do not say it need to be told.
+	Index IndexType
+	// MaxFileBytes is about how large a base file grows, where rows are not hashed to
+	// buckets; 0: 120 MiB, as Hudi's hoodie.parquet.max.file.size.
+	MaxFileBytes int64
+	// SmallFileBytes is the size below which a base file takes new rows, by being
+	// rewritten; 0: 100 MiB on copy-on-write tables, as Hudi's
+	// hoodie.parquet.small.file.limit, and 16 MiB on merge-on-read tables, whose changes
+	// should be cheap; below 0: none does.
+	SmallFileBytes int64
 	// RowGroupBytes is how much a writer gathers, in Arrow's memory, before it
 	// writes a Parquet row group; 0: 16 MiB. Each open group of a transaction may
 	// hold that much.
@@ -74,6 +94,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.BlockBytes == 0 {
 		o.BlockBytes = 4 << 20
+	}
+	if o.MaxFileBytes == 0 {
+		o.MaxFileBytes = 120 << 20
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -106,8 +129,9 @@ type CreateOptions struct {
 	// URLEncode writes what may not stand in a folder's name as %XX. Without it a
 	// value with a slash in it is refused when rows are written.
 	URLEncode bool
-	// Options are those of [Open]. Buckets, here 1 by default, stays for the table's
-	// life. Until the first commit records it, Open must be told it again.
+	// Options are those of [Open]. Index is here [IndexBucket] by default. Buckets, with
+	// it 1 by default, stays for the table's life. Until the first commit records it,
+	// Open must be told it again.
 	Options
 }
 
@@ -116,13 +140,19 @@ func (o *CreateOptions) setDefaults() {
 	if o.Type == "" {
 		o.Type = MergeOnRead
 	}
-	if o.Buckets == 0 {
+	if o.Index == "" {
+		o.Index = IndexBucket
+	}
+	if o.Buckets == 0 && o.Index == IndexBucket {
 		o.Buckets = 1
 	}
 }
 
 // Validate tells what is wrong with the options, naming the field.
 func (o *CreateOptions) Validate() error {
+	if err := checkIndex(o.Index); err != nil {
+		return err
+	}
 	switch {
 	case o.Name == "" || strings.ContainsAny(o.Name, "/\n\r"):
 		return fmt.Errorf("name %q: must not be empty nor hold slashes or line breaks", o.Name)
@@ -134,6 +164,8 @@ func (o *CreateOptions) Validate() error {
 		return errors.New("record key: missing")
 	case o.OrderingField == "":
 		return errors.New("ordering field: missing")
+	case o.Buckets > 0 && o.Index != "" && o.Index != IndexBucket:
+		return fmt.Errorf("buckets %d: there are none with index %s", o.Buckets, o.Index)
 	case o.Buckets < 0 || o.Buckets > maxBuckets:
 		return fmt.Errorf("buckets %d: want 1 to %d", o.Buckets, maxBuckets)
 	}
@@ -152,6 +184,12 @@ func (o *CreateOptions) Validate() error {
 	}
 	return checkSchema(o.Schema)
 }
+
+// Sizes below which base files take new rows.
+const (
+	defaultSmallFile       = 100 << 20
+	defaultSmallFileLogged = 16 << 20 // on tables that have log files
+)
 
 // maxBuckets is what eight digits of a file id can tell apart.
 const maxBuckets = 99_999_999

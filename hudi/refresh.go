@@ -164,8 +164,8 @@ type tableSchema struct {
 	avro   string        // the data columns
 }
 
-// settingsAfter is the schema after some commits; ok is false where they say another
-// number of buckets than is known.
+// settingsAfter is the schema after some commits; ok is false where they say more that
+// is new.
 func (t *Table) settingsAfter(at []timeline.Instant, commits []*timeline.CommitMetadata) (s tableSchema, ok bool, err error) {
 	s = tableSchema{t.schema, t.full, t.avro}
 	last, _ := t.timeline.Last()
@@ -173,6 +173,9 @@ func (t *Table) settingsAfter(at []timeline.Instant, commits []*timeline.CommitM
 	for i, m := range commits {
 		if at[i].Time > last.Time {
 			avro = cmp.Or(m.ExtraMetadata[timeline.SchemaKey], avro)
+		}
+		if m.ExtraMetadata[schema.LatestKey] != t.latest {
+			return s, false, nil // columns may have got other names
 		}
 		if count := m.ExtraMetadata[BucketsKey]; count != "" && count != fmt.Sprint(t.buckets) {
 			return s, false, nil

@@ -123,3 +123,28 @@ func replaceColumn(batch arrow.RecordBatch, i int, col arrow.Array) arrow.Record
 	columns[i] = col
 	return array.NewRecordBatch(batch.Schema(), columns, batch.NumRows())
 }
+
+// joinBatches is one record of the rows of several, which have one schema; the caller
+// releases it.
+func joinBatches(batches []arrow.RecordBatch) (arrow.RecordBatch, error) {
+	schema, rows := batches[0].Schema(), int64(0)
+	for _, b := range batches {
+		if !b.Schema().Equal(schema) {
+			return nil, fmt.Errorf("batches of different schemas: %s and %s", schema, b.Schema())
+		}
+		rows += b.NumRows()
+	}
+	columns := make([]arrow.Array, schema.NumFields())
+	defer release(columns)
+	for c := range columns {
+		parts := make([]arrow.Array, len(batches))
+		for i, b := range batches {
+			parts[i] = b.Column(c)
+		}
+		var err error
+		if columns[c], err = array.Concatenate(parts, allocator); err != nil {
+			return nil, fmt.Errorf("join column %s: %w", schema.Field(c).Name, err)
+		}
+	}
+	return array.NewRecordBatch(schema, columns, rows), nil
+}

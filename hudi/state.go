@@ -54,10 +54,14 @@ func (t *Table) loadAs(ctx context.Context, props Properties, tl *timeline.Timel
 	if err != nil {
 		return fmt.Errorf("read the table's schema: %w", err)
 	}
+	chosen, err := chooseIndex(t.opts.Index, props, buckets)
+	if err != nil {
+		return err
+	}
 	t.written.keep(tl)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.props, t.timeline, t.view, t.buckets = props, tl, v, buckets
+	t.props, t.timeline, t.view, t.buckets, t.indexType = props, tl, v, buckets, chosen
 	t.schema, t.full, t.avro = s, schema.ArrowWithMeta(s), avro
 	t.latest = latest
 	return nil

@@ -51,6 +51,8 @@ type Table struct {
 	avro     string        // the data columns
 	latest   string        // the internal schema, where columns were renamed, dropped or moved
 	buckets  int
+	// indexType says how keys are found; "": that is not known.
+	indexType IndexType
 }
 
 // Create makes a table of version 6 in the folder that store is rooted at. The
@@ -145,14 +147,16 @@ func newProperties(opts CreateOptions, avro string) Properties {
 func sparkOptions(opts CreateOptions) Properties {
 	key := strings.Join(opts.RecordKey, ",")
 	p := Properties{
-		"hoodie.index.type":                       "BUCKET",
-		BucketsKey:                                strconv.Itoa(opts.Buckets),
-		"hoodie.bucket.index.hash.field":          key,
+		propIndex: string(opts.Index),
 		"hoodie.datasource.write.recordkey.field": key,
 		"hoodie.metadata.enable":                  "false",
 		"hoodie.archive.automatic":                "false",
 		"hoodie.write.auto.upgrade":               "false",
 		"hoodie.write.table.version":              "6",
+	}
+	if opts.Index == IndexBucket {
+		p[BucketsKey] = strconv.Itoa(opts.Buckets)
+		p["hoodie.bucket.index.hash.field"] = key
 	}
 	if len(opts.PartitionBy) > 0 {
 		p["hoodie.datasource.write.partitionpath.field"] = strings.Join(opts.PartitionBy, ",")
@@ -168,6 +172,9 @@ func Open(ctx context.Context, store storage.Store, opts Options) (*Table, error
 		return nil, fmt.Errorf("open %s: %w", store, err)
 	}
 	opts.setDefaults()
+	if err := checkIndex(opts.Index); err != nil {
+		return nil, fmt.Errorf("open %s: %w", store, err)
+	}
 	if c := &opts.Concurrency; c.optimistic() && c.Locker == nil {
 		c.Locker = NewProcessLock(store.String())
 	}

@@ -67,7 +67,9 @@ type Txn struct {
 	mu      sync.Mutex                    // guards what follows
 	buckets map[string]map[int]*FileSlice // of the partitions asked for, the slice of each bucket that has one
 	opened  map[bucketID]bool
+	found   map[string]map[string]*FileSlice // of the partitions asked for, the slices that are not open, by file id
 	groups  []*GroupWriter
+	dropped []string // partitions that the commit deletes
 	ended   bool
 }
 
@@ -105,12 +107,13 @@ func (t *Table) begin(ctx context.Context, opts TxnOptions) (*Txn, error) {
 	if err := t.prepare(ctx); err != nil {
 		return nil, err
 	}
-	if t.buckets == 0 {
-		return nil, t.noBuckets()
+	if t.index() == nil {
+		return nil, t.noIndex()
 	}
 	x := &Txn{
 		table: t, op: opts.Operation, timeline: t.timeline,
 		buckets: map[string]map[int]*FileSlice{}, opened: map[bucketID]bool{},
+		found: map[string]map[string]*FileSlice{},
 	}
 	if x.op == "" {
 		x.op = Upsert
@@ -123,7 +126,7 @@ func (t *Table) begin(ctx context.Context, opts TxnOptions) (*Txn, error) {
 	}
 	action := timeline.Commit
 	switch {
-	case x.op == InsertOverwriteTable:
+	case x.op.replaces():
 		action = timeline.ReplaceCommit
 	case t.typ == MergeOnRead:
 		action = timeline.DeltaCommit
@@ -167,7 +170,7 @@ func (x *Txn) slices(partitions []string) []*FileSlice {
 
 // bucketSlice is the file slice of a bucket, nil if it has none or it is replaced.
 func (x *Txn) bucketSlice(id bucketID) (*FileSlice, error) {
-	if x.op == InsertOverwriteTable {
+	if x.op.replaces() {
 		return nil, nil //nolint:nilnil // a bucket without a slice is as good as one with it
 	}
 	found := x.buckets[id.partition]
@@ -194,7 +197,14 @@ func (x *Txn) replaced() map[string][]string {
 	if x.table.partition.depth() == 0 {
 		out[""] = nil
 	}
-	for _, s := range x.slices(nil) {
+	var partitions []string // nil: all
+	if x.op != InsertOverwriteTable {
+		partitions = append([]string{}, x.dropped...)
+		for _, g := range x.groups {
+			partitions = append(partitions, g.id.Partition)
+		}
+	}
+	for _, s := range x.slices(partitions) {
 		out[s.Partition] = append(out[s.Partition], s.FileID)
 	}
 	return out
@@ -273,7 +283,7 @@ var errEnded = errors.New("the transaction has ended")
 func (x *Txn) checkStart(ctx context.Context, id bucketID, slice *FileSlice) error {
 	var found []*FileSlice
 	switch {
-	case x.op == InsertOverwriteTable || slice != nil && slice.Base != nil:
+	case x.op.replaces() || slice != nil && slice.Base != nil:
 		return nil // it needs none, or a merge will look
 	case slice != nil:
 		found = append(found, slice)

@@ -103,7 +103,9 @@ func (x *Txn) metadata(extra map[string]string) (*timeline.CommitMetadata, []*Da
 		m.ExtraMetadata = map[string]string{}
 	}
 	m.ExtraMetadata[timeline.SchemaKey] = x.avro
-	m.ExtraMetadata[BucketsKey] = strconv.Itoa(x.table.buckets)
+	if x.table.buckets > 0 {
+		m.ExtraMetadata[BucketsKey] = strconv.Itoa(x.table.buckets)
+	}
 	var files []*DataFile
 	for _, g := range x.groups {
 		switch {
@@ -117,7 +119,7 @@ func (x *Txn) metadata(extra map[string]string) (*timeline.CommitMetadata, []*Da
 			files = append(files, g.file)
 		}
 	}
-	if x.op == InsertOverwriteTable {
+	if x.op.replaces() {
 		m.PartitionToReplaceFileIDs = x.replaced()
 	}
 	return m, files, nil

@@ -1,7 +1,6 @@
 package hudi
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,25 +21,8 @@ func (t *Table) Upsert(ctx context.Context, rows arrow.RecordBatch) (instant str
 	}
 	defer keyed.release()
 	return t.transact(ctx, Upsert, func(x *Txn) error {
-		last := keyed.last()
-		sel := map[bucketID][]int32{}
-		for _, row := range last {
-			id := bucketID{keyed.partitions.Value(int(row)), t.Bucket(keyed.keys.Value(int(row)))}
-			sel[id] = append(sel[id], row)
-		}
-		for _, id := range slices.SortedFunc(maps.Keys(sel), compareBuckets) {
-			g, err := x.Group(ctx, id.partition, id.bucket)
-			if err != nil {
-				return err
-			}
-			if err := keyed.upsert(ctx, g, sel[id]); err != nil {
-				return err
-			}
-			if err := g.Close(ctx); err != nil {
-				return err
-			}
-		}
-		return nil
+		w := rowWriter{txn: x, index: t.index(), rows: keyed, lookUp: true, fill: true}
+		return w.write(ctx, keyed.last(t.index().global()), nil)
 	})
 }
 
@@ -68,12 +50,15 @@ func (k *keyedRows) release() {
 	k.partitions.Release()
 }
 
-// last are the rows that count: of each key in each partition the last.
-func (k *keyedRows) last() []int32 {
-	type place struct{ partition, key string }
+// last are the rows that count: of each key the last, in the table or in each partition.
+func (k *keyedRows) last(global bool) []int32 {
 	last := make(map[place]int32, k.keys.Len())
 	for row := range k.keys.Len() {
-		last[place{k.partitions.Value(row), k.keys.Value(row)}] = int32(row)
+		p := place{key: k.keys.Value(row)}
+		if !global {
+			p.partition = k.partitions.Value(row)
+		}
+		last[p] = int32(row)
 	}
 	return slices.Sorted(maps.Values(last))
 }
@@ -95,18 +80,16 @@ func (k *keyedRows) upsert(ctx context.Context, g *GroupWriter, sel []int32) err
 	return g.Upsert(ctx, some, someKeys)
 }
 
-func compareBuckets(a, b bucketID) int {
-	return cmp.Or(cmp.Compare(a.partition, b.partition), cmp.Compare(a.bucket, b.bucket))
-}
-
 // Delete removes the rows with those record keys in a transaction of its own. A key
-// that the table does not have is no error. Where the table has partitions see
-// [Table.DeleteFrom].
+// that the table does not have is no error. Where the table has partitions, and no
+// global index that says which of them a key is in, see [Table.DeleteFrom].
 func (t *Table) Delete(ctx context.Context, keys ...string) (instant string, err error) {
-	if t.partition.depth() > 0 {
-		return "", fmt.Errorf("delete from %s: a key does not say which of the table's partitions its row is in: use DeleteFrom", t.name)
-	}
-	return t.DeleteFrom(ctx, map[string][]string{"": keys})
+	return t.transact(ctx, Delete, func(x *Txn) error {
+		if t.partition.depth() > 0 && !t.index().global() {
+			return errors.New("a key does not say which of the table's partitions its row is in: use DeleteFrom, or a global index")
+		}
+		return x.delete(ctx, map[string][]string{"": keys})
+	})
 }
 
 // DeleteFrom removes rows in a transaction of its own: those with the record keys that
@@ -114,27 +97,28 @@ func (t *Table) Delete(ctx context.Context, keys ...string) (instant string, err
 // error.
 func (t *Table) DeleteFrom(ctx context.Context, keys map[string][]string) (instant string, err error) {
 	return t.transact(ctx, Delete, func(x *Txn) error {
-		gone := map[bucketID][]string{}
-		for partition, keys := range keys {
-			for _, k := range keys {
-				id := bucketID{partition, t.Bucket(k)}
-				gone[id] = append(gone[id], k)
-			}
-		}
-		for _, id := range slices.SortedFunc(maps.Keys(gone), compareBuckets) {
-			g, err := x.Group(ctx, id.partition, id.bucket)
-			if err != nil {
-				return err
-			}
-			if err := g.Delete(ctx, gone[id]); err != nil {
-				return err
-			}
-			if err := g.Close(ctx); err != nil {
+		for partition := range keys {
+			if err := t.partition.check(partition); err != nil {
 				return err
 			}
 		}
-		return nil
+		return x.delete(ctx, keys)
 	})
+}
+
+func (x *Txn) delete(ctx context.Context, keys map[string][]string) error {
+	seen := map[place]bool{}
+	var gone []place
+	for _, partition := range slices.Sorted(maps.Keys(keys)) {
+		for _, k := range keys[partition] {
+			if p := (place{partition, k}); !seen[p] {
+				seen[p] = true
+				gone = append(gone, p)
+			}
+		}
+	}
+	w := rowWriter{txn: x, index: x.table.index(), lookUp: true}
+	return w.write(ctx, nil, gone)
 }
 
 // transact runs a whole transaction, again where others were faster.
@@ -188,11 +172,7 @@ func (t *Table) Rewrite(ctx context.Context, schema *arrow.Schema, extra map[str
 
 // rewrite passes the rows of one file slice through fn into a new file group.
 func (x *Txn) rewrite(ctx context.Context, s *FileSlice, fn func(arrow.RecordBatch) (arrow.RecordBatch, error)) error {
-	bucket, err := x.table.bucketOf(s.FileID)
-	if err != nil {
-		return err
-	}
-	g, err := x.Group(ctx, s.Partition, bucket)
+	g, err := x.openRewritten(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -237,4 +217,16 @@ func (g *GroupWriter) checkPartition(rows arrow.RecordBatch) error {
 		}
 	}
 	return nil
+}
+
+// openRewritten opens the group that takes the place of a slice's.
+func (x *Txn) openRewritten(ctx context.Context, s *FileSlice) (*GroupWriter, error) {
+	if x.table.buckets == 0 {
+		return x.newGroup(s.Partition)
+	}
+	bucket, err := x.table.bucketOf(s.FileID)
+	if err != nil {
+		return nil, err
+	}
+	return x.Group(ctx, s.Partition, bucket)
 }

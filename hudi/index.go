@@ -1,0 +1,153 @@
+package hudi
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// IndexType says how a writer finds the file group that a record key is in. The values
+// are those of Hudi's hoodie.index.type.
+type IndexType string
+
+const (
+	// IndexBucket puts each key into the bucket that its hash says, in each partition:
+	// nothing is looked up, and nothing kept.
+	IndexBucket IndexType = "BUCKET"
+	// IndexSimple reads the key columns of the base files of the partitions that rows
+	// are written to. It is the one that Spark takes where it is told none.
+	IndexSimple IndexType = "SIMPLE"
+	// IndexBloom is IndexSimple, but for the files whose footers say that they do not
+	// have the keys.
+	IndexBloom IndexType = "BLOOM"
+	// IndexGlobalSimple and IndexGlobalBloom look through all partitions: a key has one
+	// row in the table, which moves where its partition columns change.
+	IndexGlobalSimple IndexType = "GLOBAL_SIMPLE"
+	IndexGlobalBloom  IndexType = "GLOBAL_BLOOM"
+)
+
+const propIndex = "hoodie.index.type"
+
+var indexes = map[IndexType]index{
+	IndexSimple:       &scanIndex{},
+	IndexBloom:        &scanIndex{bloom: true},
+	IndexGlobalSimple: &scanIndex{all: true},
+	IndexGlobalBloom:  &scanIndex{all: true, bloom: true},
+}
+
+// place is where a row is to be: its key, in its partition.
+type place struct{ partition, key string }
+
+// target is where a row is or goes: a file group that is there or, without a file id,
+// a bucket of the partition.
+type target struct {
+	GroupID
+
+	bucket int
+}
+
+// index finds the file groups of record keys.
+type index interface {
+	// find tells for each place where the table, as the transaction found it, has rows
+	// of the key: in the place's partition or, where the index is global, in any. A
+	// bucket may turn out not to have it.
+	find(ctx context.Context, x *Txn, places []place) ([][]target, error)
+	// home is where the row of a key goes that is not there; ok is false where that may
+	// be any file group of the partition.
+	home(x *Txn, p place) (t target, ok bool)
+	// global tells whether a key has one row in the table, not one in each partition.
+	global() bool
+}
+
+// bucketIndex is [IndexBucket].
+type bucketIndex struct{}
+
+func (bucketIndex) find(_ context.Context, x *Txn, places []place) ([][]target, error) {
+	out := make([][]target, len(places))
+	for i, p := range places {
+		t, _ := bucketIndex{}.home(x, p)
+		out[i] = []target{t}
+	}
+	return out, nil
+}
+
+func (bucketIndex) home(x *Txn, p place) (target, bool) {
+	return target{GroupID{Partition: p.partition}, BucketOf(p.key, x.table.key, x.table.buckets)}, true
+}
+
+func (bucketIndex) global() bool { return false }
+
+// chooseIndex is the index of a table: what its properties say, or what is asked for,
+// which must not undo what the table promises. It is empty where nobody knows.
+func chooseIndex(asked IndexType, props Properties, buckets int) (IndexType, error) {
+	has := IndexType(strings.ToUpper(props[propIndex]))
+	if buckets > 0 {
+		if asked != "" && asked != IndexBucket {
+			return "", fmt.Errorf("index %s: the table has %d buckets, and other writers would not find rows outside of them", asked, buckets)
+		}
+		return IndexBucket, nil
+	}
+	if _, known := indexes[has]; !known && has != IndexBucket {
+		has = "" // one that only its engine has
+	}
+	switch {
+	case asked == "":
+		return has, nil
+	case asked == IndexBucket:
+		return "", fmt.Errorf("index %s: it needs Options.Buckets", asked)
+	case has == IndexBucket:
+		return "", fmt.Errorf("index %s: the table is made for %s: set Options.Buckets", asked, has)
+	case has != "" && indexes[has].global() && !indexes[asked].global():
+		return "", fmt.Errorf("index %s: the table is made for %s, where a key has one row in all partitions", asked, has)
+	}
+	return asked, nil
+}
+
+// checkIndex refuses the name of an index that is not known here.
+func checkIndex(asked IndexType) error {
+	if _, known := indexes[asked]; known || asked == "" || asked == IndexBucket {
+		return nil
+	}
+	return fmt.Errorf("index %q: want %s, %s, %s, %s or %s", asked, IndexBucket, IndexSimple, IndexBloom, IndexGlobalSimple, IndexGlobalBloom)
+}
+
+// Index is how the table's writer finds the file groups of record keys; empty where
+// neither the table nor the options say it: such a table is read only.
+func (t *Table) Index() IndexType {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.indexType
+}
+
+// index is the table's, nil if it is not known.
+func (t *Table) index() index {
+	switch t.indexType {
+	case "":
+		return nil
+	case IndexBucket:
+		if t.buckets == 0 {
+			return nil
+		}
+		return bucketIndex{}
+	default:
+		return indexes[t.indexType]
+	}
+}
+
+func (t *Table) noIndex() error {
+	if t.indexType == IndexBucket {
+		return t.noBuckets()
+	}
+	return &UnsupportedError{"index", "unknown", "neither the table's commits nor its properties say it: set Options.Buckets to the number of hash buckets if it has the BUCKET index, else Options.Index (Spark's is SIMPLE where it was told none)"}
+}
+
+// homeOf picks of the places where a key is the one that its row stays in, the first in
+// its partition; the others lose it.
+func homeOf(found []target, partition string) (home target, ok bool, others []target) {
+	at := slices.IndexFunc(found, func(t target) bool { return t.Partition == partition })
+	if at < 0 {
+		return target{}, false, found
+	}
+	return found[at], true, slices.Delete(slices.Clone(found), at, at+1)
+}

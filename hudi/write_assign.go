@@ -1,0 +1,288 @@
+package hudi
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/google/uuid"
+)
+
+// groupWork is what a transaction does to one file group.
+type groupWork struct {
+	rows    []int32
+	deletes []string
+}
+
+// rowWriter lets a transaction write rows, and delete some by key, wherever the table's
+// index says that they are.
+type rowWriter struct {
+	txn   *Txn
+	index index
+	rows  *keyedRows
+	// lookUp: rows may be there already. Else each is taken for new.
+	lookUp bool
+	// fill: new rows may go into small files that are there.
+	fill bool
+	// open, if it is not nil, takes the writers of buckets, which stay open.
+	open map[target]*GroupWriter
+
+	works   map[target]*groupWork
+	inserts map[string][]int32 // by partition
+}
+
+// write writes the selected rows and deletes the keys of some places.
+func (w *rowWriter) write(ctx context.Context, sel []int32, gone []place) error {
+	w.works, w.inserts = map[target]*groupWork{}, map[string][]int32{}
+	places := make([]place, 0, len(sel)+len(gone))
+	for _, row := range sel {
+		places = append(places, place{w.rows.partitions.Value(int(row)), w.rows.keys.Value(int(row))})
+	}
+	places = append(places, gone...)
+	found := make([][]target, len(places))
+	if w.lookUp {
+		var err error
+		if found, err = w.index.find(ctx, w.txn, places); err != nil {
+			return err
+		}
+	}
+	for i, row := range sel {
+		w.assign(row, places[i], found[i])
+	}
+	for i, p := range gone {
+		for _, t := range found[len(sel)+i] {
+			w.work(t).deletes = append(w.work(t).deletes, p.key)
+		}
+	}
+	return w.run(ctx)
+}
+
+// assign gives a row to the file group that has its key in its partition, else to a
+// new place; in all others the key is deleted.
+func (w *rowWriter) assign(row int32, p place, found []target) {
+	home, ok, others := homeOf(found, p.partition)
+	for _, t := range others {
+		w.work(t).deletes = append(w.work(t).deletes, p.key)
+	}
+	if !ok {
+		home, ok = w.index.home(w.txn, p)
+	}
+	if !ok {
+		w.inserts[p.partition] = append(w.inserts[p.partition], row)
+		return
+	}
+	w.work(home).rows = append(w.work(home).rows, row)
+}
+
+func (w *rowWriter) work(t target) *groupWork {
+	work := w.works[t]
+	if work == nil {
+		work = &groupWork{}
+		w.works[t] = work
+	}
+	return work
+}
+
+func compareTargets(a, b target) int {
+	return cmp.Or(compareGroups(a.GroupID, b.GroupID), cmp.Compare(a.bucket, b.bucket))
+}
+
+// run writes group after group, so that one is open at a time.
+func (w *rowWriter) run(ctx context.Context) error {
+	for _, p := range slices.Sorted(maps.Keys(w.inserts)) {
+		if err := w.insert(ctx, p, w.inserts[p]); err != nil {
+			return err
+		}
+	}
+	for _, t := range slices.SortedFunc(maps.Keys(w.works), compareTargets) {
+		if err := w.runOne(ctx, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *rowWriter) runOne(ctx context.Context, t target) (err error) {
+	g := w.open[t]
+	if g == nil {
+		if g, err = w.txn.openTarget(ctx, t); err != nil {
+			return err
+		}
+	}
+	if err := w.do(ctx, g, w.works[t]); err != nil {
+		return err
+	}
+	if w.open == nil {
+		return g.Close(ctx)
+	}
+	w.open[t] = g
+	return nil
+}
+
+func (w *rowWriter) do(ctx context.Context, g *GroupWriter, work *groupWork) error {
+	if err := g.Delete(ctx, work.deletes); err != nil || len(work.rows) == 0 {
+		return err
+	}
+	return w.rows.upsert(ctx, g, work.rows)
+}
+
+// insert writes new rows of a partition: into its small files, the smallest first, and
+// then into new file groups.
+func (w *rowWriter) insert(ctx context.Context, partition string, sel []int32) error {
+	small := w.smallSlices(partition)
+	for len(sel) > 0 {
+		var g *GroupWriter
+		var err error
+		size := int64(0)
+		if len(small) > 0 {
+			t := target{GroupID: small[0].Group()}
+			if g, err = w.txn.openSlice(ctx, t.GroupID, true); err != nil {
+				return err
+			}
+			if work := w.works[t]; work != nil {
+				delete(w.works, t)
+				err = w.do(ctx, g, work)
+			}
+			size, small = small[0].Base.Size, small[1:]
+		} else {
+			g, err = w.txn.newGroup(partition)
+		}
+		if err != nil {
+			return err
+		}
+		if sel, err = w.fillGroup(ctx, g, size, sel); err != nil {
+			return err
+		}
+		if err = g.Close(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fillGroup writes rows until the group's file is large enough, and returns the rest.
+func (w *rowWriter) fillGroup(ctx context.Context, g *GroupWriter, size int64, sel []int32) ([]int32, error) {
+	const stepBytes, maxStep = 1 << 20, 8192 // of Arrow, and rows, between two looks at the size
+	limit := w.txn.table.opts.MaxFileBytes
+	perRow := arrowBytes(w.rows.rows)/max(w.rows.rows.NumRows(), 1) + 1
+	step := int(min(max(min(stepBytes, limit/4)/perRow, 1), maxStep))
+	for len(sel) > 0 {
+		some := sel[:min(step, len(sel))]
+		if err := w.rows.upsert(ctx, g, some); err != nil {
+			return nil, err
+		}
+		sel = sel[len(some):]
+		if out, ok := g.out.(*baseOut); ok && size+out.size() >= limit {
+			break
+		}
+	}
+	return sel, nil
+}
+
+// smallSlices are the slices of a partition that new rows may be put into. With log
+// files that would be a compaction, so those slices grow no more.
+func (w *rowWriter) smallSlices(partition string) []*FileSlice {
+	if !w.fill {
+		return nil
+	}
+	t := w.txn.table
+	small := slices.DeleteFunc(w.txn.slices([]string{partition}), func(s *FileSlice) bool {
+		return s.Base == nil || len(s.Logs) > 0 || s.Base.Size >= t.smallFileBytes() || w.txn.isBusy(s.Group())
+	})
+	slices.SortStableFunc(small, func(a, b *FileSlice) int { return cmp.Compare(a.Base.Size, b.Base.Size) })
+	return small
+}
+
+// openTarget opens the writer of a file group or bucket.
+func (x *Txn) openTarget(ctx context.Context, t target) (*GroupWriter, error) {
+	if t.FileID == "" {
+		return x.Group(ctx, t.Partition, t.bucket)
+	}
+	return x.openSlice(ctx, t.GroupID, false)
+}
+
+// openSlice opens the writer of a file group that is there; with base it writes a base
+// file whatever the table's type.
+func (x *Txn) openSlice(ctx context.Context, id GroupID, base bool) (*GroupWriter, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	name := "file group " + id.String()
+	if x.ended {
+		return nil, errEnded
+	}
+	if other := x.busy[x.table.conflictKey(id)]; other != "" {
+		return nil, &ConflictError{Instant: x.time, Other: other, Groups: []GroupID{id}, Reason: "a service is about to rewrite the file group"}
+	}
+	slice := x.takeSlice(id)
+	if slice == nil {
+		return nil, fmt.Errorf("open %s of %s: it is not there, or is open in this transaction", name, x.table.name)
+	}
+	if slice.Base == nil {
+		if _, err := x.table.checkFiles(ctx, x.timeline, []*FileSlice{slice}, checkScope{planned: true}); err != nil {
+			return nil, fmt.Errorf("open %s of %s: %w", name, x.table.name, err)
+		}
+	}
+	g := x.openGroup(id, slice, name)
+	if _, log := g.out.(*logOut); base && log {
+		g.out = &baseOut{group: g, changed: map[keyHash]mark{}}
+	}
+	return g, nil
+}
+
+// takeSlice is the slice of a file group, nil if there is none or it is taken.
+func (x *Txn) takeSlice(id GroupID) *FileSlice {
+	found := x.found[id.Partition]
+	if found == nil {
+		found = map[string]*FileSlice{}
+		for _, s := range x.slices([]string{id.Partition}) {
+			found[s.FileID] = s
+		}
+		x.found[id.Partition] = found
+	}
+	slice := found[id.FileID]
+	delete(found, id.FileID)
+	return slice
+}
+
+// newGroup opens the writer of a new file group.
+func (x *Txn) newGroup(partition string) (*GroupWriter, error) {
+	if err := x.table.partition.check(partition); err != nil {
+		return nil, err
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.ended {
+		return nil, errEnded
+	}
+	id := GroupID{partition, uuid.NewString() + "-0"}
+	return x.openGroup(id, nil, "file group "+id.String()), nil
+}
+
+func (x *Txn) isBusy(id GroupID) bool { return x.busy[x.table.conflictKey(id)] != "" }
+
+// smallFileBytes is the size below which a file takes new rows.
+func (t *Table) smallFileBytes() int64 {
+	switch {
+	case t.opts.SmallFileBytes != 0:
+		return t.opts.SmallFileBytes
+	case t.typ == CopyOnWrite:
+		return defaultSmallFile
+	default:
+		return defaultSmallFileLogged
+	}
+}
+
+// size is about how large the file is that was begun, without what it takes over.
+func (o *baseOut) size() int64 {
+	if o.w == nil {
+		return 0
+	}
+	const filterPerRow = 7                                     // of the footer's filter of keys
+	n := o.w.sink.n + o.w.size/2 + filterPerRow*o.w.stats.rows // compression and encodings save about half
+	if o.rewrite != nil {
+		n += o.rewrite.size / 2
+	}
+	return n
+}
