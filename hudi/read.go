@@ -37,6 +37,11 @@ type ReadOptions struct {
 	Filter Filter
 	// BatchRows bounds the rows of a batch; 0: 8192.
 	BatchRows int
+	// Parallel bounds the file slices that are read at a time, each with a batch of at
+	// most 16 MiB and a page of each column in memory, and the keys of its log files; 0:
+	// as many as there are processors to run on, 1: one after the other, in the order of
+	// partitions and file ids.
+	Parallel int
 	// Pin keeps what is read from being cleaned: see [Table.Pin]. It is renewed for as
 	// long as the iteration lasts, and if this process dies holds so much longer. 0: no
 	// pin, and a long read may find its files gone.
@@ -60,26 +65,17 @@ func (t *Table) Read(ctx context.Context, opts ReadOptions) iter.Seq2[arrow.Reco
 			yield(nil, fmt.Errorf("read table %s: %w", t.name, err))
 			return
 		}
-		for _, s := range scans {
-			err := s.run(ctx, func(batch arrow.RecordBatch) error {
-				if !yield(batch, nil) {
-					return errEnough
-				}
-				return nil
-			})
-			if errors.Is(err, errEnough) {
-				return
+		err := runScans(ctx, scans, opts.Parallel, func(batch arrow.RecordBatch) error {
+			if !yield(batch, nil) {
+				return errEnough
 			}
-			if err != nil {
-				yield(nil, fmt.Errorf("read table %s: %w", t.name, err))
-				return
-			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errEnough) {
+			yield(nil, fmt.Errorf("read table %s: %w", t.name, err))
 		}
 	}
 }
-
-// errEnough ends a scan whose reader has seen enough.
-var errEnough = errors.New("the reader stopped")
 
 // plan makes the scans of the file slices that a read needs.
 func (t *Table) plan(ctx context.Context, opts ReadOptions) ([]*sliceScan, error) {
