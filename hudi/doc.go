@@ -53,6 +53,9 @@
 //   - version.go, archived.go: tables of other versions, and what archiving took off the
 //     timeline (archived_log.go, archived_history.go)
 //   - service_compact.go, service_clean.go
-//   - base_file.go, base_read.go, base_fit.go, base_bloom.go: Parquet
+//   - base_file.go, base_read.go, base_fit.go, base_bloom.go: Parquet; base_rewrite.go, a
+//     base file with changes, of what base_copy_*.go copies as bytes; base_pick.go, some
+//     rows of one
+//   - filter.go: conditions on rows; filter_eval.go, filter_prune.go
 //   - rows.go, schema_evolve.go, key_set.go, files.go: what these share
 package hudi
