@@ -18,12 +18,14 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: ## install what the tests need: PostgreSQL 15 to 18, Spark with Hudi, hudi-rs, DynamoDB Local, an S3 server
+	@scripts/install-cxx.sh
 	@scripts/install-postgres.sh all
 	@scripts/install-interop.sh
 	@scripts/install-dynamodb.sh
 	@scripts/install-s3.sh
 
 build: ## build ./lakefeed
+	@scripts/install-cxx.sh
 	go build -ldflags '-X main.version=$(VERSION)' -o lakefeed ./cmd/lakefeed
 
 demo: ## a private PostgreSQL, a live workload and its lake; ARGS="--seconds 60" ends it

@@ -13,6 +13,7 @@
 //	hudi/          Hudi tables, reader and writer; a library of its own
 //	  timeline/ logfile/ schema/ ...    formats and codecs under it
 //	storage/       where the bytes land: file, mem; storagetest is the suite for all
+//	query/         SQL over Hudi tables by DuckDB, in the process; the one package with cgo
 //	config/        the configuration file -> the Options of the packages above
 //	metrics/       what pipeline and hudi report -> Prometheus
 //	server/        the long-running service: pipelines and its HTTP side

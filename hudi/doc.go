@@ -57,5 +57,8 @@
 //     base file with changes, of what base_copy_*.go copies as bytes; base_pick.go, some
 //     rows of one
 //   - filter.go: conditions on rows; filter_eval.go, filter_prune.go
+//   - table_files.go, what each file is to a reader; check_table.go, a table proved sound:
+//     check_timeline.go, check_folder.go, check_data.go, check_rows.go, key_census.go
+//   - import.go, a table of Parquet files; import_spill.go, import_types.go
 //   - rows.go, schema_evolve.go, key_set.go, files.go: what these share
 package hudi
