@@ -115,7 +115,9 @@ func (c *counted) List(ctx context.Context, folder string, recursive bool) iter.
 func (c *counted) Dirs(ctx context.Context, folder string) ([]string, error) {
 	return c.s.Dirs(c.in(ctx), folder)
 }
+
 func (c *counted) Delete(ctx context.Context, name string) error { return c.s.Delete(c.in(ctx), name) }
+
 func (c *counted) DeleteAll(ctx context.Context, folder string) error {
 	return c.s.DeleteAll(c.in(ctx), folder)
 }
