@@ -103,13 +103,20 @@ func (p *Pipeline) renamed(r *round, b *change.Batch) {
 		if _, b := b.Split(t.covered); b != nil {
 			r.failures = append(r.failures, change.Failure{
 				Table: t.source, Since: b.At[0].Commit, Lost: true,
-				Err: fmt.Errorf("it was renamed to %s in the source, where the next start finds and copies it", b.Table),
+				Err: &renamedError{b.Table.String()},
 			})
 			if r.has(t) {
 				r.tables[t].stopAt(b.At[0].Commit)
 			}
 		}
 	}
+}
+
+// renamedError is a table that has another name in the source now.
+type renamedError struct{ to string }
+
+func (e *renamedError) Error() string {
+	return "it was renamed to " + e.to + " in the source: the next start copies it under that name (or leaves it out, where no entry takes it); its old folder stays as it was"
 }
 
 func (r *round) has(t *target) bool { return r.tables[t] != nil }

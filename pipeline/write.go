@@ -51,6 +51,9 @@ func (p *Pipeline) writeRound(ctx context.Context, r *round) error {
 		t := p.targetOf(f.Table)
 		switch {
 		case t == nil || t.failed():
+		case f.Lost && isRenamed(f.Err):
+			t.settled = true
+			p.fail(t, f.Err)
 		case f.Lost:
 			t.settled = true
 			p.fail(t, fmt.Errorf("%w: %s", f.Err, CopyAnew))
@@ -65,6 +68,8 @@ func (p *Pipeline) writeRound(ctx context.Context, r *round) error {
 	p.recordStops(ctx)
 	return nil
 }
+
+func isRenamed(err error) bool { _, ok := errors.AsType[*renamedError](err); return ok }
 
 // writeTable commits one table's changes of a round, again where another writer was in the way.
 func (p *Pipeline) writeTable(ctx context.Context, pend *pending, r *round) (err error) {
