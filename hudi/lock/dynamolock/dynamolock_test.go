@@ -111,7 +111,7 @@ func testForm(t *testing.T, p *place) {
 		}
 		return ""
 	}
-	if len(held) != 4 || text("key") != p.key || text("leaseDuration") != "900" || len(text("recordVersionNumber")) != 36 || text("ownerName") == "" {
+	if len(held) != 4 || text("key") != p.key || text("leaseDuration") != strconv.FormatInt(locktest.Term.Milliseconds(), 10) || len(text("recordVersionNumber")) != 36 || text("ownerName") == "" {
 		t.Errorf("held, the item is %v", held)
 	}
 	if err := lease.Unlock(t.Context()); err != nil {

@@ -14,10 +14,11 @@ import (
 	"lakefeed/hudi"
 )
 
-// Times of the locks that a [Place] makes. What is tested takes some terms.
+// Times of the locks that a [Place] makes. What is tested takes some terms, which
+// are long enough for a busy machine.
 const (
-	Term  = 900 * time.Millisecond
-	Renew = 150 * time.Millisecond
+	Term  = 2 * time.Second
+	Renew = 200 * time.Millisecond
 	Poll  = 10 * time.Millisecond
 )
 
