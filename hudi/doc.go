@@ -47,13 +47,16 @@
 //   - recover.go, write_rollback.go: what a crash left
 //   - concurrency.go, heartbeat.go: several writers; lock.go, lock_storage.go,
 //     lock_file.go, their locks (lock/dynamolock has one more); pin.go
-//   - read.go; read_slice.go and read_logs.go, base and logs merged; lookup.go,
-//     read_groups.go
+//   - read.go; read_slice.go and read_logs.go, base and logs merged; read_blocks.go,
+//     read_fill.go, read_parallel.go; lookup.go, read_groups.go
+//   - merge.go, merge_order.go, merge_keys.go: which record of a key counts
+//   - schema_history.go: columns that were renamed, dropped or moved
 //   - changes.go, changes_images.go: what commits changed
 //   - version.go, archived.go: tables of other versions, and what archiving took off the
 //     timeline (archived_log.go, archived_history.go)
 //   - service_compact.go, service_clean.go
-//   - base_file.go, base_read.go, base_fit.go, base_bloom.go: Parquet; base_rewrite.go, a
+//   - base_file.go, base_read.go, base_fit.go, base_convert.go, base_int96.go,
+//     base_bloom.go: Parquet; base_rewrite.go, a
 //     base file with changes, of what base_copy_*.go copies as bytes; base_pick.go, some
 //     rows of one
 //   - filter.go: conditions on rows; filter_eval.go, filter_prune.go

@@ -29,7 +29,7 @@ const foreignFile = "00000000-0000-4000-8000-000000000000-0"
 // foreign makes a table of one file group as another writer would: the base file first,
 // then log blocks, each by a commit of its own.
 type foreign struct {
-	t       *testing.T
+	t       testing.TB
 	store   storage.Store
 	props   Properties
 	fields  []arrow.Field
@@ -42,12 +42,17 @@ type foreign struct {
 
 func newForeign(t *testing.T, props Properties, fields ...arrow.Field) *foreign {
 	t.Helper()
+	return newForeignIn(t, newStore(t), props, fields...)
+}
+
+func newForeignIn(t testing.TB, store storage.Store, props Properties, fields ...arrow.Field) *foreign {
+	t.Helper()
 	p := Properties{
 		propName: "t", propType: string(MergeOnRead), propVersion: "6", propLayout: "1", propRecordKey: "id",
 		propPayload: payloadOverwrite, propTimezone: "UTC",
 	}
 	maps.Copy(p, props)
-	f := &foreign{t: t, store: newStore(t), props: p, fields: fields, meta: p[propMetaFields] != "false", extra: map[string]string{}}
+	f := &foreign{t: t, store: store, props: p, fields: fields, meta: p[propMetaFields] != "false", extra: map[string]string{}}
 	f.put(propertiesFile, p.Format(time.Unix(0, 0)))
 	return f
 }
@@ -218,7 +223,7 @@ func (f *foreign) step(line string) {
 	}
 }
 
-func deleteContent(t *testing.T, words []string) []byte {
+func deleteContent(t testing.TB, words []string) []byte {
 	t.Helper()
 	datum := []byte{2, 2, byte(2 * len(words[0]))}
 	datum = append(datum, words[0]...)
@@ -234,7 +239,7 @@ func deleteContent(t *testing.T, words []string) []byte {
 	return append(content, datum...)
 }
 
-func appendWrapper(t *testing.T, b []byte, kind, value string) []byte {
+func appendWrapper(t testing.TB, b []byte, kind, value string) []byte {
 	t.Helper()
 	kinds := map[string]byte{"bool": 1, "int": 2, "long": 3, "float": 4, "double": 5, "bytes": 6, "string": 7, "date": 8, "decimal": 9, "time": 10, "timestamp": 11, "array": 12}
 	b = append(b, 2*kinds[kind])
@@ -324,7 +329,7 @@ func jsonValue(col arrow.Array, row int) any {
 	return col.GetOneForMarshal(row)
 }
 
-func floatBits(t *testing.T, value string, size int) uint64 {
+func floatBits(t testing.TB, value string, size int) uint64 {
 	t.Helper()
 	v, err := strconv.ParseFloat(value, size)
 	if err != nil {
@@ -337,7 +342,7 @@ func floatBits(t *testing.T, value string, size int) uint64 {
 }
 
 // plainParquet is a batch as a Parquet file of another writer.
-func plainParquet(t *testing.T, batch arrow.RecordBatch) []byte {
+func plainParquet(t testing.TB, batch arrow.RecordBatch) []byte {
 	t.Helper()
 	table := array.NewTableFromRecords(batch.Schema(), []arrow.RecordBatch{batch})
 	defer table.Release()

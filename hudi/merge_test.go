@@ -3,11 +3,15 @@ package hudi
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow"
+
+	"lakefeed/hudi/logfile"
 )
 
 // What the properties of the stories say.
@@ -388,4 +392,46 @@ func TestOrderingTypes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestMergeMemory bounds what a key of the logs takes.
+func TestMergeMemory(t *testing.T) {
+	const n = 100_000
+	schema := arrow.NewSchema([]arrow.Field{
+		{Name: "n", Type: arrow.PrimitiveTypes.Int64, Nullable: true}, {Name: "s", Type: arrow.BinaryTypes.String, Nullable: true},
+	}, nil)
+	for field, bound := range map[string]uint64{"": 100, "n": 100, "s": 130} {
+		logs := &mergedLogs{winners: map[keyHash]winner{}}
+		if field != "" {
+			var err error
+			if logs.order, err = newOrdering([]string{field}, schema); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s := &sliceScan{}
+		before := heap()
+		for round := range 3 { // what newer records replace is let go
+			for i := range n {
+				key := orderKey{}
+				if logs.order != nil {
+					key = logs.order.keyOf([]logfile.Value{{Valid: true, Int: int64(round), Bytes: fmt.Appendf(nil, "%d-%08d", round, i)}})
+				}
+				s.note(logs, hashKey(strconv.Itoa(i)), winner{block: int32(round), record: int32(i)}, key, true)
+			}
+		}
+		if took := (heap() - before) / n; took > bound {
+			t.Errorf("by %q: %d bytes a key, want at most %d", field, took, bound)
+		}
+		if w := logs.winners[hashKey("7")]; w.block != 2 || w.record != 7 || len(logs.winners) != n {
+			t.Errorf("by %q: the last record does not count: %+v", field, w)
+		}
+	}
+}
+
+// heap is what is in use of it.
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }

@@ -289,7 +289,7 @@ func TestSchemaChanges(t *testing.T) {
 	diffLines(t, got, []string{`{"id":"a","n":1,"new":null,"x":1.5}`, `{"id":"b","n":5000000000,"new":"here","x":0.1}`})
 }
 
-func jsonRows(t *testing.T, fields []arrow.Field, text string) arrow.RecordBatch {
+func jsonRows(t testing.TB, fields []arrow.Field, text string) arrow.RecordBatch {
 	t.Helper()
 	rec, _, err := array.RecordFromJSON(allocator, arrow.NewSchema(fields, nil), strings.NewReader(text))
 	if err != nil {
