@@ -280,6 +280,38 @@ func FuzzArchiveLog(f *testing.F) {
 	})
 }
 
+func FuzzHistoryFile(f *testing.F) {
+	dir := f.TempDir()
+	golden.UnpackFile(f, filepath.Join("testdata", "archived", "archived_v9_120.tar.gz"), dir)
+	files, err := filepath.Glob(filepath.Join(dir, "*", "table", ".hoodie", "timeline", "history", "*.parquet"))
+	if err != nil || len(files) == 0 {
+		f.Fatalf("history files %q, %v", files, err)
+	}
+	for _, name := range files {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		store := fuzzStore(t)
+		if err := store.Put(t.Context(), "f.parquet", data); err != nil {
+			t.Fatal(err)
+		}
+		r := &archiveReader{store: store, seen: map[timeline.Instant]bool{}, yield: func(a ArchivedInstant) error {
+			if _, ok := timeline.ParseName(a.FileName()); !ok {
+				t.Errorf("read %v", a.Instant)
+			}
+			return nil
+		}}
+		var corrupt *CorruptError
+		if err := r.readHistoryFile(t.Context(), "f.parquet"); err != nil && !errors.As(err, &corrupt) {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
 func FuzzHistoryManifest(f *testing.F) {
 	f.Add([]byte(`{"files" : [ {"fileName" : "1_2_0.parquet", "fileLen" : 5655} ]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {

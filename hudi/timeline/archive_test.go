@@ -82,8 +82,8 @@ func FuzzArchivedEntry(f *testing.F) {
 		}
 		f.Add(datum)
 	}
+	var d ArchivedDecoder // a worker runs one input at a time
 	f.Fuzz(func(t *testing.T, datum []byte) {
-		var d ArchivedDecoder
 		e, err := d.Decode(ArchivedSchema(), datum)
 		if err != nil {
 			return

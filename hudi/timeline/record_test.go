@@ -175,6 +175,16 @@ func FuzzDecodeRecords(f *testing.F) {
 		}
 		f.Add(data)
 	}
+	for _, m := range []*CommitMetadata{
+		{PartitionToWriteStats: map[string][]WriteStat{"p": {{FileID: "f", LogFiles: []string{"l"}}}}},
+		{PartitionToReplaceFileIDs: map[string][]string{"p": {"f"}}},
+	} {
+		data, err := m.MarshalAvro()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, a := range []Action{Rollback, Clean, Compaction, ReplaceCommit, Savepoint, Restore, Indexing, Commit} {
 			for _, s := range []State{Requested, Completed} {
