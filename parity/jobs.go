@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,7 +20,7 @@ type Read struct {
 	MDT        string // "true" or "false": read by the metadata table or not, Spark only
 }
 
-// Read returns a table's rows, sorted by partition path and record key.
+// Read returns a table's rows, a folder's or, by its s3:// URL, a bucket's, sorted by partition path and record key.
 func (e *Engine) Read(ctx context.Context, table string, r Read) ([]string, error) {
 	job, err := e.job("read", table)
 	if err != nil {
@@ -137,6 +138,9 @@ func (e *Engine) LockFile(ctx context.Context, table, text string) (string, erro
 }
 
 func (e *Engine) job(cmd, table string) (map[string]any, error) {
+	if strings.HasPrefix(table, "s3://") {
+		return e.bucketJob(cmd, table)
+	}
 	path, err := filepath.Abs(table)
 	if err != nil {
 		return nil, err
@@ -145,6 +149,25 @@ func (e *Engine) job(cmd, table string) (map[string]any, error) {
 		return nil, fmt.Errorf("not a Hudi table: %w", err)
 	}
 	return map[string]any{"cmd": cmd, "table": path}, nil
+}
+
+// bucketJob is a job on a table in a bucket, by its URL as storage/all takes it, with an
+// endpoint; the credentials are those of the environment.
+func (e *Engine) bucketJob(cmd, table string) (map[string]any, error) {
+	u, err := url.Parse(table)
+	if err != nil {
+		return nil, err
+	}
+	job := map[string]any{"cmd": cmd, "s3": map[string]string{
+		"endpoint": u.Query().Get("endpoint"), "region": os.Getenv("AWS_REGION"),
+		"access_key": os.Getenv("AWS_ACCESS_KEY_ID"), "secret_key": os.Getenv("AWS_SECRET_ACCESS_KEY"),
+	}}
+	u.RawQuery = ""
+	if e.hudi != "" {
+		u.Scheme = "s3a"
+	}
+	job["table"] = u.String()
+	return job, nil
 }
 
 func (e *Engine) sparkJob(cmd, table string) (map[string]any, error) {

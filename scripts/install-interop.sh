@@ -2,17 +2,18 @@
 # install-interop.sh: the engines that read Lakefeed's tables in the tests of
 # parity/. Spark with two releases of Hudi, and hudi-rs, under $CACHE/interop:
 #   venv/   a Python environment with pyspark and hudi (hudi-rs)
-#   jars/   the Hudi bundles for Spark
+#   jars/   the Hudi bundles for Spark; jars/s3/ what lets Spark read buckets
 #   java    a link to the Java that Spark runs on
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 SPARK=3.5.7
 HUDI="1.2.0 0.15.0"
+S3="org.apache.hadoop:hadoop-aws:3.3.4 com.amazonaws:aws-java-sdk-bundle:1.12.262" # of Spark 3.5's Hadoop
 WHEELS="pyspark==$SPARK hudi==0.5.0 pyarrow==26.0.1 duckdb==2.0.1 fastavro==1.13.1"
 
 I=$CACHE/interop
-mkdir -p "$I/jars" "$I/tmp"
+mkdir -p "$I/jars/s3" "$I/tmp"
 
 # find_java prints the home of a Java that Spark 3.5 runs on.
 find_java() {
@@ -43,6 +44,18 @@ for v in $HUDI; do
   tmp=$(mktemp -d "$I/tmp/jar.XXXXXX")
   maven_copy "org.apache.hudi:hudi-spark3.5-bundle_2.12:$v" "$tmp"
   mv "$tmp/$jar" "$I/jars/$jar"
+  rmdir "$tmp"
+done
+
+for artifact in $S3; do
+  name=${artifact#*:}
+  jar=${name/:/-}.jar
+  [ -f "$I/jars/s3/$jar" ] && continue
+  need_maven
+  say "$jar from Maven (both about 280 MB)"
+  tmp=$(mktemp -d "$I/tmp/jar.XXXXXX")
+  maven_copy "$artifact" "$tmp"
+  mv "$tmp/$jar" "$I/jars/s3/$jar"
   rmdir "$tmp"
 done
 

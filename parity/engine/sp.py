@@ -1,6 +1,6 @@
 """A Spark session that is small on two cores: get_spark(hudi="1.2.0", mem="2g", cores=2, extra={})"""
 
-import os, time
+import glob, os, time
 
 BASE = os.environ["LAKEFEED_INTEROP"]  # where scripts/install-interop.sh put jars/; tmp/ is for Spark
 os.makedirs(f"{BASE}/tmp", exist_ok=True)
@@ -11,13 +11,14 @@ def get_spark(hudi="1.2.0", mem="2g", cores=2, extra=None, jars=(), app="hudi"):
 
     t = time.time()
     js = [f"{BASE}/jars/hudi-spark3.5-bundle_2.12-{hudi}.jar"] + list(jars)
+    s3 = sorted(glob.glob(f"{BASE}/jars/s3/*.jar"))  # large: not in spark.jars, which are copied
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     b = (
         SparkSession.builder.master(f"local[{cores}]")
         .appName(app)
         .config("spark.driver.memory", mem)
         .config("spark.jars", ",".join(js))
-        .config("spark.driver.extraClassPath", ":".join(js))
+        .config("spark.driver.extraClassPath", ":".join(js + s3))
         .config("spark.serializer", "org.apache.spark.serializer.KryoSerializer")
         .config("spark.kryo.registrator", "org.apache.spark.HoodieSparkKryoRegistrar")
         .config("spark.sql.extensions", "org.apache.spark.sql.hudi.HoodieSparkSessionExtension")

@@ -83,10 +83,35 @@ def spark(hudi="1.2.0", mem="2g"):
             extra={"spark.driver.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Duser.timezone=UTC"},
         )
         _spark["hudi"] = hudi
+    for k, v in _spark.get("s3", {}).items():
+        _spark["s"].sparkContext._jsc.hadoopConfiguration().set(k, v)
     return _spark["s"]
 
 
+def use_bucket(s3):
+    """makes a bucket's server known: to hudi-rs by the environment, to Spark by Hadoop's configuration"""
+    os.environ.update(
+        AWS_ENDPOINT_URL=s3["endpoint"],
+        AWS_ALLOW_HTTP="true",
+        AWS_REGION=s3["region"],
+        AWS_ACCESS_KEY_ID=s3["access_key"],
+        AWS_SECRET_ACCESS_KEY=s3["secret_key"],
+    )
+    _spark["s3"] = {
+        "fs.s3a.endpoint": s3["endpoint"],
+        "fs.s3a.endpoint.region": s3["region"],
+        "fs.s3a.access.key": s3["access_key"],
+        "fs.s3a.secret.key": s3["secret_key"],
+        "fs.s3a.path.style.access": "true",
+        "fs.s3a.connection.ssl.enabled": "false",
+        "fs.s3a.impl.disable.cache": "true",  # the next server may have buckets of the same names
+        "fs.s3a.directory.marker.retention": "keep",  # their removal is an error where folders are real ones
+    }
+
+
 def props(t):
+    if "://" in t:  # the job's options have to say it
+        return {}
     d = {}
     for l in open(os.path.join(t.replace("file://", ""), ".hoodie/hoodie.properties"), encoding="utf8"):
         if "=" in l and not l.startswith("#"):
@@ -96,6 +121,8 @@ def props(t):
 
 
 def timeline(t):
+    if "://" in t:
+        return []
     """completed instants [(requested, completed|None, action)] read from file names only (both layouts)"""
     h = os.path.join(t, ".hoodie")
     tl = os.path.join(h, "timeline")
@@ -365,7 +392,7 @@ def cmd_write(a):
     before = {x[0] for x in timeline(t)}
     op = a.get("op") or "upsert"
     if a.get("exact"):  # what hoodie.properties says is for Hudi itself to find
-        o = {"hoodie.table.name": props(t)["hoodie.table.name"], "hoodie.datasource.write.operation": op}
+        o = {"hoodie.table.name": props(t).get("hoodie.table.name"), "hoodie.datasource.write.operation": op}
         o.update(a.get("opt") or {})
     else:
         o = wopts(t, op, a.get("opt"))
@@ -524,6 +551,8 @@ def main():
             j.setdefault("hudi", a["hudi"])
             t0 = time.time()
             try:
+                if "s3" in j:
+                    use_bucket(j["s3"])
                 if "s" in _spark:
                     _spark["s"].catalog.clearCache()
                 r = {"ok": True, "result": CMDS[j["cmd"]](j)}
