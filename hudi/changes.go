@@ -295,18 +295,19 @@ func (c *changeReader) checkPast(ctx context.Context, past *timeline.Timeline, a
 
 // existed tells whether the table had any commit at From.
 func (c *changeReader) existed(ctx context.Context, before *timeline.Timeline) (bool, error) {
-	if _, ok := before.Last(); ok {
-		return true, nil
+	if _, ok := before.Last(); ok || c.opts.From == "" {
+		return ok, nil
 	}
 	found := false
-	for a, err := range c.table.Archived(ctx, "", c.opts.From) {
-		if err != nil {
-			return false, err
+	r := archiveReader{store: c.table.store, to: c.opts.From, bare: true, yield: func(i ArchivedInstant) error {
+		if !i.Writes() || i.CompletionTime() > c.opts.From {
+			return nil
 		}
-		if a.Writes() && a.CompletionTime() <= c.opts.From {
-			found = true
-			break
-		}
+		found = true
+		return errEnough
+	}}
+	if err := r.read(ctx, c.table.Properties()); err != nil && !errors.Is(err, errEnough) {
+		return false, fmt.Errorf("read the archived timeline: %w", err)
 	}
 	return found, nil
 }
