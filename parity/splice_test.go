@@ -95,7 +95,7 @@ func TestSplicedTables(t *testing.T) {
 func spliced(t *testing.T, e *parity.Engine, typ hudi.TableType) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "spliced")
-	rnd := rand.New(rand.NewPCG(8, uint64(len(typ)))) //nolint:gosec // the same rows in each run
+	rnd := rand.New(rand.NewPCG(8, uint64(len(typ))))
 	table := createSpliced(t, path, typ)
 	splice(t, table, rnd, 20)
 	if typ == hudi.MergeOnRead {
