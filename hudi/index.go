@@ -21,13 +21,17 @@ const (
 	// IndexBloom is IndexSimple, but for the files whose footers say that they do not
 	// have the keys.
 	IndexBloom IndexType = "BLOOM"
-	// IndexGlobalSimple and IndexGlobalBloom look through all partitions: a key has one
-	// row in the table, which moves where its partition columns change.
+	// IndexGlobalSimple looks through all partitions: a key has one row in the table,
+	// which moves where its partition columns change.
 	IndexGlobalSimple IndexType = "GLOBAL_SIMPLE"
-	IndexGlobalBloom  IndexType = "GLOBAL_BLOOM"
+	// IndexGlobalBloom is IndexGlobalSimple, but for the files that do not have the keys.
+	IndexGlobalBloom IndexType = "GLOBAL_BLOOM"
 )
 
-const propIndex = "hoodie.index.type"
+const (
+	propIndex    = "hoodie.index.type"
+	propOwnIndex = "lakefeed.index.type" // where other engines see another one
+)
 
 var indexes = map[IndexType]index{
 	IndexSimple:       &scanIndex{},
@@ -83,6 +87,15 @@ func (bucketIndex) global() bool { return false }
 func chooseIndex(asked IndexType, props Properties, buckets int) (IndexType, error) {
 	has := IndexType(strings.ToUpper(props[propIndex]))
 	if buckets > 0 {
+		if props[propOwnIndex] == string(IndexGlobalKey) && (asked == "" || asked == IndexBucket) {
+			asked = IndexGlobalKey
+		}
+		if asked == IndexGlobalKey {
+			if props.partitioning().depth() == 0 {
+				return "", fmt.Errorf("index %s: the table has no partitions, and needs none but %s", asked, IndexBucket)
+			}
+			return asked, nil
+		}
 		if asked != "" && asked != IndexBucket {
 			return "", fmt.Errorf("index %s: the table has %d buckets, and other writers would not find rows outside of them", asked, buckets)
 		}
@@ -94,7 +107,7 @@ func chooseIndex(asked IndexType, props Properties, buckets int) (IndexType, err
 	switch {
 	case asked == "":
 		return has, nil
-	case asked == IndexBucket:
+	case asked == IndexBucket || asked == IndexGlobalKey:
 		return "", fmt.Errorf("index %s: it needs Options.Buckets", asked)
 	case has == IndexBucket:
 		return "", fmt.Errorf("index %s: the table is made for %s: set Options.Buckets", asked, has)
@@ -106,10 +119,10 @@ func chooseIndex(asked IndexType, props Properties, buckets int) (IndexType, err
 
 // checkIndex refuses the name of an index that is not known here.
 func checkIndex(asked IndexType) error {
-	if _, known := indexes[asked]; known || asked == "" || asked == IndexBucket {
+	if _, known := indexes[asked]; known || asked == "" || asked == IndexBucket || asked == IndexGlobalKey {
 		return nil
 	}
-	return fmt.Errorf("index %q: want %s, %s, %s, %s or %s", asked, IndexBucket, IndexSimple, IndexBloom, IndexGlobalSimple, IndexGlobalBloom)
+	return fmt.Errorf("index %q: want %s, %s, %s, %s, %s or %s", asked, IndexBucket, IndexSimple, IndexBloom, IndexGlobalSimple, IndexGlobalBloom, IndexGlobalKey)
 }
 
 // Index is how the table's writer finds the file groups of record keys; empty where
@@ -130,14 +143,23 @@ func (t *Table) index() index {
 			return nil
 		}
 		return bucketIndex{}
+	case IndexGlobalKey:
+		if t.opts.Keys == nil {
+			return nil
+		}
+		return &keyIndex{t.opts.Keys}
 	default:
 		return indexes[t.indexType]
 	}
 }
 
 func (t *Table) noIndex() error {
-	if t.indexType == IndexBucket {
+	switch t.indexType {
+	case IndexBucket:
 		return t.noBuckets()
+	case IndexGlobalKey:
+		return &UnsupportedError{"index", string(IndexGlobalKey), "it keeps the partitions of keys in a store of its own: set Options.Keys, as keyindex.Open makes it"}
+	default:
 	}
 	return &UnsupportedError{"index", "unknown", "neither the table's commits nor its properties say it: set Options.Buckets to the number of hash buckets if it has the BUCKET index, else Options.Index (Spark's is SIMPLE where it was told none)"}
 }

@@ -224,6 +224,7 @@ func TestIndexModel(t *testing.T) {
 		"BLOOM":         {Index: IndexBloom},
 		"GLOBAL_SIMPLE": {Index: IndexGlobalSimple},
 		"GLOBAL_BLOOM":  {Index: IndexGlobalBloom, SmallFileBytes: -1},
+		"GLOBAL_KEY":    {Index: IndexGlobalKey, Buckets: 2},
 		"small files":   {Index: IndexSimple, MaxFileBytes: 3 << 10},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -232,6 +233,9 @@ func TestIndexModel(t *testing.T) {
 				create := placeOptions(typ)
 				create.Options = opts
 				create.RowGroupBytes = 1 << 10
+				if create.Index == IndexGlobalKey {
+					create.Keys = newKeyStore(t)
+				}
 				table, err := Create(t.Context(), newStore(t), create)
 				if err != nil {
 					t.Fatal(err)
@@ -243,7 +247,7 @@ func TestIndexModel(t *testing.T) {
 						t.Logf("seed %d: %s", seed, strings.Join(m.log, "\n"))
 					}
 				})
-				for range 40 {
+				for range 25 {
 					m.step()
 					m.compare()
 				}

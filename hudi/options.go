@@ -61,6 +61,8 @@ type Options struct {
 	// Index says how a writer finds the file groups of record keys; "": as the table was
 	// made. Tables of other writers that do not say it need to be told.
 	Index IndexType
+	// Keys is where [IndexGlobalKey] keeps what it knows. One writer has it at a time.
+	Keys KeyStore
 	// MaxFileBytes is about how large a base file grows, where rows are not hashed to
 	// buckets; 0: 120 MiB, as Hudi's hoodie.parquet.max.file.size.
 	MaxFileBytes int64
@@ -143,7 +145,7 @@ func (o *CreateOptions) setDefaults() {
 	if o.Index == "" {
 		o.Index = IndexBucket
 	}
-	if o.Buckets == 0 && o.Index == IndexBucket {
+	if o.Buckets == 0 && (o.Index == IndexBucket || o.Index == IndexGlobalKey) {
 		o.Buckets = 1
 	}
 }
@@ -164,7 +166,9 @@ func (o *CreateOptions) Validate() error {
 		return errors.New("record key: missing")
 	case o.OrderingField == "":
 		return errors.New("ordering field: missing")
-	case o.Buckets > 0 && o.Index != "" && o.Index != IndexBucket:
+	case o.Index == IndexGlobalKey && (o.Keys == nil || len(o.PartitionBy) == 0):
+		return fmt.Errorf("index %s: it needs Keys and PartitionBy", o.Index)
+	case o.Buckets > 0 && o.Index != "" && o.Index != IndexBucket && o.Index != IndexGlobalKey:
 		return fmt.Errorf("buckets %d: there are none with index %s", o.Buckets, o.Index)
 	case o.Buckets < 0 || o.Buckets > maxBuckets:
 		return fmt.Errorf("buckets %d: want 1 to %d", o.Buckets, maxBuckets)

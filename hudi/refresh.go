@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"strconv"
 
 	"github.com/apache/arrow-go/v18/arrow"
 
@@ -177,7 +178,7 @@ func (t *Table) settingsAfter(at []timeline.Instant, commits []*timeline.CommitM
 		if m.ExtraMetadata[schema.LatestKey] != t.latest {
 			return s, false, nil // columns may have got other names
 		}
-		if count := m.ExtraMetadata[BucketsKey]; count != "" && count != fmt.Sprint(t.buckets) {
+		if count := m.ExtraMetadata[BucketsKey]; count != "" && count != strconv.Itoa(t.buckets) {
 			return s, false, nil
 		}
 	}

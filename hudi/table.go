@@ -154,7 +154,10 @@ func sparkOptions(opts CreateOptions) Properties {
 		"hoodie.write.auto.upgrade":               "false",
 		"hoodie.write.table.version":              "6",
 	}
-	if opts.Index == IndexBucket {
+	if opts.Index == IndexGlobalKey {
+		p[propIndex], p[propOwnIndex] = string(IndexBucket), string(IndexGlobalKey)
+	}
+	if p[propIndex] == string(IndexBucket) {
 		p[BucketsKey] = strconv.Itoa(opts.Buckets)
 		p["hoodie.bucket.index.hash.field"] = key
 	}

@@ -69,7 +69,8 @@ type Txn struct {
 	opened  map[bucketID]bool
 	found   map[string]map[string]*FileSlice // of the partitions asked for, the slices that are not open, by file id
 	groups  []*GroupWriter
-	dropped []string // partitions that the commit deletes
+	dropped []string          // partitions that the commit deletes
+	placed  map[string]string // the partition of each key that was written; nil: not known
 	ended   bool
 }
 
@@ -113,7 +114,7 @@ func (t *Table) begin(ctx context.Context, opts TxnOptions) (*Txn, error) {
 	x := &Txn{
 		table: t, op: opts.Operation, timeline: t.timeline,
 		buckets: map[string]map[int]*FileSlice{}, opened: map[bucketID]bool{},
-		found: map[string]map[string]*FileSlice{},
+		found: map[string]map[string]*FileSlice{}, placed: map[string]string{},
 	}
 	if x.op == "" {
 		x.op = Upsert
@@ -337,6 +338,7 @@ func (g *GroupWriter) Upsert(ctx context.Context, rows arrow.RecordBatch, keys *
 			return err
 		}
 		defer full.Release()
+		g.txn.notePlaced(g.id.Partition, keys)
 		return g.out.upsert(ctx, full, keys)
 	})
 }

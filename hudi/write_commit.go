@@ -84,6 +84,7 @@ func (x *Txn) Commit(ctx context.Context, extra map[string]string) (instant stri
 	x.ended = true
 	x.beat.end(context.WithoutCancel(ctx))
 	x.table.committed(x, m, files)
+	x.table.indexKeys(x)
 	if err := x.table.deleteMarkers(ctx, x.time); err != nil {
 		x.table.opts.Logger.Warn("markers stay until the next recovery", "table", x.table.name, "instant", x.time, "error", err)
 	}

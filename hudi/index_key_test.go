@@ -1,0 +1,139 @@
+package hudi
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"lakefeed/hudi/keyindex"
+)
+
+func newKeyStore(t *testing.T) *keyindex.Store {
+	t.Helper()
+	keys, err := keyindex.OpenMem()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := keys.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return keys
+}
+
+// keyTable makes a table with an index of keys.
+func keyTable(t *testing.T, typ TableType, keys KeyStore) *Table {
+	t.Helper()
+	opts := placeOptions(typ)
+	opts.Options = Options{Index: IndexGlobalKey, Buckets: 2, Keys: keys}
+	table, err := Create(t.Context(), newStore(t), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
+}
+
+// TestKeyIndexIsNeverStale changes the table behind the index's back, in each way that
+// a timeline can change, and moves rows then.
+func TestKeyIndexIsNeverStale(t *testing.T) {
+	t.Parallel()
+	eachType(t, func(t *testing.T, typ TableType) {
+		for name, change := range map[string]func(t *testing.T, table *Table, keys KeyStore) *Table{
+			"nothing": func(_ *testing.T, table *Table, _ KeyStore) *Table { return table },
+			"another writer": func(t *testing.T, table *Table, _ KeyStore) *Table {
+				other, err := Open(t.Context(), table.store, Options{Index: IndexGlobalKey, Keys: newKeyStore(t)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := other.Upsert(t.Context(), placeBatch(placeRow{"a", "us", 0, 2}, placeRow{"b", "us", 0, 2})); err != nil {
+					t.Fatal(err)
+				}
+				return table
+			},
+			"compacted and cleaned": func(t *testing.T, table *Table, _ KeyStore) *Table {
+				other, err := Open(t.Context(), table.store, Options{Index: IndexGlobalKey, Keys: newKeyStore(t)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for seq := range int64(3) {
+					if _, err := other.Upsert(t.Context(), placeBatch(placeRow{"a", "us", 0, 2 + seq})); err != nil {
+						t.Fatal(err)
+					}
+					if _, err := other.Compact(t.Context(), CompactOptions{}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if _, err := other.Clean(t.Context(), CleanOptions{RetainCommits: 1}); err != nil {
+					t.Fatal(err)
+				}
+				return table
+			},
+			"another table's index": func(t *testing.T, table *Table, keys KeyStore) *Table {
+				elsewhere := keyTable(t, typ, keys)
+				if _, err := elsewhere.Upsert(t.Context(), placeBatch(placeRow{"a", "nowhere", 0, 1})); err != nil {
+					t.Fatal(err)
+				}
+				return table
+			},
+			"the index is lost": func(t *testing.T, table *Table, keys KeyStore) *Table {
+				if err := keys.Clear(); err != nil {
+					t.Fatal(err)
+				}
+				return table
+			},
+			"garbage": func(t *testing.T, table *Table, keys KeyStore) *Table {
+				if err := keys.Save(map[string]string{"a": "place=nowhere"}, []byte("{")); err != nil {
+					t.Fatal(err)
+				}
+				return table
+			},
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				ctx, keys := t.Context(), newKeyStore(t)
+				table := keyTable(t, typ, keys)
+				if _, err := table.Upsert(ctx, placeBatch(placeRow{"a", "eu", 0, 1}, placeRow{"c", "eu", 0, 1}, placeRow{"d", "us", 0, 1})); err != nil {
+					t.Fatal(err)
+				}
+				table = change(t, table, keys)
+				if _, err := table.Upsert(ctx, placeBatch(placeRow{"a", "ap", 0, 9}, placeRow{"d", "eu", 0, 9})); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := table.Delete(ctx, "c", "b"); err != nil {
+					t.Fatal(err)
+				}
+				diffLines(t, readPlaces(t, table, ReadOptions{}), []string{"place=ap a 9", "place=eu d 9"})
+			})
+		}
+	})
+}
+
+// TestKeyIndexReadsWhatItDidNotSee lets rows be written past it, group by group.
+func TestKeyIndexReadsWhatItDidNotSee(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	keys := newKeyStore(t)
+	table := keyTable(t, MergeOnRead, keys)
+	want := []string{}
+	for i := range int64(3) {
+		if _, err := table.Upsert(ctx, placeBatch(placeRow{fmt.Sprint("k", i), "eu", 0, i})); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, "place=eu")
+	}
+	got, err := keys.Load([]string{"k2", "k0", "none", "k1"})
+	if err != nil || !slices.Equal(got, []string{want[2], want[0], "", want[1]}) {
+		t.Fatalf("index has %q, %v", got, err)
+	}
+	if _, err := Open(ctx, table.store, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	without, err := Open(ctx, table.store, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := without.Upsert(ctx, placeBatch(placeRow{"k1", "us", 0, 1})); err == nil {
+		t.Error("a writer without the index of keys wrote")
+	}
+}
