@@ -169,7 +169,7 @@ func (b *baseReader) openGroups(groups []int) error {
 	if len(b.leaves) == 0 {
 		return nil
 	}
-	fr, err := pqarrow.NewFileReader(b.parquet, pqarrow.ArrowReadProperties{BatchSize: b.batch}, allocator)
+	fr, err := pqarrow.NewFileReader(b.parquet, pqarrow.ArrowReadProperties{BatchSize: b.batch, PreAllocBinaryData: b.plausible()}, allocator)
 	if err != nil {
 		return err
 	}
@@ -237,6 +237,22 @@ func (b *baseReader) batchRows(leaves []int) int64 {
 	}
 	perRow := size/rows + 32*int64(len(leaves)) + 1
 	return min(max(baseBatchBytes/perRow, 1), baseBatchRows)
+}
+
+// plausible tells whether the sizes that the file states of its columns may be true, so
+// that memory can be taken for them at once, which saves a tenth of the time.
+func (b *baseReader) plausible() bool {
+	const ratio, least = 128, 64 << 10 // columns compress no better as a rule
+	meta := b.parquet.MetaData()
+	for g := range meta.NumRowGroups() {
+		for _, leaf := range b.leaves {
+			c, err := meta.RowGroup(g).ColumnChunk(leaf)
+			if err != nil || c.TotalUncompressedSize() < 0 || c.TotalUncompressedSize() > ratio*c.TotalCompressedSize()+least {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // numRows is the number of rows in the file.
