@@ -297,7 +297,9 @@ func (b *baseReader) take(rows arrow.RecordBatch, n int64) (arrow.RecordBatch, e
 	for i, f := range b.schema.Fields() {
 		col, err := b.column(i, rows, n)
 		if err == nil {
-			columns[i], err = readColumn(col, f.Type)
+			if err = checkSound(col); err == nil {
+				columns[i], err = readColumn(col, f.Type)
+			}
 			col.Release()
 		}
 		if err != nil {
