@@ -189,12 +189,16 @@ func (db *DB) Query(ctx context.Context, sql string) (*Result, error) {
 }
 
 func (db *DB) query(ctx context.Context, sql string) (*Result, error) {
-	if err := db.addViews(ctx, sql); err != nil {
-		return nil, err
-	}
 	r, err := db.run(sql)
-	if err != nil {
-		return nil, db.cause(err)
+	for err != nil { // it stops at the first name that it misses
+		found, lerr := db.addMissing(ctx, err, sql)
+		if lerr != nil {
+			return nil, lerr
+		}
+		if !found {
+			return nil, db.cause(err)
+		}
+		r, err = db.run(sql)
 	}
 	if err := r.open(); err != nil {
 		r.destroy()

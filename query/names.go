@@ -6,11 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/duckdb/duckdb-go/mapping"
 )
 
 // view is a table that a query names, as a view of read_hudi.
@@ -31,26 +30,53 @@ func (db *DB) viewOf(arg string) (view, bool) {
 	return view{}, false
 }
 
-// addViews makes a view of each table that the query names and that is none of
-// DuckDB's own: only these are opened, however many tables a lake has.
-func (db *DB) addViews(ctx context.Context, sql string) error {
-	for _, parts := range db.tableNames(sql) {
+// missing is how DuckDB tells of a name that is no table: without its schema.
+var missing = regexp.MustCompile(`Table with name (.+?) does not exist`)
+
+// missingTables are what a query may mean by the name that DuckDB misses: with each
+// schema that the query has before it, else the name alone.
+func missingTables(err error, sql string) [][]string {
+	m := missing.FindStringSubmatch(err.Error())
+	if m == nil {
+		return nil
+	}
+	var out [][]string
+	name := regexp.QuoteMeta(m[1])
+	qualified := regexp.MustCompile(`(?i)("(?:[^"]|"")+"|[\pL_][\pL\d_$]*)\s*\.\s*(?:"` + strings.ReplaceAll(name, `"`, `""`) + `"|` + name + `\b)`)
+	for _, q := range qualified.FindAllStringSubmatch(sql, -1) {
+		schema := q[1]
+		if strings.HasPrefix(schema, `"`) {
+			schema = strings.ReplaceAll(schema[1:len(schema)-1], `""`, `"`)
+		}
+		out = append(out, []string{schema, m[1]})
+	}
+	return append(out, []string{m[1]})
+}
+
+// addMissing makes views of the table that DuckDB missed in a query: only what a query
+// names is opened, however many tables a lake has. It tells whether there is such a table.
+func (db *DB) addMissing(ctx context.Context, err error, sql string) (found bool, _ error) {
+	for _, parts := range missingTables(err, sql) {
 		name := strings.Join(parts, ".")
-		if len(parts) > 2 || slices.ContainsFunc(db.views, func(v view) bool { return strings.EqualFold(v.name, name) }) {
+		if found && len(parts) == 1 {
+			break // the name alone may be another table's, or several tables'
+		}
+		if slices.ContainsFunc(db.views, func(v view) bool { return strings.EqualFold(v.name, name) }) {
 			continue
 		}
 		r, err := db.opts.Lookup(ctx, Ref{Name: name})
 		if errors.Is(err, ErrNoTable) {
-			continue // a name that the query defines, or DuckDB says that there is none
+			continue // as DuckDB says
 		}
 		if err != nil {
-			return err
+			return false, err
 		}
 		if err := db.addView(parts, view{name, r}); err != nil {
-			return err
+			return false, err
 		}
+		found = true
 	}
-	return nil
+	return found, nil
 }
 
 func (db *DB) addView(parts []string, v view) error {
@@ -76,47 +102,4 @@ func (db *DB) addView(parts []string, v view) error {
 		return db.cause(err)
 	}
 	return nil
-}
-
-// tableNames are the names of tables in a query, each in its parts. A query that DuckDB
-// does not understand has none.
-func (db *DB) tableNames(sql string) [][]string {
-	list := mapping.GetTableNames(db.conn, sql, true)
-	if list.Ptr == nil {
-		return nil
-	}
-	defer mapping.DestroyValue(&list)
-	var names [][]string
-	for i := range mapping.GetListSize(list) {
-		v := mapping.GetListChild(list, i)
-		names = append(names, splitName(mapping.GetVarchar(v)))
-		mapping.DestroyValue(&v)
-	}
-	slices.SortFunc(names, slices.Compare)
-	return names
-}
-
-// splitName takes a qualified name apart: a."b.c" is a and b.c. An alias behind it is
-// left out.
-func splitName(name string) []string {
-	var parts []string
-	var part strings.Builder
-	quoted := false
-	for i := 0; i < len(name); i++ {
-		switch c := name[i]; {
-		case c == '"' && quoted && i+1 < len(name) && name[i+1] == '"':
-			part.WriteByte(c)
-			i++
-		case c == '"':
-			quoted = !quoted
-		case c == ' ' && !quoted:
-			return append(parts, part.String())
-		case c == '.' && !quoted:
-			parts = append(parts, part.String())
-			part.Reset()
-		default:
-			part.WriteByte(c)
-		}
-	}
-	return append(parts, part.String())
 }

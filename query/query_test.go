@@ -331,6 +331,23 @@ func TestAllowExternal(t *testing.T) {
 	want(t, db, "SELECT count(*) FROM '"+file+"' JOIN nums USING (n)", "10")
 }
 
+// The first query that names tables finds them, whatever stands between the names.
+func TestFirstQuery(t *testing.T) {
+	t.Parallel()
+	for sql, rows := range map[string]string{
+		"SELECT count(*) FROM nums a JOIN nums b USING (n) JOIN shop.few c USING (n)":        "20",
+		"SELECT count(*) FROM shop.few NATURAL JOIN nums":                                    "18",
+		"WITH nums AS (SELECT * FROM shop.few) SELECT count(*) FROM nums":                    "20",
+		"SELECT (SELECT max(name) FROM nums WHERE nums.n = f.n) FROM shop.few f WHERE n = 2": "number 2",
+		"SELECT n FROM shop.few WHERE n IN (FROM nums SELECT n WHERE name = 'number 7')":     "7",
+		"SELECT count(*) FROM nums ANTI JOIN read_hudi('shop.few') USING (n)":                "80",
+	} {
+		nums, few := &numbers{n: 100}, &numbers{n: 20}
+		db := open(t, query.Options{}, map[string]*query.Relation{"nums": nums.relation(), "shop.few": few.relation()})
+		want(t, db, sql, rows)
+	}
+}
+
 func TestNames(t *testing.T) {
 	t.Parallel()
 	one := &numbers{n: 1}
