@@ -1,20 +1,18 @@
 package timeline
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"errors"
 	"io"
-	"os"
 	"path"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/twmb/avro/ocf"
+
+	"lakefeed/internal/golden"
 )
 
 type goldenFile struct {
@@ -26,48 +24,18 @@ type goldenFile struct {
 // metadata table's are apart.
 func goldenFiles(t *testing.T) map[string][]goldenFile {
 	t.Helper()
-	archives, err := filepath.Glob("../testdata/golden/*.tar.gz")
-	if err != nil || len(archives) == 0 {
-		t.Fatalf("find golden tables: %v, %d", err, len(archives))
-	}
 	out := map[string][]goldenFile{}
-	for _, archive := range archives {
-		readArchive(t, archive, out)
+	for _, name := range golden.Names(t) {
+		for file, data := range golden.Files(t, name) {
+			dir, base := path.Split(file)
+			instant, ok := ParseName(base)
+			if ok && (strings.HasSuffix(dir, "/.hoodie/") || strings.HasSuffix(dir, "/.hoodie/timeline/")) {
+				table := name + ".tar.gz:" + dir
+				out[table] = append(out[table], goldenFile{instant, data})
+			}
+		}
 	}
 	return out
-}
-
-func readArchive(t *testing.T, archive string, out map[string][]goldenFile) {
-	t.Helper()
-	f, err := os.Open(archive)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		dir, name := path.Split(h.Name)
-		instant, ok := ParseName(name)
-		if !ok || h.Typeflag != tar.TypeReg || !strings.HasSuffix(dir, "/.hoodie/") && !strings.HasSuffix(dir, "/.hoodie/timeline/") {
-			continue
-		}
-		data, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		table := filepath.Base(archive) + ":" + dir
-		out[table] = append(out[table], goldenFile{instant, data})
-	}
 }
 
 // recode decodes a golden file and encodes what it has got.
