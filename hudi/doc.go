@@ -21,8 +21,9 @@
 //
 // # How a table is laid out
 //
-// A table is a set of file groups, one for each hash bucket of the record key. A
-// file group is a sequence of file slices; a slice is a base file (Parquet) and, on
+// Rows may be laid into partitions, folders by the values of some columns
+// ([CreateOptions]). A partition is a set of file groups, one for each hash bucket of the
+// record key or, with another [IndexType], as many as its rows fill. A file group is a sequence of file slices; a slice is a base file (Parquet) and, on
 // merge-on-read tables, the log files written on top of it. The timeline, a folder of
 // small files named by instant, says which of them count: what belongs to an instant
 // that did not complete is not there for a reader. The byte formats live in packages
@@ -42,6 +43,9 @@
 //   - table.go (Create, Open), options.go, properties.go, errors.go
 //   - key.go, bucket.go: record keys, and the buckets that they live in
 //   - file_group.go, view.go, state.go: from the timeline and a listing to file slices
+//   - partition.go: rows to folders; refresh.go: what other writers did
+//   - index.go, the file groups of keys: index_scan.go, index_bloom.go, index_key.go
+//     (keyindex has its store); write_assign.go, rows to file groups; write_insert.go
 //   - write.go, the story of a transaction; write_base.go, write_log.go,
 //     write_marker.go, write_commit.go; write_rows.go, whole transactions in one call
 //   - recover.go, write_rollback.go: what a crash left

@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+
+	"lakefeed/hudi/timeline"
 )
 
 // IndexType says how a writer finds the file group that a record key is in. The values
@@ -172,4 +175,39 @@ func homeOf(found []target, partition string) (home target, ok bool, others []ta
 		return target{}, false, found
 	}
 	return found[at], true, slices.Delete(slices.Clone(found), at, at+1)
+}
+
+// noteLooked notes where keys were looked for that may have new rows.
+func (x *Txn) noteLooked(i index, places []place) {
+	if _, hashed := i.(bucketIndex); hashed {
+		return // a key has one file group, where writers meet anyway
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.looked == nil {
+		x.looked = map[string]bool{}
+	}
+	for _, p := range places {
+		if i.global() {
+			p.partition = allPartitions
+		}
+		x.looked[p.partition] = true
+	}
+}
+
+// allPartitions is no path of a partition.
+const allPartitions = "/"
+
+// checkLooked is an error where another writer may have given a row to a key that the
+// transaction did not find.
+func (x *Txn) checkLooked(other timeline.Instant, m *timeline.CommitMetadata) error {
+	if m.Compacted || m.OperationType == "CLUSTER" {
+		return nil
+	}
+	for partition, stats := range m.PartitionToWriteStats {
+		if len(stats) > 0 && (x.looked[partition] || x.looked[allPartitions]) {
+			return &ConflictError{Instant: x.time, Other: other.Time, Reason: "it wrote to partition " + strconv.Quote(partition) + ", where keys were looked for"}
+		}
+	}
+	return nil
 }

@@ -406,3 +406,68 @@ func TestIndexOfSpark(t *testing.T) {
 		}
 	}
 }
+
+// TestIndexSharedKey lets two writers side by side give a row to one new key: with file
+// groups of their own they would not meet, and the key would have two rows.
+func TestIndexSharedKey(t *testing.T) {
+	t.Parallel()
+	for _, index := range []IndexType{IndexSimple, IndexGlobalKey} {
+		t.Run(string(index), func(t *testing.T) {
+			t.Parallel()
+			ctx, store := t.Context(), newStore(t)
+			lock := NewProcessLock(t.Name())
+			open := func() *Table {
+				opts := placeOptions(MergeOnRead)
+				opts.Options = Options{Index: index, Concurrency: Concurrency{Mode: Optimistic, Locker: lock}}
+				if index == IndexGlobalKey {
+					opts.Keys = newKeyStore(t)
+					opts.Buckets = 1
+				}
+				table, err := Create(ctx, store, opts)
+				if errors.Is(err, ErrTableExists) {
+					table, err = Open(ctx, store, opts.Options)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				return table
+			}
+			one, two := open(), open()
+			write := func(x *Txn, place string) {
+				keyed, err := one.keyed(placeBatch(placeRow{"a", place, 0, 1}))
+				if err != nil {
+					t.Fatal(err)
+				}
+				w := rowWriter{txn: x, index: x.table.index(), rows: keyed, lookUp: true, fill: true}
+				if err := w.write(ctx, keyed.last(false), nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			x, err := one.Begin(ctx, TxnOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			y, err := two.Begin(ctx, TxnOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			write(x, "eu")
+			place := "eu"
+			if index == IndexGlobalKey {
+				place = "us"
+			}
+			write(y, place)
+			if _, err := x.Commit(ctx, nil); err != nil {
+				t.Fatal(err)
+			}
+			var conflict *ConflictError
+			if _, err := y.Commit(ctx, nil); !errors.As(err, &conflict) {
+				t.Errorf("the second writer of the key: %v", err)
+			}
+			if err := y.Abort(ctx); err != nil {
+				t.Fatal(err)
+			}
+			diffLines(t, readPlaces(t, one, ReadOptions{}), []string{"place=eu a 1"})
+		})
+	}
+}

@@ -71,6 +71,7 @@ type Txn struct {
 	groups  []*GroupWriter
 	dropped []string          // partitions that the commit deletes
 	placed  map[string]string // the partition of each key that was written; nil: not known
+	looked  map[string]bool   // partitions where keys were looked for
 	ended   bool
 }
 

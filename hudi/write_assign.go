@@ -47,6 +47,7 @@ func (w *rowWriter) write(ctx context.Context, sel []int32, gone []place) error 
 		if found, err = w.index.find(ctx, w.txn, places); err != nil {
 			return err
 		}
+		w.txn.noteLooked(w.index, places)
 	}
 	for i, row := range sel {
 		w.assign(row, places[i], found[i])
