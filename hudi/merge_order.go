@@ -255,7 +255,7 @@ func (o *ordering) columns(batch arrow.RecordBatch) []arrow.Array {
 // rowKey makes the key of a row of these columns.
 func (o *ordering) rowKey(columns []arrow.Array, row int, values []logfile.Value) orderKey {
 	for i, col := range columns {
-		values[i] = orderValue(col, row)
+		values[i] = orderValue(col, row) //nolint:gosec // one value for each column
 	}
 	return o.keyOf(values)
 }

@@ -26,8 +26,12 @@ func TestSchemaHistory(t *testing.T) {
 		`{"id":3,"name":"place","type":{"type":"record","fields":[{"id":5,"name":"zip","type":"string"},{"id":4,"name":"town","type":"string"}]}},{"id":6,"name":"note","type":"string"}]}`
 	f.put(path.Join(schemaFolder, f.instant()+schemaSuffix), []byte(`{"schemas":[`+now+`,`+then+`]}`))
 	f.put(path.Join(schemaFolder, "20270101000000000"+schemaSuffix), []byte(`{`)) // of a change that did not complete
-	f.fields = []arrow.Field{{Name: "total", Type: arrow.PrimitiveTypes.Float64, Nullable: true}, text("id"),
-		{Name: "place", Type: arrow.StructOf(text("zip"), text("town")), Nullable: true}, text("note")}
+	f.fields = []arrow.Field{
+		{Name: "total", Type: arrow.PrimitiveTypes.Float64, Nullable: true},
+		text("id"),
+		{Name: "place", Type: arrow.StructOf(text("zip"), text("town")), Nullable: true},
+		text("note"),
+	}
 	f.extra["latest_schema"] = now
 	f.step(`log [{"id":"a","total":7,"place":{"zip":"1","town":"Bergen"},"note":"new"}]`)
 
