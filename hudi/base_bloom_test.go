@@ -94,3 +94,20 @@ func BenchmarkBloomAdd(b *testing.B) {
 		f.add("1234567890")
 	}
 }
+
+// FuzzBloomFilter reads filters of foreign footers, and finds in ours the keys that they
+// are made of.
+func FuzzBloomFilter(f *testing.F) {
+	f.Add(newBloom(0).encode(), "key")
+	f.Add("/////wAAAAEBAAAACP8=", "")
+	f.Fuzz(func(t *testing.T, text, key string) {
+		if filter, ok := parseBloom(text); ok {
+			filter.mayHave(key)
+		}
+		b := newBloom(1)
+		b.add(key)
+		if filter, ok := parseBloom(b.encode()); !ok || !filter.mayHave(key) {
+			t.Errorf("a filter of %q does not have it", key)
+		}
+	})
+}

@@ -79,8 +79,8 @@ func (t *Table) checkFiles(ctx context.Context, tl *timeline.Timeline, found []*
 	if from != "" { // every bucket is there, and groups may be known that were replaced since
 		return w, nil
 	}
-	for _, id := range w.ids() {
-		if !there[id] && scope.has(id) {
+	for _, id := range w.ids(scope.has) {
+		if !there[id] {
 			if err := t.checkSlice(ctx, w, tl, &FileSlice{Partition: id.Partition, FileID: id.FileID}, scope); err != nil {
 				return nil, err
 			}

@@ -70,7 +70,7 @@ func (c *checker) accountFor(f TableFile) error {
 
 // checkMissing looks for what commits wrote since the newest base file of each group.
 func (c *checker) checkMissing(ctx context.Context) error {
-	for _, id := range c.written.ids() {
+	for _, id := range c.written.ids(checkScope{}.has) {
 		wrote := c.written.files(id, c.timeline)
 		for _, f := range wrote {
 			size, there := c.sizes[f.Path()]

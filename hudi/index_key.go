@@ -118,7 +118,7 @@ func (i *keyIndex) state() (keyState, error) {
 		return s, err
 	}
 	if json.Unmarshal(data, &s) != nil {
-		return keyState{}, nil // of another time; it is made anew
+		return keyState{}, nil //nolint:nilerr // of another time; it is made anew
 	}
 	return s, nil
 }

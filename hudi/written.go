@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"sync"
 
@@ -150,11 +149,18 @@ func (w *written) keep(tl *timeline.Timeline) {
 	}
 }
 
-// ids are the file groups that commits wrote to.
-func (w *written) ids() []GroupID {
+// ids are the file groups, of those that has picks, that commits wrote to.
+func (w *written) ids(has func(GroupID) bool) []GroupID {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return slices.SortedFunc(maps.Keys(w.groups), compareGroups)
+	var ids []GroupID
+	for id := range w.groups {
+		if has(id) {
+			ids = append(ids, id)
+		}
+	}
+	slices.SortFunc(ids, compareGroups)
+	return ids
 }
 
 // files are those of a group, with the parts that commits of this timeline wrote: the
