@@ -282,7 +282,7 @@ func (x *Txn) checkConflicts(ctx context.Context, m *timeline.CommitMetadata) er
 		if err != nil {
 			return err
 		}
-		if x.op == InsertOverwriteTable && len(groupsOf(theirs)) > 0 {
+		if x.replacesAll() && len(groupsOf(theirs)) > 0 {
 			return &ConflictError{Instant: x.time, Other: i.Time, Groups: sortGroups(groupsOf(theirs)), Reason: "it replaces the whole table, and the other commit changed it"}
 		}
 		if err := errors.Join(x.conflict(i, mine, groupsOf(theirs)), x.checkLooked(i, theirs)); err != nil {

@@ -42,7 +42,7 @@ func (m *model) die() {
 	ctx := m.t.Context()
 	at, when := 1+m.rnd.IntN(40), storagetest.When(m.rnd.IntN(3))
 	opts := m.table.opts
-	opts.Buckets = m.table.Buckets()
+	opts.Buckets = 0
 	faulty := storagetest.NewFaulty(m.store, storagetest.Fault{At: at, When: when, Dead: true})
 	last, _ := m.table.Timeline().Last()
 	rows, schema := m.rows, m.schema

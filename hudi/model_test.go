@@ -248,6 +248,15 @@ func (m *model) step() {
 		if res.Instants > 0 {
 			m.cleaned()
 		}
+	case p < 14:
+		res, err := m.table.Cluster(ctx, ClusterOptions{SortBy: []string{"name", "price"}, SortBytes: 20_000})
+		note("cluster %s", res.Instant)
+		m.check(err)
+		if res.Instant != "" {
+			m.remember(res.Instant)
+		}
+	case p < 17:
+		m.convert()
 	case p < 60:
 		m.transaction(Upsert, nil)
 	case p < 66:
@@ -298,6 +307,23 @@ func (m *model) someCommit() string {
 		return ""
 	}
 	return all[m.rnd.IntN(len(all))]
+}
+
+// convert makes the table one of another type, or of another number of buckets.
+func (m *model) convert() {
+	before, _ := m.table.Timeline().Last()
+	opts := ConvertOptions{Buckets: 1 + m.rnd.IntN(4), SortBytes: 20_000}
+	if m.rnd.IntN(2) == 0 {
+		opts.Type = []TableType{CopyOnWrite, MergeOnRead}[m.rnd.IntN(2)]
+	}
+	m.log = append(m.log, fmt.Sprintf("convert to %d %s", opts.Buckets, opts.Type))
+	m.check(m.table.Convert(m.t.Context(), opts))
+	if m.table.Buckets() != opts.Buckets || opts.Type != "" && m.table.Type() != opts.Type {
+		m.t.Fatalf("the table is %s with %d buckets, want %+v", m.table.Type(), m.table.Buckets(), opts)
+	}
+	if last, _ := m.table.Timeline().Last(); last != before {
+		m.remember(last.Time)
+	}
 }
 
 // savepoint makes a savepoint, or releases those that there are.

@@ -43,7 +43,7 @@ const (
 
 // replaces tells whether the operation replaces file groups.
 func (o Operation) replaces() bool {
-	return o == InsertOverwriteTable || o == InsertOverwrite || o == DeletePartition
+	return o == InsertOverwriteTable || o == InsertOverwrite || o == DeletePartition || o == opCluster
 }
 
 // Options are how a table is used. The zero value works.

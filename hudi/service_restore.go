@@ -51,6 +51,9 @@ func (t *Table) restore(ctx context.Context, to string) (RestoreResult, error) {
 	if err != nil {
 		return RestoreResult{}, err
 	}
+	if err := t.retypeFor(ctx, to); err != nil {
+		return RestoreResult{}, err
+	}
 	i := timeline.Instant{Time: t.nextInstant(), Action: timeline.Restore, State: timeline.Requested}
 	t.opts.Logger.Info("restoring", "table", t.name, "to", to, "instant", i.Time, "writes", len(plan.InstantsToRollback))
 	t.opts.Hook("restore")
@@ -63,6 +66,17 @@ func (t *Table) restore(ctx context.Context, to string) (RestoreResult, error) {
 		res.TakenBack = append(res.TakenBack, gone.CommitTime)
 	}
 	return res, t.runRestore(ctx, i.Time, plan)
+}
+
+// retypeFor makes a table merge-on-read again that was so as of an instant: its log files
+// of then are about to count again, which readers of a copy-on-write table do not see.
+func (t *Table) retypeFor(ctx context.Context, instant string) error {
+	if t.typ == MergeOnRead || !slices.ContainsFunc(t.timeline.Completed(), func(i timeline.Instant) bool {
+		return i.Action == timeline.DeltaCommit && i.Time <= instant
+	}) {
+		return nil
+	}
+	return t.retype(ctx, MergeOnRead)
 }
 
 // planRestore names the writes after an instant.
@@ -280,6 +294,9 @@ func (t *Table) rollbackLast(ctx context.Context, instant string) (RestoreResult
 	}
 	plan, err := t.planTakeBack(ctx, target, there)
 	if err != nil {
+		return RestoreResult{}, err
+	}
+	if err := t.retypeFor(ctx, before); err != nil {
 		return RestoreResult{}, err
 	}
 	at, err := t.startRollback(ctx, plan)

@@ -131,8 +131,8 @@ func (t *Table) readSettings(ctx context.Context, tl *timeline.Timeline, props P
 		if err != nil || n < 1 || n > maxBuckets {
 			return "", "", 0, fmt.Errorf("%s is %q in the commits", BucketsKey, count)
 		}
-		if buckets != 0 && buckets != n {
-			return "", "", 0, fmt.Errorf("the table has %d buckets, not %d: their number cannot change", n, buckets)
+		if buckets != 0 && buckets != n && t.timeline == nil { // not one that was converted since
+			return "", "", 0, fmt.Errorf("the table has %d buckets, not %d: lakefeed table convert changes their number", n, buckets)
 		}
 		buckets = n
 	}
@@ -158,11 +158,14 @@ func (t *Table) refresh(ctx context.Context) error {
 	if err := t.checkSameVersion(props); err != nil {
 		return fmt.Errorf("refresh %s: %w", t.name, err)
 	}
-	same := props[propName] == t.name && TableType(props[propType]) == t.typ && slices.Equal(props.list(propRecordKey), t.key) &&
+	same := props[propName] == t.name && slices.Equal(props.list(propRecordKey), t.key) &&
 		props.ordering() == t.order && props.partitioning().equal(t.partition) && t.sameMerge(props)
 	if !same {
 		return fmt.Errorf("refresh %s: another table took its place: open it anew", t.name)
 	}
+	t.mu.Lock()
+	t.typ = TableType(props[propType]) // it may have been converted
+	t.mu.Unlock()
 	names, err := t.listTimeline(ctx)
 	if err != nil {
 		return fmt.Errorf("refresh %s: %w", t.name, err)

@@ -232,7 +232,11 @@ func (t *Table) readProperties(ctx context.Context) (Properties, error) {
 func (t *Table) Name() string { return t.name }
 
 // Type is the table's type.
-func (t *Table) Type() TableType { return t.typ }
+func (t *Table) Type() TableType {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.typ
+}
 
 // RecordKey names the columns that make a row's key.
 func (t *Table) RecordKey() []string { return slices.Clone(t.key) }

@@ -1,6 +1,7 @@
 package hudi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,11 @@ type TxnOptions struct {
 	// append nullable columns and widen int to long and float to double. Another
 	// change is a [SchemaError].
 	Schema *arrow.Schema
+	// Buckets is the number that the caller divides rows by; 0: it asks [Txn.Buckets]. A
+	// table that has got another number since is a [ConflictError].
+	Buckets int
+
+	replace *replacement // for transactions that lay rows out anew
 }
 
 // Txn is a transaction: readers see all of it once Commit returns, or nothing. It
@@ -62,7 +68,11 @@ type Txn struct {
 	avro     string
 	fullAvro string
 
-	before *arrow.Schema // the table's schema till now, with the meta columns
+	typ     TableType     // of the table
+	had     int           // hash buckets till now
+	count   int           // of them from this transaction on
+	before  *arrow.Schema // the table's schema till now, with the meta columns
+	replace *replacement  // nil but where rows are laid out anew
 
 	mu      sync.Mutex                    // guards what follows
 	buckets map[string]map[int]*FileSlice // of the partitions asked for, the slice of each bucket that has one
@@ -113,12 +123,18 @@ func (t *Table) begin(ctx context.Context, opts TxnOptions) (*Txn, error) {
 		return nil, t.noIndex()
 	}
 	x := &Txn{
-		table: t, op: opts.Operation, timeline: t.timeline,
+		table: t, op: opts.Operation, timeline: t.timeline, typ: t.typ, had: t.buckets, count: t.buckets,
 		buckets: map[string]map[int]*FileSlice{}, opened: map[bucketID]bool{},
-		found: map[string]map[string]*FileSlice{}, placed: map[string]string{},
+		found: map[string]map[string]*FileSlice{}, replace: opts.replace, placed: map[string]string{},
 	}
 	if x.op == "" {
 		x.op = Upsert
+	}
+	if opts.Buckets != 0 && opts.Buckets != t.buckets {
+		return nil, &ConflictError{Reason: fmt.Sprintf("it has %d buckets, no longer %d", t.buckets, opts.Buckets)}
+	}
+	if x.replace != nil {
+		x.count = cmp.Or(x.replace.buckets, x.count)
 	}
 	if err := x.setSchema(opts.Schema); err != nil {
 		return nil, err
@@ -195,6 +211,9 @@ func (x *Txn) bucketSlice(id bucketID) (*FileSlice, error) {
 
 // replaced are the file ids that the commit replaces, by partition.
 func (x *Txn) replaced() map[string][]string {
+	if x.replace != nil {
+		return x.replace.groupIDs()
+	}
 	out := map[string][]string{}
 	if x.table.partition.depth() == 0 {
 		out[""] = nil
@@ -211,6 +230,9 @@ func (x *Txn) replaced() map[string][]string {
 	}
 	return out
 }
+
+// Buckets is the number of hash buckets of the table that the transaction writes.
+func (x *Txn) Buckets() int { return x.count }
 
 // Instant names the transaction on the timeline.
 func (x *Txn) Instant() string { return x.time }
@@ -231,8 +253,8 @@ func (x *Txn) Group(ctx context.Context, partition string, bucket int) (*GroupWr
 }
 
 func (x *Txn) openBucket(ctx context.Context, id bucketID) (*GroupWriter, error) {
-	if id.bucket < 0 || id.bucket >= x.table.buckets {
-		return nil, fmt.Errorf("there are %d buckets", x.table.buckets)
+	if id.bucket < 0 || id.bucket >= x.count {
+		return nil, fmt.Errorf("there are %d buckets", x.count)
 	}
 	if err := x.table.partition.check(id.partition); err != nil {
 		return nil, err

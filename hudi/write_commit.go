@@ -18,8 +18,11 @@ func (x *Txn) start(ctx context.Context, action timeline.Action) error {
 	x.token = tokenOf(x.time)
 	var plan []byte
 	if action == timeline.ReplaceCommit {
-		var err error
-		if plan, err = (&timeline.RequestedReplaceMetadata{}).Encode(); err != nil {
+		requested, err := &timeline.RequestedReplaceMetadata{}, error(nil)
+		if x.replace != nil {
+			requested = x.replace.plan
+		}
+		if plan, err = requested.Encode(); err != nil {
 			return err
 		}
 	}
@@ -77,6 +80,10 @@ func (x *Txn) Commit(ctx context.Context, extra map[string]string) (instant stri
 	if err == nil {
 		err = x.publish(ctx, m)
 	}
+	var then error
+	if err == nil && x.replace != nil && x.replace.then != nil {
+		then = x.replace.then(ctx)
+	}
 	x.table.release(ctx)
 	if err != nil {
 		return "", fmt.Errorf("commit %s of %s: %w", x.time, x.table.name, err)
@@ -90,7 +97,7 @@ func (x *Txn) Commit(ctx context.Context, extra map[string]string) (instant stri
 	}
 	x.table.opts.Logger.Debug("committed", "table", x.table.name, "instant", x.time, "files", len(files), "requests", x.table.requests.Total()-x.asked)
 	x.table.unlock()
-	return x.time, nil
+	return x.time, then
 }
 
 // metadata describes the commit.
@@ -104,8 +111,8 @@ func (x *Txn) metadata(extra map[string]string) (*timeline.CommitMetadata, []*Da
 		m.ExtraMetadata = map[string]string{}
 	}
 	m.ExtraMetadata[timeline.SchemaKey] = x.avro
-	if x.table.buckets > 0 {
-		m.ExtraMetadata[BucketsKey] = strconv.Itoa(x.table.buckets)
+	if x.count > 0 {
+		m.ExtraMetadata[BucketsKey] = strconv.Itoa(x.count)
 	}
 	var files []*DataFile
 	for _, g := range x.groups {
@@ -136,11 +143,17 @@ func (x *Txn) check(ctx context.Context, m *timeline.CommitMetadata) error {
 	if err := props.checkWritable(); err != nil {
 		return err
 	}
+	if typ := TableType(props[propType]); typ != x.typ {
+		return &ConflictError{Instant: x.time, Reason: fmt.Sprintf("the table was made %s", typ)}
+	}
 	if err := t.checkPending(ctx, x.files[0]); err != nil || !t.opts.Concurrency.optimistic() {
 		return err
 	}
 	if err := errors.Join(x.beat.check(), t.refresh(ctx)); err != nil {
 		return err
+	}
+	if t.buckets != x.had {
+		return &ConflictError{Instant: x.time, Reason: fmt.Sprintf("the table has got %d buckets", t.buckets)}
 	}
 	return x.checkConflicts(ctx, m)
 }
@@ -165,7 +178,7 @@ func (t *Table) committed(x *Txn, m *timeline.CommitMetadata, files []*DataFile)
 		t.view.add(f)
 	}
 	t.view.replace(x.time, m)
-	t.schema, t.full, t.avro = x.schema, x.full, x.avro
+	t.schema, t.full, t.avro, t.buckets = x.schema, x.full, x.avro, x.count
 }
 
 // Abort takes back what the transaction wrote; [ErrPublished] when Commit's answer was

@@ -1,0 +1,92 @@
+package hudi
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/decimal128"
+)
+
+// TestSortKeys sees that the bytes of ascending values ascend.
+func TestSortKeys(t *testing.T) {
+	t.Parallel()
+	ints, floats := array.NewInt64Builder(allocator), array.NewFloat64Builder(allocator)
+	ints.AppendNull()
+	ints.AppendValues([]int64{math.MinInt64, -1, 0, 1, math.MaxInt64}, nil)
+	floats.AppendNull()
+	floats.AppendValues([]float64{math.Inf(-1), -1.5, -math.SmallestNonzeroFloat64, 0, 1e-300, 2, math.Inf(1), math.NaN()}, nil)
+	texts := array.NewStringBuilder(allocator)
+	texts.AppendNull()
+	texts.AppendValues([]string{"", "\x00", "\x00a", "\x01", "a", "a\x00", "a\x00b", "ab", "b", "ä"}, nil)
+	decimals := array.NewDecimal128Builder(allocator, &arrow.Decimal128Type{Precision: 38, Scale: 2})
+	decimals.AppendNull()
+	for _, v := range []int64{math.MinInt64, -1, 0, 1, math.MaxInt64} {
+		decimals.Append(decimal128.FromI64(v))
+	}
+	bools := array.NewBooleanBuilder(allocator)
+	bools.AppendNull()
+	bools.AppendValues([]bool{false, true}, nil)
+	for _, b := range []array.Builder{ints, floats, texts, decimals, bools} {
+		col := b.NewArray()
+		batch := array.NewRecordBatch(arrow.NewSchema([]arrow.Field{{Name: "c", Type: col.DataType(), Nullable: true}}, nil), []arrow.Array{col}, int64(col.Len()))
+		keys, err := sortKeys(batch, []string{"c"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := 1; i < keys.Len(); i++ {
+			if a, b := keys.(*array.Binary).Value(i-1), keys.(*array.Binary).Value(i); bytes.Compare(a, b) >= 0 {
+				t.Errorf("%s: the key of %s is not before that of %s", col.DataType(), col.ValueStr(i-1), col.ValueStr(i))
+			}
+		}
+	}
+}
+
+// TestSort sorts by two columns, in memory and through runs.
+func TestSort(t *testing.T) {
+	t.Parallel()
+	schema := arrow.NewSchema([]arrow.Field{
+		{Name: "a", Type: arrow.PrimitiveTypes.Int32, Nullable: true}, {Name: "b", Type: arrow.BinaryTypes.String, Nullable: true},
+	}, nil)
+	for _, limit := range []int64{1 << 30, 20_000, 300} {
+		rnd := rand.New(rand.NewPCG(1, uint64(limit)))
+		s := newRowSorter(schema, byColumns("a", "b"), limit, t.TempDir())
+		var want []string
+		for range 60 {
+			b := array.NewRecordBuilder(allocator, schema)
+			for range rnd.IntN(200) {
+				a, text := rnd.Int32N(50)-25, strings.Repeat("x", rnd.IntN(4))
+				b.Field(0).(*array.Int32Builder).Append(a)
+				b.Field(1).(*array.StringBuilder).Append(text)
+				want = append(want, fmt.Sprintf("%04d %s", a+100, text))
+			}
+			if err := s.add(t.Context(), b.NewRecordBatch()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		slices.Sort(want)
+		if runs := len(s.runs); limit < 1<<30 && runs < 2 || limit == 1<<30 && runs > 0 {
+			t.Errorf("%d runs with a limit of %d bytes", runs, limit)
+		}
+		var got []string
+		err := s.each(t.Context(), func(batch arrow.RecordBatch) error {
+			for row := range int(batch.NumRows()) {
+				got = append(got, fmt.Sprintf("%04d %s", batch.Column(0).(*array.Int32).Value(row)+100, batch.Column(1).(*array.String).Value(row)))
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.close()
+		if !slices.Equal(got, want) {
+			t.Errorf("limit %d: %d rows, not the %d in order", limit, len(got), len(want))
+		}
+	}
+}
