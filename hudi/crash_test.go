@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -106,6 +108,9 @@ func crashStory(t *testing.T, typ TableType) (m *model, steps []crashStep) {
 	})
 	steps[len(steps)-1].between = between
 	service("release", func(ctx context.Context, m *model) error {
+		if err := m.table.Recover(ctx); err != nil { // an earlier try may have done it
+			return err
+		}
 		for _, at := range m.table.Savepoints() {
 			if err := m.table.ReleaseSavepoint(ctx, at); err != nil {
 				return err
@@ -152,6 +157,24 @@ func goThrough(ctx context.Context, m *model, steps []crashStep) (done int, err 
 	return len(steps), nil
 }
 
+// soak tells whether the long tests are to run.
+func soak() bool { return os.Getenv("LAKEFEED_SOAK") != "" }
+
+// some are the numbers below n, all of them in the soak, else each every-th from a random
+// one on.
+func some(t *testing.T, n, every int) iter.Seq[int] {
+	t.Helper()
+	if soak() {
+		every = 1
+	}
+	from := rand.IntN(every)
+	t.Logf("of %d each %d-th, from %d on", n, every, from)
+	return func(yield func(int) bool) {
+		for i := from; i < n && yield(i); i += every {
+		}
+	}
+}
+
 // TestCrash lets the store die at each of its calls, opens the table anew and finds
 // it as it was before or after the step that was at work.
 func TestCrash(t *testing.T) {
@@ -163,16 +186,10 @@ func TestCrash(t *testing.T) {
 				t.Fatal(err)
 			}
 			calls := counter.Calls()
-			t.Logf("%d calls", len(calls))
-			step := 1
-			if testing.Short() {
-				step = 6
-			}
-			for n := 1; n <= len(calls); n += step {
-				for _, when := range []storagetest.When{storagetest.Before, storagetest.After, storagetest.Partly} {
-					crash := &crash{t: t, m: m, steps: steps, at: n, call: calls[n-1], when: when}
-					crash.run()
-				}
+			for n := range some(t, 3*len(calls), 25) { // each call and each way to die at it
+				at := 1 + n/3
+				crash := &crash{t: t, m: m, steps: steps, at: at, call: calls[at-1], when: storagetest.When(n % 3)}
+				crash.run()
 			}
 		})
 	}
@@ -189,12 +206,11 @@ func TestFault(t *testing.T) {
 		if _, err := goThrough(ctx, &model{table: table, t: t}, steps); err != nil {
 			t.Fatal(err)
 		}
-		every := 1
-		if testing.Short() {
-			every = 6
-		}
 		calls := counter.Calls()
-		for n := 3; n <= len(calls); n += every { // after those that create the table
+		for n := range some(t, len(calls)+1, 12) {
+			if n < 3 { // these create the table
+				continue
+			}
 			c := &crash{t: t, m: m, steps: steps, at: n, call: calls[n-1], when: storagetest.When(n % 3)}
 			store := storagetest.NewFaulty(newStore(t), storagetest.Fault{At: n, When: c.when, Only: worthwhile})
 			told := &model{table: newTable(t, store, typ, m.table.Buckets()), t: t}
@@ -224,9 +240,9 @@ func TestPowerFailure(t *testing.T) {
 		if _, err := tell(ctx, diskStore(t, disk), m, steps); err != nil {
 			t.Fatal(err)
 		}
-		ops, rounds := disk.Ops(), 60
-		if testing.Short() {
-			rounds = 15
+		ops, rounds := disk.Ops(), 8
+		if soak() {
+			rounds = 100
 		}
 		for range rounds {
 			seed := rand.Uint64()

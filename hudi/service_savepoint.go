@@ -86,8 +86,12 @@ func (t *Table) ReleaseSavepoint(ctx context.Context, instant string) error {
 		return err
 	}
 	defer t.unlock()
+	known := slices.Contains(t.timeline.Savepoints(), instant)
 	err := t.prepare(ctx)
-	if err == nil {
+	switch {
+	case err != nil:
+	case known && !slices.Contains(t.timeline.Savepoints(), instant): // an earlier try did it, or another
+	default:
 		err = t.releaseSavepoint(ctx, instant)
 	}
 	if err != nil {
@@ -110,8 +114,8 @@ func (t *Table) releaseSavepoint(ctx context.Context, instant string) error {
 		if err := t.store.Delete(ctx, t.instantFile(i)); err != nil {
 			return fmt.Errorf("delete %s: %w", t.instantFile(i), err)
 		}
+		t.without(i)
 	}
-	t.without(there...)
 	return nil
 }
 
