@@ -12,7 +12,7 @@ ARGS     ?=
 FUZZTIME ?= 20s
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test go-test layers race parity fuzz cover bench microbench soak demo lint format shape clean
+.PHONY: help setup build test go-test layers model race parity fuzz cover bench microbench soak demo lint format shape clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -33,7 +33,7 @@ demo: ## a private PostgreSQL, a live workload and its lake; ARGS="--seconds 60"
 	@$(MAKE) --no-print-directory build
 	./lakefeed demo $(ARGS)
 
-test: setup layers go-test parity ## everything that CI runs but lint
+test: setup layers go-test model parity ## everything that CI runs but lint
 
 layers: ## which package may import which
 	go vet ./...
@@ -41,6 +41,9 @@ layers: ## which package may import which
 
 go-test: ## all Go tests but parity
 	go test -timeout 10m $(PKGS)
+
+model: ## a table's life of 10,000 random operations and deaths, from two seeds
+	LAKEFEED_MODEL=1 go test -count=1 -timeout 30m -v -run TestModelLong ./hudi
 
 race: ## the same under the race detector
 	go test -race -timeout 30m $(PKGS)
@@ -67,7 +70,7 @@ microbench: ## the packages' benchmarks
 	go test -run '^$$' -bench . -benchmem -timeout 60m $(PKGS)
 
 soak: setup ## the long crash and load tests; an hour or more
-	LAKEFEED_SOAK=1 LAKEFEED_PARITY=1 go test -count=1 -timeout 6h -v -run Soak ./e2e/... ./pipeline/... ./parity/...
+	LAKEFEED_SOAK=1 LAKEFEED_PARITY=1 go test -count=1 -timeout 6h -v -run Soak ./hudi/... ./e2e/... ./pipeline/... ./parity/...
 
 lint: ## golangci-lint, with the rules of .golangci.yml
 	@scripts/install-lint.sh
