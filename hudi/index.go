@@ -156,6 +156,9 @@ func (t *Table) index() index {
 	}
 }
 
+// hashed tells whether each file group is a hash bucket of its partition.
+func (t *Table) hashed() bool { return t.indexType == IndexBucket || t.indexType == IndexGlobalKey }
+
 func (t *Table) noIndex() error {
 	switch t.indexType {
 	case IndexBucket:

@@ -69,6 +69,18 @@ func TestKeyIndexIsNeverStale(t *testing.T) {
 				}
 				return table
 			},
+			"converted and clustered": func(t *testing.T, table *Table, _ KeyStore) *Table {
+				if err := table.Convert(t.Context(), ConvertOptions{Buckets: 3}); err != nil || table.Buckets() != 3 {
+					t.Fatal(table.Buckets(), err)
+				}
+				if _, err := table.Cluster(t.Context(), ClusterOptions{}); err == nil {
+					t.Error("buckets were joined")
+				}
+				if res, err := table.Cluster(t.Context(), ClusterOptions{SortBy: []string{"id"}}); err != nil || res.Written != res.Replaced {
+					t.Fatal(res, err)
+				}
+				return table
+			},
 			"another table's index": func(t *testing.T, table *Table, keys KeyStore) *Table {
 				elsewhere := keyTable(t, typ, keys)
 				if _, err := elsewhere.Upsert(t.Context(), placeBatch(placeRow{"a", "nowhere", 0, 1})); err != nil {

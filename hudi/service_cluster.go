@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
+
+	"lakefeed/hudi/timeline"
 )
 
 // ClusterOptions say what a clustering lays out anew, and how.
@@ -75,6 +77,24 @@ func (t *Table) Cluster(ctx context.Context, opts ClusterOptions) (ClusterResult
 	return ClusterResult{x.time, len(c.slices()), c.written}, nil
 }
 
+// LastClustering is the newest commit that clustered or converted the table, "" if its
+// timeline has none.
+func (t *Table) LastClustering(ctx context.Context) (string, error) {
+	for _, i := range slices.Backward(t.Timeline().Completed()) {
+		if i.Action != timeline.ReplaceCommit {
+			continue
+		}
+		m, err := t.readCommit(ctx, i)
+		if err != nil {
+			return "", fmt.Errorf("look for the last clustering of %s: %w", t.name, err)
+		}
+		if m.OperationType == string(opCluster) {
+			return i.Time, nil
+		}
+	}
+	return "", nil
+}
+
 // clustering is one run. Each of its packs is slices whose rows are laid out together.
 type clustering struct {
 	opts    ClusterOptions
@@ -98,7 +118,7 @@ func (c *clustering) begin(ctx context.Context, t *Table) (*Txn, error) {
 			return nil, &SchemaError{name, fmt.Sprintf("rows are not sorted by %s", f[0].Type)}
 		}
 	}
-	if len(c.opts.SortBy) == 0 && t.indexType == IndexBucket {
+	if len(c.opts.SortBy) == 0 && t.hashed() {
 		return nil, errors.New("a table of hash buckets has no small files to join: name columns to sort by, or convert it to fewer buckets")
 	}
 	c.plan(t)
@@ -126,7 +146,7 @@ func (c *clustering) plan(t *Table) {
 	slices.SortFunc(partitions, func(a, b string) int { return cmp.Or(cmp.Compare(newest[b], newest[a]), cmp.Compare(a, b)) })
 	left := c.opts.MaxBytes
 	for _, p := range partitions {
-		for _, pack := range c.pack(byPartition[p], t.indexType == IndexBucket) {
+		for _, pack := range c.pack(byPartition[p], t.hashed()) {
 			size := int64(0)
 			for _, s := range pack {
 				size += sliceBytes(s)
@@ -219,14 +239,14 @@ func (o *clusterOut) add(ctx context.Context, rows arrow.RecordBatch) (err error
 	if err := o.group.take(ctx, rows); err != nil {
 		return err
 	}
-	if o.txn.table.indexType != IndexBucket && o.group.fileBytes() >= o.opts.TargetFileBytes {
+	if !o.txn.table.hashed() && o.group.fileBytes() >= o.opts.TargetFileBytes {
 		return o.end(ctx)
 	}
 	return nil
 }
 
 func (o *clusterOut) open(ctx context.Context) (*GroupWriter, error) {
-	if o.txn.table.indexType != IndexBucket {
+	if !o.txn.table.hashed() {
 		return o.txn.newGroup(o.partition)
 	}
 	bucket, err := o.txn.table.bucketOf(o.like)

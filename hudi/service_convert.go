@@ -79,7 +79,7 @@ func (t *Table) beginConvert(ctx context.Context, opts ConvertOptions) (*Txn, er
 	typ := cmp.Or(opts.Type, t.typ)
 	rebucket := opts.Buckets != 0 && opts.Buckets != t.buckets
 	switch {
-	case rebucket && t.indexType != IndexBucket:
+	case rebucket && !t.hashed():
 		return nil, errors.New("the table has no hash buckets")
 	case !rebucket && typ == t.typ:
 		return nil, nil //nolint:nilnil // nothing to do
@@ -116,7 +116,7 @@ func (x *Txn) rebucket(ctx context.Context, opts ConvertOptions) error {
 }
 
 func (x *Txn) rebucketPartition(ctx context.Context, found []*FileSlice, opts ConvertOptions) error {
-	if x.table.indexType != IndexBucket || x.count == x.had {
+	if !x.table.hashed() || x.count == x.had {
 		return x.moveGroups(ctx, found)
 	}
 	sorter := newRowSorter(x.full, x.bucketKeys, opts.SortBytes, opts.TempDir)

@@ -22,7 +22,8 @@ const checkpointKey = "lakefeed.checkpoint"
 // whose commit record starts before LSN, and nothing else.
 type checkpoint struct {
 	Pipeline string          `json:"pipeline"`
-	Table    string          `json:"table"` // source name
+	Table    string          `json:"table"`          // source name
+	Path     string          `json:"path,omitempty"` // the table's folder in the lake
 	Source   change.Identity `json:"source"`
 	From     change.LSN      `json:"from"` // the commit's own window is [From, LSN)
 	LSN      change.LSN      `json:"lsn"`

@@ -38,10 +38,15 @@ type Lock struct {
 type LockedError struct {
 	Pipeline string
 	Holder   Lock
+	Table    string // that was to be worked on; "": the pipeline was to run
 }
 
 // Error names the holder.
 func (e *LockedError) Error() string {
+	if e.Table != "" {
+		return fmt.Sprintf("table %s belongs to pipeline %s, which process %d on %s has run or held since %s; that compacts, cleans and archives by itself, and would take this for what a crash left: stop it first, and start it again afterwards",
+			e.Table, e.Pipeline, e.Holder.PID, e.Holder.Host, e.Holder.Since.Format(time.RFC3339))
+	}
 	return fmt.Sprintf("pipeline %s is run by process %d on %s since %s: stop that one first, or give this one another name and lake",
 		e.Pipeline, e.Holder.PID, e.Holder.Host, e.Holder.Since.Format(time.RFC3339))
 }
@@ -112,7 +117,7 @@ func acquire(ctx context.Context, lake storage.Store, pipeline, address string) 
 		free := l == nil || !l.Alive() || l.PID == os.Getpid() && !runsHere(l.ID)
 		if !free && (seen == nil || *seen != *l) {
 			if seen != nil && seen.ID == l.ID {
-				return nil, &LockedError{pipeline, *l} // it beat while we looked
+				return nil, &LockedError{Pipeline: pipeline, Holder: *l} // it beat while we looked
 			}
 			seen, since = l, time.Now()
 		}
@@ -125,7 +130,7 @@ func acquire(ctx context.Context, lake storage.Store, pipeline, address string) 
 			continue // another was faster
 		}
 		if time.Now().After(deadline) {
-			return nil, &LockedError{pipeline, *l}
+			return nil, &LockedError{Pipeline: pipeline, Holder: *l}
 		}
 		select {
 		case <-ctx.Done():

@@ -254,7 +254,7 @@ func (p *Pipeline) next(t *target, v *change.Table, lsn change.LSN, last change.
 	if last.Commit > c.Last.Commit && last.Commit < lsn {
 		c.Last = last
 	}
-	c.Pipeline, c.Table, c.Source, c.From, c.LSN = p.opts.Name, t.name, p.source, t.at.LSN, lsn
+	c.Pipeline, c.Table, c.Path, c.Source, c.From, c.LSN = p.opts.Name, t.name, t.path, p.source, t.at.LSN, lsn
 	c.describe(v)
 	return c
 }

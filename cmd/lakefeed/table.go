@@ -24,18 +24,22 @@ func tableCommand() *cobra.Command {
 	}
 	c.AddCommand(
 		tableShowCommand(), tableTimelineCommand(), tableReadCommand(), tablePinCommand(), tableChangesCommand(), tableFilesCommand(), tableStatsCommand(), tableCheckCommand(),
-		tableCompactCommand(), tableCleanCommand(), tableArchiveCommand(), tableRollbackCommand(), tableSavepointCommand(), tableRestoreCommand(), tableImportCommand(),
+		tableCompactCommand(), tableClusterCommand(), tableConvertCommand(), tableCleanCommand(), tableArchiveCommand(), tableRollbackCommand(), tableSavepointCommand(), tableRestoreCommand(), tableImportCommand(),
 	)
 	return c
 }
 
 // openTable opens the table in a folder or at a URL.
 func openTable(ctx context.Context, path string) (*hudi.Table, error) {
+	return openTableAs(ctx, path, hudi.Options{})
+}
+
+func openTableAs(ctx context.Context, path string, opts hudi.Options) (*hudi.Table, error) {
 	store, err := all.Open(ctx, path)
 	if err != nil {
 		return nil, err
 	}
-	t, err := hudi.Open(ctx, store, hudi.Options{})
+	t, err := hudi.Open(ctx, store, opts)
 	if err != nil {
 		return nil, noTable(path, fmt.Errorf("open table %s: %w", path, err))
 	}

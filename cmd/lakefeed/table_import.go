@@ -89,19 +89,18 @@ at once; an import that fails leaves nothing behind.`,
 
 // importFlags reads the flags that are texts.
 func importFlags(opts *hudi.ImportOptions, to, typ, memory string) (err error) {
-	types := map[string]hudi.TableType{"mor": hudi.MergeOnRead, "cow": hudi.CopyOnWrite}
 	switch {
 	case to == "":
 		return usage("--to is missing: the folder or URL of the table to make")
 	case len(opts.RecordKey) == 0:
 		return usage("--key is missing: the columns that make a row's key")
-	case types[typ] == "":
+	case tableTypes[typ] == "":
 		return usage("--type %q: mor or cow", typ)
 	}
 	if opts.Memory, err = parseBytes(memory); err != nil {
 		return usage("--memory %q: want a size as 256MiB", memory)
 	}
-	opts.Type = types[typ]
+	opts.Type = tableTypes[typ]
 	if opts.Name == "" {
 		opts.Name = path.Base(strings.TrimRight(filepath.ToSlash(to), "/"))
 	}

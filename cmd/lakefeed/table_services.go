@@ -19,21 +19,36 @@ type serviceResult struct {
 	TakenBack []string `json:"taken_back,omitempty"`
 	Archived  int      `json:"archived,omitempty"` // instants
 	Held      string   `json:"held,omitempty"`     // why older ones stay
+	Replaced  int      `json:"replaced,omitempty"` // file groups
+	Written   int      `json:"written,omitempty"`  // file groups in their place
+	Type      string   `json:"type,omitempty"`
+	Buckets   int      `json:"buckets,omitempty"`
 	text      string
 }
 
+// serviceRun does a verb's work.
+type serviceRun func(ctx context.Context, t *hudi.Table, args []string) (serviceResult, error)
+
 // serviceCommand is a verb that changes one table.
-func serviceCommand(use, short, long string, args cobra.PositionalArgs, run func(ctx context.Context, t *hudi.Table, args []string) (serviceResult, error)) *cobra.Command {
+func serviceCommand(use, short, long string, args cobra.PositionalArgs, run serviceRun) *cobra.Command {
+	return serviceCommandAs(openTable, use, short, long, args, run)
+}
+
+func serviceCommandAs(open func(context.Context, string) (*hudi.Table, error), use, short, long string, args cobra.PositionalArgs, run serviceRun) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use: use, Short: short, Long: long, Args: args,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			t, err := openTable(cmd.Context(), args[0])
+			t, err := open(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			r, err := run(cmd.Context(), t, args)
+			ctx, release, err := holdTable(cmd.Context(), t, args[0])
 			if err != nil {
+				return err
+			}
+			r, err := run(ctx, t, args)
+			if err = joinRelease(cmd.Context(), err, release); err != nil {
 				return err
 			}
 			r.Path = args[0]
@@ -71,6 +86,9 @@ func tableCleanCommand() *cobra.Command {
 	c := serviceCommand("clean PATH", "Delete the files that no read needs any more", `Delete file slices that neither a reader of the newest commits nor a savepoint needs.
 A read as of an older instant then says that it has been cleaned away.`, onePath,
 		func(ctx context.Context, t *hudi.Table, _ []string) (serviceResult, error) {
+			if err := opts.Validate(); err != nil {
+				return serviceResult{}, usage("%v", err)
+			}
 			res, err := t.Clean(ctx, opts)
 			r := serviceResult{Instant: res.Instant, Files: res.Files, text: "nothing to clean"}
 			if res.Instant != "" {
@@ -78,7 +96,10 @@ A read as of an older instant then says that it has been cleaned away.`, onePath
 			}
 			return r, err
 		})
-	c.Flags().IntVar(&opts.RetainCommits, "retain-commits", 10, "newest commits as of which the table can still be read")
+	f := c.Flags()
+	f.IntVar(&opts.RetainCommits, "retain-commits", 0, "newest commits as of which the table can still be read (default 10)")
+	f.DurationVar(&opts.Retain, "retain", 0, "instead: how long ago it can still be read as of, as 48h")
+	f.IntVar(&opts.RetainVersions, "retain-versions", 0, "instead: newest slices that stay of each file group")
 	return c
 }
 

@@ -101,6 +101,9 @@ func gatherStats(ctx context.Context, t *hudi.Table, path string, small int64) (
 		s.MostLogs = max(s.MostLogs, len(slice.Logs))
 	}
 	s.history(t.Timeline())
+	if s.Clustering, err = t.LastClustering(ctx); err != nil {
+		return nil, err
+	}
 	s.Oldest, err = t.OldestAsOf(ctx)
 	return s, err
 }
@@ -134,8 +137,6 @@ func (s *tableStats) history(tl *timeline.Timeline) {
 		switch i.Action {
 		case timeline.Compaction:
 			s.Compaction, s.SinceComp = i.Time, 0
-		case timeline.Clustering:
-			s.Clustering = i.Time
 		case timeline.Clean:
 			s.Clean = i.Time
 		case timeline.DeltaCommit:

@@ -1,0 +1,49 @@
+package pipeline
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"lakefeed/hudi"
+	"lakefeed/storage"
+)
+
+// Owner is the pipeline that fills a table, as the table's newest checkpoint says.
+type Owner struct {
+	Pipeline string
+	Path     string // the table's folder in the pipeline's lake
+}
+
+// OwnerOf is a table's pipeline; nil for a table that no pipeline fills.
+func OwnerOf(ctx context.Context, t *hudi.Table) (*Owner, error) {
+	at, err := readCheckpoint(ctx, t)
+	if err != nil || at == nil || at.Pipeline == "" {
+		return nil, err
+	}
+	return &Owner{at.Pipeline, cmp.Or(at.Path, strings.Replace(at.Table, ".", "/", 1))}, nil
+}
+
+// Hold keeps the owner's pipeline from running, by its lock in the lake, until release is
+// called: a pipeline takes every instant on its tables that is not its own for what a crash
+// left. The context ends where the lock is lost. A pipeline that runs is a *[LockedError].
+// A lake that no pipeline of this name keeps its progress in is not held.
+func (o *Owner) Hold(ctx context.Context, lake storage.Store) (held context.Context, release func(context.Context) error, err error) {
+	_, _, err = lake.Get(ctx, progressName(o.Pipeline))
+	if errors.Is(err, storage.ErrNotExist) {
+		return ctx, func(context.Context) error { return nil }, nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("look for pipeline %s in %s: %w", o.Pipeline, lake, err)
+	}
+	lock, err := acquire(ctx, lake, o.Pipeline, "")
+	if err != nil {
+		if locked, ok := errors.AsType[*LockedError](err); ok {
+			locked.Table = o.Path
+		}
+		return nil, nil, err
+	}
+	return lock.holding(ctx), lock.release, nil
+}
