@@ -118,9 +118,12 @@ func live(t *testing.T, store storage.Store, archive ArchiveOptions, commits, ev
 // TestLife sees that a table's folder and timeline do not grow with its history.
 func TestLife(t *testing.T) {
 	t.Parallel()
-	l := live(t, newStore(t), ArchiveOptions{KeepMin: 15, KeepMax: 25}, 200, 20)
+	l := live(t, newStore(t), ArchiveOptions{KeepMin: 15, KeepMax: 25, MaxArchiveBytes: 1}, 200, 20)
 	checkBounded(t, l.marks[3:], func(m lifeMark) int { return m.files }, 1.5)
 	checkBounded(t, l.marks[3:], func(m lifeMark) int { return m.timeline }, 1.5)
+	if last := l.marks[len(l.marks)-1]; last.files > 150 {
+		t.Errorf("%d files in the end", last.files)
+	}
 }
 
 // checkBounded compares the greatest figure of the second half with that of the first.
@@ -157,7 +160,7 @@ func TestLifeSoak(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := live(t, store, ArchiveOptions{}, 10_000, 100)
+	l := live(t, store, ArchiveOptions{MaxArchiveBytes: 16 << 20}, 10_000, 100)
 	marks := l.marks[3:]
 	checkBounded(t, marks, func(m lifeMark) int { return m.files }, 1.1)
 	checkBounded(t, marks, func(m lifeMark) int { return m.timeline }, 1.1)
@@ -200,7 +203,7 @@ func tellLife(t *testing.T, marks []lifeMark) string {
 	fmt.Fprintf(&b, `# A week's life in fast motion
 
 %s, commit %s. `+"`TestLifeSoak`"+`: %d commits of 50 rows to a merge-on-read table of %d keys in 2 buckets on a local disk; every ten commits a
-compaction, a cleaning that keeps 20 commits, and archiving with its defaults. The commit's time is the median of the hundred before; reading opens
+compaction, a cleaning that keeps 20 commits, and archiving, the archive bounded by 16 MiB. The commit's time is the median of the hundred before; reading opens
 the table anew and reads and compares all rows. Plotted in [life.svg](life.svg).
 
 | commits | commit ms | read ms | files | of these on the timeline | MiB |

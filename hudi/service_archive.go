@@ -16,6 +16,9 @@ type ArchiveOptions struct {
 	KeepMin int
 	// KeepMax is how many there must be before anything is archived; default twice KeepMin.
 	KeepMax int
+	// MaxArchiveBytes bounds the archived timeline: its oldest files are deleted beyond
+	// that. Nothing but an audit reads them. 0: 256 MiB; below 0: no bound.
+	MaxArchiveBytes int64
 }
 
 // ArchiveResult says what an archiving did.
@@ -38,6 +41,7 @@ type ArchiveResult struct {
 func (t *Table) Archive(ctx context.Context, opts ArchiveOptions) (ArchiveResult, error) {
 	opts.KeepMin = cmp.Or(max(opts.KeepMin, 0), 50)
 	opts.KeepMax = max(cmp.Or(opts.KeepMax, 2*opts.KeepMin), opts.KeepMin)
+	opts.MaxArchiveBytes = cmp.Or(opts.MaxArchiveBytes, 256<<20)
 	if err := t.lock(ctx); err != nil {
 		return ArchiveResult{}, err
 	}
@@ -81,6 +85,9 @@ func (t *Table) archive(ctx context.Context, opts ArchiveOptions) (ArchiveResult
 			return res, err
 		}
 		res.Instants++
+	}
+	if err := t.trimArchive(ctx, opts.MaxArchiveBytes); err != nil {
+		return res, err
 	}
 	t.opts.Logger.Info("archived", "table", t.name, "instants", res.Instants, "held", res.Held)
 	return res, nil
@@ -194,6 +201,34 @@ func (w *archiveWriter) goOn(ctx context.Context) (last string, err error) {
 	}
 	w.file = slices.Clone(data)
 	return last, nil
+}
+
+// trimArchive deletes the oldest files of the archive beyond a number of bytes.
+func (t *Table) trimArchive(ctx context.Context, limit int64) error {
+	if limit < 0 {
+		return nil
+	}
+	r := &archiveReader{store: t.store, folder: t.props.archiveFolder()}
+	names, err := r.logs(ctx)
+	if err != nil {
+		return err
+	}
+	sizes := map[string]int64{}
+	for info, err := range t.store.List(ctx, r.folder, false) {
+		if err != nil {
+			return fmt.Errorf("list the archived timeline: %w", err)
+		}
+		sizes[path.Base(info.Name)] = info.Size
+	}
+	for n, name := range slices.Backward(names) {
+		if limit -= sizes[name]; limit >= 0 || n == len(names)-1 {
+			continue
+		}
+		if err := t.store.Delete(ctx, path.Join(r.folder, name)); err != nil {
+			return fmt.Errorf("delete %s: %w", path.Join(r.folder, name), err)
+		}
+	}
+	return nil
 }
 
 // dropArchived deletes the files of an instant of the timeline.
