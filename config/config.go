@@ -38,6 +38,8 @@ type Pipeline struct {
 	MemoryBudget   int64
 	CompactAfter   int
 	RetainCommits  int
+	ArchiveKeepMin int
+	ArchiveKeepMax int
 	SpillDir       string
 }
 

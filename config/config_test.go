@@ -65,12 +65,14 @@ pipelines:
     memory_budget: 1.5GiB
     compact_after: 5
     retain_commits: 7
+    archive_keep_min: 20
+    archive_keep_max: 30
     spill_dir: /var/tmp
 `).Pipelines[0]
 	if p.Postgres.HeartbeatInterval != 5*time.Second || p.Postgres.CopyConnections != 3 {
 		t.Errorf("postgres: %+v", p.Postgres)
 	}
-	if p.MaxRows != 1000 || p.MaxBytes != 64<<20 || p.MemoryBudget != 3<<29 || p.CompactAfter != 5 || p.RetainCommits != 7 || p.SpillDir != "/var/tmp" {
+	if p.MaxRows != 1000 || p.MaxBytes != 64<<20 || p.MemoryBudget != 3<<29 || p.CompactAfter != 5 || p.RetainCommits != 7 || p.ArchiveKeepMin != 20 || p.ArchiveKeepMax != 30 || p.SpillDir != "/var/tmp" {
 		t.Errorf("bounds: %+v", p)
 	}
 	if !p.Lake.LeanColumns || p.Lake.TableType != config.MergeOnRead {
@@ -106,7 +108,7 @@ func TestProblems(t *testing.T) {
 	replace := func(old, repl string) string { return strings.Replace(tenLines, old, repl, 1) }
 	for name, c := range map[string]struct{ text, want string }{
 		"unknown key":        {replace("commit_interval", "comit_interval"), "f.yaml:10:5: pipelines[0].comit_interval: unknown key; did you mean commit_interval?"},
-		"far from any":       {replace("commit_interval", "zzzzzzzzzzzzzzzzzzzzzzzz"), "unknown key; there are commit_interval, compact_after"},
+		"far from any":       {replace("commit_interval", "zzzzzzzzzzzzzzzzzzzzzzzz"), "unknown key; there are archive_keep_max, archive_keep_min, commit_interval, compact_after"},
 		"listen, no port":    {replace("    commit_interval: 10s", "listen: x"), "f.yaml:10:9: listen: cannot listen at x: want host:port"},
 		"misplaced":          {replace("commit_interval: 10s", "heartbeat_interval: 10s"), "f.yaml:10:5: pipelines[0].heartbeat_interval: does not belong here but in pipelines[].source.postgres"},
 		"missing":            {replace("    lake:\n      url: file:///data/lake\n", ""), "f.yaml:2:5: pipelines[0].lake: is missing"},
@@ -131,6 +133,8 @@ func TestProblems(t *testing.T) {
 		"size":               {replace("commit_interval: 10s", "max_bytes: 64 potatoes"), "pipelines[0].max_bytes: want a size with its unit"},
 		"small size":         {replace("commit_interval: 10s", "memory_budget: 12"), "want a size from 1MiB to 1TiB"},
 		"count":              {replace("commit_interval: 10s", "max_rows: -1"), "want a whole number from 1"},
+		"archives too much":  {replace("commit_interval: 10s", "archive_keep_min: 10"), "archive_keep_min 10: want more than retain_commits, 10"},
+		"archives at once":   {replace("commit_interval: 10s", "archive_keep_max: 50"), "archive_keep_max 50: want more than archive_keep_min, 50"},
 		"pattern":            {replace("public.*", "orders"), "f.yaml:7:16: pipelines[0].tables[0].match: want schema.table"},
 		"table type":         {replace("match: public.*", "match: public.*\n        table_type: row"), `"row" is not a table type`},
 		"one folder for all": {replace("match: public.*", "match: public.*\n        path: all"), "put {table} into it"},

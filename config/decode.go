@@ -160,6 +160,8 @@ var homes = map[string]string{
 	"memory_budget":      "pipelines[]",
 	"compact_after":      "pipelines[]",
 	"retain_commits":     "pipelines[]",
+	"archive_keep_min":   "pipelines[]",
+	"archive_keep_max":   "pipelines[]",
 	"spill_dir":          "pipelines[]",
 	"tables":             "pipelines[]",
 	"lake":               "pipelines[]",

@@ -26,17 +26,18 @@ func (p *Pipeline) Source(log *slog.Logger) postgres.Options {
 // opens and closes, are still to be filled in.
 func (p *Pipeline) Options(log *slog.Logger) pipeline.Options {
 	return pipeline.Options{
-		Name:          p.Name,
-		Table:         p.Table,
-		Interval:      p.CommitInterval,
-		MaxRows:       p.MaxRows,
-		MaxBytes:      p.MaxBytes,
-		MemoryBudget:  p.MemoryBudget,
-		SpillDir:      p.SpillDir,
-		LeanColumns:   p.Lake.LeanColumns,
-		CompactAfter:  p.CompactAfter,
-		RetainCommits: p.RetainCommits,
-		Logger:        log,
+		Name:           p.Name,
+		Table:          p.Table,
+		Interval:       p.CommitInterval,
+		MaxRows:        p.MaxRows,
+		MaxBytes:       p.MaxBytes,
+		MemoryBudget:   p.MemoryBudget,
+		SpillDir:       p.SpillDir,
+		LeanColumns:    p.Lake.LeanColumns,
+		CompactAfter:   p.CompactAfter,
+		RetainCommits:  p.RetainCommits,
+		ArchiveKeepMin: p.ArchiveKeepMin, ArchiveKeepMax: p.ArchiveKeepMax,
+		Logger: log,
 	}
 }
 

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"net"
 	"net/url"
 	"path"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/goccy/go-yaml/ast"
 
+	"lakefeed/pipeline"
 	"lakefeed/storage/all"
 )
 
@@ -46,18 +48,23 @@ func (d *decoder) pipelines(n ast.Node, at string) []Pipeline {
 func (d *decoder) pipeline(n ast.Node, at string) Pipeline {
 	p := Pipeline{}
 	d.mapping(n, at, keys{
-		"name":            func(n ast.Node, at string) { p.Name = d.name(n, at) },
-		"source":          func(n ast.Node, at string) { d.source(n, at, &p) },
-		"tables":          func(n ast.Node, at string) { p.Tables = d.tables(n, at) },
-		"lake":            func(n ast.Node, at string) { p.Lake = d.lake(n, at) },
-		"commit_interval": func(n ast.Node, at string) { p.CommitInterval = d.duration(n, at, false) },
-		"max_rows":        func(n ast.Node, at string) { p.MaxRows = d.count(n, at, 1<<40) },
-		"max_bytes":       func(n ast.Node, at string) { p.MaxBytes = d.size(n, at) },
-		"memory_budget":   func(n ast.Node, at string) { p.MemoryBudget = d.size(n, at) },
-		"compact_after":   func(n ast.Node, at string) { p.CompactAfter = int(d.count(n, at, 10_000)) },
-		"retain_commits":  func(n ast.Node, at string) { p.RetainCommits = int(d.count(n, at, 10_000)) },
-		"spill_dir":       func(n ast.Node, at string) { p.SpillDir = d.text(n, at) },
+		"name":             func(n ast.Node, at string) { p.Name = d.name(n, at) },
+		"source":           func(n ast.Node, at string) { d.source(n, at, &p) },
+		"tables":           func(n ast.Node, at string) { p.Tables = d.tables(n, at) },
+		"lake":             func(n ast.Node, at string) { p.Lake = d.lake(n, at) },
+		"commit_interval":  func(n ast.Node, at string) { p.CommitInterval = d.duration(n, at, false) },
+		"max_rows":         func(n ast.Node, at string) { p.MaxRows = d.count(n, at, 1<<40) },
+		"max_bytes":        func(n ast.Node, at string) { p.MaxBytes = d.size(n, at) },
+		"memory_budget":    func(n ast.Node, at string) { p.MemoryBudget = d.size(n, at) },
+		"compact_after":    func(n ast.Node, at string) { p.CompactAfter = int(d.count(n, at, 10_000)) },
+		"retain_commits":   func(n ast.Node, at string) { p.RetainCommits = int(d.count(n, at, 10_000)) },
+		"archive_keep_min": func(n ast.Node, at string) { p.ArchiveKeepMin = int(d.count(n, at, 10_000)) },
+		"archive_keep_max": func(n ast.Node, at string) { p.ArchiveKeepMax = int(d.count(n, at, 100_000)) },
+		"spill_dir":        func(n ast.Node, at string) { p.SpillDir = d.text(n, at) },
 	}, "name", "source", "tables", "lake")
+	if _, _, err := pipeline.TimelineBounds(cmp.Or(p.RetainCommits, 10), p.ArchiveKeepMin, p.ArchiveKeepMax); err != nil {
+		d.problem(n, at, "%v", err)
+	}
 	return p
 }
 

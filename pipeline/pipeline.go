@@ -44,6 +44,11 @@ type Options struct {
 	CompactAfter  int // delta commits before a merge-on-read table is compacted inline, default 10
 	RetainCommits int // commits whose files the cleaner keeps, default 10
 
+	// A table's timeline is archived down to ArchiveKeepMin writes as soon as it has more
+	// than ArchiveKeepMax, so that a commit's cost stays flat. Default 50, or more where
+	// RetainCommits asks for it, and twice ArchiveKeepMin.
+	ArchiveKeepMin, ArchiveKeepMax int
+
 	Once   bool       // copy what is missing, drain to a message sent at the start, commit, return nil
 	Until  change.LSN // with Once: drain exactly to this position instead (every transaction whose commit starts before it, none after)
 	Listen string     // address of this process's server, written into the lock so that others find it; may be empty
@@ -116,7 +121,9 @@ func New(o Options) (*Pipeline, error) {
 	setDefault(&o.MaxBytes, 64<<20)
 	setDefault(&o.MemoryBudget, 128<<20)
 	setDefault(&o.CompactAfter, 10)
-	setDefault(&o.RetainCommits, 10)
+	if err := o.boundTimeline(); err != nil {
+		return nil, fmt.Errorf("make pipeline: %w", err)
+	}
 	log := o.Logger
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -124,6 +131,29 @@ func New(o Options) (*Pipeline, error) {
 	p := &Pipeline{opts: o, log: log.With("pipeline", o.Name), control: make(chan request)}
 	p.slotLag.Store(-1)
 	return p, nil
+}
+
+// boundTimeline sets how long timelines become, and refuses to archive what the cleaner
+// is to keep readable.
+func (o *Options) boundTimeline() (err error) {
+	setDefault(&o.RetainCommits, 10)
+	o.ArchiveKeepMin, o.ArchiveKeepMax, err = TimelineBounds(o.RetainCommits, o.ArchiveKeepMin, o.ArchiveKeepMax)
+	return err
+}
+
+// TimelineBounds are the number of writes down to which a timeline is archived and the one
+// from which on it is, where a cleaner retains some; 0 takes the default. Bounds that
+// contradict each other are an error, in the words of the configuration file.
+func TimelineBounds(retain, keepMin, keepMax int) (least, most int, err error) {
+	setDefault(&keepMin, max(50, retain+10))
+	setDefault(&keepMax, 2*keepMin)
+	switch {
+	case keepMin <= retain:
+		err = fmt.Errorf("archive_keep_min %d: want more than retain_commits, %d: what is archived cannot be read as of", keepMin, retain)
+	case keepMax <= keepMin:
+		err = fmt.Errorf("archive_keep_max %d: want more than archive_keep_min, %d", keepMax, keepMin)
+	}
+	return keepMin, keepMax, err
 }
 
 func setDefault[T comparable](v *T, def T) {

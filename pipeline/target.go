@@ -28,6 +28,7 @@ type target struct {
 	table   *hudi.Table // nil until it was opened or made
 	at      checkpoint  // what its newest commit covers; LSN 0: its first copy is to be made
 	had     change.LSN  // what the record says that its newest commit covered
+	archive int         // how many completed writes its timeline has when it is next archived; 0: ArchiveKeepMax
 	covered change.LSN  // at.LSN when streaming began: changes before it are in the table already
 
 	mu      sync.Mutex // guards what follows
@@ -239,6 +240,7 @@ func (t *target) committed(at checkpoint, instant string, rows int64) {
 	t.at = at
 	t.report(func(s *TableStatus) {
 		s.Checkpoint, s.Instant, s.CommitTime = at.LSN.String(), instant, time.Now().UTC()
+		s.Type = string(t.table.Type()) // somebody may have converted it
 		s.Rows += rows
 		s.Error, s.Since = "", time.Time{}
 		if s.State != Failed {

@@ -301,7 +301,7 @@ func withMissing(rec arrow.RecordBatch, v *change.Table, added []int, schema *ar
 }
 
 // serve runs the table's services: compaction when enough delta commits have
-// gathered, then cleaning.
+// gathered, then cleaning, and archiving when the timeline has become long.
 func (p *Pipeline) serve(ctx context.Context, t *target) error {
 	if t.table.Type() == hudi.MergeOnRead {
 		instant, err := t.table.Compact(ctx, hudi.CompactOptions{MinDeltaCommits: p.opts.CompactAfter})
@@ -315,6 +315,25 @@ func (p *Pipeline) serve(ctx context.Context, t *target) error {
 	}
 	if _, err := t.table.Clean(ctx, hudi.CleanOptions{RetainCommits: p.opts.RetainCommits}); err != nil {
 		return fmt.Errorf("clean: %w", err)
+	}
+	return p.archive(ctx, t)
+}
+
+// archive takes the oldest instants off a timeline that has become long. Where something
+// holds them, it is tried again when the timeline has grown by as much as one archiving
+// takes, and not at each commit.
+func (p *Pipeline) archive(ctx context.Context, t *target) error {
+	if len(t.table.Timeline().Completed()) <= max(t.archive, p.opts.ArchiveKeepMax) {
+		return nil
+	}
+	res, err := t.table.Archive(ctx, hudi.ArchiveOptions{KeepMin: p.opts.ArchiveKeepMin, KeepMax: p.opts.ArchiveKeepMax})
+	if err != nil {
+		return fmt.Errorf("archive: %w", err)
+	}
+	left := len(t.table.Timeline().Completed())
+	t.archive = left + p.opts.ArchiveKeepMax - p.opts.ArchiveKeepMin
+	if left > p.opts.ArchiveKeepMax {
+		p.log.Warn("the timeline stays long, which makes commits dear", "table", t.name, "instants", left, "held", res.Held)
 	}
 	return nil
 }
