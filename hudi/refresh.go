@@ -24,6 +24,7 @@ type news struct {
 	timeline *timeline.Timeline
 	commits  []timeline.Instant // completed writes, the oldest first
 	cleans   []timeline.Instant // completed
+	archived bool               // some instants are gone
 }
 
 // newsSince compares the names of the timeline's files with those that were known; ok is
@@ -32,8 +33,11 @@ func newsSince(old *timeline.Timeline, known, names []string) (n news, ok bool) 
 	if known == nil || old.Layout() != timeline.Layout1 {
 		return news{}, false
 	}
-	n.timeline = timeline.NewLayout(old.Layout(), names)
 	added, gone := difference(known, names)
+	n.timeline = old.With(added...)
+	if n.archived = len(gone) > 0; n.archived {
+		n.timeline = timeline.NewLayout(old.Layout(), names)
+	}
 	for _, name := range gone {
 		// Archiving takes away the files of whole instants, the oldest ones.
 		if i, ok := timeline.ParseName(name); ok && (n.timeline.Has(i.Time) || !n.timeline.BeforeStart(i.Time)) {
@@ -102,7 +106,9 @@ func (t *Table) catchUp(ctx context.Context, props Properties, names []string) (
 	for i, c := range n.commits {
 		t.written.add(c.Time, c.Completion, commits[i])
 	}
-	t.written.keep(n.timeline)
+	if n.archived {
+		t.written.keep(n.timeline)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i, c := range n.commits {

@@ -46,6 +46,9 @@ func (t *Table) Archive(ctx context.Context, opts ArchiveOptions) (ArchiveResult
 		return ArchiveResult{}, err
 	}
 	defer t.unlock()
+	if t.quiet() && len(t.timeline.Completed()) <= opts.KeepMax { // as it is known: the store is not asked
+		return ArchiveResult{}, nil
+	}
 	var res ArchiveResult
 	err := t.prepare(ctx)
 	if err == nil {
@@ -80,11 +83,8 @@ func (t *Table) archive(ctx context.Context, opts ArchiveOptions) (ArchiveResult
 	if err := t.writeArchive(ctx, old); err != nil {
 		return res, err
 	}
-	for _, i := range old {
-		if err := t.dropArchived(ctx, i.Time); err != nil {
-			return res, err
-		}
-		res.Instants++
+	if res.Instants, err = t.dropArchived(ctx, old); err != nil {
+		return res, err
 	}
 	if err := t.trimArchive(ctx, opts.MaxArchiveBytes); err != nil {
 		return res, err
@@ -231,24 +231,36 @@ func (t *Table) trimArchive(ctx context.Context, limit int64) error {
 	return nil
 }
 
-// dropArchived deletes the files of an instant of the timeline.
-func (t *Table) dropArchived(ctx context.Context, instant string) error {
-	files := t.timeline.States(instant)
-	slices.SortFunc(files, func(a, b timeline.Instant) int { return cmp.Compare(a.State, b.State) })
-	for _, i := range files {
-		t.opts.Hook("archive")
-		if err := t.store.Delete(ctx, t.instantFile(i)); err != nil {
-			return fmt.Errorf("delete %s: %w", t.instantFile(i), err)
+// dropArchived deletes the files of instants of the timeline, and tells of how many.
+func (t *Table) dropArchived(ctx context.Context, old []timeline.Instant) (instants int, err error) {
+	var gone []string
+	defer func() { t.forgetArchived(gone) }()
+	for _, i := range old {
+		files := t.timeline.States(i.Time)
+		slices.SortFunc(files, func(a, b timeline.Instant) int { return cmp.Compare(a.State, b.State) })
+		for _, f := range files {
+			t.opts.Hook("archive")
+			if err := t.store.Delete(ctx, t.instantFile(f)); err != nil {
+				return instants, fmt.Errorf("delete %s: %w", t.instantFile(f), err)
+			}
+			gone = append(gone, f.FileName())
 		}
+		instants++
 	}
-	known := t.names
-	t.without(files...)
-	if known != nil { // the rest is as it was
-		t.names = slices.DeleteFunc(known, func(name string) bool {
-			return slices.ContainsFunc(files, func(i timeline.Instant) bool { return i.FileName() == name })
-		})
-	}
-	return nil
+	return instants, nil
+}
+
+// forgetArchived notes that files of the timeline were archived; the rest is as it was.
+func (t *Table) forgetArchived(gone []string) {
+	slices.Sort(gone)
+	t.names = slices.DeleteFunc(t.names, func(name string) bool {
+		_, found := slices.BinarySearch(gone, name)
+		return found
+	})
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.timeline = t.timeline.Without(gone...)
+	t.written.keep(t.timeline)
 }
 
 // checkArchived refuses an instant before the timeline where an archiving took older ones

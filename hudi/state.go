@@ -1,14 +1,12 @@
 package hudi
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"path"
 	"reflect"
 	"slices"
-	"strconv"
 
 	"lakefeed/hudi/schema"
 	"lakefeed/hudi/timeline"
@@ -36,17 +34,15 @@ func (t *Table) loadAs(ctx context.Context, props Properties, tl *timeline.Timel
 			return err
 		}
 	}
-	for _, i := range tl.Completed() {
-		if !i.Replaces() {
-			continue
-		}
-		m, err := t.readCommit(ctx, i)
-		if err != nil {
-			return err
-		}
+	replaces := slices.DeleteFunc(tl.Completed(), func(i timeline.Instant) bool { return !i.Replaces() })
+	err = t.eachCommit(ctx, replaces, func(i timeline.Instant, m *timeline.CommitMetadata) bool {
 		v.replace(i.Time, m)
+		return true
+	})
+	if err != nil {
+		return err
 	}
-	avro, latest, buckets, err := t.readSettings(ctx, tl, props)
+	avro, latest, buckets, err := t.readSettings(ctx, tl, props, v)
 	if err != nil {
 		return err
 	}
@@ -105,39 +101,6 @@ func (t *Table) readCommit(ctx context.Context, i timeline.Instant) (*timeline.C
 
 // instantFile is where a file of the timeline is.
 func (t *Table) instantFile(i timeline.Instant) string { return path.Join(t.timelineAt, i.FileName()) }
-
-// readSettings finds schema, internal schema and bucket count in the newest commits that have them.
-func (t *Table) readSettings(ctx context.Context, tl *timeline.Timeline, props Properties) (avro, latest string, buckets int, err error) {
-	count := ""
-	for _, i := range slices.Backward(tl.Completed()) {
-		if avro != "" && count != "" {
-			break
-		}
-		m, err := t.readCommit(ctx, i)
-		if err != nil {
-			return "", "", 0, err
-		}
-		if avro == "" {
-			avro, latest = m.ExtraMetadata[timeline.SchemaKey], m.ExtraMetadata[schema.LatestKey]
-		}
-		count = cmp.Or(count, m.ExtraMetadata[BucketsKey])
-	}
-	if avro = cmp.Or(avro, props[propCreateSchema]); avro == "" {
-		return "", "", 0, errors.New("neither a commit nor hoodie.properties has a schema")
-	}
-	buckets = t.opts.Buckets
-	if count != "" {
-		n, err := strconv.Atoi(count)
-		if err != nil || n < 1 || n > maxBuckets {
-			return "", "", 0, fmt.Errorf("%s is %q in the commits", BucketsKey, count)
-		}
-		if buckets != 0 && buckets != n && t.timeline == nil { // not one that was converted since
-			return "", "", 0, fmt.Errorf("the table has %d buckets, not %d: lakefeed table convert changes their number", n, buckets)
-		}
-		buckets = n
-	}
-	return avro, latest, buckets, nil
-}
 
 // Refresh looks for what other writers did since.
 func (t *Table) Refresh(ctx context.Context) error {
@@ -216,8 +179,11 @@ func (t *Table) prepare(ctx context.Context) error {
 	return t.refresh(ctx) // others may have written while a service was finished
 }
 
-// quiet tells whether nothing is known to be half done, or to be refused.
-func (t *Table) quiet() bool { return len(t.timeline.Pending()) == 0 && t.props.checkWritable() == nil }
+// quiet tells whether nothing is known to be half done, or to be refused, and nobody else
+// may have done something since.
+func (t *Table) quiet() bool {
+	return !t.opts.Concurrency.optimistic() && len(t.timeline.Pending()) == 0 && t.props.checkWritable() == nil
+}
 
 // lock waits until nothing else writes to the table through t, and where there are
 // other writers until it has the table's lock.

@@ -136,8 +136,9 @@ func (w *written) addFile(f *DataFile, since string, part writtenPart) {
 	g.files[f.Name].parts = append(g.files[f.Name].parts, part)
 }
 
-// keep forgets all when a commit is gone from the timeline that was not archived: a
-// restore took it back, and what it superseded counts again.
+// keep forgets that it knows commits that were archived, which nobody asks for again, and
+// all when a commit is gone from the timeline otherwise: a restore took it back, and what
+// it superseded counts again.
 func (w *written) keep(tl *timeline.Timeline) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -145,6 +146,9 @@ func (w *written) keep(tl *timeline.Timeline) {
 		if !counts(tl, i) {
 			w.seen, w.groups, w.replaced = map[string]bool{}, map[GroupID]*writtenGroup{}, map[GroupID]bool{}
 			return
+		}
+		if !tl.Has(i) {
+			delete(w.seen, i)
 		}
 	}
 }

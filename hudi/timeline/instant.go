@@ -89,6 +89,9 @@ func (i Instant) CompletionTime() string { return cmp.Or(i.Completion, i.Time) }
 // Writes tells whether the instant adds data files to the table.
 func (i Instant) Writes() bool { return i.Action.writes() }
 
+// wrote tells whether it is a completed write.
+func (i Instant) wrote() bool { return i.State == Completed && i.Action.writes() }
+
 // Replaces tells whether the instant may take file groups out of the table, as
 // overwrites, clusterings and deleted partitions do.
 func (i Instant) Replaces() bool { return i.Action.family() == ReplaceCommit }

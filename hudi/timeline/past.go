@@ -36,15 +36,14 @@ func (t *Timeline) Between(from, to string, archived map[string]string) *Timelin
 func (t *Timeline) until(limit string, keep func(Instant) bool) *Timeline {
 	out := *t
 	out.limit, out.keep = limit, keep
-	out.instants = slices.Clone(t.instants)
-	out.completed = map[string]string{}
-	for n, i := range out.instants {
-		switch {
-		case i.State != Completed || !i.Action.writes():
-		case keep(i):
-			out.completed[i.Time] = i.CompletionTime()
-		default:
-			out.instants[n].State, out.instants[n].Completion = Inflight, ""
+	out.instants, out.pending = slices.Clone(t.instants), nil
+	for n := range out.instants {
+		i := &out.instants[n]
+		if i.wrote() && !keep(*i) {
+			i.State, i.Completion = Inflight, ""
+		}
+		if i.State != Completed {
+			out.pending = append(out.pending, *i)
 		}
 	}
 	return &out

@@ -1,6 +1,8 @@
 package timeline
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -105,6 +107,43 @@ func TestTimelineDoesNotChange(t *testing.T) {
 	var zero Timeline
 	if _, ok := zero.Last(); ok || zero.Has("10") || zero.IsCompleted("10") || zero.BeforeStart("10") {
 		t.Error("the zero timeline is not empty")
+	}
+}
+
+// TestTimelinesShareLists grows many timelines out of each other: each is what its names
+// make, whatever grew out of it or beside it.
+func TestTimelinesShareLists(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	type grown struct {
+		tl    *Timeline
+		names []string
+	}
+	all := []grown{{New(nil), nil}}
+	for range 2000 {
+		from := all[max(0, len(all)-1-rnd.IntN(3))]
+		at := fmt.Sprintf("%04d", len(from.names)+rnd.IntN(4))
+		added := [][]string{
+			{at + ".commit.requested", at + ".inflight", at + ".commit"},
+			{at + ".deltacommit.requested"},
+			{at + ".savepoint.inflight", at + ".savepoint"},
+			{at + ".clean.requested", at + ".clean.inflight", at + ".clean", "hoodie.properties"},
+			{at + ".compaction.requested", at + ".compaction.inflight", at + ".commit"},
+		}[rnd.IntN(5)]
+		all = append(all, grown{from.tl.With(added...), slices.Concat(from.names, added)})
+		if len(from.names) > 60 {
+			all = append(all, grown{New(nil), nil})
+		}
+	}
+	for _, g := range all {
+		want := New(g.names)
+		check(t, "instants", g.tl.Instants(), names(want.Instants())...)
+		check(t, "pending", g.tl.Pending(), names(want.Pending())...)
+		if g.tl.Start() != want.Start() || !slices.Equal(g.tl.Savepoints(), want.Savepoints()) || g.tl.Next(time.Time{}) != want.Next(time.Time{}) {
+			t.Fatalf("%q: start, savepoints or next are not those of its names", g.names)
+		}
+		for _, i := range want.Instants() {
+			check(t, "states", g.tl.States(i.Time), names(want.States(i.Time))...)
+		}
 	}
 }
 
