@@ -45,7 +45,7 @@ type Concurrency struct {
 	// 0: 2, as Hudi's hoodie.client.heartbeat.tolerable.misses.
 	HeartbeatMisses int
 	// RetryFor is how long [Table.Retry] begins transactions anew that met a conflict;
-	// 0: 1 minute.
+	// 0: 1 minute longer than it takes for a dead service to free its file groups.
 	RetryFor time.Duration
 }
 
@@ -54,7 +54,7 @@ func (c *Concurrency) setDefaults() {
 	c.LockWait = cmp.Or(c.LockWait, time.Minute)
 	c.Heartbeat = cmp.Or(c.Heartbeat, time.Minute)
 	c.HeartbeatMisses = cmp.Or(c.HeartbeatMisses, 2)
-	c.RetryFor = cmp.Or(c.RetryFor, time.Minute)
+	c.RetryFor = cmp.Or(c.RetryFor, c.deadAfter()+time.Minute)
 }
 
 // Validate tells what is wrong, naming the field.
@@ -141,7 +141,9 @@ func (t *Table) apart(ctx context.Context, i timeline.Instant, work func() error
 	}
 	defer beat.end(context.WithoutCancel(ctx))
 	t.release(ctx)
-	err = work()
+	if err = work(); err != nil {
+		t.given = i.Time // the next one need not wait until it is taken for dead
+	}
 	if aerr := t.acquire(ctx); aerr != nil || err != nil {
 		return errors.Join(err, aerr)
 	}

@@ -1,6 +1,7 @@
 package hudi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"golang.org/x/sync/errgroup"
@@ -16,31 +18,54 @@ import (
 	"lakefeed/storage"
 )
 
-// CompactOptions say when a compaction is worth its while.
+// CompactOptions say when a compaction is worth its while, and how much it takes on. All
+// conditions that are set must hold.
 type CompactOptions struct {
 	// MinDeltaCommits is how many delta commits there must be since the last
-	// compaction; default 1.
+	// compaction; default 1, or log files that a bounded one left.
 	MinDeltaCommits int
+	// MinAge is how long ago the oldest of these delta commits must have begun.
+	MinAge time.Duration
+	// MinLogBytes is how large the log files of a file group must be together for it to
+	// take part.
+	MinLogBytes int64
+	// MaxGroups bounds the file groups that take part; 0: no bound. Those with the most
+	// bytes in log files come first.
+	MaxGroups int
+	// MaxBytes bounds what is read, base files and log files, so that the compaction ends
+	// in time; 0: no bound. The first file group takes part whatever its size.
+	MaxBytes int64
+}
+
+// Validate tells what is wrong with the options, naming the field.
+func (o CompactOptions) Validate() error {
+	if o.MinDeltaCommits < 0 || o.MinAge < 0 || o.MinLogBytes < 0 || o.MaxGroups < 0 || o.MaxBytes < 0 {
+		return errors.New("minimum or maximum: less than nothing")
+	}
+	return nil
 }
 
 // Compact merges the log files of a merge-on-read table into new base files, and
 // returns its instant, "" when there was nothing to do. Rows keep the instants at
 // which they were written.
 //
-// The plan is scheduled, carried out and completed in one go: no delta commit is
-// published while it is pending, since some readers would lose its rows. A plan that
-// a crash left is carried out by [Table.Recover].
+// The plan is scheduled, carried out and completed in one go: no delta commit of its
+// file groups is published while it is pending, since some readers would lose its rows.
+// With [Concurrency] other writers go on with all other file groups meanwhile, and get a
+// [ConflictError] for these. A plan that a crash left is carried out by [Table.Recover].
 func (t *Table) Compact(ctx context.Context, opts CompactOptions) (instant string, err error) {
+	if err := opts.Validate(); err != nil {
+		return "", fmt.Errorf("compact %s: %w", t.name, err)
+	}
 	if err := t.lock(ctx); err != nil {
 		return "", err
 	}
 	defer t.unlock()
-	least := max(opts.MinDeltaCommits, 1)
-	if t.quiet() && !t.compactable(least) { // as it is known: the store is not asked
+	if t.quiet() && !t.compactable(opts) { // as it is known: the store is not asked
 		return "", nil
 	}
 	if err = t.prepare(ctx); err == nil {
-		instant, err = t.compact(ctx, least)
+		instant, err = t.compact(ctx, opts)
 	}
 	if err != nil {
 		return "", fmt.Errorf("compact %s: %w", t.name, err)
@@ -48,23 +73,59 @@ func (t *Table) Compact(ctx context.Context, opts CompactOptions) (instant strin
 	return instant, nil
 }
 
-func (t *Table) compactable(minCommits int) bool {
-	return t.typ == MergeOnRead && t.deltaCommits() >= minCommits
+// compactable tells whether it is time for a compaction.
+func (t *Table) compactable(opts CompactOptions) bool {
+	if t.typ != MergeOnRead {
+		return false
+	}
+	n, oldest := t.deltaCommits()
+	switch {
+	case n == 0 && opts.MinDeltaCommits <= 1: // a writer at work may give its log files up
+		return len(t.timeline.Pending()) == 0 && len(opts.pick(t.view.slices(t.timeline, "", nil))) > 0
+	case n < max(opts.MinDeltaCommits, 1):
+		return false
+	}
+	return opts.MinAge == 0 || before(oldest, t.opts.Now().Add(-opts.MinAge))
 }
 
-func (t *Table) compact(ctx context.Context, minCommits int) (string, error) {
-	if !t.compactable(minCommits) {
+// pick chooses the slices that take part.
+func (o CompactOptions) pick(found []*FileSlice) []*FileSlice {
+	picked := slices.DeleteFunc(slices.Clone(found), func(s *FileSlice) bool {
+		return s.Base == nil || len(s.Logs) == 0 || logBytes(s) < o.MinLogBytes
+	})
+	slices.SortStableFunc(picked, func(a, b *FileSlice) int { return cmp.Compare(logBytes(b), logBytes(a)) })
+	if o.MaxGroups > 0 {
+		picked = picked[:min(o.MaxGroups, len(picked))]
+	}
+	read := int64(0)
+	for i, s := range picked {
+		if read += sliceBytes(s); o.MaxBytes > 0 && read > o.MaxBytes && i > 0 {
+			return picked[:i]
+		}
+	}
+	return picked
+}
+
+func logBytes(s *FileSlice) int64 {
+	n := int64(0)
+	for _, l := range s.Logs {
+		n += l.Size
+	}
+	return n
+}
+
+func (t *Table) compact(ctx context.Context, opts CompactOptions) (string, error) {
+	if !t.compactable(opts) {
 		return "", nil
 	}
 	found := t.view.slices(t.timeline, "", nil)
 	if err := t.checkWhole(ctx, found); err != nil {
 		return "", err // before the plan: transactions wait for what it says
 	}
+	found = slices.DeleteFunc(found, func(s *FileSlice) bool { return !t.hasLogRows(s) })
 	plan := &timeline.CompactionPlan{PreserveHoodieMetadata: true}
-	for _, s := range found {
-		if len(s.Logs) > 0 && s.Base != nil {
-			plan.Operations = append(plan.Operations, compactionOf(s))
-		}
+	for _, s := range opts.pick(found) {
+		plan.Operations = append(plan.Operations, compactionOf(s))
 	}
 	if len(plan.Operations) == 0 {
 		return "", nil
@@ -82,36 +143,44 @@ func (t *Table) compact(ctx context.Context, minCommits int) (string, error) {
 	return i.Time, t.runCompaction(ctx, i.Time, plan)
 }
 
-// deltaCommits counts the delta commits since the last compaction.
-func (t *Table) deltaCommits() int {
-	n := 0
+// hasLogRows tells whether a commit wrote to the log files of a slice: there may be only
+// those of a transaction that was taken back, or is at work. That of a commit which is
+// archived is not known.
+func (t *Table) hasLogRows(s *FileSlice) bool {
+	if t.timeline.BeforeStart(s.Instant) {
+		return len(s.Logs) > 0
+	}
+	wrote := t.written.files(s.Group(), t.timeline)
+	return slices.ContainsFunc(s.Logs, func(l *DataFile) bool { _, found := wrote[l.Name]; return found })
+}
+
+// deltaCommits counts the delta commits since the last compaction, and names the oldest.
+func (t *Table) deltaCommits() (n int, oldest string) {
 	for _, i := range slices.Backward(t.timeline.Completed()) {
 		if i.Action == timeline.Compaction {
 			break
 		}
 		if i.Action == timeline.DeltaCommit {
-			n++
+			n, oldest = n+1, i.Time
 		}
 	}
-	return n
+	return n, oldest
 }
 
 // compactionOf plans the compaction of a slice.
 func compactionOf(s *FileSlice) timeline.CompactionOperation {
 	const mib = 1 << 20
-	var logBytes int64
 	op := timeline.CompactionOperation{
 		BaseInstantTime: s.Instant, PartitionPath: s.Partition, FileID: s.FileID, DataFilePath: &s.Base.Name,
 	}
 	for _, l := range s.Logs {
 		op.DeltaFilePaths = append(op.DeltaFilePaths, l.Name)
-		logBytes += l.Size
 	}
-	read := float64(logBytes+s.Base.Size) / mib
+	read := float64(sliceBytes(s)) / mib
 	write := float64(s.Base.Size) / mib
 	op.Metrics = map[string]float64{
 		"TOTAL_LOG_FILES":      float64(len(s.Logs)),
-		"TOTAL_LOG_FILES_SIZE": float64(logBytes),
+		"TOTAL_LOG_FILES_SIZE": float64(logBytes(s)),
 		"TOTAL_IO_READ_MB":     read,
 		"TOTAL_IO_WRITE_MB":    write,
 		"TOTAL_IO_MB":          read + write,

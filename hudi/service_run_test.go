@@ -1,0 +1,130 @@
+package hudi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"lakefeed/hudi/timeline"
+)
+
+// TestCompactOptions sees when a compaction is due, and of which file groups.
+func TestCompactOptions(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	now := time.Now()
+	table, err := Create(ctx, newStore(t), CreateOptions{
+		Name: "model", Schema: modelSchema, RecordKey: []string{"id"}, OrderingField: "seq",
+		Options: Options{Buckets: 4, Now: func() time.Time { return now }},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// One key in each bucket, and the more log bytes the higher the bucket.
+	keys := make([]string, 4)
+	rows := map[string]modelRow{}
+	for n := 0; len(rows) < 4; n++ {
+		k := fmt.Sprint("k", n)
+		if b := table.Bucket(k); keys[b] == "" {
+			keys[b], rows[k] = k, modelRow{data: strings.Repeat("x", 500*b)}
+		}
+	}
+	mustUpsert(t, table, rows)
+	for n := range 3 {
+		now = now.Add(time.Minute)
+		for k, r := range rows {
+			r.seq = int64(n)
+			rows[k] = r
+		}
+		mustUpsert(t, table, rows)
+	}
+	compact := func(opts CompactOptions, want ...int) {
+		t.Helper()
+		at, err := table.Compact(ctx, opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []int
+		for _, s := range table.Slices() {
+			if s.Instant == at {
+				b, err := bucketOfFileID(s.FileID)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, b)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%+v: compacted buckets %v in %s, want %v", opts, got, at, want)
+		}
+		compareRows(t, mustRead(t, table, ReadOptions{}), rows)
+	}
+	compact(CompactOptions{MinDeltaCommits: 5})
+	compact(CompactOptions{MinDeltaCommits: 4, MinAge: 4 * time.Minute})
+	compact(CompactOptions{MinLogBytes: 1 << 20})
+	compact(CompactOptions{MaxBytes: 1}, 3)
+	compact(CompactOptions{MinDeltaCommits: 2, MaxGroups: 1}) // only what it left
+	compact(CompactOptions{MinLogBytes: logBytes(table.Slices()[2]), MaxGroups: 5}, 2)
+	compact(CompactOptions{MaxGroups: 1}, 1)
+	compact(CompactOptions{}, 0)
+	compact(CompactOptions{})
+	mustUpsert(t, table, rows)
+	now = now.Add(time.Second)
+	compact(CompactOptions{MinAge: 2 * time.Second})
+	now = now.Add(2 * time.Second)
+	compact(CompactOptions{MinAge: 2 * time.Second}, 0, 1, 2, 3)
+	if _, err := table.Compact(ctx, CompactOptions{MaxBytes: -1}); err == nil {
+		t.Error("a negative bound is accepted")
+	}
+}
+
+// TestRunServices lets services run on a Table of their own, beside a writer that knows
+// nothing of them.
+func TestRunServices(t *testing.T) {
+	t.Parallel()
+	s := &shared{store: newStore(t), typ: MergeOnRead, buckets: 4, lock: testStorageLock}
+	table := s.create(t)
+	opts := ServicesOptions{
+		Compact: &CompactOptions{MaxGroups: 2}, Clean: &CleanOptions{RetainCommits: 3},
+		Archive: &ArchiveOptions{KeepMin: 4, KeepMax: 6}, Every: time.Millisecond,
+	}
+	services := s.open(t, s.store)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- services.RunServices(ctx, opts) }()
+	a, b := twoKeys(table)
+	n := int64(0)
+	for done := (map[timeline.Action]bool{}); len(done) < 2; n++ {
+		if n > 500 {
+			t.Fatalf("after %d commits: %v", n, table.Timeline().Instants())
+		}
+		mustUpsert(t, table, map[string]modelRow{a: {seq: n}, b: {seq: n}})
+		for _, i := range table.Timeline().Instants() {
+			if i.State == timeline.Completed && (i.Action == timeline.Clean || i.Action == timeline.Compaction) {
+				done[i.Action] = true
+			}
+		}
+	}
+	stop()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("the services ended with %v", err)
+	}
+	if err := services.RunServicesOnce(t.Context(), opts); err != nil { // and ends what was broken off
+		t.Error(err)
+	}
+	if err := table.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if p := table.Timeline().Pending(); len(p) > 0 {
+		t.Errorf("pending: %v", p)
+	}
+	compareRows(t, mustRead(t, table, ReadOptions{}), map[string]modelRow{a: {seq: n - 1}, b: {seq: n - 1}})
+	alone := newTable(t, newStore(t), MergeOnRead, 1)
+	if err := alone.RunServices(t.Context(), opts); err == nil {
+		t.Error("services run beside a writer that does not expect it")
+	}
+}

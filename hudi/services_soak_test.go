@@ -1,0 +1,403 @@
+package hudi
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"lakefeed/hudi/timeline"
+	"lakefeed/internal/pgserver"
+	"lakefeed/storage"
+)
+
+// A soak of a writer and of services beside it, each a process of its own that is killed
+// at random. The writer's transactions are numbered, and what each does follows from its
+// number: so what the table must hold follows from how many of them are in it.
+
+// soakChange is what a transaction does.
+func soakChange(n int) (up map[string]modelRow, del []string) {
+	rnd := rand.New(rand.NewPCG(uint64(n), 7))
+	up = map[string]modelRow{"last": {seq: int64(n)}, fmt.Sprint("gone", n): {seq: int64(n)}}
+	for i := range 2 + rnd.IntN(3) {
+		up[fmt.Sprintf("new%d-%d", n, i)] = modelRow{name: "new", seq: int64(n), data: strings.Repeat("x", rnd.IntN(200))}
+	}
+	for range rnd.IntN(12) {
+		up[fmt.Sprint("hot", rnd.IntN(60))] = modelRow{name: "hot", price: rnd.Int64N(1e6), seq: int64(n)}
+	}
+	if n > 1 {
+		del = []string{fmt.Sprint("gone", n-1)}
+	}
+	return up, del
+}
+
+// soakLedger knows what the table holds after each transaction. It is used by several
+// goroutines.
+type soakLedger struct {
+	begun, acked atomic.Int64
+
+	mu    sync.Mutex
+	rows  map[string]modelRow // after transaction n
+	n     int
+	sums  []soakSum // after each transaction
+	kills map[string]int
+}
+
+// soakSum is what a reader of all rows can tell in short.
+type soakSum struct {
+	rows, seq int64 // their number, and the sum of their column seq
+}
+
+// upTo goes on to transaction n and returns what a reader sees of the table then.
+func (l *soakLedger) upTo(n int) soakSum {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for ; l.n < n; l.n++ {
+		up, del := soakChange(l.n + 1)
+		for _, k := range del {
+			delete(l.rows, k)
+		}
+		maps.Copy(l.rows, up)
+		l.sums = append(l.sums, sumOf(l.rows))
+	}
+	return l.sums[n]
+}
+
+func sumOf(rows map[string]modelRow) soakSum {
+	s := soakSum{rows: int64(len(rows))}
+	for _, r := range rows {
+		s.seq += r.seq
+	}
+	return s
+}
+
+// check holds what a reader saw, of which last is the newest transaction, against what
+// was acknowledged before it began to read.
+func (l *soakLedger) check(reader string, acked, last int64, seen soakSum) error {
+	if begun := l.begun.Load(); last < acked || last > begun {
+		return fmt.Errorf("%s saw transaction %d; %d were acknowledged before it began, %d had begun when it ended", reader, last, acked, begun)
+	}
+	if want := l.upTo(int(last)); seen != want {
+		return fmt.Errorf("%s saw %+v at transaction %d, want %+v", reader, seen, last, want)
+	}
+	return nil
+}
+
+const soakCheckpoint = "soak"
+
+// soakShared is the table as all processes have it.
+func soakShared(t *testing.T, dir string) *shared {
+	t.Helper()
+	return &shared{store: fileStore(t, dir), typ: MergeOnRead, buckets: 8, lock: func(s storage.Store) Locker {
+		return NewStorageLock(s, StorageLockOptions{Validity: time.Second, Renew: 100 * time.Millisecond, Poll: 5 * time.Millisecond})
+	}, set: func(o *Options) {
+		o.Concurrency.Heartbeat, o.Concurrency.HeartbeatMisses = 200*time.Millisecond, 4
+	}}
+}
+
+// soakChild is what TestServicesSoak asks of a process of its own: the role and the
+// table's folder.
+const soakChild = "LAKEFEED_SOAK_CHILD"
+
+// TestServicesSoakChild is the part of TestServicesSoak that runs in other processes,
+// until they are killed.
+func TestServicesSoakChild(t *testing.T) {
+	role, dir, ok := strings.Cut(os.Getenv(soakChild), ":")
+	if !ok {
+		t.Skip("started by TestServicesSoak")
+	}
+	s := soakShared(t, dir)
+	table := s.open(t, s.store)
+	if role == "services" {
+		t.Fatal(table.RunServices(t.Context(), ServicesOptions{
+			Compact: &CompactOptions{MinDeltaCommits: 3, MaxGroups: 5}, Clean: &CleanOptions{Retain: 5 * time.Second},
+			Archive: &ArchiveOptions{KeepMin: 100, KeepMax: 150}, Every: 300 * time.Millisecond,
+		}))
+	}
+	value, _, err := table.LastExtra(t.Context(), soakCheckpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, _ := strconv.Atoi(value) // 0 before the first
+	for tick := time.Tick(25 * time.Millisecond); ; <-tick {
+		n++
+		say(t, "begin", n)
+		if err := soakTransaction(t.Context(), table, n); err != nil {
+			t.Fatal(err)
+		}
+		say(t, "committed", n)
+	}
+}
+
+func say(t *testing.T, what string, n int) {
+	t.Helper()
+	if _, err := fmt.Fprintln(os.Stdout, what, n); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// soakTransaction writes transaction n, over conflicts.
+func soakTransaction(ctx context.Context, table *Table, n int) error {
+	up, del := soakChange(n)
+	return table.Retry(ctx, func(ctx context.Context) error {
+		x, err := table.Begin(ctx, TxnOptions{})
+		if err != nil {
+			return err
+		}
+		m := &model{table: table}
+		if err = m.write(ctx, x, up, del); err == nil {
+			_, err = x.Commit(ctx, map[string]string{soakCheckpoint: strconv.Itoa(n)})
+		}
+		if err != nil {
+			return errors.Join(err, x.Abort(ctx))
+		}
+		return nil
+	})
+}
+
+// TestServicesSoak kills a writer, and services that run beside it, at random for ten
+// seconds, in the soak for ten minutes. Meanwhile Lakefeed and hudi-rs read the table all
+// the time, and see whole transactions, all that were acknowledged among them. At the end
+// no row is lost, the table is sound, and nothing is left that no reader needs.
+func TestServicesSoak(t *testing.T) {
+	t.Parallel()
+	last := 10 * time.Second
+	if soak() {
+		last = 10 * time.Minute
+	}
+	seed := rand.Uint64()
+	dir := t.TempDir()
+	s := soakShared(t, dir)
+	table := s.create(t)
+	ledger := &soakLedger{rows: map[string]modelRow{}, sums: []soakSum{{}}, kills: map[string]int{}}
+	if err := soakTransaction(t.Context(), table, 1); err != nil {
+		t.Fatal(err)
+	}
+	ledger.begun.Store(1)
+	ledger.acked.Store(1)
+
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	for i, role := range []string{"writer", "services"} {
+		rnd := rand.New(rand.NewPCG(seed, uint64(i)))
+		running.Go(func() { ledger.keepKilling(ctx, t, rnd, role, dir) })
+	}
+	var reads, foreign int
+	running.Go(func() { reads = ledger.readOn(ctx, t, s.open(t, s.store)) })
+	running.Go(func() { foreign = ledger.readForeign(ctx, t, dir) })
+	select {
+	case <-time.After(last):
+	case <-ctx.Done():
+	}
+	stop()
+	running.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+	instants, compactions := ledger.checkEnd(t, s)
+	t.Logf("seed %d: %v killed; %d transactions, %d compactions in the last %d instants; %d reads, %d of hudi-rs",
+		seed, ledger.kills, ledger.acked.Load(), compactions, instants, reads, foreign)
+}
+
+// keepKilling starts processes of a role and kills each after a while.
+func (l *soakLedger) keepKilling(ctx context.Context, t *testing.T, rnd *rand.Rand, role, dir string) {
+	for ctx.Err() == nil {
+		cmd := exec.CommandContext(ctx, os.Args[0], "-test.run", "^TestServicesSoakChild$", "-test.timeout", "0")
+		cmd.Env = append(os.Environ(), soakChild+"="+role+":"+dir)
+		out, err := cmd.StdoutPipe()
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		kill := time.AfterFunc(time.Duration(300+rnd.IntN(5000))*time.Millisecond, func() { _ = cmd.Process.Kill() })
+		said := l.listen(out)
+		_ = cmd.Wait() // it was killed
+		if kill.Stop() && ctx.Err() == nil {
+			t.Errorf("the %s ended by itself: %s", role, said)
+			return
+		}
+		l.mu.Lock()
+		l.kills[role]++
+		l.mu.Unlock()
+	}
+}
+
+// listen notes what a writer says of its transactions, and returns what else it says.
+func (l *soakLedger) listen(out io.Reader) string {
+	var other []string
+	for in := bufio.NewScanner(out); in.Scan(); {
+		what, number, _ := strings.Cut(in.Text(), " ")
+		n, err := strconv.ParseInt(number, 10, 64)
+		switch {
+		case err == nil && what == "begin":
+			l.begun.Store(n)
+		case err == nil && what == "committed":
+			l.acked.Store(n)
+		default:
+			other = append(other, in.Text())
+		}
+	}
+	return strings.Join(other, "\n")
+}
+
+// readOn reads the table with a Table of its own until ctx ends.
+func (l *soakLedger) readOn(ctx context.Context, t *testing.T, table *Table) (reads int) {
+	for ; ctx.Err() == nil; reads++ {
+		acked := l.acked.Load()
+		err := table.Refresh(ctx)
+		var rows map[string]modelRow
+		if err == nil {
+			rows, err = readModel(ctx, table, ReadOptions{})
+		}
+		if err == nil {
+			err = l.check("Lakefeed", acked, rows["last"].seq, sumOf(rows))
+		}
+		if err != nil && ctx.Err() == nil {
+			t.Error(err)
+			return reads
+		}
+		pauseFor(ctx, 50*time.Millisecond)
+	}
+	return reads
+}
+
+// pauseFor waits, less where ctx ends.
+func pauseFor(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// soakReader lets hudi-rs read a table once for each line that it gets.
+const soakReader = `
+import sys
+from hudi import HudiTableBuilder, HudiReadOptions
+import pyarrow as pa
+for _ in sys.stdin:
+    try:
+        rows = pa.Table.from_batches([pa.record_batch(b) for b in HudiTableBuilder.from_base_uri(sys.argv[1]).build().read(HudiReadOptions())])
+        seq = dict(zip(rows["id"].to_pylist(), rows["seq"].to_pylist()))
+        assert len(seq) == rows.num_rows, "a key comes twice"
+        print(seq["last"], len(seq), sum(seq.values()), flush=True)
+    except Exception as e:
+        print("error:", str(e).replace("\n", " "), flush=True)
+`
+
+// readForeign lets hudi-rs read the table until ctx ends.
+func (l *soakLedger) readForeign(ctx context.Context, t *testing.T, dir string) (reads int) {
+	venv := filepath.Join(pgserver.CacheDir(), "interop", "venv")
+	if _, err := os.Stat(filepath.Join(venv, "stamp")); err != nil {
+		t.Log("hudi-rs is not installed: it does not read")
+		return 0
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(venv, "bin", "python"), "-c", soakReader, dir)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	var out io.Reader
+	if err == nil {
+		out, err = cmd.StdoutPipe()
+	}
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Error(err)
+		return 0
+	}
+	defer func() { _ = cmd.Wait() }() // it was killed
+	for answers := bufio.NewScanner(out); ; reads++ {
+		acked := l.acked.Load()
+		if _, err := fmt.Fprintln(in); err == nil && answers.Scan() {
+			err = l.checkForeign(acked, answers.Text())
+			if err == nil {
+				pauseFor(ctx, 100*time.Millisecond)
+				continue
+			}
+			t.Error(err)
+		} else if ctx.Err() == nil {
+			t.Errorf("hudi-rs ended: %v, %v", err, answers.Err())
+		}
+		return reads
+	}
+}
+
+func (l *soakLedger) checkForeign(acked int64, answer string) error {
+	var last int64
+	var seen soakSum
+	if _, err := fmt.Sscan(answer, &last, &seen.rows, &seen.seq); err != nil {
+		return fmt.Errorf("hudi-rs: %s", answer)
+	}
+	return l.check("hudi-rs", acked, last, seen)
+}
+
+// checkEnd recovers and cleans the table and holds it against the ledger.
+func (l *soakLedger) checkEnd(t *testing.T, s *shared) (instants, compactions int) {
+	t.Helper()
+	table := s.open(t, s.store)
+	awaitRecovered(t, s, table)
+	rows := mustRead(t, table, ReadOptions{})
+	last := rows["last"].seq
+	if acked := l.acked.Load(); last != acked && last != acked+1 {
+		t.Errorf("the table ends with transaction %d; %d was acknowledged", last, acked)
+	}
+	l.upTo(int(last))
+	if l.n == int(last) { // no reader was further
+		compareRows(t, rows, l.rows)
+	}
+	if _, err := table.Compact(t.Context(), CompactOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := table.Clean(t.Context(), CleanOptions{RetainCommits: 1}); err != nil {
+		t.Fatal(err)
+	}
+	compareRows(t, mustRead(t, table, ReadOptions{}), rows)
+	report, err := Check(t.Context(), s.store, CheckOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range report.Faults {
+		if f.Severity != Note {
+			t.Errorf("%v", f)
+		}
+	}
+	l.checkFiles(t, s, table)
+	done := table.Timeline().Completed()
+	n := len(slices.DeleteFunc(slices.Clone(done), func(i timeline.Instant) bool { return i.Action != timeline.Compaction }))
+	return len(done), n
+}
+
+// checkFiles sees that of each file group one file is left, its base file.
+func (l *soakLedger) checkFiles(t *testing.T, s *shared, table *Table) {
+	t.Helper()
+	needed := map[string]bool{}
+	for _, slice := range table.Slices() {
+		for _, f := range slice.files() {
+			needed[f.Path()] = true
+		}
+	}
+	for info, err := range s.store.List(t.Context(), "", true) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f, ok := parseDataFile(info.Name, info.Size); ok && !needed[f.Path()] {
+			t.Errorf("orphan: %s", info.Name)
+		}
+	}
+}
