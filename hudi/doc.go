@@ -58,7 +58,9 @@
 //   - changes.go, changes_images.go: what commits changed
 //   - version.go, archived.go: tables of other versions, and what archiving took off the
 //     timeline (archived_log.go, archived_history.go)
-//   - service_compact.go, service_clean.go
+//   - table services: service_compact.go, service_cluster.go and service_convert.go (rows
+//     laid out anew, write_replace.go), service_clean.go, service_archive.go,
+//     service_savepoint.go, service_restore.go; service_run.go, beside a writer
 //   - base_file.go, base_read.go, base_fit.go, base_convert.go, base_int96.go,
 //     base_bloom.go: Parquet; base_rewrite.go, a
 //     base file with changes, of what base_copy_*.go copies as bytes; base_pick.go, some

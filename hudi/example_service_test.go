@@ -1,0 +1,131 @@
+package hudi_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"github.com/apache/arrow-go/v18/parquet/pqarrow"
+
+	"lakefeed/hudi"
+	"lakefeed/storage"
+	"lakefeed/storage/mem"
+)
+
+// A table is made of Parquet files. Those here would be os.Open'ed, as by lakefeed table import.
+func ExampleImport() {
+	ctx, files := context.Background(), mem.New()
+	batch := rows(`[{"id": 1, "name": "Roma", "version": 1}, {"id": 2, "name": "Oslo", "version": 1}]`)
+	var text bytes.Buffer
+	w, err := pqarrow.NewFileWriter(cities, &text, nil, pqarrow.DefaultWriterProps())
+	check(err)
+	check(w.Write(batch))
+	check(w.Close())
+	check(files.Put(ctx, "cities.parquet", text.Bytes()))
+
+	store := mem.New()
+	res, err := hudi.Import(ctx, store, []hudi.ImportFile{{
+		Name: "cities.parquet", Size: int64(text.Len()),
+		Open: func(ctx context.Context) (storage.Reader, error) { return files.Open(ctx, "cities.parquet") },
+	}}, hudi.ImportOptions{CreateOptions: hudi.CreateOptions{Name: "cities", RecordKey: []string{"id"}}})
+	check(err)
+	fmt.Println(res.Rows, "rows")
+	t, err := hudi.Open(ctx, store, hudi.Options{})
+	check(err)
+	show(t.Read(ctx, hudi.ReadOptions{Columns: []string{"name"}}))
+	// Output:
+	// 2 rows
+	// Oslo
+	// Roma
+}
+
+// The life of a table: changes gather in logs, are compacted, old files are cleaned away
+// and old instants archived.
+func ExampleTable_Compact() {
+	ctx := context.Background()
+	t := newCities(hudi.CreateOptions{})
+	for range 4 {
+		upsert(t, `[{"id": 1, "name": "Roma", "version": 1}]`)
+	}
+	fmt.Println(len(t.Slices()[0].Logs), "logs")
+	_, err := t.Compact(ctx, hudi.CompactOptions{MinDeltaCommits: 3})
+	check(err)
+	fmt.Println(len(t.Slices()[0].Logs), "logs")
+
+	cleaned, err := t.Clean(ctx, hudi.CleanOptions{RetainVersions: 1})
+	check(err)
+	fmt.Println(cleaned.Files, "files cleaned")
+	archived, err := t.Archive(ctx, hudi.ArchiveOptions{KeepMin: 1, KeepMax: 1})
+	check(err)
+	fmt.Println(archived.Instants, "instants archived,", len(t.Timeline().Completed()), "left")
+	// Output:
+	// 3 logs
+	// 0 logs
+	// 4 files cleaned
+	// 4 instants archived, 1 left
+}
+
+// Small files are joined; with SortBy rows are put in the order by which readers filter.
+func ExampleTable_Cluster() {
+	ctx := context.Background()
+	t := newCities(hudi.CreateOptions{Type: hudi.CopyOnWrite, Options: hudi.Options{Index: hudi.IndexSimple, SmallFileBytes: -1}})
+	upsert(t, `[{"id": 1, "name": "Roma", "version": 1}]`)
+	upsert(t, `[{"id": 2, "name": "Oslo", "version": 1}]`)
+	res, err := t.Cluster(ctx, hudi.ClusterOptions{SortBy: []string{"name"}})
+	check(err)
+	fmt.Println(res.Replaced, "file groups replaced by", res.Written)
+	for batch, err := range t.Read(ctx, hudi.ReadOptions{Columns: []string{"name"}}) {
+		check(err)
+		fmt.Println(batch.Column(0))
+	}
+	// Output:
+	// 2 file groups replaced by 1
+	// ["Oslo" "Roma"]
+}
+
+// A living table gets another type and other buckets. Its readers see the same rows.
+func ExampleTable_Convert() {
+	ctx := context.Background()
+	t := newCities(hudi.CreateOptions{Type: hudi.CopyOnWrite})
+	upsert(t, `[{"id": 1, "name": "Roma", "version": 1}]`)
+	check(t.Convert(ctx, hudi.ConvertOptions{Type: hudi.MergeOnRead, Buckets: 8}))
+	fmt.Println(t.Type(), t.Buckets())
+	show(t.Read(ctx, hudi.ReadOptions{}))
+	// Output:
+	// MERGE_ON_READ 8
+	// 1 Roma 1
+}
+
+// A savepoint keeps a table as of a commit, until it is released; what came later can be
+// taken back.
+func ExampleTable_Savepoint() {
+	ctx := context.Background()
+	t := newCities(hudi.CreateOptions{})
+	upsert(t, `[{"id": 1, "name": "Roma", "version": 1}]`)
+	saved, err := t.Savepoint(ctx, hudi.SavepointOptions{Comment: "before the change"})
+	check(err)
+	upsert(t, `[{"id": 1, "name": "Nowhere", "version": 2}]`)
+	upsert(t, `[{"id": 1, "name": "Elsewhere", "version": 3}]`)
+
+	res, err := t.Restore(ctx, saved)
+	check(err)
+	fmt.Println(len(res.TakenBack), "commits taken back")
+	check(t.ReleaseSavepoint(ctx, saved))
+	show(t.Read(ctx, hudi.ReadOptions{}))
+	// Output:
+	// 2 commits taken back
+	// 1 Roma 1
+}
+
+// The newest commit is taken back. It cannot be undone.
+func ExampleTable_Rollback() {
+	ctx := context.Background()
+	t := newCities(hudi.CreateOptions{})
+	upsert(t, `[{"id": 1, "name": "Roma", "version": 1}]`)
+	newest := upsert(t, `[{"id": 1, "name": "Nowhere", "version": 2}]`)
+	_, err := t.Rollback(ctx, newest)
+	check(err)
+	show(t.Read(ctx, hudi.ReadOptions{}))
+	// Output:
+	// 1 Roma 1
+}
