@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/apache/arrow-go/v18/arrow/array"
+
 	"lakefeed/hudi/timeline"
 )
 
@@ -127,4 +129,50 @@ func TestRunServices(t *testing.T) {
 	if err := alone.RunServices(t.Context(), opts); err == nil {
 		t.Error("services run beside a writer that does not expect it")
 	}
+}
+
+// TestPinnedReadLasts reads as of an old instant, a row at a time, while a writer goes on
+// and services compact and clean what is left of that instant's files fifty times.
+func TestPinnedReadLasts(t *testing.T) {
+	t.Parallel()
+	s := &shared{store: newStore(t), typ: MergeOnRead, buckets: 2, lock: testStorageLock}
+	writer := s.create(t)
+	services, reader := s.open(t, s.store), s.open(t, s.store)
+	rows := map[string]modelRow{}
+	for n := range 52 {
+		rows[fmt.Sprint("k", n)] = modelRow{seq: 1}
+	}
+	old := mustUpsert(t, writer, rows)
+	if err := reader.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]int64{}
+	for batch, err := range reader.Read(t.Context(), ReadOptions{AsOf: old, Pin: time.Minute, BatchRows: 1}) {
+		if err != nil {
+			t.Fatalf("after %d rows: %v", len(got), err)
+		}
+		for i := range int(batch.NumRows()) {
+			got[batch.Column(0).(*array.String).Value(i)] = batch.Column(5).(*array.Int64).Value(i)
+		}
+		for k := range rows {
+			rows[k] = modelRow{seq: int64(1 + len(got))}
+		}
+		mustUpsert(t, writer, rows)
+		opts := ServicesOptions{Compact: &CompactOptions{}, Clean: &CleanOptions{RetainCommits: 1}}
+		if err := services.RunServicesOnce(t.Context(), opts); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for k := range rows {
+		if got[k] != 1 {
+			t.Errorf("row %s: seq %d, want 1", k, got[k])
+		}
+	}
+	if res := mustClean(t, services); res.Files < 50 {
+		t.Errorf("%d files were cleaned when the reader had ended; want those of 50 compactions", res.Files)
+	}
+	if _, err := readModel(t.Context(), services, ReadOptions{AsOf: old}); !errors.Is(err, ErrCleaned) {
+		t.Errorf("as of what is cleaned: %v", err)
+	}
+	compareRows(t, mustRead(t, services, ReadOptions{}), rows)
 }

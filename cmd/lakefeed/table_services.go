@@ -77,7 +77,12 @@ meanwhile; a writer waits. A table that another engine writes needs a common loc
 			}
 			return r, nil
 		})
-	c.Flags().IntVar(&opts.MinDeltaCommits, "min-delta-commits", 1, "only if there are so many since the last compaction")
+	f := c.Flags()
+	f.IntVar(&opts.MinDeltaCommits, "min-delta-commits", 1, "only if there are so many since the last compaction")
+	f.DurationVar(&opts.MinAge, "min-age", 0, "only if the oldest of these is so old")
+	f.Int64Var(&opts.MinLogBytes, "min-log-bytes", 0, "only file groups whose log files are so large")
+	f.IntVar(&opts.MaxGroups, "max-groups", 0, "no more file groups than that; those with the most log bytes come first")
+	f.Int64Var(&opts.MaxBytes, "max-bytes", 0, "about how much to read at most, in bytes")
 	return c
 }
 
