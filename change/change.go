@@ -90,6 +90,8 @@ type Column struct {
 	ID int
 	// Shape changes with every change of the column's definition; empty: not known.
 	Shape string
+	// Definition is of the column's type.
+	Definition Definition
 }
 
 // KeyKind says what identifies the rows of a table.

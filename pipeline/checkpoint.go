@@ -41,6 +41,8 @@ type knownColumn struct {
 	ID      int    `json:"id,omitempty"`    // 0: not known
 	Shape   string `json:"shape,omitempty"` // empty: not known
 	Missing bool   `json:"missing,omitempty"`
+	// Type is nil where the type has none, and in checkpoints of before it was noted.
+	Type change.Definition `json:"type,omitempty"`
 }
 
 // describe notes what the table looks like in version v. What the source could not
@@ -57,9 +59,12 @@ func (c *checkpoint) describe(v *change.Table) {
 	c.Columns, c.Key = nil, nil
 	names := columnNames(v)
 	for i, col := range v.Columns {
-		k := knownColumn{Name: col.Name, Lake: names[i], ID: col.ID, Shape: col.Shape, Missing: col.Missing != nil}
+		k := knownColumn{Name: col.Name, Lake: names[i], ID: col.ID, Shape: col.Shape, Missing: col.Missing != nil, Type: col.Definition}
+		old := had[col.Name]
 		if col.ID == 0 {
-			k.ID, k.Shape, k.Missing = had[col.Name].ID, had[col.Name].Shape, had[col.Name].Missing
+			k.ID, k.Shape, k.Missing, k.Type = old.ID, old.Shape, old.Missing, old.Type
+		} else if old.ID == col.ID {
+			k.Type = old.Type.With(col.Definition)
 		}
 		c.Columns = append(c.Columns, k)
 	}

@@ -57,7 +57,7 @@ func (c *checkpoint) still(v *change.Table) error {
 			return anew("column %s of %s was altered and every row was written anew: what it holds now is not in the log", col.Name, v)
 		}
 	}
-	return nil
+	return c.sameTypes(v)
 }
 
 // sameKey refuses a source table whose rows are identified by other columns than before.

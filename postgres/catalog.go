@@ -206,6 +206,10 @@ func (c *Connector) describeColumns(ctx context.Context, tx pgx.Tx, ids []uint32
 	if err := c.types.load(ctx, tx.Conn(), types); err != nil {
 		return fmt.Errorf("types: %w", err)
 	}
+	definitions, err := loadDefinitions(ctx, tx, types)
+	if err != nil {
+		return fmt.Errorf("definitions of types: %w", err)
+	}
 	for _, a := range attributes {
 		t := byID[a.table]
 		if a.generated {
@@ -213,7 +217,7 @@ func (c *Connector) describeColumns(ctx context.Context, tx pgx.Tx, ids []uint32
 			continue
 		}
 		d := c.types.resolve(a.typeID, a.mod)
-		col := change.Column{Name: a.name, Type: a.typeName, Arrow: d.arrow(), Nullable: !a.notNull, ID: a.number, Shape: a.shape}
+		col := change.Column{Name: a.name, Type: a.typeName, Arrow: d.arrow(), Nullable: !a.notNull, ID: a.number, Shape: a.shape, Definition: definitions[a.typeID]}
 		if a.missing != nil {
 			if col.Missing, err = missingValue(*a.missing, d); err != nil {
 				return &ValueError{Table: t.String(), Column: a.name, Err: fmt.Errorf("the value of rows older than the column: %w", err)}

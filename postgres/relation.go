@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -53,7 +54,7 @@ func (c *Connector) describeRelation(ctx context.Context, info pgoutput.Relation
 		case j >= 0 && now.types[j] == r.types[i]:
 			out = now.Columns[j]
 		case j >= 0:
-			out.ID, out.Shape = now.Columns[j].ID, now.Columns[j].Shape
+			out.ID, out.Shape, out.Definition = now.Columns[j].ID, now.Columns[j].Shape, now.Columns[j].Definition
 		}
 		t.Columns = append(t.Columns, out)
 	}
@@ -161,7 +162,7 @@ func (c *tableCache) put(t *catalogTable) {
 func sameSchema(a, b *change.Table) bool {
 	return a.Schema == b.Schema && a.Name == b.Name && a.KeyKind == b.KeyKind && a.Storage == b.Storage && slices.Equal(a.Key, b.Key) &&
 		slices.EqualFunc(a.Columns, b.Columns, func(x, y change.Column) bool {
-			return x.Name == y.Name && x.Type == y.Type && x.Nullable == y.Nullable && x.ID == y.ID && x.Shape == y.Shape && (x.Missing == nil) == (y.Missing == nil) &&
+			return x.Name == y.Name && x.Type == y.Type && x.Nullable == y.Nullable && x.ID == y.ID && x.Shape == y.Shape && maps.Equal(x.Definition, y.Definition) && (x.Missing == nil) == (y.Missing == nil) &&
 				(x.Missing == nil || array.Equal(x.Missing, y.Missing))
 		})
 }
