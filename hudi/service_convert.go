@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -30,10 +31,11 @@ type ConvertOptions struct {
 //
 // For other buckets, and to make a table copy-on-write, all rows are written anew, in one
 // commit that replaces all file groups: readers of copy-on-write tables know nothing of
-// what delta commits wrote. The type changes right behind that commit; after a crash
-// between them, call Convert again. Transactions wait meanwhile; other Tables, of other
-// processes too, take the change in when they next begin one. Who divides rows by the
-// number of buckets learns of the new one by [TxnOptions].
+// what delta commits wrote. The properties, which have the type and by which Spark finds
+// the buckets, change right behind that commit; after a crash between them, call Convert
+// again. Transactions wait meanwhile; other Tables, of other processes too, take the
+// change in when they next begin one. Who divides rows by the number of buckets learns of
+// the new one by [TxnOptions].
 func (t *Table) Convert(ctx context.Context, opts ConvertOptions) error {
 	opts.SortBytes = cmp.Or(opts.SortBytes, 128<<20)
 	if err := opts.validate(); err != nil {
@@ -76,15 +78,13 @@ func (t *Table) beginConvert(ctx context.Context, opts ConvertOptions) (*Txn, er
 	if err := t.prepare(ctx); err != nil {
 		return nil, err
 	}
-	typ := cmp.Or(opts.Type, t.typ)
-	rebucket := opts.Buckets != 0 && opts.Buckets != t.buckets
+	typ, buckets := cmp.Or(opts.Type, t.typ), cmp.Or(opts.Buckets, t.buckets)
+	rebucket := buckets != t.buckets
 	switch {
 	case rebucket && !t.hashed():
 		return nil, errors.New("the table has no hash buckets")
-	case !rebucket && typ == t.typ:
-		return nil, nil //nolint:nilnil // nothing to do
-	case !rebucket && typ == MergeOnRead:
-		return nil, t.retype(ctx, typ)
+	case !rebucket && (typ == t.typ || typ == MergeOnRead):
+		return nil, t.settle(ctx, typ, buckets)
 	}
 	var packs [][]*FileSlice
 	for _, s := range t.view.slices(t.timeline, "", nil) {
@@ -92,9 +92,7 @@ func (t *Table) beginConvert(ctx context.Context, opts ConvertOptions) (*Txn, er
 	}
 	r := t.newReplacement(packs)
 	r.all, r.buckets = true, opts.Buckets
-	if typ != t.typ {
-		r.then = func(ctx context.Context) error { return t.retype(ctx, typ) }
-	}
+	r.then = func(ctx context.Context) error { return t.settle(ctx, typ, buckets) }
 	return t.beginReplace(ctx, r)
 }
 
@@ -218,21 +216,41 @@ func (o *bucketsOut) end(ctx context.Context) error {
 	return g.Close(ctx)
 }
 
-// retype changes the table's type, which its properties say.
-func (t *Table) retype(ctx context.Context, typ TableType) error {
+// settle lets the table's properties say its type and, where Spark finds it there, its
+// number of buckets.
+func (t *Table) settle(ctx context.Context, typ TableType, buckets int) error {
 	props, err := t.readProperties(ctx)
 	if err != nil {
 		return err
 	}
+	count := props[BucketsKey]
+	if t.hashed() && count != "" {
+		count = strconv.Itoa(buckets)
+	}
+	if props[propType] == string(typ) && props[BucketsKey] == count {
+		return nil
+	}
 	props[propType] = string(typ)
+	if count != "" {
+		props[BucketsKey] = count
+	}
 	if err := t.writeProperties(ctx, props); err != nil {
 		return err
 	}
 	t.mu.Lock()
 	t.props, t.typ = props, typ
 	t.mu.Unlock()
-	t.opts.Logger.Info("converted", "table", t.name, "type", typ)
+	t.opts.Logger.Info("converted", "table", t.name, "type", typ, "buckets", buckets)
 	return nil
+}
+
+// settleBuckets is settle where commits that count again, or no more, have another
+// number of buckets than the properties.
+func (t *Table) settleBuckets(ctx context.Context) error {
+	if told := t.props[BucketsKey]; !t.hashed() || t.buckets == 0 || told == "" || told == strconv.Itoa(t.buckets) {
+		return nil
+	}
+	return t.settle(ctx, t.typ, t.buckets)
 }
 
 // writeProperties puts hoodie.properties in the place of the old one, and takes away the

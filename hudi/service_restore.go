@@ -76,7 +76,7 @@ func (t *Table) retypeFor(ctx context.Context, instant string) error {
 	}) {
 		return nil
 	}
-	return t.retype(ctx, MergeOnRead)
+	return t.settle(ctx, MergeOnRead, t.buckets)
 }
 
 // planRestore names the writes after an instant.
@@ -148,7 +148,10 @@ func (t *Table) runRestore(ctx context.Context, at string, plan *timeline.Restor
 	}
 	t.with(files[:]...)
 	t.opts.Logger.Info("restored", "table", t.name, "instant", at, "to", plan.SavepointToRestoreTimestamp)
-	return t.loadAs(ctx, t.props, t.timeline)
+	if err := t.loadAs(ctx, t.props, t.timeline); err != nil {
+		return err
+	}
+	return t.settleBuckets(ctx)
 }
 
 // restoreOne takes back one write, or what an interrupted restore left of it.
@@ -303,5 +306,8 @@ func (t *Table) rollbackLast(ctx context.Context, instant string) (RestoreResult
 	if err != nil {
 		return RestoreResult{}, err
 	}
-	return RestoreResult{at, []string{instant}}, t.loadAs(ctx, t.props, t.timeline)
+	if err := t.loadAs(ctx, t.props, t.timeline); err != nil {
+		return RestoreResult{}, err
+	}
+	return RestoreResult{at, []string{instant}}, t.settleBuckets(ctx)
 }
