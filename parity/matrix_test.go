@@ -1,0 +1,350 @@
+package parity_test
+
+import (
+	"fmt"
+	"hash/crc32"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/decimal128"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+
+	"lakefeed/hudi"
+	"lakefeed/parity"
+	"lakefeed/storage/file"
+)
+
+// cell is one kind of table in the matrix, and the Spark that shares it with us.
+type cell struct {
+	typ     hudi.TableType
+	index   hudi.IndexType
+	layout  string // none, hive or plain: how partitions are named
+	release string
+}
+
+func (c cell) String() string {
+	return fmt.Sprintf("%s %s %s %s", c.release, strings.ToLower(string(c.typ)), strings.ToLower(string(c.index)), c.layout)
+}
+
+// cells are those of a run. In the small one each kind of table meets one Spark, so that
+// each Spark meets both types, indexes and ways of partitioning; an odd seed pairs the
+// others.
+func cells(seed uint64, all bool) (out []cell) {
+	releases, layouts := []string{"1.2.0", "0.15.0"}, []string{"hive", "plain"}
+	for kind := range uint64(8) {
+		typ, index, partitioned := kind&1, kind>>1&1, kind>>2
+		for r, release := range releases {
+			for l, layout := range layouts {
+				chosen := uint64(r) == (typ+index+partitioned+seed)%2 && uint64(l) == (typ+seed)%2
+				if !all && !chosen || partitioned == 0 && l > 0 && all {
+					continue
+				}
+				if partitioned == 0 {
+					layout = "none"
+				}
+				out = append(out, cell{
+					[]hudi.TableType{hudi.CopyOnWrite, hudi.MergeOnRead}[typ],
+					[]hudi.IndexType{hudi.IndexBucket, hudi.IndexSimple}[index], layout, release,
+				})
+			}
+		}
+	}
+	return out
+}
+
+// TestMatrix lets Lakefeed and Spark change tables in turns, 20 random steps each, and
+// compares the rows that every engine reads after each step with a model in memory.
+// LAKEFEED_SEED repeats a run.
+func TestMatrix(t *testing.T) { matrix(t, matrixSeed(t, 4), 20, false) }
+
+// TestMatrixSoak is the same for every pair, with more steps and another seed each time.
+func TestMatrixSoak(t *testing.T) {
+	if os.Getenv("LAKEFEED_SOAK") == "" {
+		t.Skip("make soak runs it")
+	}
+	matrix(t, matrixSeed(t, rand.Uint64()), 60, true)
+}
+
+func matrixSeed(t *testing.T, otherwise uint64) uint64 {
+	text := os.Getenv("LAKEFEED_SEED")
+	if text == "" {
+		return otherwise
+	}
+	seed, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("LAKEFEED_SEED: %v", err)
+	}
+	return seed
+}
+
+func matrix(t *testing.T, seed uint64, steps int, all bool) {
+	parity.Engines(t)
+	t.Logf("seed %d", seed)
+	byRelease := map[string][]cell{}
+	for _, c := range cells(seed, all) {
+		byRelease[c.release] = append(byRelease[c.release], c)
+	}
+	for release, found := range byRelease { // the two Sparks work side by side
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			for _, c := range found {
+				t.Run(c.String(), func(t *testing.T) { newMatrixRun(t, c, seed).run(steps) })
+			}
+		})
+	}
+}
+
+var matrixSchema = arrow.NewSchema([]arrow.Field{
+	{Name: "id", Type: arrow.BinaryTypes.String},
+	{Name: "part", Type: arrow.BinaryTypes.String},
+	{Name: "n", Type: arrow.PrimitiveTypes.Int32, Nullable: true},
+	{Name: "price", Type: &arrow.Decimal128Type{Precision: 12, Scale: 2}, Nullable: true},
+	{Name: "body", Type: arrow.BinaryTypes.String, Nullable: true},
+	{Name: "_event_lsn", Type: arrow.PrimitiveTypes.Int64},
+}, nil)
+
+// matrixRow is a row; n and body are null where they are 0 and "".
+type matrixRow struct {
+	id, part string
+	n        int32
+	price    int64 // of scale 2
+	body     string
+	lsn      int64
+}
+
+// String is the row in the canonical form.
+func (r matrixRow) String() string {
+	n, body := "null", "null"
+	if r.n != 0 {
+		n = strconv.Itoa(int(r.n))
+	}
+	if r.body != "" {
+		body = strconv.Quote(r.body)
+	}
+	return fmt.Sprintf(`{"id":%q,"part":%q,"n":%s,"price":"%d.%02d","body":%s,"_event_lsn":%d}`, r.id, r.part, n, r.price/100, r.price%100, body, r.lsn)
+}
+
+func matrixBatch(rows []matrixRow) arrow.RecordBatch {
+	b := array.NewRecordBuilder(memory.DefaultAllocator, matrixSchema)
+	defer b.Release()
+	for _, r := range rows {
+		b.Field(0).(*array.StringBuilder).Append(r.id)
+		b.Field(1).(*array.StringBuilder).Append(r.part)
+		if r.n == 0 {
+			b.Field(2).AppendNull()
+		} else {
+			b.Field(2).(*array.Int32Builder).Append(r.n)
+		}
+		b.Field(3).(*array.Decimal128Builder).Append(decimal128.FromI64(r.price))
+		if r.body == "" {
+			b.Field(4).AppendNull()
+		} else {
+			b.Field(4).(*array.StringBuilder).Append(r.body)
+		}
+		b.Field(5).(*array.Int64Builder).Append(r.lsn)
+	}
+	return b.NewRecordBatch()
+}
+
+// matrixRun is one table and the rows that it must have.
+type matrixRun struct {
+	cell
+
+	t     *testing.T
+	rnd   *rand.Rand
+	spark *parity.Engine
+	path  string
+	table *hudi.Table // stays open over Spark's steps, until it is opened anew by chance
+
+	buckets int // 0 without an index of them
+
+	rows  map[string]matrixRow // by partition value and key
+	lsn   int64
+	saved *savedRows
+	log   []string
+}
+
+// savedRows are those of a savepoint.
+type savedRows struct {
+	instant string
+	rows    map[string]matrixRow
+}
+
+func newMatrixRun(t *testing.T, c cell, seed uint64) *matrixRun {
+	t.Helper()
+	m := &matrixRun{
+		cell: c, t: t, rnd: rand.New(rand.NewPCG(seed, uint64(crc32.ChecksumIEEE([]byte(c.String()))))),
+		spark: parity.Spark(t, c.release), path: filepath.Join(t.TempDir(), "matrix"), rows: map[string]matrixRow{},
+	}
+	if c.index == hudi.IndexBucket {
+		m.buckets = 3
+	}
+	store, err := file.Open(m.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts := hudi.CreateOptions{
+		Name: "matrix", Type: c.typ, Schema: matrixSchema, RecordKey: []string{"id"}, OrderingField: "_event_lsn",
+		HiveStyle: c.layout == "hive", Options: m.options(),
+	}
+	if c.partitioned() {
+		opts.PartitionBy = []string{"part"}
+	}
+	if m.table, err = hudi.Create(t.Context(), store, opts); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func (c cell) partitioned() bool { return c.layout != "none" }
+
+func (m *matrixRun) options() hudi.Options {
+	return hudi.Options{Index: m.index, Buckets: m.buckets, RowGroupBytes: 4096}
+}
+
+// sparkOptions are those of docs/spark-writers.md.
+func (m *matrixRun) sparkOptions() parity.Options {
+	o := sparkOptions("matrix", "id", m.buckets)
+	o["hoodie.datasource.write.table.type"] = string(m.typ)
+	if m.index != hudi.IndexBucket {
+		maps.DeleteFunc(o, func(k, _ string) bool { return strings.HasPrefix(k, "hoodie.bucket.") })
+		o["hoodie.index.type"] = string(m.index)
+	}
+	if m.partitioned() {
+		o["hoodie.datasource.write.keygenerator.class"] = "org.apache.hudi.keygen.SimpleKeyGenerator"
+		o["hoodie.datasource.write.partitionpath.field"] = "part"
+		o["hoodie.datasource.write.hive_style_partitioning"] = strconv.FormatBool(m.layout == "hive")
+	}
+	return o
+}
+
+func (m *matrixRun) run(steps int) {
+	m.t.Helper()
+	defer func() {
+		if m.t.Failed() {
+			m.t.Logf("steps: %s", strings.Join(m.log, "; "))
+		}
+	}()
+	m.note(m.upsert(30))
+	for range steps {
+		turn := m.ours()
+		if len(m.log)%2 == 0 {
+			turn = m.sparks()
+		}
+		s := turn[m.rnd.IntN(len(turn))]
+		did, err := s()
+		m.note(did, err)
+	}
+}
+
+// note writes down what a step did, and holds what every reader sees against the model.
+func (m *matrixRun) note(did string, err error) {
+	m.t.Helper()
+	m.log = append(m.log, did)
+	if err != nil {
+		m.t.Fatalf("%s: %v", did, err)
+	}
+	want := texts(slices.Collect(maps.Values(m.rows)))
+	answers, errs := readAll(m.t, m.path, parity.Read{NoMeta: true})
+	for i, e := range parity.Engines(m.t) {
+		if errs[i] != nil {
+			m.t.Errorf("%s after %s: %v", e, did, errs[i])
+		} else if d := parity.Diff(want, answers[i]); d != "" {
+			m.t.Errorf("%s after %s: %s", e, did, d)
+		}
+	}
+	if err := m.table.Refresh(m.t.Context()); err != nil {
+		m.t.Fatalf("lakefeed after %s: %v", did, err)
+	}
+	for who, table := range map[string]*hudi.Table{"the table that stays open": m.table, "a new table": m.open()} {
+		rows, err := m.read(table)
+		if d := parity.Diff(want, rows); err != nil || d != "" {
+			m.t.Errorf("%s after %s: %v %s", who, did, err, d)
+		}
+	}
+	m.sound(did)
+	if m.t.Failed() {
+		m.t.FailNow()
+	}
+}
+
+func (m *matrixRun) open() *hudi.Table {
+	m.t.Helper()
+	store, err := file.Open(m.path)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	o := m.options()
+	if m.rnd.IntN(2) == 0 {
+		o.SmallFileBytes = -1 // new rows make new files
+	}
+	table, err := hudi.Open(m.t.Context(), store, o)
+	if err != nil {
+		m.t.Fatalf("open after %s: %v", m.log[len(m.log)-1], err)
+	}
+	return table
+}
+
+func (m *matrixRun) read(table *hudi.Table) (out []string, err error) {
+	columns := []string{"id", "part", "n", "price", "body", "_event_lsn"} // Spark moves partition columns to the end
+	for batch, err := range table.Read(m.t.Context(), hudi.ReadOptions{Columns: columns}) {
+		if err != nil {
+			return nil, err
+		}
+		for i := range int(batch.NumRows()) {
+			r := matrixRow{
+				id: batch.Column(0).(*array.String).Value(i), part: batch.Column(1).(*array.String).Value(i),
+				price: int64(batch.Column(3).(*array.Decimal128).Value(i).LowBits()),
+				lsn:   batch.Column(5).(*array.Int64).Value(i),
+			}
+			if c := batch.Column(2).(*array.Int32); c.IsValid(i) {
+				r.n = c.Value(i)
+			}
+			if c := batch.Column(4).(*array.String); c.IsValid(i) {
+				r.body = c.Value(i)
+			}
+			out = append(out, r.String())
+		}
+	}
+	return out, nil
+}
+
+// sound checks that the table has no fault but what a living one may have.
+func (m *matrixRun) sound(did string) {
+	m.t.Helper()
+	store, err := file.Open(m.path)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	report, err := hudi.Check(m.t.Context(), store, hudi.CheckOptions{Options: m.options()})
+	if err != nil {
+		m.t.Fatalf("check after %s: %v", did, err)
+	}
+	for _, f := range report.Faults {
+		if f.Severity == hudi.Broken {
+			m.t.Errorf("after %s: %s", did, f)
+		}
+	}
+	if int(report.Rows) != len(m.rows) {
+		m.t.Errorf("after %s: check counts %d rows, want %d", did, report.Rows, len(m.rows))
+	}
+}
+
+// pick are some of the rows that are there, but not all, in an order that the seed gives.
+func (m *matrixRun) pick(n int) []matrixRow {
+	keys := slices.Sorted(maps.Keys(m.rows))
+	m.rnd.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
+	out := make([]matrixRow, max(min(n, len(keys)-1), 1))
+	for i := range out {
+		out[i] = m.rows[keys[i]]
+	}
+	return out
+}
