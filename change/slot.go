@@ -30,3 +30,13 @@ type Prepared struct {
 	// Failed could not be published, and say why.
 	Failed []Failure
 }
+
+// Look is what a source's catalogs say of its tables at one moment. They may be ahead
+// of the log that was read.
+type Look struct {
+	// At is behind the commit record of every transaction that the look sees: a reader
+	// who has come to it has met all of them.
+	At     LSN
+	Tables []*Table          // those that are taken
+	Others map[uint32]string // the names of all others, by the source's number for them
+}

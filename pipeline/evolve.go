@@ -53,11 +53,28 @@ func (c *checkpoint) still(v *change.Table) error {
 			return anew("column %s of %s would be named %s in the lake, and is %s there", col.Name, v, names[i], old.Lake)
 		case rewritten && !known && !named && col.Missing == nil:
 			return anew("column %s was added to %s and every row was written anew: what it holds in older rows is not in the log", col.Name, v)
-		case rewritten && known && old.Shape != col.Shape && (!old.Missing || col.Missing != nil):
+		case rewritten && known && old.Shape != col.Shape && old.Missing == (col.Missing != nil):
 			return anew("column %s of %s was altered and every row was written anew: what it holds now is not in the log", col.Name, v)
 		}
 	}
 	return c.sameTypes(v)
+}
+
+// settle takes over what the source says of the columns that the lake has, where v was
+// found to be still the same: a table that is written anew by VACUUM FULL, and altered
+// in a harmless way long after, is not one that an ALTER TABLE wrote anew.
+func (c *checkpoint) settle(v *change.Table) {
+	if v.Storage != "" {
+		c.Storage = v.Storage
+	}
+	c.Columns = slices.Clone(c.Columns)
+	for i := range c.Columns {
+		for _, col := range v.Columns {
+			if k := &c.Columns[i]; k.ID == col.ID && k.Name == col.Name {
+				k.Shape, k.Missing, k.Type = col.Shape, col.Missing != nil, k.Type.With(col.Definition)
+			}
+		}
+	}
 }
 
 // sameKey refuses a source table whose rows are identified by other columns than before.

@@ -104,6 +104,8 @@ type Pipeline struct {
 	again     again
 	failures  sync.Map // table name -> error
 
+	looked atomic.Pointer[change.Look] // what is to be judged; nil: nothing
+
 	commits, spilled, slotLag atomic.Int64
 	readLSN, ackedLSN         atomic.Uint64
 }

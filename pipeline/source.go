@@ -15,8 +15,8 @@ type Source interface {
 	Identity(ctx context.Context) (change.Identity, error)
 	// Tables are the tables to keep in step, as the source has them now.
 	Tables(ctx context.Context) ([]*change.Table, error)
-	// Names are the names of those tables; it may be called beside Next.
-	Names(ctx context.Context) ([]string, error)
+	// Look is what the source's catalogs say of those tables now; it may be called beside Next.
+	Look(ctx context.Context) (*change.Look, error)
 	// Slot is the state of the source's slot, nil where there is none.
 	Slot(ctx context.Context) (*change.SlotState, error)
 	// Prepare makes the source publish the tables, those that it can; it is idempotent.

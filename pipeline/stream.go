@@ -23,6 +23,7 @@ func (p *Pipeline) stream(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	rounds := make(chan *round)
+	p.looked.Store(nil) // one of an earlier session
 	g.Go(func() error {
 		defer close(rounds)
 		return p.capture(ctx, rounds)

@@ -61,6 +61,7 @@ func (p *Pipeline) writeRound(ctx context.Context, r *round) error {
 			p.fail(t, fmt.Errorf("%w; what is committed from %s on is not in the lake: mend it in the source, then %s", f.Err, f.Since, CopyAnew))
 		}
 	}
+	p.judge(r.to)
 	if err := p.acknowledge(ctx, r); err != nil {
 		return err
 	}
@@ -163,18 +164,18 @@ func (p *Pipeline) writeChanges(ctx context.Context, pend *pending, l *layout, t
 // writePart writes the surviving changes of one part, bucket by bucket.
 func (p *Pipeline) writePart(ctx context.Context, t *target, l *layout, txn *hudi.Txn, groups map[int]*hudi.GroupWriter, r *reduction, truncated bool) error {
 	upserts, deletes := map[int][]ref{}, map[int][]string{}
-	home := buckets{t.table.RecordKey(), txn.Buckets()} // of the table as the transaction found it
+	buckets := bucketsOf(t.table)
 	for _, at := range r.upserts {
-		b := home.of(r.slabs[at.slab].keys.Value(int(at.row)))
+		b := buckets.of(r.slabs[at.slab].keys.Value(int(at.row)))
 		upserts[b] = append(upserts[b], at)
 	}
 	if !truncated { // else there is nothing to delete from
 		for _, k := range r.deletes {
-			b := home.of(k)
+			b := buckets.of(k)
 			deletes[b] = append(deletes[b], k)
 		}
 	}
-	for b := range home.n {
+	for b := range buckets.n {
 		if len(upserts[b]) == 0 && len(deletes[b]) == 0 {
 			continue
 		}

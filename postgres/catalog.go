@@ -33,23 +33,6 @@ func (c *Connector) Tables(ctx context.Context) ([]*change.Table, error) {
 	return out, nil
 }
 
-// Names are the names of those tables. Unlike Tables it may be called while the stream
-// is read, and waits for nobody who has locked a table.
-func (c *Connector) Names(ctx context.Context) ([]string, error) {
-	var names []string
-	err := c.inCatalog(ctx, func(tx pgx.Tx) error {
-		all, err := c.taken(ctx, tx, false)
-		for _, t := range all {
-			names = append(names, t.String())
-		}
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read the names of tables: %w", err)
-	}
-	return names, nil
-}
-
 // catalogTable is a table with what only this package needs to know of it.
 type catalogTable struct {
 	*change.Table
@@ -83,16 +66,18 @@ func (c *Connector) lookAll(ctx context.Context, tx pgx.Tx) ([]*catalogTable, er
 // taken lists the tables that are taken, without columns and keys.
 func (c *Connector) taken(ctx context.Context, tx pgx.Tx, sizes bool) ([]*catalogTable, error) {
 	all, err := listTables(ctx, tx, nil, sizes)
-	if err != nil {
-		return nil, err
-	}
+	return c.matching(all), err
+}
+
+// matching leaves those of all tables that are taken.
+func (c *Connector) matching(all []*catalogTable) []*catalogTable {
 	taken := map[uint32]bool{}
 	for _, t := range all {
 		taken[t.ID] = c.opts.Match(t.Schema, t.Name)
 	}
 	return slices.DeleteFunc(all, func(t *catalogTable) bool {
 		return !taken[t.ID] || slices.ContainsFunc(t.ancestors, func(id uint32) bool { return id != t.ID && taken[id] })
-	}), nil
+	})
 }
 
 // loadTypes fetches what the types ids stand for.

@@ -1,0 +1,111 @@
+package pipeline_test
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"lakefeed/change"
+	"lakefeed/pipeline"
+)
+
+// passLook waits until a look at the source that was taken after now is judged: a table
+// that comes now is seen by one, and then the lake comes behind it. One look is not
+// judged where another is waiting for that; the second then is.
+func (r *rig) passLook(run *running) {
+	r.t.Helper()
+	for range 2 {
+		r.db.Exec(r.t, "create table after (id int primary key)")
+		r.await("it is looked at", func() bool { return run.table("public.after").Note != "" })
+		r.db.Exec(r.t, "drop table after")
+		end := r.lsn("select pg_current_wal_insert_lsn()")
+		r.await("the look is judged", func() bool {
+			at, err := change.ParseLSN(run.Status().Acked)
+			return err == nil && at > end
+		})
+		r.await("it is gone", func() bool { return run.table("public.after").Table == "" })
+	}
+}
+
+// TestLookStops changes tables so that no log tells, and never touches them again: the
+// pipeline that runs stops them as a start would, and the others go on.
+func TestLookStops(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct{ sql, says string }{
+		"anew":    {"drop table anew; create table anew (id int primary key, v text); insert into anew values (5, 'new')", "dropped and made anew"},
+		"renamed": {"alter table renamed rename to u", "renamed to public.u"},
+		"out":     {"alter table out rename to left_out", "renamed to public.left_out"},
+		"swapped": {"begin; alter table swapped rename to x; alter table twin rename to swapped; alter table x rename to twin; commit", "belongs to another table"},
+		"written": {"alter table written alter v type text using v || '!'", "column v of public.written was altered and every row was written anew"},
+		"char":    {`alter table "char" alter c type char(10)`, "column c of public.char was altered and every row was written anew"},
+		"bigint":  {`alter table "bigint" alter n type bigint using n * 2`, "column n of public.bigint was altered and every row was written anew"},
+		"filled":  {"alter table filled add d int default 7; vacuum full filled", "column d was added to public.filled and every row was written anew"},
+		"column":  {`alter table "column" rename v to w`, "column v of public.column was renamed to w"},
+		"readded": {"alter table readded drop v; alter table readded add v text", "column v of public.readded was dropped and added again"},
+	}
+	r := newRig(t, "create table twin (id int primary key, v text, c char(5), n int)", "create table other (id int primary key)")
+	for name := range cases {
+		r.db.Exec(t, `create table "`+name+`" (like twin including all)`, `insert into "`+name+`" values (1, 'a', 'c', 1)`)
+	}
+	r.skip["left_out"] = true
+	run := r.start()
+	r.await("streaming", func() bool { return run.Status().State == pipeline.Streaming })
+	for _, c := range cases {
+		r.db.Exec(t, strings.Split(c.sql, "; ")...)
+	}
+	for name, c := range cases {
+		r.await(name+" stops", func() bool { return run.table("public."+name).State == pipeline.Failed })
+		r.says(errors.New(run.table("public."+name).Error), c.says)
+		if got := r.column(name, "v"); got != "a" {
+			t.Errorf("%s: the lake holds %q", name, got)
+		}
+	}
+	r.db.Exec(t, "insert into other values (1)")
+	r.await("the other goes on", func() bool { return r.column("other", "id") == "1" })
+}
+
+// TestLookLetsPass does to tables what the log brings, or what changes no row: the
+// pipeline that runs goes on, and so does one that is started behind it.
+func TestLookLetsPass(t *testing.T) {
+	t.Parallel()
+	cases := map[string][2]string{ // the second is done when the first was looked at
+		"vacuumed":   {"vacuum full vacuumed"},
+		"clustered":  {"cluster clustered using clustered_pkey"},
+		"truncated":  {"truncate truncated"},
+		"refilled":   {"truncate refilled; insert into refilled values (9, 'z')"},
+		"added":      {"alter table added add d int default 7", "insert into added values (3, 'c')"},
+		"updated":    {"alter table updated add d int; update updated set d = id"},
+		"statistics": {"alter table statistics alter v set statistics 7"},
+		"later":      {"vacuum full later", "alter table later alter v set not null"},
+		"emptied":    {"truncate emptied", "alter table emptied alter v set not null; insert into emptied values (3, 'c')"},
+		"longer":     {"alter table longer alter w type varchar(9)"},
+		"dropped":    {"alter table dropped drop w"},
+	}
+	r := newRig(t)
+	for name := range cases {
+		r.db.Exec(t, "create table "+name+" (id int primary key, v text, w varchar(3))", "insert into "+name+" values (1, 'a'), (2, 'b')")
+	}
+	run := r.start()
+	r.await("streaming", func() bool { return run.Status().State == pipeline.Streaming })
+	for step := range 2 {
+		for _, sql := range cases {
+			r.db.Exec(t, strings.Split(sql[step], "; ")...)
+		}
+		r.passLook(run)
+		for name := range cases {
+			if s := run.table("public." + name); s.State != pipeline.Streaming {
+				t.Errorf("%d: %+v", step, s)
+			}
+		}
+	}
+	for name := range cases {
+		r.db.Exec(t, "insert into "+name+" (id, v) values (4, 'd')")
+	}
+	for name := range cases {
+		r.await(name+" goes on", func() bool { return slices.Contains(strings.Fields(r.column(name, "id")), "4") })
+	}
+	run.stop()
+	r.drain()
+	r.equal(nil)
+}

@@ -1,0 +1,43 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"lakefeed/change"
+)
+
+// Look is what the catalogs say of the tables now. Unlike Tables it may be called while
+// the stream is read, and waits for nobody who has locked a table.
+func (c *Connector) Look(ctx context.Context) (*change.Look, error) {
+	out := &change.Look{Others: map[uint32]string{}}
+	err := c.inCatalog(ctx, func(tx pgx.Tx) error {
+		all, err := listTables(ctx, tx, nil, false)
+		if err != nil {
+			return err
+		}
+		for _, t := range all {
+			out.Others[t.ID] = t.String()
+		}
+		all = c.matching(all)
+		for _, t := range all {
+			delete(out.Others, t.ID)
+			out.Tables = append(out.Tables, t.Table)
+		}
+		if err := c.describe(ctx, tx, all); err != nil {
+			return err
+		}
+		var at int64 // read behind what the transaction sees
+		if err := tx.QueryRow(ctx, "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint").Scan(&at); err != nil {
+			return err
+		}
+		out.At = change.LSN(at)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look at the catalogs: %w", err)
+	}
+	return out, nil
+}
