@@ -26,8 +26,6 @@ type rowWriter struct {
 	lookUp bool
 	// fill: new rows may go into small files that are there.
 	fill bool
-	// open, if it is not nil, takes the writers of buckets, which stay open.
-	open map[target]*GroupWriter
 
 	works   map[target]*groupWork
 	inserts map[string][]int32 // by partition
@@ -105,21 +103,15 @@ func (w *rowWriter) run(ctx context.Context) error {
 	return nil
 }
 
-func (w *rowWriter) runOne(ctx context.Context, t target) (err error) {
-	g := w.open[t]
-	if g == nil {
-		if g, err = w.txn.openTarget(ctx, t); err != nil {
-			return err
-		}
+func (w *rowWriter) runOne(ctx context.Context, t target) error {
+	g, err := w.txn.openTarget(ctx, t)
+	if err != nil {
+		return err
 	}
 	if err := w.do(ctx, g, w.works[t]); err != nil {
 		return err
 	}
-	if w.open == nil {
-		return g.Close(ctx)
-	}
-	w.open[t] = g
-	return nil
+	return g.Close(ctx)
 }
 
 func (w *rowWriter) do(ctx context.Context, g *GroupWriter, work *groupWork) error {
