@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/md5" //nolint:gosec // texts like those of the SQL
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/compute"
 	"github.com/apache/arrow-go/v18/arrow/decimal128"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/apache/arrow-go/v18/parquet"
@@ -158,81 +156,21 @@ func insertWide(ctx context.Context, t *hudi.Table, rows int64) error {
 	})
 }
 
-// insert writes batches, each row to its bucket, in one transaction.
+// insert writes batches in one transaction.
 func insert(ctx context.Context, t *hudi.Table, next func() (arrow.RecordBatch, error)) error {
-	x, err := t.Begin(ctx, hudi.TxnOptions{Operation: hudi.BulkInsert})
-	if err != nil {
-		return err
-	}
-	if err := insertInto(ctx, t, x, next); err != nil {
-		return errors.Join(err, x.Abort(ctx))
-	}
-	_, err = x.Commit(ctx, nil)
-	return err
-}
-
-func insertInto(ctx context.Context, t *hudi.Table, x *hudi.Txn, next func() (arrow.RecordBatch, error)) error {
-	groups := map[int]*hudi.GroupWriter{}
-	for {
-		rows, err := next()
-		if err != nil {
-			return err
-		}
-		if rows == nil {
-			break
-		}
-		if err := spread(ctx, t, x, groups, rows); err != nil {
-			return err
-		}
-		rows.Release()
-	}
-	for _, g := range groups {
-		if err := g.Close(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// spread writes the rows of a batch to the groups of their buckets.
-func spread(ctx context.Context, t *hudi.Table, x *hudi.Txn, groups map[int]*hudi.GroupWriter, rows arrow.RecordBatch) error {
-	keys, err := hudi.RecordKeys(rows, []string{"id"})
-	if err != nil {
-		return err
-	}
-	sel := map[int]*array.Int32Builder{}
-	for i := range keys.Len() {
-		b := t.Bucket(keys.Value(i))
-		if sel[b] == nil {
-			sel[b] = array.NewInt32Builder(memory.DefaultAllocator)
-		}
-		sel[b].Append(int32(i))
-	}
-	withKeys := array.NewRecordBatch(arrow.NewSchema(append(rows.Schema().Fields(), arrow.Field{Name: "key", Type: arrow.BinaryTypes.String}), nil),
-		append(append([]arrow.Array{}, rows.Columns()...), keys), rows.NumRows())
-	defer withKeys.Release()
-	for bucket, rowsOf := range sel {
-		if groups[bucket] == nil {
-			if groups[bucket], err = x.Group(ctx, "", bucket); err != nil {
-				return err
+	_, err := t.BulkInsert(ctx, func(yield func(arrow.RecordBatch, error) bool) {
+		for {
+			rows, err := next()
+			if rows == nil && err == nil {
+				return
 			}
+			if !yield(rows, err) || err != nil {
+				return
+			}
+			rows.Release()
 		}
-		at := rowsOf.NewArray()
-		out, err := compute.Take(ctx, compute.TakeOptions{}, compute.NewDatum(withKeys), compute.NewDatum(at))
-		if err != nil {
-			return err
-		}
-		some := out.(*compute.RecordDatum).Value
-		n := int(some.NumCols()) - 1
-		part := array.NewRecordBatch(rows.Schema(), some.Columns()[:n], some.NumRows())
-		if err := groups[bucket].Upsert(ctx, part, some.Column(n).(*array.String)); err != nil {
-			return err
-		}
-		part.Release()
-		out.Release()
-		at.Release()
-	}
-	return nil
+	}, hudi.BulkOptions{})
+	return err
 }
 
 func readAll(ctx context.Context, t *hudi.Table, least int64) error {
