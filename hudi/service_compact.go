@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"runtime"
 	"slices"
@@ -122,7 +123,12 @@ func (t *Table) compact(ctx context.Context, opts CompactOptions) (string, error
 	if err := t.checkWhole(ctx, found); err != nil {
 		return "", err // before the plan: transactions wait for what it says
 	}
-	found = slices.DeleteFunc(found, func(s *FileSlice) bool { return !t.hasLogRows(s) })
+	planned, err := t.planned(ctx) // by other writers' services, which are at work
+	if err != nil {
+		return "", err
+	}
+	busy := slices.Concat(slices.Collect(maps.Values(planned))...)
+	found = slices.DeleteFunc(found, func(s *FileSlice) bool { return !t.hasLogRows(s) || slices.Contains(busy, s.Group()) })
 	plan := &timeline.CompactionPlan{PreserveHoodieMetadata: true}
 	for _, s := range opts.pick(found) {
 		plan.Operations = append(plan.Operations, compactionOf(s))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -82,6 +83,49 @@ func TestCompactOptions(t *testing.T) {
 	if _, err := table.Compact(ctx, CompactOptions{MaxBytes: -1}); err == nil {
 		t.Error("a negative bound is accepted")
 	}
+}
+
+// TestCompactBesideCompaction plans a compaction while another one is at work: it leaves
+// that one's file groups alone.
+func TestCompactBesideCompaction(t *testing.T) {
+	t.Parallel()
+	at := newPause("data file")
+	s := &shared{store: newStore(t), typ: MergeOnRead, buckets: 4, lock: testStorageLock}
+	one := s.create(t)
+	a, b := twoKeys(one)
+	rows := map[string]modelRow{a: {seq: 1}, b: {seq: 1}}
+	mustUpsert(t, one, rows)
+	rows[a] = modelRow{seq: 2}
+	mustUpsert(t, one, map[string]modelRow{a: rows[a]})
+	s.set = func(o *Options) { o.Hook = at.hook }
+	compactor := s.open(t, s.store)
+	var done sync.WaitGroup
+	done.Go(func() {
+		if _, err := compactor.Compact(t.Context(), CompactOptions{}); err != nil {
+			t.Errorf("compact: %v", err)
+		}
+	})
+	<-at.reached
+	if instant, err := one.Compact(t.Context(), CompactOptions{}); err != nil || instant != "" {
+		t.Errorf("compacted in %q, %v: the only file group with log files is being compacted", instant, err)
+	}
+	rows[b] = modelRow{seq: 3}
+	mustUpsert(t, one, map[string]modelRow{b: rows[b]})
+	instant, err := one.Compact(t.Context(), CompactOptions{})
+	if err != nil || instant == "" {
+		t.Errorf("compacted in %q, %v: want the other file group's", instant, err)
+	}
+	close(at.goOn)
+	done.Wait()
+	if err := one.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, slice := range one.Slices() {
+		if len(slice.Logs) > 0 {
+			t.Errorf("%s has log files", slice.Group())
+		}
+	}
+	compareRows(t, mustRead(t, one, ReadOptions{}), rows)
 }
 
 // TestRunServices lets services run on a Table of their own, beside a writer that knows
