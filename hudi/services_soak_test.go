@@ -179,6 +179,7 @@ func TestServicesSoak(t *testing.T) {
 		last = 10 * time.Minute
 	}
 	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
 	dir := t.TempDir()
 	s := soakShared(t, dir)
 	table := s.create(t)
@@ -208,8 +209,8 @@ func TestServicesSoak(t *testing.T) {
 		t.FailNow()
 	}
 	instants, compactions := ledger.checkEnd(t, s)
-	t.Logf("seed %d: %v killed; %d transactions, %d compactions in the last %d instants; %d reads, %d of hudi-rs",
-		seed, ledger.kills, ledger.acked.Load(), compactions, instants, reads, foreign)
+	t.Logf("%v killed; %d transactions, %d compactions in the last %d instants; %d reads, %d of hudi-rs",
+		ledger.kills, ledger.acked.Load(), compactions, instants, reads, foreign)
 }
 
 // keepKilling starts processes of a role and kills each after a while.
