@@ -50,15 +50,18 @@ func (r *Report) OK() bool {
 
 // TableReport is the comparison of one table.
 type TableReport struct {
-	Table      string       `json:"table"`
-	At         change.LSN   `json:"lsn"` // where it was compared
-	Instant    string       `json:"instant"`
-	AppendOnly bool         `json:"append_only"`
-	SourceRows int64        `json:"source_rows"`
-	LakeRows   int64        `json:"lake_rows"`
-	Different  int64        `json:"different"` // rows that are missing, extra or unlike, as far as they were counted
-	Samples    []Difference `json:"samples,omitempty"`
-	Error      string       `json:"error,omitempty"` // why it could not be compared
+	Table      string     `json:"table"`
+	At         change.LSN `json:"lsn"` // where it was compared
+	Instant    string     `json:"instant"`
+	AppendOnly bool       `json:"append_only"`
+	SourceRows int64      `json:"source_rows"`
+	LakeRows   int64      `json:"lake_rows"`
+	Different  int64      `json:"different"` // rows that are missing, extra or unlike, as far as they were counted
+	// LakeOnly is, of an append-only table, the rows that the lake has beyond the source,
+	// which has changed or deleted them. That is no difference.
+	LakeOnly int64        `json:"lake_only,omitempty"`
+	Samples  []Difference `json:"samples,omitempty"`
+	Error    string       `json:"error,omitempty"` // why it could not be compared
 }
 
 // OK reports whether the table was compared and nothing differs.

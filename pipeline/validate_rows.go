@@ -285,6 +285,9 @@ func (v *validation) appendOnlyPass(ctx context.Context, pass, passes uint64) er
 		return nil
 	})
 	for _, n := range rowsOf {
+		if n < 0 {
+			v.report.LakeOnly -= n
+		}
 		if n > 0 {
 			v.report.Different += n - 1 // differ counts one
 			v.differ(Difference{Kind: "missing in the lake", Source: fmt.Sprintf("%d rows of one content", n)})

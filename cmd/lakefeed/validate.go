@@ -27,6 +27,7 @@ type validateReport struct {
 
 func validateCommand() *cobra.Command {
 	var file, only string
+	var names []string
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "validate -c FILE [TABLE...]",
@@ -34,13 +35,17 @@ func validateCommand() *cobra.Command {
 		Long: `Compare the lake with its source, by key and column, at one position of the log. A
 running pipeline is asked to commit exactly up to there and goes on; where none runs,
 the lake is brought up to there first. TABLE is a name or a glob, as in the
-configuration. Exits with 3 when something differs.`,
+configuration, and --table says the same.
+
+Updates and deletes do not reach a table without a key, which is append-only: what the
+lake holds beyond the source is said and is no difference; a row of the source that
+the lake lacks, or has less often, is one. Exits with 3 when something differs.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := loadConfig(file)
 			if err != nil {
 				return err
 			}
-			tables, err := tableFilter(args)
+			tables, err := tableFilter(append(names, args...))
 			if err != nil {
 				return err
 			}
@@ -66,6 +71,7 @@ configuration. Exits with 3 when something differs.`,
 	}
 	configFlag(c, &file)
 	c.Flags().StringVar(&only, "pipeline", "", "only the pipeline of this name")
+	c.Flags().StringArrayVar(&names, "table", nil, "only this table, schema.name or a glob (may be repeated)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
@@ -185,8 +191,16 @@ func reportText(r *pipeline.Report, what string) string {
 		switch {
 		case t.Error != "":
 			fmt.Fprintf(&b, "  NOT COMPARED  %s: %s\n", t.Table, t.Error)
+		case t.OK() && t.LakeOnly > 0:
+			fmt.Fprintf(&b, "  append-only   %s: %s; the source has changed or deleted %s since; every row that the source has is in the lake\n", t.Table, rows, plural(t.LakeOnly, "row"))
 		case t.OK() && t.AppendOnly:
-			fmt.Fprintf(&b, "  equal         %s: %s, append-only; %s in the source\n", t.Table, rows, thousands(t.SourceRows))
+			fmt.Fprintf(&b, "  equal         %s: %s, append-only\n", t.Table, rows)
+		case t.AppendOnly:
+			fmt.Fprintf(&b, "  DIFFERENT     %s, append-only: differences in %s: missing in the lake, there less often, or twice under one key; %s in the source, %s in the lake\n",
+				t.Table, plural(t.Different, "row"), thousands(t.SourceRows), thousands(t.LakeRows))
+			if most := min(t.Different, t.LakeOnly); most > 0 {
+				fmt.Fprintf(&b, "    at most %s of them can be what the source has updated: updates do not reach an append-only table\n", thousands(most))
+			}
 		case t.OK():
 			fmt.Fprintf(&b, "  equal         %s: %s\n", t.Table, rows)
 		default:
@@ -201,7 +215,7 @@ func reportText(r *pipeline.Report, what string) string {
 
 func differenceText(d pipeline.Difference) string {
 	if d.Key == "" && d.Source != "" { // a table without a key
-		return fmt.Sprintf("%s that the source has are %s: updates and deletes do not reach an append-only table", d.Source, d.Kind)
+		return fmt.Sprintf("%s that the source has, %s", d.Source, d.Kind)
 	}
 	if d.Column == "" {
 		return fmt.Sprintf("key %s is %s", d.Key, d.Kind)
