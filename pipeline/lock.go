@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
+	"math"
 	"os"
 	"sync"
 	"syscall"
@@ -22,6 +24,7 @@ const (
 	lockBeat  = 5 * time.Second
 	lockStale = 45 * time.Second
 	lockWait  = 60 * time.Second
+	lockTell  = 10 * time.Second // how often who waits says so
 )
 
 // Lock is what a running pipeline says of itself in <lake>/_lakefeed/lock/<pipeline>.
@@ -97,7 +100,8 @@ type held struct {
 }
 
 // acquire takes the lock of a pipeline. A dead holder's is taken over, a living one is a *LockedError.
-func acquire(ctx context.Context, lake storage.Store, pipeline, address string) (*held, error) {
+// While it is not known which of both it is, the log says so now and then.
+func acquire(ctx context.Context, lake storage.Store, pipeline, address string, log *slog.Logger) (*held, error) {
 	host, err := os.Hostname()
 	if err != nil {
 		return nil, fmt.Errorf("take lock: %w", err)
@@ -108,7 +112,7 @@ func acquire(ctx context.Context, lake storage.Store, pipeline, address string) 
 	}
 	deadline := time.Now().Add(lockWait)
 	var seen *Lock
-	var since time.Time
+	var since, told time.Time
 	for {
 		l, v, err := readLock(ctx, lake, h.name)
 		if err != nil {
@@ -131,6 +135,11 @@ func acquire(ctx context.Context, lake storage.Store, pipeline, address string) 
 		}
 		if time.Now().After(deadline) {
 			return nil, &LockedError{Pipeline: pipeline, Holder: *l}
+		}
+		if time.Since(told) >= lockTell {
+			told = time.Now()
+			log.Warn(fmt.Sprintf("waiting to see whether process %d on %s, which holds pipeline %s, still lives, up to %d s",
+				l.PID, l.Host, pipeline, int(math.Ceil((lockStale-time.Since(since)).Seconds()))))
 		}
 		select {
 		case <-ctx.Done():

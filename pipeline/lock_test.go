@@ -1,9 +1,11 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"os"
 	"os/exec"
 	"strconv"
@@ -32,9 +34,13 @@ func putLock(t *testing.T, lake storage.Store, l Lock) {
 // takeLock takes the lock and gives it back.
 func takeLock(t *testing.T, lake storage.Store) (time.Duration, error) {
 	t.Helper()
+	var said bytes.Buffer
 	started := time.Now()
-	h, err := acquire(t.Context(), lake, "p", "127.0.0.1:1")
+	h, err := acquire(t.Context(), lake, "p", "127.0.0.1:1", slog.New(slog.NewTextHandler(&said, nil)))
 	took := time.Since(started)
+	if waited, n := int(took/lockTell), strings.Count(said.String(), "waiting to see whether process"); took > time.Second && n < max(1, waited) {
+		t.Errorf("it waited for %s and said so %d times: %s", took, n, &said)
+	}
 	if err != nil {
 		return took, err
 	}
@@ -92,7 +98,7 @@ func TestLockOfDeadPipeline(t *testing.T) {
 func TestLockOfLivingPipeline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lake := memory.New()
-		h, err := acquire(t.Context(), lake, "p", "")
+		h, err := acquire(t.Context(), lake, "p", "", slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -161,7 +167,7 @@ func TestLockOfSilentHost(t *testing.T) {
 func TestLockLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lake := memory.New()
-		h, err := acquire(t.Context(), lake, "p", "")
+		h, err := acquire(t.Context(), lake, "p", "", slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 
 	"lakefeed/hudi"
@@ -30,7 +31,7 @@ func OwnerOf(ctx context.Context, t *hudi.Table) (*Owner, error) {
 // called: a pipeline takes every instant on its tables that is not its own for what a crash
 // left. The context ends where the lock is lost. A pipeline that runs is a *[LockedError].
 // A lake that no pipeline of this name keeps its progress in is not held.
-func (o *Owner) Hold(ctx context.Context, lake storage.Store) (held context.Context, release func(context.Context) error, err error) {
+func (o *Owner) Hold(ctx context.Context, lake storage.Store, log *slog.Logger) (held context.Context, release func(context.Context) error, err error) {
 	_, _, err = lake.Get(ctx, progressName(o.Pipeline))
 	if errors.Is(err, storage.ErrNotExist) {
 		return ctx, func(context.Context) error { return nil }, nil
@@ -38,7 +39,7 @@ func (o *Owner) Hold(ctx context.Context, lake storage.Store) (held context.Cont
 	if err != nil {
 		return nil, nil, fmt.Errorf("look for pipeline %s in %s: %w", o.Pipeline, lake, err)
 	}
-	lock, err := acquire(ctx, lake, o.Pipeline, "")
+	lock, err := acquire(ctx, lake, o.Pipeline, "", log)
 	if err != nil {
 		if locked, ok := errors.AsType[*LockedError](err); ok {
 			locked.Table = o.Path

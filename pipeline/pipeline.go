@@ -170,7 +170,7 @@ func setDefault[T comparable](v *T, def T) {
 // [Pipeline.Status]; Run returns an error when the source, the lake or the lock
 // fails, or at the end of Once when a table failed.
 func (p *Pipeline) Run(ctx context.Context) error {
-	lock, err := acquire(ctx, p.opts.Lake, p.opts.Name, p.opts.Listen)
+	lock, err := acquire(ctx, p.opts.Lake, p.opts.Name, p.opts.Listen, p.log)
 	if err != nil {
 		return err
 	}

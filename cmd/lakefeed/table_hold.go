@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -13,7 +14,7 @@ import (
 
 // holdTable keeps the pipeline that fills a table, if there is one, from running until
 // release is called. A pipeline that runs is an error.
-func holdTable(ctx context.Context, t *hudi.Table, path string) (held context.Context, release func(context.Context) error, err error) {
+func holdTable(ctx context.Context, t *hudi.Table, path string, log *slog.Logger) (held context.Context, release func(context.Context) error, err error) {
 	owner, err := pipeline.OwnerOf(ctx, t)
 	if err != nil {
 		return nil, nil, err
@@ -27,7 +28,7 @@ func holdTable(ctx context.Context, t *hudi.Table, path string) (held context.Co
 		if err != nil {
 			return nil, nil, err
 		}
-		held, free, err := owner.Hold(ctx, lake)
+		held, free, err := owner.Hold(ctx, lake, log)
 		if err != nil {
 			return nil, nil, joinRelease(ctx, err, release)
 		}

@@ -43,7 +43,11 @@ func serviceCommandAs(open func(context.Context, string) (*hudi.Table, error), u
 			if err != nil {
 				return err
 			}
-			ctx, release, err := holdTable(cmd.Context(), t, args[0])
+			log, err := newLogger(cmd.ErrOrStderr(), "text", "warn")
+			if err != nil {
+				return err
+			}
+			ctx, release, err := holdTable(cmd.Context(), t, args[0], log)
 			if err != nil {
 				return err
 			}
