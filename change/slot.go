@@ -29,6 +29,22 @@ type Prepared struct {
 	Missing []*Table
 	// Failed could not be published, and say why.
 	Failed []Failure
+	// Published is how each table is published from now on, by its number.
+	Published map[uint32]Published
+}
+
+// Published is how a table is published. Who changes it, for a moment even, may have
+// kept changes of the table from the log's reader.
+type Published struct {
+	Publication string `json:"publication"` // number and options
+	Version     string `json:"version"`     // another one after every change of the publication's own
+	Owner       string `json:"owner"`
+	Table       string `json:"table"` // the table's entry: number, version, columns and filter
+}
+
+// Same reports whether nobody changed it: another owner publishes the same.
+func (p Published) Same(q Published) bool {
+	return p.Publication == q.Publication && p.Table == q.Table && (p.Version == q.Version || p.Owner != q.Owner)
 }
 
 // Look is what a source's catalogs say of its tables at one moment. They may be ahead
@@ -39,4 +55,6 @@ type Look struct {
 	At     LSN
 	Tables []*Table          // those that are taken
 	Others map[uint32]string // the names of all others, by the source's number for them
+	// Published is how each table is published, by its number.
+	Published map[uint32]Published
 }

@@ -110,7 +110,9 @@ type progress struct {
 	Commits map[string]change.LSN `json:"commits,omitempty"`
 	// Folders are those that tables were given under the lake, by source name.
 	Folders map[string]string `json:"folders,omitempty"`
-	Written time.Time         `json:"written"`
+	// Published is how the source published these tables when they were taken.
+	Published map[string]change.Published `json:"published,omitempty"`
+	Written   time.Time                   `json:"written"`
 }
 
 // follows reports whether the record has a table.

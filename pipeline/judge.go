@@ -35,10 +35,26 @@ func (p *Pipeline) judge(written change.LSN) {
 			}
 			continue
 		}
-		if err := t.at.still(v); err != nil {
+		err := t.at.still(v)
+		if err == nil {
+			err = t.samePublished(look.Published)
+		}
+		if err != nil {
 			p.fail(t, err)
 			continue
 		}
 		t.at.settle(v)
 	}
+}
+
+// samePublished refuses a table whose publication somebody has changed since the table
+// was taken: what was done to it since, or for a while, may be in no log.
+func (t *target) samePublished(now map[uint32]change.Published) error {
+	if t.published == nil || t.published.Same(now[t.source.ID]) {
+		return nil
+	}
+	if _, there := now[t.source.ID]; !there {
+		return anew("%s is not published any more (somebody took it out of the publication), and the lake lacks what was done to it", t.name)
+	}
+	return anew("somebody changed how %s is published (its entry in the pipeline's publication, or the publication's options), if only for a moment: changes of it may be lost", t.name)
 }

@@ -19,6 +19,8 @@ type Source interface {
 	Look(ctx context.Context) (*change.Look, error)
 	// Slot is the state of the source's slot, nil where there is none.
 	Slot(ctx context.Context) (*change.SlotState, error)
+	// Published is how the tables are published now, by table number.
+	Published(ctx context.Context) (map[uint32]change.Published, error)
 	// Prepare makes the source publish the tables, those that it can; it is idempotent.
 	// One that was followed until now and is not published has lost changes: it is left so, and named.
 	Prepare(ctx context.Context, tables []*change.Table, followed func(*change.Table) bool) (*change.Prepared, error)

@@ -93,16 +93,25 @@ func (p *Pipeline) checkFollowed(record *progress) {
 	}
 }
 
-// checkKeys stops the tables whose rows are identified by other columns than in the
-// lake. That is recorded before the source is told to publish them otherwise: who
-// gets his old key back lacks the updates of the time without it.
+// checkKeys stops the tables that are no longer what the lake has, whose rows are
+// identified by other columns for one, or that are not published as they were. That is
+// recorded before the source is told to publish them otherwise: who gets his old key
+// back lacks the updates of the time without it.
 func (p *Pipeline) checkKeys(ctx context.Context, record *progress) error {
+	published, err := p.opts.Source.Published(ctx)
+	if err != nil {
+		return err
+	}
 	changed := false
 	for _, t := range p.targets {
 		if t.at.LSN == 0 || t.failed() {
 			continue
 		}
-		if err := t.at.still(t.source); err != nil {
+		err := t.at.still(t.source)
+		if err == nil {
+			err = t.samePublished(published)
+		}
+		if err != nil {
 			t.settled = true
 			p.fail(t, err)
 			changed = changed || record.follows(t.name)
@@ -131,6 +140,12 @@ func (p *Pipeline) checkPublished(prepared *change.Prepared) {
 	}
 	for _, f := range prepared.Failed {
 		stop(f.Table, f.Err)
+	}
+	for _, t := range p.targets {
+		have, there := prepared.Published[t.source.ID]
+		if there && !t.failed() && (t.at.LSN == 0 || t.published == nil) {
+			t.published = &have
+		}
 	}
 	for _, table := range prepared.Missing {
 		stop(table, fmt.Errorf("%s is not published any more (it was made anew in the source, or somebody took it out of the publication), and the lake lacks what was done to it: %s", table, CopyAnew))
@@ -302,8 +317,11 @@ func (p *Pipeline) firstSlot(ctx context.Context, again bool) (change.LSN, error
 
 // record writes the progress record: position and the tables that are followed.
 func (p *Pipeline) record(ctx context.Context, lsn change.LSN) error {
-	r := progress{Pipeline: p.opts.Name, Source: p.source, LSN: lsn, Last: p.last, Folders: p.folders, Commits: map[string]change.LSN{}}
+	r := progress{Pipeline: p.opts.Name, Source: p.source, LSN: lsn, Last: p.last, Folders: p.folders, Commits: map[string]change.LSN{}, Published: map[string]change.Published{}}
 	for _, t := range p.targets {
+		if t.published != nil {
+			r.Published[t.name] = *t.published
+		}
 		if t.settled {
 			continue
 		}
@@ -353,13 +371,13 @@ func (p *Pipeline) freeSlot(ctx context.Context) (*change.SlotState, error) {
 
 // tableErrors joins what stopped tables, nil where none is.
 func (p *Pipeline) tableErrors() error {
-	var errs []error
+	var errs []*TableError
 	for _, t := range p.targets {
 		if err, ok := p.failures.Load(t.name); ok {
 			errs = append(errs, &TableError{Table: t.name, Err: err.(error)})
 		}
 	}
-	return errors.Join(errs...)
+	return joinTables(errs)
 }
 
 // TableError is a table that stopped.

@@ -31,6 +31,8 @@ type target struct {
 	archive int         // how many completed writes its timeline has when it is next archived; 0: ArchiveKeepMax
 	covered change.LSN  // at.LSN when streaming began: changes before it are in the table already
 
+	published *change.Published // how it was published when it was taken; nil: not known
+
 	mu      sync.Mutex // guards what follows
 	status  TableStatus
 	waiting []int64 // commit time of the first change of each round that is not in the lake, Unix microseconds
@@ -111,6 +113,9 @@ func (p *Pipeline) keepFolders(tables []*change.Table, paths []string) {
 func (p *Pipeline) openTarget(ctx context.Context, t *target, record *progress) error {
 	if record != nil {
 		t.had = record.Commits[t.name]
+		if was, ok := record.Published[t.name]; ok {
+			t.published = &was
+		}
 	}
 	table, err := hudi.Open(ctx, t.store, p.hudiOptions(t))
 	if errors.Is(err, hudi.ErrNoTable) {

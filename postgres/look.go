@@ -29,6 +29,9 @@ func (c *Connector) Look(ctx context.Context) (*change.Look, error) {
 		if err := c.describe(ctx, tx, all); err != nil {
 			return err
 		}
+		if out.Published, err = c.published(ctx, tx); err != nil {
+			return err
+		}
 		var at int64 // read behind what the transaction sees
 		if err := tx.QueryRow(ctx, "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint").Scan(&at); err != nil {
 			return err
