@@ -114,11 +114,15 @@ func (e *Engine) Service(ctx context.Context, table, what string, opts Options) 
 
 // SQL runs a statement in which {t} stands for the table and {path} for its folder,
 // with options SET before it and reset behind it, and returns its rows. Naming {t}
-// registers the table in Spark's catalog, which rewrites its hoodie.properties. Spark only.
+// registers the table in Spark's catalog, which rewrites its hoodie.properties. The table
+// may be "", and the statement make one. Spark only.
 func (e *Engine) SQL(ctx context.Context, table, statement string, opts Options) ([]string, error) {
-	job, err := e.sparkJob("sql", table)
-	if err != nil {
-		return nil, err
+	job := map[string]any{"cmd": "sql", "table": ""}
+	if table != "" || e.hudi == "" {
+		var err error
+		if job, err = e.sparkJob("sql", table); err != nil {
+			return nil, err
+		}
 	}
 	job["sql"], job["opt"] = statement, opts
 	var rows []string

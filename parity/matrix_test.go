@@ -228,11 +228,7 @@ func (m *matrixRun) sparkOptions() parity.Options {
 
 func (m *matrixRun) run(steps int) {
 	m.t.Helper()
-	defer func() {
-		if m.t.Failed() {
-			m.t.Logf("steps: %s", strings.Join(m.log, "; "))
-		}
-	}()
+	defer func() { m.t.Logf("steps: %s", strings.Join(m.log, "; ")) }()
 	m.note(m.upsert(30))
 	for range steps {
 		turn := m.ours()
