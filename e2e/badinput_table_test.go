@@ -166,7 +166,7 @@ func TestUnrepresentable(t *testing.T) {
 			// In the stream: the log holds it for ever; the table is copied anew.
 			db.Exec(t, `INSERT INTO bad VALUES (2, '`+c.value+`')`, `INSERT INTO u VALUES (2)`)
 			b.once(final, `table public\.bad: .*the column.*`+c.says, `remove the table's folder`, `public\.u +streaming +1 `)
-			b.run(0, []string{"status"}, `not running`, `public\.bad +failed`, `public\.u +stopped`, `public\.bad stopped at 20.* UTC: .*id = 2.*`+c.says+`.*remove the table's folder`)
+			b.run(0, []string{"status"}, `not running`, `public\.bad +failed`, `public\.u +not running`, `public\.bad stopped at 20.* UTC: .*id = 2.*`+c.says+`.*remove the table's folder`)
 			db.Exec(t, `UPDATE bad SET "the column" = '`+c.good+`'`, `INSERT INTO u VALUES (3)`)
 			b.once(final, `table public\.bad: .*`+c.says, `public\.u +streaming +1 `)
 			b.forget("public/bad")

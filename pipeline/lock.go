@@ -139,7 +139,7 @@ func acquire(ctx context.Context, lake storage.Store, pipeline, address string, 
 		if time.Since(told) >= lockTell {
 			told = time.Now()
 			log.Warn(fmt.Sprintf("waiting to see whether process %d on %s, which holds pipeline %s, still lives, up to %d s",
-				l.PID, l.Host, pipeline, int(math.Ceil((lockStale-time.Since(since)).Seconds()))))
+				l.PID, l.Host, pipeline, int(math.Ceil((lockStale - time.Since(since)).Seconds()))))
 		}
 		select {
 		case <-ctx.Done():

@@ -371,13 +371,13 @@ func (p *Pipeline) freeSlot(ctx context.Context) (*change.SlotState, error) {
 
 // tableErrors joins what stopped tables, nil where none is.
 func (p *Pipeline) tableErrors() error {
-	var errs []error
+	var errs []*TableError
 	for _, t := range p.targets {
 		if err, ok := p.failures.Load(t.name); ok {
 			errs = append(errs, &TableError{Table: t.name, Err: err.(error)})
 		}
 	}
-	return errors.Join(errs...)
+	return joinTables(errs)
 }
 
 // TableError is a table that stopped.

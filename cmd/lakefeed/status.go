@@ -137,13 +137,15 @@ func printStatus(out io.Writer, s pipeline.Status) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
+	for _, text := range pipeline.StopTexts(s.Tables) {
+		if _, err := fmt.Fprintf(out, "  %s\n", text); err != nil {
+			return err
+		}
+	}
 	for _, t := range s.Tables {
 		text := t.Table + ": " + cmp.Or(t.Error, t.Note)
-		switch {
-		case t.Error == "" && t.Note == "":
+		if t.Error == "" && t.Note == "" || t.Error != "" && !t.Since.IsZero() {
 			continue
-		case !t.Since.IsZero():
-			text = t.StopText()
 		}
 		if _, err := fmt.Fprintf(out, "  %s\n", text); err != nil {
 			return err

@@ -19,7 +19,7 @@ import (
 )
 
 // stopped is the state of a pipeline, and of its tables, that nobody runs.
-const stopped pipeline.State = "stopped"
+const stopped pipeline.State = "not running"
 
 // slotReport is the source's side of a pipeline that nobody runs.
 type slotReport struct {
