@@ -311,6 +311,9 @@ func (x *Txn) checkConflicts(ctx context.Context, m *timeline.CommitMetadata) er
 func (x *Txn) mergeSchema(m *timeline.CommitMetadata) error {
 	t := x.table
 	if x.full.Equal(x.before) {
+		if _, err := evolve(x.schema, t.schema); err != nil {
+			return &ConflictError{Instant: x.time, Reason: "another writer changed the table's schema, in which its rows are not read", Err: err}
+		}
 		x.schema, x.full, x.avro = t.schema, t.full, t.avro
 		m.ExtraMetadata[timeline.SchemaKey] = t.avro
 		return nil

@@ -26,9 +26,11 @@ type ReadOptions struct {
 	Meta bool
 	// ReadOptimized leaves out what stands in log files only.
 	ReadOptimized bool
-	// AsOf is an instant: the table is read as the commits up to it left it, in the
-	// schema that it had then; [ErrCleaned] where a cleaning has passed that instant.
+	// AsOf is an instant: the table is read as the commits up to it left it;
+	// [ErrCleaned] where a cleaning has passed that instant.
 	AsOf string
+	// Schema is the one to read in with AsOf: that of then, the default, or of now.
+	Schema ReadSchema
 	// Partitions to read, by their paths; nil: all. One that holds no rows is no error.
 	Partitions []string
 	// Buckets to read, in each partition; nil: all.
@@ -87,15 +89,8 @@ func (t *Table) plan(ctx context.Context, opts ReadOptions) ([]*sliceScan, error
 		if err := t.checkCleaned(ctx, tl, opts.AsOf); err != nil {
 			return nil, err
 		}
-		var err error
-		if full, err = t.schemaAsOf(ctx, tl, opts.AsOf, full); err != nil {
-			return nil, err
-		}
-		if latest, err = t.latestSchema(ctx, tl, opts.AsOf); err != nil {
-			return nil, err
-		}
 	}
-	history, err := t.historyOf(ctx, tl, latest, opts.AsOf)
+	full, history, err := t.readSchemas(ctx, tl, opts, full, latest)
 	if err != nil {
 		return nil, err
 	}

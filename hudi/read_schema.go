@@ -1,12 +1,80 @@
 package hudi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
+
+	"lakefeed/hudi/schema"
+	"lakefeed/hudi/timeline"
 )
+
+// ReadSchema names the schema that a table is read in.
+type ReadSchema string
+
+const (
+	// SchemaThen is the schema that the table had at the instant that it is read as of.
+	SchemaThen ReadSchema = "then"
+	// SchemaNow is the schema of the last commit: what was added since is null, what was
+	// dropped is left out. A column that was dropped since and added again is another one.
+	SchemaNow ReadSchema = "now"
+)
+
+// readSchemas finds the schema of a read, with the meta columns, and how its columns are
+// found in files; full and latest are the table's of now.
+func (t *Table) readSchemas(ctx context.Context, tl *timeline.Timeline, opts ReadOptions, full *arrow.Schema, latest string) (*arrow.Schema, *schemaHistory, error) {
+	then, err := full, error(nil)
+	switch opts.Schema {
+	case "", SchemaThen, SchemaNow:
+	default:
+		return nil, nil, fmt.Errorf("schema %q: want %s or %s", opts.Schema, SchemaThen, SchemaNow)
+	}
+	if opts.AsOf == "" {
+		history, err := t.historyOf(ctx, tl, latest, "")
+		return full, history, err
+	}
+	if then, err = t.schemaAsOf(ctx, tl, opts.AsOf, full); err != nil {
+		return nil, nil, err
+	}
+	if opts.Schema == SchemaNow {
+		history, err := t.historyOf(ctx, tl, latest, "")
+		if err == nil && history == nil && !then.Equal(full) {
+			history, err = t.historySince(ctx, tl, opts.AsOf, then)
+		}
+		return full, history, err
+	}
+	if latest, err = t.latestSchema(ctx, tl, opts.AsOf); err != nil {
+		return nil, nil, err
+	}
+	history, err := t.historyOf(ctx, tl, latest, opts.AsOf)
+	return then, history, err
+}
+
+// historySince numbers the columns of a table that was read by name at an instant, so
+// that those which were dropped since are not taken for others of their names.
+func (t *Table) historySince(ctx context.Context, tl *timeline.Timeline, asOf string, then *arrow.Schema) (*schemaHistory, error) {
+	later := slices.DeleteFunc(tl.Completed(), func(i timeline.Instant) bool { return i.Time <= asOf })
+	first := schema.NewInternal(then)
+	h, last, bad := &schemaHistory{now: first, versions: []*schema.Internal{first}}, "", error(nil)
+	err := t.eachCommit(ctx, later, func(i timeline.Instant, m *timeline.CommitMetadata) bool {
+		avro := m.ExtraMetadata[timeline.SchemaKey]
+		if avro == "" || avro == last {
+			return true
+		}
+		var s *arrow.Schema
+		if s, bad = schema.ToArrow(avro); bad != nil {
+			bad = &CorruptError{t.instantFile(i), bad}
+			return false
+		}
+		h.now, last = h.now.Next(s), avro
+		return true
+	})
+	return h, cmp.Or(err, bad)
+}
 
 // SchemaAsOf is the schema of the data columns that a read as of an instant has: that
 // of the newest commit up to it.

@@ -2,9 +2,12 @@ package hudi
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
+
+	"lakefeed/hudi/schema"
 )
 
 // Places of the meta columns before the data columns.
@@ -35,43 +38,122 @@ func checkSchema(schema *arrow.Schema) error {
 	return nil
 }
 
-// evolve checks that a table of schema old may go on with schema next: nullable
-// columns appended, int widened to long, float to double.
-func evolve(old, next *arrow.Schema) error {
+// evolution is a change of a table's schema whose files stay as they are: each reader
+// finds the columns in them by name. What it allows is what Spark with Hudi 1.2.0 and
+// 0.15.0 and hudi-rs read right: docs/schema-evolution.md.
+type evolution struct {
+	added []string // paths of new columns and fields
+}
+
+// evolve checks that a table of schema old may go on with schema next while files of
+// old stay, and returns the paths of what is new.
+func evolve(old, next *arrow.Schema) (added []string, err error) {
 	if err := checkSchema(next); err != nil {
-		return err
+		return nil, err
 	}
-	for i, f := range old.Fields() {
-		if i >= next.NumFields() {
-			return &SchemaError{f.Name, "it may not be dropped"}
+	e := &evolution{}
+	err = e.fields("", old.Fields(), next.Fields())
+	return e.added, err
+}
+
+// wayOut is what makes the changes that files of before stand in the way of.
+const wayOut = "Table.Rewrite writes all files anew, and may make it"
+
+// fields compares the columns of a table or the fields of a struct, whose path ends in
+// a dot.
+func (e *evolution) fields(path string, old, next []arrow.Field) error {
+	var added []string
+	for _, g := range next {
+		at := slices.IndexFunc(old, func(f arrow.Field) bool { return f.Name == g.Name })
+		if at < 0 {
+			if !g.Nullable {
+				return &SchemaError{path + g.Name, "an added column must be nullable: old rows have no value for it"}
+			}
+			added = append(added, g.Name)
+			continue
 		}
-		g := next.Field(i)
-		switch {
-		case f.Name != g.Name:
-			return &SchemaError{f.Name, fmt.Sprintf("column %s stands in its place; columns may only be added at the end", g.Name)}
-		case !arrow.TypeEqual(f.Type, g.Type) && !widens(f.Type, g.Type):
-			return &SchemaError{f.Name, fmt.Sprintf("its type may not change from %s to %s", f.Type, g.Type)}
-		case f.Nullable && !g.Nullable:
-			return &SchemaError{f.Name, "a nullable column may not become required"}
+		if err := e.field(path+g.Name, old[at], g); err != nil {
+			return err
 		}
 	}
-	for _, g := range next.Fields()[old.NumFields():] {
-		if !g.Nullable {
-			return &SchemaError{g.Name, "an added column must be nullable: old rows have no value for it"}
+	for _, f := range old {
+		gone := !slices.ContainsFunc(next, func(g arrow.Field) bool { return g.Name == f.Name })
+		if gone && len(added) > 0 {
+			return &SchemaError{path + f.Name, fmt.Sprintf("it is gone and %s is new, which readers cannot tell from another name for it, whose values they would lose: "+
+				"drop it in a transaction of its own, or rename it by Table.RenameColumn", path+added[0])}
 		}
+	}
+	for _, name := range added {
+		e.added = append(e.added, path+name)
 	}
 	return nil
 }
 
-// widens tells whether values of one type are read as another without loss, as every
-// Hudi reader does.
-func widens(from, to arrow.DataType) bool {
-	switch from.ID() {
-	case arrow.INT32:
-		return to.ID() == arrow.INT64
-	case arrow.FLOAT32:
-		return to.ID() == arrow.FLOAT64
-	default:
-		return false
+// field compares a column or field that both schemas have.
+func (e *evolution) field(path string, old, next arrow.Field) error {
+	if old.Nullable && !next.Nullable {
+		return &SchemaError{path, "a nullable column may not become required"}
 	}
+	return e.types(path, old.Type, next.Type)
+}
+
+func (e *evolution) types(path string, old, next arrow.DataType) error {
+	switch wider := widens(old, next); {
+	case arrow.TypeEqual(old, next) || wider && !strings.Contains(path, "."):
+		return nil
+	case wider:
+		return &SchemaError{path, fmt.Sprintf("its type may not change from %s to %s within another, as Spark does not read the old files so: %s", old, next, wayOut)}
+	}
+	switch next := next.(type) {
+	case *arrow.StructType:
+		if old, ok := old.(*arrow.StructType); ok {
+			return e.fields(path+".", old.Fields(), next.Fields())
+		}
+	case *arrow.ListType:
+		if old, ok := old.(*arrow.ListType); ok {
+			return e.field(path+".element", old.ElemField(), next.ElemField())
+		}
+	case *arrow.MapType:
+		if old, ok := old.(*arrow.MapType); ok && arrow.TypeEqual(old.KeyType(), next.KeyType()) {
+			return e.field(path+".value", old.ItemField(), next.ItemField())
+		}
+	}
+	return &SchemaError{path, fmt.Sprintf("its type may not change from %s to %s, as %s: %s", old, next, unreadBy(old, next), wayOut)}
+}
+
+// widens tells whether values of one type, in base and log files, are read as another
+// without loss, and as the same, by every engine.
+func widens(from, to arrow.DataType) bool {
+	switch to := to.(type) {
+	case *arrow.Int64Type:
+		return from.ID() == arrow.INT32
+	case *arrow.Float64Type:
+		return from.ID() == arrow.FLOAT32 || from.ID() == arrow.INT32
+	case *arrow.Decimal128Type:
+		from, ok := from.(*arrow.Decimal128Type)
+		return ok && from.Scale == to.Scale && from.Precision <= to.Precision && schema.MinBytes(int(from.Precision)) == schema.MinBytes(int(to.Precision))
+	case *arrow.StringType:
+		return from.ID() == arrow.INT32 || from.ID() == arrow.INT64
+	case *arrow.BinaryType:
+		return from.ID() == arrow.STRING
+	}
+	return false
+}
+
+// unreadBy says who does not read values of one type as another, or loses them.
+func unreadBy(from, to arrow.DataType) string {
+	number := from.ID() == arrow.INT32 || from.ID() == arrow.INT64
+	switch {
+	case to.ID() == arrow.STRING && (from.ID() == arrow.FLOAT32 || from.ID() == arrow.FLOAT64):
+		return "Spark and hudi-rs write the old numbers in different ways"
+	case to.ID() == arrow.STRING && from.ID() == arrow.BINARY:
+		return "old values need not be text"
+	case number && (to.ID() == arrow.FLOAT32 || to.ID() == arrow.FLOAT64):
+		return "it does not hold all of the old numbers"
+	case to.ID() == arrow.DECIMAL128 && from.ID() == arrow.DECIMAL128:
+		return "Spark with Hudi 0.15.0 or hudi-rs does not read it so in old log files"
+	case to.ID() == arrow.STRING, to.ID() == arrow.DECIMAL128, to.ID() == arrow.TIMESTAMP:
+		return "hudi-rs does not read it so in old log files"
+	}
+	return "neither Spark nor hudi-rs reads the old files so"
 }

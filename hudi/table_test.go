@@ -254,12 +254,9 @@ func TestSchemaChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, change := range map[string]func([]arrow.Field) []arrow.Field{
-		"x": func(f []arrow.Field) []arrow.Field { return f[:2] },
-		"n": func(f []arrow.Field) []arrow.Field { f[1].Type = arrow.BinaryTypes.String; return f },
-		"id": func(f []arrow.Field) []arrow.Field {
-			f[0], f[1] = f[1], f[0]
-			return f
-		},
+		"x":  func(f []arrow.Field) []arrow.Field { f[2].Type = arrow.BinaryTypes.String; return f },
+		"n":  func(f []arrow.Field) []arrow.Field { f[1].Type = arrow.BinaryTypes.String; return f },
+		"id": func(f []arrow.Field) []arrow.Field { return f[1:] },
 		"new": func(f []arrow.Field) []arrow.Field {
 			return append(f, arrow.Field{Name: "new", Type: arrow.BinaryTypes.String})
 		},

@@ -24,9 +24,10 @@ const BucketsKey = "hoodie.bucket.index.num.buckets"
 type TxnOptions struct {
 	// Operation that the commit records; default Upsert.
 	Operation Operation
-	// Schema of the data columns from this transaction on; nil: as before. It may
-	// append nullable columns and widen int to long and float to double. Another
-	// change is a [SchemaError].
+	// Schema of the data columns from this transaction on; nil: as before. What of them
+	// may change while the files of before stay, docs/schema-evolution.md says; an
+	// [InsertOverwriteTable] may change all but the columns of keys, ordering and
+	// partitions. Another change is a [SchemaError].
 	Schema *arrow.Schema
 	// Buckets is the number that the caller divides rows by; 0: it asks [Txn.Buckets]. A
 	// table that has got another number since is a [ConflictError].
@@ -136,7 +137,7 @@ func (t *Table) begin(ctx context.Context, opts TxnOptions) (*Txn, error) {
 	if x.replace != nil {
 		x.count = cmp.Or(x.replace.buckets, x.count)
 	}
-	if err := x.setSchema(opts.Schema); err != nil {
+	if err := x.setSchema(ctx, opts.Schema); err != nil {
 		return nil, err
 	}
 	if err := x.findBusy(ctx); err != nil {
@@ -156,7 +157,7 @@ func (t *Table) begin(ctx context.Context, opts TxnOptions) (*Txn, error) {
 }
 
 // setSchema takes on the transaction's schema.
-func (x *Txn) setSchema(next *arrow.Schema) (err error) {
+func (x *Txn) setSchema(ctx context.Context, next *arrow.Schema) (err error) {
 	x.schema, x.avro, x.before = x.table.schema, x.table.avro, x.table.full
 	if next != nil {
 		avro, err := schema.FromArrow(x.table.name, next)
@@ -166,7 +167,7 @@ func (x *Txn) setSchema(next *arrow.Schema) (err error) {
 		if next, err = schema.ToArrow(avro); err != nil {
 			return fmt.Errorf("take on schema: %w", err)
 		}
-		if err := evolve(x.schema, next); err != nil {
+		if err := x.evolve(ctx, next); err != nil {
 			return err
 		}
 		if !x.schema.Equal(next) {

@@ -40,6 +40,9 @@ for null, "" for empty text. parquet and arrow (an IPC stream) are for a file or
 			if f, ok := cmd.OutOrStdout().(*os.File); ok && (format == "parquet" || format == "arrow") && term.IsTerminal(int(f.Fd())) {
 				return usage("%s is not for a terminal: put > FILE behind the command", format)
 			}
+			if opts.Schema != hudi.SchemaThen && opts.Schema != hudi.SchemaNow {
+				return usage("--schema %s: then or now", opts.Schema)
+			}
 			var err error
 			if opts.AsOf, err = parseAsOf(asOf); err != nil {
 				return err
@@ -48,7 +51,13 @@ for null, "" for empty text. parquet and arrow (an IPC stream) are for a file or
 			if err != nil {
 				return err
 			}
-			fields, err := readSchema(t.Schema(), opts)
+			columns := t.Schema()
+			if opts.AsOf != "" && opts.Schema != hudi.SchemaNow {
+				if columns, err = t.SchemaAsOf(cmd.Context(), opts.AsOf); err != nil {
+					return err
+				}
+			}
+			fields, err := readSchema(columns, opts)
 			if err != nil {
 				return err
 			}
@@ -69,6 +78,7 @@ for null, "" for empty text. parquet and arrow (an IPC stream) are for a file or
 	f.BoolVar(&opts.Meta, "meta", false, "with the five _hoodie_ columns in front")
 	f.BoolVar(&opts.ReadOptimized, "read-optimized", false, "base files only: faster, and older than the newest commit")
 	f.StringVar(&asOf, "as-of", "", "the table as it was at an instant (20260131120000000) or a time (2026-01-31T12:00:00Z)")
+	f.StringVar((*string)(&opts.Schema), "schema", string(hudi.SchemaThen), "with --as-of, the columns that the table had then or has now")
 	f.Int64Var(&limit, "limit", 0, "print at most N rows")
 	return c
 }

@@ -21,6 +21,7 @@ type Internal struct {
 	// Version is the instant from which on the schema holds, as a number.
 	Version int64
 	root    internalType
+	last    int // the greatest number that was given; only of those that [Internal.Next] made
 }
 
 type internalField struct {
