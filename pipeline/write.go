@@ -247,6 +247,9 @@ func (p *Pipeline) evolveTable(ctx context.Context, pend *pending) (*arrow.Schem
 	if err != nil {
 		return nil, err
 	}
+	if _, err := t.table.CompactFor(ctx, schema); err != nil {
+		return nil, err
+	}
 	if !anyMissing(v, added) || pend.truncated {
 		return schema, nil
 	}
