@@ -290,7 +290,7 @@ func (v *validation) appendOnlyPass(ctx context.Context, pass, passes uint64) er
 		}
 		if n > 0 {
 			v.report.Different += n - 1 // differ counts one
-			v.differ(Difference{Kind: "missing in the lake", Source: fmt.Sprintf("%d rows of one content", n)})
+			v.differ(Difference{Kind: "missing in the lake", Source: fmt.Sprintf("a row that the source has %d times more", n)})
 		}
 	}
 	return err

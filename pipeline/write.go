@@ -164,18 +164,18 @@ func (p *Pipeline) writeChanges(ctx context.Context, pend *pending, l *layout, t
 // writePart writes the surviving changes of one part, bucket by bucket.
 func (p *Pipeline) writePart(ctx context.Context, t *target, l *layout, txn *hudi.Txn, groups map[int]*hudi.GroupWriter, r *reduction, truncated bool) error {
 	upserts, deletes := map[int][]ref{}, map[int][]string{}
-	buckets := bucketsOf(t.table)
+	home := buckets{t.table.RecordKey(), txn.Buckets()} // of the table as the transaction found it
 	for _, at := range r.upserts {
-		b := buckets.of(r.slabs[at.slab].keys.Value(int(at.row)))
+		b := home.of(r.slabs[at.slab].keys.Value(int(at.row)))
 		upserts[b] = append(upserts[b], at)
 	}
 	if !truncated { // else there is nothing to delete from
 		for _, k := range r.deletes {
-			b := buckets.of(k)
+			b := home.of(k)
 			deletes[b] = append(deletes[b], k)
 		}
 	}
-	for b := range buckets.n {
+	for b := range home.n {
 		if len(upserts[b]) == 0 && len(deletes[b]) == 0 {
 			continue
 		}

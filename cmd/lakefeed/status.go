@@ -157,7 +157,7 @@ func printStatus(out io.Writer, s pipeline.Status) error {
 func headline(s pipeline.Status) string {
 	parts := []string{fmt.Sprintf("pipeline %s: %s", s.Pipeline, s.State)}
 	if s.Commits > 0 {
-		parts = append(parts, fmt.Sprintf("%s changes in %s", thousands(s.Rows), plural(s.Commits, "commit")))
+		parts = append(parts, fmt.Sprintf("%s in %s", plural(s.Rows, "change"), plural(s.Commits, "commit")))
 	}
 	if s.SlotLag >= 0 {
 		parts = append(parts, "the source keeps "+bytesText(s.SlotLag)+" of log for it")
