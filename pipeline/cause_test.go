@@ -23,7 +23,9 @@ func TestCauses(t *testing.T) {
 	}
 	at := time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)
 	lines := StopTexts([]TableStatus{
-		{Table: "s.a", Error: "no space in s/a", Since: at}, {Table: "s.ok"}, {Table: "s.b", Error: "no space in s/b", Since: at},
+		{Table: "s.a", Error: "no space in s/a", Since: at},
+		{Table: "s.ok"},
+		{Table: "s.b", Error: "no space in s/b", Since: at},
 		{Table: "s.c", Error: "gone", Since: at},
 	})
 	if want := []string{"s.a, s.b stopped: no space in (the table's folder)", "s.c stopped at 2020-01-02 03:04:05 UTC: gone"}; !slices.Equal(lines, want) {

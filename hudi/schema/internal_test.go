@@ -42,7 +42,8 @@ func TestInternal(t *testing.T) {
 		return arrow.Field{Name: name, Type: arrow.BinaryTypes.String, Nullable: true}
 	}
 	want := arrow.NewSchema([]arrow.Field{
-		str("_hoodie_record_key"), str("id"), {Name: "total", Type: arrow.PrimitiveTypes.Float64, Nullable: true},
+		str("_hoodie_record_key"), str("id"),
+		{Name: "total", Type: arrow.PrimitiveTypes.Float64, Nullable: true},
 		{Name: "place", Type: arrow.StructOf(str("town"), str("zip")), Nullable: true},
 		{Name: "stops", Type: arrow.ListOf(arrow.StructOf(str("at"))), Nullable: true},
 		str("note"), str("elsewhere"),
