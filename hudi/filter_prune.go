@@ -178,7 +178,7 @@ func (l *leaf) constant(v []byte, t arrow.DataType) (c constant, ok bool) {
 		return c, c.kind == intConstant && t.ID() != arrow.BOOL || c.kind == decimalConstant
 	case format.Float:
 		c.f = float64(math.Float32frombits(binary.LittleEndian.Uint32(v)))
-		return c, c.kind == floatConstant
+		return c, t.ID() == arrow.FLOAT32 // a double is read by the digits of a float, which is another number
 	case format.Double:
 		c.f = math.Float64frombits(binary.LittleEndian.Uint64(v))
 		return c, c.kind == floatConstant && t.ID() == arrow.FLOAT64
