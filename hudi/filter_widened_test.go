@@ -30,7 +30,8 @@ func TestFilterWidened(t *testing.T) {
 				t.Parallel()
 				fields := func(v arrow.DataType) []arrow.Field {
 					return []arrow.Field{
-						{Name: "id", Type: arrow.BinaryTypes.String}, {Name: "v", Type: v, Nullable: true},
+						{Name: "id", Type: arrow.BinaryTypes.String},
+						{Name: "v", Type: v, Nullable: true},
 						{Name: "seq", Type: arrow.PrimitiveTypes.Int64},
 					}
 				}
