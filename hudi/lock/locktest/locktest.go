@@ -212,7 +212,7 @@ func testRenewal(t *testing.T, p Place) {
 	refused(t, plain(p), 3*Term)
 	began := time.Now()
 	until, err := held.Check(t.Context())
-	if err != nil || until.Before(began.Add(Term)) {
+	if err != nil || until.Before(began.Add(Term*9/10)) { // a lock may promise somewhat less
 		t.Fatalf("Check: until %v, %v", until.Sub(began), err)
 	}
 	unlock(t, held)
