@@ -60,7 +60,7 @@ func TestSparkHarms(t *testing.T) {
 		"archived_120": "hoodie.archive.automatic=false", "archived_015": "hoodie.archive.automatic=false",
 		"undone_015": "rolled commits back", "upgraded": `table version "9"`,
 	} {
-		if !regexp.MustCompile("table public." + table + ": .*" + want).MatchString(out) {
+		if !regexp.MustCompile(`tables? [^:\n]*public\.` + table + `[^:\n]*: .*` + want).MatchString(out) {
 			t.Errorf("%s is not refused by name and with %s:\n%s", table, want, out)
 		}
 	}
