@@ -267,6 +267,25 @@ func (b *baseReader) footer(key string) (value string, ok bool) {
 	return *v, true
 }
 
+// each calls fn with the batches that are left, which are valid during the call.
+func (b *baseReader) each(ctx context.Context, fn func(arrow.RecordBatch) error) error {
+	for ctx.Err() == nil {
+		batch, err := b.next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		err = fn(batch)
+		batch.Release()
+		if err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
 // next returns the next batch, to be released by the caller, or io.EOF.
 func (b *baseReader) next() (batch arrow.RecordBatch, err error) {
 	defer recoverParquet("read", &err)

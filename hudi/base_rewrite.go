@@ -410,19 +410,5 @@ func (r *baseRewrite) eachBatch(ctx context.Context, g int, schema *arrow.Schema
 	if err := b.restrict([]int{g}); err != nil {
 		return err
 	}
-	for ctx.Err() == nil {
-		batch, err := b.next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		err = fn(batch)
-		batch.Release()
-		if err != nil {
-			return err
-		}
-	}
-	return ctx.Err()
+	return b.each(ctx, fn)
 }

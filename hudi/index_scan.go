@@ -2,9 +2,7 @@ package hudi
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"runtime"
 	"sync"
 
@@ -154,21 +152,7 @@ func (s *sliceScan) baseKeys(ctx context.Context, wanted wantedKeys, bloom bool,
 	if bloom && !r.mayHave(wanted) {
 		return nil
 	}
-	for ctx.Err() == nil {
-		batch, err := r.next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		err = eachRecordKey(batch, note)
-		batch.Release()
-		if err != nil {
-			return err
-		}
-	}
-	return ctx.Err()
+	return r.each(ctx, func(batch arrow.RecordBatch) error { return eachRecordKey(batch, note) })
 }
 
 // mayHave tells whether the footer leaves it open that the file has one of the keys.
