@@ -196,8 +196,11 @@ func (t *Table) planTakeBack(ctx context.Context, target timeline.Instant, there
 		}
 	}
 	for _, f := range there {
+		if f.Instant != target.Time {
+			continue
+		}
 		named := slices.ContainsFunc(plan.Requests, func(r timeline.RollbackRequest) bool { return slices.Contains(r.FilesToBeDeleted, t.url(f.Path())) })
-		if f.Instant == target.Time && !named {
+		if !named {
 			plan.Requests = append(plan.Requests, timeline.RollbackRequest{PartitionPath: f.Partition, FilesToBeDeleted: []string{t.url(f.Path())}})
 		}
 	}

@@ -167,12 +167,9 @@ func (s *FileSlice) files() []*DataFile {
 // savedFiles are the paths of the files that savepoints keep.
 func (t *Table) savedFiles(ctx context.Context) (map[string]bool, error) {
 	saved := map[string]bool{}
-	for _, at := range t.timeline.Savepoints() {
-		i := timeline.Instant{Time: at, Action: timeline.Savepoint, State: timeline.Completed}
-		for _, s := range t.timeline.States(at) {
-			if s.Action == i.Action && s.State == i.State {
-				i = s // with its time of completion
-			}
+	for _, i := range t.timeline.Instants() {
+		if i.Action != timeline.Savepoint || i.State != timeline.Completed {
+			continue
 		}
 		data, err := t.readInstant(ctx, i)
 		if err != nil {
