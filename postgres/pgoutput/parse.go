@@ -10,16 +10,49 @@ func (m *Message) Parse(b []byte) error {
 	r := reader{b: b}
 	m.Kind = Kind(r.byte())
 	r.kind = m.Kind
+	m.body(&r)
+	return r.end()
+}
+
+// ParseStreamed reads one message from between StreamStart and StreamStop, but not these two
+// and Origin, whose form is that of Parse.
+func (m *Message) ParseStreamed(b []byte) error {
+	r := reader{b: b}
+	m.Kind = Kind(r.byte())
+	r.kind = m.Kind
+	switch m.Kind {
+	case Relation, Type, Insert, Update, Delete, Truncate, Logical:
+		m.Xid = r.uint32()
+		m.body(&r)
+	default:
+		r.fail(-1, "no kind of a streamed transaction")
+	}
+	return r.end()
+}
+
+// StreamedXid is the kind of a message that is for ParseStreamed, and the transaction or
+// sub-transaction that it belongs to. The rest is not looked at.
+func StreamedXid(b []byte) (Kind, uint32, error) {
+	r := reader{b: b}
+	r.kind = Kind(r.byte())
+	xid := r.uint32()
+	if r.err != nil {
+		return 0, 0, r.err
+	}
+	return r.kind, xid, nil
+}
+
+// body reads what stands behind the kind, and the id of a streamed transaction.
+func (m *Message) body(r *reader) {
 	switch m.Kind {
 	case Begin:
 		m.LSN, m.Time, m.Xid = r.uint64(), int64(r.uint64()), r.uint32()
 	case Commit:
-		m.Flags = r.byte()
-		m.LSN, m.EndLSN, m.Time = r.uint64(), r.uint64(), int64(r.uint64())
+		m.commit(r)
 	case Origin:
 		m.LSN, m.Prefix = r.uint64(), r.string()
 	case Relation:
-		m.relation(&r)
+		m.relation(r)
 	case Type:
 		m.Type = TypeInfo{ID: r.uint32(), Namespace: r.string(), Name: r.string()}
 	case Insert:
@@ -27,7 +60,7 @@ func (m *Message) Parse(b []byte) error {
 		r.expect('N')
 		m.New = r.tuple(m.New[:0])
 	case Update:
-		m.update(&r)
+		m.update(r)
 	case Delete:
 		m.RelationID = r.uint32()
 		m.OldKind = OldKind(r.byte())
@@ -46,13 +79,28 @@ func (m *Message) Parse(b []byte) error {
 		m.Flags = r.byte()
 		m.LSN, m.Prefix = r.uint64(), r.string()
 		m.Content = r.bytes(r.length())
+	case StreamStart:
+		m.Xid, m.Flags = r.uint32(), r.byte()
+	case StreamStop:
+	case StreamCommit:
+		m.Xid = r.uint32()
+		m.commit(r)
+	case StreamAbort:
+		m.Xid, m.SubXid, m.LSN, m.Time = r.uint32(), r.uint32(), 0, 0
+		if r.err == nil && r.at < len(r.b) { // version 4, streaming "parallel"
+			m.LSN, m.Time = r.uint64(), int64(r.uint64())
+		}
 	default:
 		if r.err == nil {
 			r.kind = 0
 			r.fail(-1, "unknown kind")
 		}
 	}
-	return r.end()
+}
+
+func (m *Message) commit(r *reader) {
+	m.Flags = r.byte()
+	m.LSN, m.EndLSN, m.Time = r.uint64(), r.uint64(), int64(r.uint64())
 }
 
 func (m *Message) relation(r *reader) {

@@ -1,6 +1,6 @@
 // Package pgoutput parses the messages of PostgreSQL's logical replication plugin
-// "pgoutput", protocol version 1, as they stand in the XLogData frames of a
-// replication stream. It knows no network and allocates nothing for row changes:
+// "pgoutput", protocol version 2 (and the aborts of version 4), as they stand in the
+// XLogData frames of a replication stream. It knows no network and allocates nothing for row changes:
 // a [Message] is parsed into again and again, and its values are slices of the input.
 //
 //	var m pgoutput.Message
@@ -14,9 +14,12 @@
 //		}
 //	}
 //
+// Between [StreamStart] and [StreamStop] come changes of a transaction that has not
+// ended: their messages have a transaction id behind the kind and are for
+// [Message.ParseStreamed]; [StreamedXid] reads no more than that. Messages do not say
+// by themselves in which of the two forms they are.
+//
 // Input that does not follow the protocol gives a [*ParseError], never a panic.
-// The later protocol versions add kinds and, inside streamed transactions, a
-// transaction id behind the kind; a Message has room for both.
 package pgoutput
 
 import "fmt"
@@ -38,22 +41,36 @@ const (
 	Logical  Kind = 'M' // pg_logical_emit_message
 )
 
+// The kinds that protocol version 2 adds, for transactions in progress.
+const (
+	StreamStart  Kind = 'S' // changes of one transaction follow
+	StreamStop   Kind = 'E' // they pause, or are all there
+	StreamCommit Kind = 'c' // the transaction has committed
+	StreamAbort  Kind = 'A' // it, or one of its sub-transactions, was rolled back
+)
+
 // Message is one message. Kind says which of the other fields Parse has set; the
 // others keep what an earlier message left in them.
 type Message struct {
 	Kind Kind
 
 	// LSN is, of Begin, where the transaction's commit record starts (its "final
-	// LSN"); of Commit the same; of Origin the origin's own LSN; of Logical the message's place.
+	// LSN"); of Commit and StreamCommit the same; of Origin the origin's own LSN; of
+	// Logical the message's place; of StreamAbort, where the server says it, the end of the abort record, else 0.
 	LSN uint64
-	// EndLSN is, of Commit, where the commit record ends.
+	// EndLSN is, of Commit and StreamCommit, where the commit record ends.
 	EndLSN uint64
-	// Time is, of Begin and Commit, the commit's time in microseconds since 2000-01-01 UTC.
+	// Time is, of Begin, Commit and StreamCommit, the commit's time in microseconds
+	// since 2000-01-01 UTC; of StreamAbort the abort's, or 0.
 	Time int64
-	// Xid is, of Begin, the transaction's id.
+	// Xid is, of Begin and the kinds of streamed transactions but StreamStop, the
+	// transaction's id; of a message that ParseStreamed has read, the id of the
+	// transaction or sub-transaction that it belongs to (of Logical always the former).
 	Xid uint32
-	// Flags are those of Commit (none so far), Logical (1: transactional) and
-	// Truncate ([TruncateCascade], [TruncateRestart]).
+	// SubXid is, of StreamAbort, the sub-transaction that was rolled back; Xid where all was.
+	SubXid uint32
+	// Flags are those of Commit and StreamCommit (none so far), Logical (1: transactional), Truncate
+	// ([TruncateCascade], [TruncateRestart]) and StreamStart (1: nothing came of the transaction before).
 	Flags uint8
 
 	// RelationID is, of Insert, Update and Delete, the table's number.

@@ -48,6 +48,10 @@ var good = map[string][]byte{
 	"delete":   msg("D", 16400, "K", uint16(2), "t", 2, "16", "n"),
 	"truncate": msg("T", 2, byte(3), 16400, 16401),
 	"message":  msg("M", byte(1), uint64(0x77), "lakefeed\x00", 5, "hello"),
+	"start":    msg("S", 771, byte(1)),
+	"stop":     msg("E"),
+	"end":      msg("c", 771, byte(0), uint64(0x10), uint64(0x40), uint64(7)),
+	"abort":    msg("A", 771, 772),
 }
 
 func TestParse(t *testing.T) {
@@ -69,6 +73,10 @@ func TestParse(t *testing.T) {
 		"delete":   {Kind: pgoutput.Delete, RelationID: 16400, OldKind: pgoutput.OldKey, Old: []pgoutput.Value{text("16"), null}},
 		"truncate": {Kind: pgoutput.Truncate, Flags: pgoutput.TruncateCascade | pgoutput.TruncateRestart, Relations: []uint32{16400, 16401}},
 		"message":  {Kind: pgoutput.Logical, Flags: pgoutput.Transactional, LSN: 0x77, Prefix: "lakefeed", Content: []byte("hello")},
+		"start":    {Kind: pgoutput.StreamStart, Xid: 771, Flags: 1},
+		"stop":     {Kind: pgoutput.StreamStop},
+		"end":      {Kind: pgoutput.StreamCommit, Xid: 771, LSN: 0x10, EndLSN: 0x40, Time: 7},
+		"abort":    {Kind: pgoutput.StreamAbort, Xid: 771, SubXid: 772},
 	}
 	for name, b := range good {
 		var m pgoutput.Message
@@ -77,6 +85,53 @@ func TestParse(t *testing.T) {
 		} else if w := want[name]; !reflect.DeepEqual(m, w) {
 			t.Errorf("%s:\n got %+v\nwant %+v", name, m, w)
 		}
+	}
+}
+
+// streamed is a message as it stands in a streamed transaction.
+func streamed(xid int, b []byte) []byte { return append(msg(string(b[:1]), xid), b[1:]...) }
+
+// TestParseStreamed: every kind of a streamed transaction reads as it does outside, and has its transaction's id.
+func TestParseStreamed(t *testing.T) {
+	for name, b := range good {
+		var want, m pgoutput.Message
+		if err := want.Parse(b); err != nil {
+			t.Fatal(err)
+		}
+		long := streamed(900, b)
+		err := m.ParseStreamed(long)
+		if !strings.ContainsRune("RYIUDTM", rune(want.Kind)) {
+			if _, ok := errors.AsType[*pgoutput.ParseError](err); !ok {
+				t.Errorf("%s within a streamed transaction: %v", name, err)
+			}
+			continue
+		}
+		want.Xid = 900
+		if err != nil || !reflect.DeepEqual(m, want) {
+			t.Errorf("%s:\n got %+v, %v\nwant %+v", name, m, err, want)
+		}
+		if kind, xid, err := pgoutput.StreamedXid(long); kind != m.Kind || xid != 900 || err != nil {
+			t.Errorf("%s is a %q of %d, %v", name, kind, xid, err)
+		}
+		for n := range long {
+			if err := m.ParseStreamed(long[:n]); err == nil {
+				t.Errorf("%s: no error for its first %d bytes", name, n)
+			}
+		}
+		if _, _, err := pgoutput.StreamedXid(long[:4]); err == nil {
+			t.Errorf("%s: a transaction's id of 3 bytes", name)
+		}
+	}
+}
+
+// TestParseAbort: the longer form of version 4.
+func TestParseAbort(t *testing.T) {
+	m := pgoutput.Message{LSN: 1, Time: 2}
+	if err := m.Parse(good["abort"]); err != nil || m.LSN != 0 || m.Time != 0 {
+		t.Errorf("got %+v, %v", m, err)
+	}
+	if err := m.Parse(append(good["abort"], msg(uint64(0x55), uint64(8))...)); err != nil || m.LSN != 0x55 || m.Time != 8 {
+		t.Errorf("got %+v, %v", m, err)
 	}
 }
 
@@ -119,7 +174,7 @@ func TestParseFaults(t *testing.T) {
 func TestParseAllocatesNothing(t *testing.T) {
 	var m pgoutput.Message
 	n := testing.AllocsPerRun(100, func() {
-		for _, name := range []string{"begin", "insert", "update k", "delete", "truncate", "commit"} {
+		for _, name := range []string{"begin", "insert", "update k", "delete", "truncate", "commit", "start", "stop", "end", "abort"} {
 			if err := m.Parse(good[name]); err != nil {
 				t.Fatal(err)
 			}
@@ -133,13 +188,20 @@ func TestParseAllocatesNothing(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	for _, b := range good {
 		f.Add(b)
+		f.Add(streamed(900, b))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var m pgoutput.Message
-		err := m.Parse(b)
-		var pe *pgoutput.ParseError
-		if err != nil && (!errors.As(err, &pe) || pe.Offset > len(b) || pe.Offset < 0) {
-			t.Fatalf("got %v for %d bytes", err, len(b))
+		_, xid, short := pgoutput.StreamedXid(b)
+		streamed := m.ParseStreamed(b)
+		if streamed == nil && (short != nil || m.Xid != xid) {
+			t.Fatalf("of transaction %d, %d: %v", m.Xid, xid, short)
+		}
+		for _, err := range []error{streamed, short, m.Parse(b)} {
+			var pe *pgoutput.ParseError
+			if err != nil && (!errors.As(err, &pe) || pe.Offset > len(b) || pe.Offset < 0) {
+				t.Fatalf("got %v for %d bytes", err, len(b))
+			}
 		}
 	})
 }
