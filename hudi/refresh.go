@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -38,6 +39,9 @@ func newsSince(old *timeline.Timeline, known, names []string) (n news, ok bool) 
 	if n.archived = len(gone) > 0; n.archived {
 		n.timeline = timeline.NewLayout(old.Layout(), names)
 	}
+	if mayLackUnseen(old, n.timeline) {
+		return news{}, false
+	}
 	for _, name := range gone {
 		// Archiving takes away the files of whole instants, the oldest ones.
 		if i, ok := timeline.ParseName(name); ok && (n.timeline.Has(i.Time) || !n.timeline.BeforeStart(i.Time)) {
@@ -61,6 +65,15 @@ func newsSince(old *timeline.Timeline, known, names []string) (n news, ok bool) 
 		}
 	}
 	return n, true
+}
+
+// mayLackUnseen tells whether writes may have come and been archived since a timeline was
+// looked at. Archiving takes the oldest instants: while the newest write that was known is
+// there, so are all that came behind it; what was pending may have completed meanwhile.
+func mayLackUnseen(old, now *timeline.Timeline) bool {
+	last, ok := old.Last()
+	return !ok || !now.Has(last.Time) ||
+		slices.ContainsFunc(old.Pending(), func(i timeline.Instant) bool { return !now.Has(i.Time) })
 }
 
 // difference compares two lists in order.

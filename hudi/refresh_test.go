@@ -101,6 +101,93 @@ func TestRefreshReadsCommits(t *testing.T) {
 	})
 }
 
+// TestRefreshAfterUnseenArchival lets a reader look again when commits that it has not
+// seen were archived already: of groups replaced and cleaned, of rows written, and one
+// that was pending when it looked.
+func TestRefreshAfterUnseenArchival(t *testing.T) {
+	t.Parallel()
+	for name, steps := range map[string]func(unseenArchival){
+		"replaced": func(u unseenArchival) {
+			u.look()
+			for seq := range int64(2) {
+				_, err := u.writer.InsertOverwriteTable(u.t.Context(), placeBatch(placeRow{"b", "eu", 0, 2 + seq}))
+				u.check(err)
+				_, err = u.writer.Clean(u.t.Context(), CleanOptions{RetainVersions: 1})
+				u.check(err)
+			}
+		},
+		"upserted": func(u unseenArchival) {
+			u.look()
+			u.upsert(u.writer, placeRow{"b", "eu", 0, 2})
+			u.upsert(u.writer, placeRow{"c", "us", 0, 3})
+		},
+		"pending": func(u unseenArchival) {
+			_, err := u.writer.transactOnce(u.t.Context(), Upsert, func(x *Txn) error {
+				other, err := Open(u.t.Context(), u.writer.store, Options{Concurrency: u.writer.opts.Concurrency})
+				u.check(err)
+				u.upsert(other, placeRow{"c", "eu", 0, 3})
+				u.look()
+				g, err := x.Group(u.t.Context(), "place=us", 0)
+				u.check(err)
+				batch := placeBatch(placeRow{"b", "us", 0, 2})
+				keys, err := RecordKeys(batch, []string{"id"})
+				u.check(err)
+				u.check(g.Upsert(u.t.Context(), batch, keys))
+				return g.Close(u.t.Context())
+			})
+			u.check(err)
+		},
+	} {
+		for _, typ := range []TableType{CopyOnWrite, MergeOnRead} {
+			t.Run(name+"-"+string(typ), func(t *testing.T) {
+				t.Parallel()
+				opts := placeOptions(typ)
+				opts.Buckets, opts.Concurrency = 1, Concurrency{Mode: Optimistic}
+				writer, err := Create(t.Context(), newStore(t), opts)
+				if err != nil {
+					t.Fatal(err)
+				}
+				u := unseenArchival{t: t, writer: writer}
+				u.upsert(writer, placeRow{"a", "eu", 0, 1})
+				u.follower, err = Open(t.Context(), writer.store, Options{})
+				u.check(err)
+				steps(u)
+				res, err := writer.Archive(t.Context(), ArchiveOptions{KeepMin: 1, KeepMax: 1})
+				u.check(err)
+				if res.Instants == 0 {
+					t.Fatalf("nothing was archived: %+v", res)
+				}
+				diffLines(t, u.look(), readPlaces(t, writer, ReadOptions{}))
+			})
+		}
+	}
+}
+
+type unseenArchival struct {
+	t                *testing.T
+	writer, follower *Table
+}
+
+func (u unseenArchival) check(err error) {
+	u.t.Helper()
+	if err != nil {
+		u.t.Fatal(err)
+	}
+}
+
+func (u unseenArchival) upsert(table *Table, row placeRow) {
+	u.t.Helper()
+	_, err := table.Upsert(u.t.Context(), placeBatch(row))
+	u.check(err)
+}
+
+// look is what the follower reads when it has looked for news.
+func (u unseenArchival) look() []string {
+	u.t.Helper()
+	u.check(u.follower.Refresh(u.t.Context()))
+	return readPlaces(u.t, u.follower, ReadOptions{})
+}
+
 // BenchmarkCommit commits to two partitions of few and of many, in turns, as a writer
 // that has the tables open. The price must not grow with the table.
 func BenchmarkCommit(b *testing.B) {

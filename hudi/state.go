@@ -146,6 +146,7 @@ func (t *Table) refresh(ctx context.Context) error {
 		return nil
 	}
 	t.names = names
+	t.written.forget() // what superseded the files that it knows may have been archived unseen
 	if err := t.loadAs(ctx, props, timeline.NewLayout(props.layout(), names)); err != nil {
 		t.names = nil // so that the next one tries anew
 		return fmt.Errorf("refresh %s: %w", t.name, err)

@@ -144,13 +144,24 @@ func (w *written) keep(tl *timeline.Timeline) {
 	defer w.mu.Unlock()
 	for i := range w.seen {
 		if !counts(tl, i) {
-			w.seen, w.groups, w.replaced = map[string]bool{}, map[GroupID]*writtenGroup{}, map[GroupID]bool{}
+			w.clear()
 			return
 		}
 		if !tl.Has(i) {
 			delete(w.seen, i)
 		}
 	}
+}
+
+// forget forgets all.
+func (w *written) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.clear()
+}
+
+func (w *written) clear() {
+	w.seen, w.groups, w.replaced = map[string]bool{}, map[GroupID]*writtenGroup{}, map[GroupID]bool{}
 }
 
 // ids are the file groups, of those that has picks, that commits wrote to.
