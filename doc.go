@@ -19,7 +19,7 @@
 //	server/        the long-running service: pipelines and its HTTP side
 //	cmd/lakefeed/  the program: one file for each command
 //	internal/      pgserver (a private PostgreSQL), pgtest (the same for tests), laketest
-//	               (the binary in tests), shape
+//	               (the binary in tests), seed (of random tests), shape
 //	parity/        our tables under Spark and hudi-rs, and theirs under ours
 //	e2e/  bench/   the whole path; measurements
 //	docs/          for users; docs/format has the byte formats, docs/adr the decisions

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -14,18 +13,13 @@ import (
 
 	"lakefeed/internal/laketest"
 	"lakefeed/internal/pgtest"
+	"lakefeed/internal/seed"
 )
 
-// newSeed is the seed of a random test, from LAKEFEED_SEED where that is set.
+// newSeed is the seed of a random test.
 func newSeed(t *testing.T) (uint64, *rand.Rand) {
 	t.Helper()
-	seed := uint64(time.Now().UnixNano())
-	if s := os.Getenv("LAKEFEED_SEED"); s != "" {
-		if _, err := fmt.Sscan(s, &seed); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("seed %d", seed)
+	seed := seed.New(t)
 	return seed, rand.New(rand.NewPCG(seed, 0))
 }
 

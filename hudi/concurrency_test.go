@@ -154,16 +154,17 @@ func raceStep(t *testing.T, table *Table, w, n int) committed {
 	t.Helper()
 	c := committed{up: map[string]modelRow{}}
 	row := modelRow{name: fmt.Sprintf("writer %d", w), seq: int64(n)}
+	rnd := rand.New(rand.NewPCG(uint64(w), uint64(n)))
 	var err error
 	switch n % 3 {
 	case 0:
 		c.up["own-"+strconv.Itoa(w)] = row
 	case 1:
 		for range 4 {
-			c.up["shared-"+strconv.Itoa(rand.IntN(8))] = row
+			c.up["shared-"+strconv.Itoa(rnd.IntN(8))] = row
 		}
 	default:
-		c.del = []string{"shared-" + strconv.Itoa(rand.IntN(8))}
+		c.del = []string{"shared-" + strconv.Itoa(rnd.IntN(8))}
 		c.instant, err = table.Delete(t.Context(), c.del...)
 	}
 	if n%3 < 2 {
@@ -655,7 +656,7 @@ func TestKilledWriter(t *testing.T) {
 			t.Fatal(err)
 		}
 		last := int64(0)
-		kill := 1 + rand.IntN(3)
+		kill := 1 + round
 		for in := bufio.NewScanner(out); in.Scan(); {
 			if text, ok := strings.CutPrefix(in.Text(), "committed "); ok {
 				if last, err = strconv.ParseInt(text, 10, 64); err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 
+	"lakefeed/internal/seed"
 	"lakefeed/storage"
 	"lakefeed/storage/file"
 	"lakefeed/storage/storagetest"
@@ -160,14 +161,13 @@ func goThrough(ctx context.Context, m *model, steps []crashStep) (done int, err 
 // soak tells whether the long tests are to run.
 func soak() bool { return os.Getenv("LAKEFEED_SOAK") != "" }
 
-// some are the numbers below n, all of them in the soak, else each every-th from a random
-// one on.
+// some are the numbers below n, all of them in the soak, else each every-th from some one on.
 func some(t *testing.T, n, every int) iter.Seq[int] {
 	t.Helper()
 	if soak() {
 		every = 1
 	}
-	from := rand.IntN(every)
+	from := int(seed.New(t) % uint64(every))
 	t.Logf("of %d each %d-th, from %d on", n, every, from)
 	return func(yield func(int) bool) {
 		for i := from; i < n && yield(i); i += every {
@@ -244,8 +244,9 @@ func TestPowerFailure(t *testing.T) {
 		if soak() {
 			rounds = 100
 		}
+		seeds := rand.New(rand.NewPCG(seed.New(t), 9))
 		for range rounds {
-			seed := rand.Uint64()
+			seed := seeds.Uint64()
 			rnd := rand.New(rand.NewPCG(seed, 0))
 			disk := storagetest.NewCrashFS()
 			c := &crash{t: t, m: m, steps: steps, at: 1 + rnd.IntN(ops), call: storagetest.Call{Op: "seed", Name: strconv.FormatUint(seed, 10)}}

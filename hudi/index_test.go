@@ -15,6 +15,7 @@ import (
 
 	"lakefeed/hudi/timeline"
 	"lakefeed/internal/golden"
+	"lakefeed/internal/seed"
 	"lakefeed/storage/file"
 )
 
@@ -240,11 +241,10 @@ func TestIndexModel(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				seed := rand.Uint64()
-				m := &indexModel{t: t, rnd: rand.New(rand.NewPCG(seed, 2)), table: table, opts: create, rows: map[place]int64{}}
+				m := &indexModel{t: t, rnd: rand.New(rand.NewPCG(seed.New(t), 2)), table: table, opts: create, rows: map[place]int64{}}
 				t.Cleanup(func() {
 					if t.Failed() {
-						t.Logf("seed %d: %s", seed, strings.Join(m.log, "\n"))
+						t.Log(strings.Join(m.log, "\n"))
 					}
 				})
 				for range 25 {

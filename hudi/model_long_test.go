@@ -3,11 +3,11 @@ package hudi
 import (
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"strconv"
 	"testing"
 
+	"lakefeed/internal/seed"
 	"lakefeed/storage/storagetest"
 )
 
@@ -134,10 +134,10 @@ func modelSeeds(t *testing.T, n int) {
 		steps = s
 	}
 	for i := range n {
-		seed, typ := rand.Uint64(), []TableType{CopyOnWrite, MergeOnRead}[i%2]
-		t.Run(fmt.Sprint(typ, "-", seed), func(t *testing.T) {
+		typ := []TableType{CopyOnWrite, MergeOnRead}[i%2]
+		t.Run(fmt.Sprint(typ, "-", i/2), func(t *testing.T) {
 			t.Parallel()
-			newModel(t, typ, seed).live(steps)
+			newModel(t, typ, seed.New(t)).live(steps)
 		})
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/decimal128"
 
+	"lakefeed/internal/seed"
 	"lakefeed/storage"
 	"lakefeed/storage/storagetest"
 )
@@ -507,7 +508,7 @@ func TestModel(t *testing.T) {
 			if testing.Short() {
 				steps = 20
 			}
-			newModel(t, typ, rand.Uint64()).live(steps)
+			newModel(t, typ, seed.New(t)).live(steps)
 		})
 	}
 }

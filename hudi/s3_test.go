@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"lakefeed/internal/seed"
 	"lakefeed/storage"
 	"lakefeed/storage/storagetest"
 )
@@ -19,7 +20,7 @@ func TestOnS3(t *testing.T) {
 	for _, typ := range []TableType{CopyOnWrite, MergeOnRead} {
 		t.Run("model "+string(typ), func(t *testing.T) {
 			t.Parallel()
-			m := newModel(t, typ, rand.Uint64())
+			m := newModel(t, typ, seed.New(t))
 			for range 12 {
 				m.step()
 				m.compare(ReadOptions{BatchRows: 17}, m.rows)
@@ -34,8 +35,9 @@ func TestOnS3(t *testing.T) {
 				t.Fatal(err)
 			}
 			calls := counter.Calls()
-			for n := 1 + rand.IntN(len(calls)/8); n <= len(calls); n += len(calls) / 8 {
-				crash := &crash{t: t, m: m, steps: steps, at: n, call: calls[n-1], when: storagetest.When(rand.IntN(3))}
+			rnd := rand.New(rand.NewPCG(seed.New(t), 8))
+			for n := 1 + rnd.IntN(len(calls)/8); n <= len(calls); n += len(calls) / 8 {
+				crash := &crash{t: t, m: m, steps: steps, at: n, call: calls[n-1], when: storagetest.When(rnd.IntN(3))}
 				crash.run()
 			}
 		})

@@ -21,6 +21,7 @@ import (
 
 	"lakefeed/hudi/timeline"
 	"lakefeed/internal/pgserver"
+	"lakefeed/internal/seed"
 	"lakefeed/storage"
 )
 
@@ -178,8 +179,7 @@ func TestServicesSoak(t *testing.T) {
 	if soak() {
 		last = 10 * time.Minute
 	}
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	seed := seed.New(t)
 	dir := t.TempDir()
 	s := soakShared(t, dir)
 	table := s.create(t)

@@ -18,6 +18,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"lakefeed/hudi"
+	"lakefeed/internal/seed"
 	"lakefeed/parity"
 	"lakefeed/storage/file"
 )
@@ -62,32 +63,19 @@ func cells(seed uint64, all bool) (out []cell) {
 
 // TestMatrix lets Lakefeed and Spark change tables in turns, 20 random steps each, and
 // compares the rows that every engine reads after each step with a model in memory.
-// LAKEFEED_SEED repeats a run.
-func TestMatrix(t *testing.T) { matrix(t, matrixSeed(t, 4), 20, false) }
+// LAKEFEED_SEED chooses another seed.
+func TestMatrix(t *testing.T) { matrix(t, seed.Or(t, 4), 20, false) }
 
 // TestMatrixSoak is the same for every pair, with more steps and another seed each time.
 func TestMatrixSoak(t *testing.T) {
 	if os.Getenv("LAKEFEED_SOAK") == "" {
 		t.Skip("make soak runs it")
 	}
-	matrix(t, matrixSeed(t, rand.Uint64()), 60, true)
-}
-
-func matrixSeed(t *testing.T, otherwise uint64) uint64 {
-	text := os.Getenv("LAKEFEED_SEED")
-	if text == "" {
-		return otherwise
-	}
-	seed, err := strconv.ParseUint(text, 10, 64)
-	if err != nil {
-		t.Fatalf("LAKEFEED_SEED: %v", err)
-	}
-	return seed
+	matrix(t, seed.New(t), 60, true)
 }
 
 func matrix(t *testing.T, seed uint64, steps int, all bool) {
 	parity.Engines(t)
-	t.Logf("seed %d", seed)
 	byRelease := map[string][]cell{}
 	for _, c := range cells(seed, all) {
 		byRelease[c.release] = append(byRelease[c.release], c)

@@ -11,14 +11,14 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"lakefeed/change"
+	"lakefeed/internal/seed"
 )
 
 // load changes rows of the tables t and keyless until the test ends.
 func (r *rig) load() {
 	r.t.Helper()
 	r.db.Exec(r.t, schemaT, "create table keyless (n int, v text)")
-	seed := uint64(time.Now().UnixNano())
-	r.t.Logf("seed %d", seed)
+	seed := seed.New(r.t)
 	ctx, stop := context.WithCancel(r.t.Context())
 	var done sync.WaitGroup
 	conns := []*pgx.Conn{r.db.Conn(r.t), r.db.Conn(r.t)} // two, so that transactions overlap

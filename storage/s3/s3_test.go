@@ -15,6 +15,7 @@ import (
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"lakefeed/internal/s3test"
+	"lakefeed/internal/seed"
 	"lakefeed/storage"
 	"lakefeed/storage/s3"
 	"lakefeed/storage/storagetest"
@@ -35,10 +36,8 @@ func TestStore(t *testing.T) {
 func TestStoreOnBadNetwork(t *testing.T) {
 	t.Parallel()
 	server := s3test.Start(t)
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
 	var mu sync.Mutex
-	random := rand.New(rand.NewPCG(seed, 0))
+	random := rand.New(rand.NewPCG(seed.New(t), 0))
 	proxy := s3test.NewProxy(t, server, func(*http.Request) s3test.Fault {
 		mu.Lock()
 		defer mu.Unlock()
