@@ -49,6 +49,8 @@ type Postgres struct {
 	// HeartbeatInterval and CopyConnections: zero takes the default of postgres.Options.
 	HeartbeatInterval time.Duration // negative: off
 	CopyConnections   int
+	WholeTransactions bool          // large transactions come only when they have committed
+	ReceiveTimeout    time.Duration // zero takes the default of postgres.Options
 }
 
 // Lake is where the tables land.

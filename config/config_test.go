@@ -39,7 +39,7 @@ func TestTenLines(t *testing.T) {
 	if p.Name != "shop" || p.Postgres.URL != "postgres://lakefeed@db:5432/shop" || p.Lake.URL != "file:///data/lake" {
 		t.Errorf("got %+v", p)
 	}
-	if p.Lake.TableType != config.MergeOnRead || p.CommitInterval != 10*time.Second {
+	if p.Postgres.WholeTransactions || p.Lake.TableType != config.MergeOnRead || p.CommitInterval != 10*time.Second {
 		t.Errorf("got %+v", p)
 	}
 	if !p.Match("public", "orders") || p.Match("private", "orders") {
@@ -53,7 +53,7 @@ listen: localhost:9000
 pipelines:
   - name: shop
     source:
-      postgres: {url: "postgres://u@h/db", heartbeat_interval: 5s, copy_connections: 3}
+      postgres: {url: "postgres://u@h/db", heartbeat_interval: 5s, copy_connections: 3, streaming: false, receive_timeout: 20s}
     tables:
       - {match: public.secret, exclude: true}
       - {match: public.events, table_type: copy_on_write, path: raw/events, buckets: 16}
@@ -69,7 +69,7 @@ pipelines:
     archive_keep_max: 30
     spill_dir: /var/tmp
 `).Pipelines[0]
-	if p.Postgres.HeartbeatInterval != 5*time.Second || p.Postgres.CopyConnections != 3 {
+	if p.Postgres.HeartbeatInterval != 5*time.Second || p.Postgres.CopyConnections != 3 || !p.Postgres.WholeTransactions || p.Postgres.ReceiveTimeout != 20*time.Second {
 		t.Errorf("postgres: %+v", p.Postgres)
 	}
 	if p.MaxRows != 1000 || p.MaxBytes != 64<<20 || p.MemoryBudget != 3<<29 || p.CompactAfter != 5 || p.RetainCommits != 7 || p.ArchiveKeepMin != 20 || p.ArchiveKeepMax != 30 || p.SpillDir != "/var/tmp" {

@@ -18,7 +18,12 @@ func (p *Pipeline) Source(log *slog.Logger) postgres.Options {
 		Match:           p.Match,
 		Heartbeat:       p.Postgres.HeartbeatInterval,
 		CopyConnections: p.Postgres.CopyConnections,
-		Logger:          log,
+
+		WholeTransactions: p.Postgres.WholeTransactions,
+		SpillDir:          p.SpillDir,
+		ReceiveTimeout:    p.Postgres.ReceiveTimeout,
+
+		Logger: log,
 	}
 }
 

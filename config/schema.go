@@ -80,6 +80,8 @@ func (d *decoder) postgres(n ast.Node, at string) Postgres {
 		"url":                func(n ast.Node, at string) { s.URL = d.postgresURL(n, at) },
 		"heartbeat_interval": func(n ast.Node, at string) { s.HeartbeatInterval = d.duration(n, at, true) },
 		"copy_connections":   func(n ast.Node, at string) { s.CopyConnections = int(d.count(n, at, 64)) },
+		"streaming":          func(n ast.Node, at string) { s.WholeTransactions = !d.boolean(n, at) },
+		"receive_timeout":    func(n ast.Node, at string) { s.ReceiveTimeout = d.duration(n, at, false) },
 	}, "url")
 	return s
 }

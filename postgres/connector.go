@@ -38,6 +38,14 @@ type Options struct {
 	// Text asks for text instead of binary values in the stream, even where every
 	// column could travel in binary.
 	Text bool
+	// WholeTransactions asks the server to send large transactions only when they have
+	// committed, as it does small ones. It then keeps them on its own disk until then.
+	WholeTransactions bool
+	// SpillDir is the folder for transactions in progress. The default is os.TempDir.
+	SpillDir string
+	// ReceiveTimeout is how long the server may be silent before its connection counts as
+	// broken: it is asked for a sign of life three times as often. The default is a minute.
+	ReceiveTimeout time.Duration
 	// Logger is silent when nil.
 	Logger *slog.Logger
 }
@@ -48,6 +56,7 @@ func (o *Options) setDefaults() {
 	}
 	o.Heartbeat = cmp.Or(o.Heartbeat, 10*time.Second)
 	o.CopyConnections = cmp.Or(max(o.CopyConnections, 0), 4)
+	o.ReceiveTimeout = cmp.Or(max(o.ReceiveTimeout, 0), time.Minute)
 	o.ChunkBytes = cmp.Or(max(o.ChunkBytes, 0), 8<<20)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

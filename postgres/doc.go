@@ -23,7 +23,8 @@
 // what could go wrong, looked at before · catalog.go tables and their keys ·
 // publication.go · slot.go · snapshot.go and copy.go the first copy · stream.go
 // START_REPLICATION, status, keepalives, over the frames of wire.go ·
-// transaction.go messages to changes · relation.go a table's builders · type.go
+// transaction.go messages to changes · progress.go and spool.go transactions in
+// progress, on disk until they commit · relation.go a table's builders · type.go
 // which types travel how · value*.go values to Arrow · message.go logical
 // messages and the heartbeat · error.go what is worth a retry · advice.go the way
 // out of what the server refuses.

@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"fmt"
@@ -33,7 +34,7 @@ type feed struct {
 // open connects under the database's name, so that slots do not meet.
 func open(t *testing.T, db *pgtest.Database, opts postgres.Options) *feed {
 	t.Helper()
-	opts.URL, opts.Pipeline = db.URL, db.Name
+	opts.URL, opts.Pipeline = db.URL, cmp.Or(opts.Pipeline, db.Name)
 	if opts.Heartbeat == 0 {
 		opts.Heartbeat = -1
 	}

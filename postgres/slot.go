@@ -43,6 +43,20 @@ func lookSlot(ctx context.Context, db *pgx.Conn, name string) (*change.SlotState
 	return s, err
 }
 
+// deliversAtCommit refuses a slot that sends prepared transactions before they commit:
+// what a slot has sent it forgets, and only COMMIT PREPARED says whether it counts. Ours
+// is never made so; somebody may have altered it.
+func (c *Connector) deliversAtCommit(ctx context.Context) error {
+	var twoPhase bool
+	err := c.catalog.do(ctx, func(db *pgx.Conn) error {
+		return db.QueryRow(ctx, "SELECT coalesce(bool_or(two_phase), false) FROM pg_replication_slots WHERE slot_name = $1", c.slot).Scan(&twoPhase)
+	})
+	if err == nil && twoPhase {
+		err = fmt.Errorf("slot %s was made, or altered, to send transactions at PREPARE TRANSACTION (two_phase): what it has sent before COMMIT PREPARED cannot be told from what it has not; drop it and give the pipeline an empty lake folder, so that its tables are copied anew", c.slot)
+	}
+	return err
+}
+
 // CreateSlot makes the slot and keeps a snapshot of its consistent point, which it
 // returns, for Copy. The server waits for transactions that run meanwhile to end;
 // a context that ends cancels that.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,10 +22,17 @@ import (
 // stream is the running replication. What comes in belongs to the goroutine that
 // calls Next; what goes out, standby status, to a lock.
 type stream struct {
-	wire   *wire
-	binary bool
-	err    error // why it is over
-	parser pgoutput.Message
+	wire     *wire
+	binary   bool
+	inParts  bool  // large transactions come while they are in progress
+	err      error // why it is over
+	parser   pgoutput.Message
+	interval time.Duration // at which the server hears from us
+	silence  time.Duration // for so long nothing came while we waited
+
+	spool     spool      // transactions in progress
+	replay    *spooled   // the one that has committed and is being read, nil: none
+	replayEnd change.LSN // where its commit record ends
 
 	relations map[uint32]*relation
 	failed    map[uint32]bool // tables that a Failure was reported for
@@ -78,29 +86,31 @@ func (c *Connector) Stream(ctx context.Context, from change.LSN) error {
 		return fmt.Errorf("start the stream: %w", err)
 	}
 	s := &stream{
-		binary: native && !c.opts.Text, end: from,
+		binary: native && !c.opts.Text, inParts: !c.opts.WholeTransactions, end: from, spool: spool{dir: c.opts.SpillDir},
 		relations: map[uint32]*relation{}, failed: map[uint32]bool{}, covered: maps.Clone(c.covered),
 	}
 	if c.expected.Commit >= from {
 		s.want = c.expected
 	}
-	s.wire, err = c.startReplication(ctx, from, s.binary)
+	if err := c.deliversAtCommit(ctx); err != nil {
+		return fmt.Errorf("start the stream: %w", err)
+	}
+	s.wire, err = c.startReplication(ctx, s, from)
 	if err != nil {
 		return fmt.Errorf("start the stream of slot %s at %s: %w", c.slot, from, c.slotError(ctx, err))
 	}
-	interval, err := c.statusInterval(ctx)
-	if err != nil {
+	if s.interval, err = c.statusInterval(ctx); err != nil {
 		return errors.Join(fmt.Errorf("start the stream: %w", err), s.wire.close())
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
-	s.running.Go(func() { s.keepStatus(background, interval) })
+	s.running.Go(func() { s.keepStatus(background) })
 	s.running.Go(func() { c.watchKeys(background) })
 	if c.opts.Heartbeat > 0 {
 		s.running.Go(func() { c.heartbeat(background, s) })
 	}
 	c.stream = s
-	c.log.Info("streaming", "slot", c.slot, "lsn", from, "binary", s.binary)
+	c.log.Info("streaming", "slot", c.slot, "lsn", from, "binary", s.binary, "in_parts", s.inParts)
 	return nil
 }
 
@@ -119,19 +129,20 @@ func (c *Connector) allNative(ctx context.Context) (bool, error) {
 	return native, err
 }
 
-// statusInterval is shorter where the server is impatient.
+// statusInterval is shorter where the server, or we, are impatient.
 func (c *Connector) statusInterval(ctx context.Context) (time.Duration, error) {
 	var ms int64
 	err := c.catalog.do(ctx, func(db *pgx.Conn) error {
 		return db.QueryRow(ctx, "SELECT setting::bigint FROM pg_settings WHERE name = 'wal_sender_timeout'").Scan(&ms)
 	})
-	if ms == 0 {
-		return statusInterval, err
+	interval := min(statusInterval, c.opts.ReceiveTimeout/3)
+	if ms != 0 {
+		interval = min(interval, time.Duration(ms)*time.Millisecond/3)
 	}
-	return min(statusInterval, max(time.Duration(ms)*time.Millisecond/3, 50*time.Millisecond)), err
+	return max(interval, 50*time.Millisecond), err
 }
 
-func (c *Connector) startReplication(ctx context.Context, from change.LSN, inBinary bool) (*wire, error) {
+func (c *Connector) startReplication(ctx context.Context, s *stream, from change.LSN) (*wire, error) {
 	cfg, err := c.config(map[string]string{"replication": "database"})
 	if err != nil {
 		return nil, err
@@ -142,8 +153,8 @@ func (c *Connector) startReplication(ctx context.Context, from change.LSN, inBin
 	}
 	defer w.watch(ctx)()
 	names := literal(quote(c.slot) + "," + quote(c.slot+appendSuffix))
-	sql := fmt.Sprintf("START_REPLICATION SLOT %s LOGICAL %s (proto_version '1', publication_names %s, messages 'true', binary '%t')",
-		quote(c.slot), from, names, inBinary)
+	sql := fmt.Sprintf("START_REPLICATION SLOT %s LOGICAL %s (proto_version '2', streaming '%t', publication_names %s, messages 'true', binary '%t')",
+		quote(c.slot), from, s.inParts, names, s.binary)
 	if err := w.begin(sql, frameCopyBoth); err != nil {
 		return nil, errors.Join(interrupted(ctx, err), w.close())
 	}
@@ -151,23 +162,42 @@ func (c *Connector) startReplication(ctx context.Context, from change.LSN, inBin
 	return w, nil
 }
 
-// restartInText begins the stream anew from where everything was read, because a
-// table came whose values have no binary form. Changes of the open transaction
-// that were read are passed over: a change's number in its transaction is the
-// same in every reading of the log.
-func (c *Connector) restartInText(ctx context.Context, s *stream) error {
-	c.log.Info("a column has no binary form: the stream goes on as text", "slot", c.slot, "lsn", s.end)
+// mend changes how the stream comes where the error says that it cannot go on so, and
+// begins it anew: values as text where a table came whose values have no binary form,
+// transactions in one piece where the parts of one leave a doubt. It reports whether that was the case.
+func (c *Connector) mend(ctx context.Context, s *stream, err error) (bool, error) {
+	switch {
+	case s.binary && needsText(err):
+		s.binary = false
+		c.log.Info("a column has no binary form: the stream goes on as text", "slot", c.slot, "lsn", s.end)
+	case s.inParts && errors.Is(err, errNeedsWhole):
+		s.inParts = false
+		c.log.Info("the stream goes on with transactions in one piece, when they have committed", "slot", c.slot, "lsn", s.end, "because", err)
+	default:
+		return false, err
+	}
+	return true, c.restart(ctx, s)
+}
+
+// errNeedsWhole is a transaction whose parts do not say what was rolled back of it.
+var errNeedsWhole = errors.New("a sub-transaction was rolled back in a transaction with logical messages that are kept, and the parts of it do not say whose they are")
+
+// restart begins the stream anew from where everything was read. Changes of the open
+// transaction that were read are passed over: a change's number in its transaction is
+// the same in every reading of the log.
+func (c *Connector) restart(ctx context.Context, s *stream) error {
 	s.sending.Lock() // Ack waits
 	defer s.sending.Unlock()
 	_ = s.wire.close() // it has only read
 	if s.open && s.tx.Index > 0 {
 		s.skip = &change.Position{Commit: s.tx.Commit, Index: s.tx.Index}
 	}
-	s.open, s.binary = false, false
+	s.open = false
+	s.drop()
 	retry := time.NewTicker(50 * time.Millisecond) // the server may still hold the slot for the connection of before
 	defer retry.Stop()
 	for try := 0; ; try++ {
-		w, err := c.startReplication(ctx, s.end, false)
+		w, err := c.startReplication(ctx, s, s.end)
 		var pg *pgconn.PgError
 		switch {
 		case err == nil:
@@ -181,6 +211,15 @@ func (c *Connector) restartInText(ctx context.Context, s *stream) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	}
+}
+
+// drop forgets the transactions in progress, which come anew.
+func (s *stream) drop() {
+	s.spool.reset()
+	if s.replay != nil {
+		_ = s.replay.close() // it was only read
+		s.replay = nil
 	}
 }
 
@@ -202,6 +241,7 @@ func (c *Connector) closeStream() error {
 	s.stop()
 	err := s.wire.close()
 	s.running.Wait()
+	s.drop()
 	if errors.Is(err, net.ErrClosed) {
 		return nil
 	}
@@ -222,15 +262,15 @@ func (c *Connector) Ack(_ context.Context, lsn change.LSN) error {
 			break
 		}
 	}
-	if err := s.sendStatus(); err != nil {
+	if err := s.sendStatus(0); err != nil {
 		return fmt.Errorf("acknowledge %s: %w", lsn, err)
 	}
 	return nil
 }
 
 // sendStatus sends a standby status update: received up to, flushed and applied
-// up to what was acknowledged.
-func (s *stream) sendStatus() error {
+// up to what was acknowledged. With answer 1 the server is to say something in return.
+func (s *stream) sendStatus(answer byte) error {
 	acked := s.acked.Load()
 	b := make([]byte, 0, 34)
 	b = append(b, 'r')
@@ -238,7 +278,7 @@ func (s *stream) sendStatus() error {
 	b = binary.BigEndian.AppendUint64(b, acked)
 	b = binary.BigEndian.AppendUint64(b, acked)
 	b = binary.BigEndian.AppendUint64(b, uint64(time.Now().UnixMicro()-epochMicros))
-	b = append(b, 0) // no answer wanted
+	b = append(b, answer)
 	s.sending.Lock()
 	defer s.sending.Unlock()
 	if err := s.wire.conn.SetWriteDeadline(time.Now().Add(30 * time.Second)); err != nil {
@@ -247,13 +287,13 @@ func (s *stream) sendStatus() error {
 	return s.wire.send(frameCopyData, b)
 }
 
-func (s *stream) keepStatus(ctx context.Context, interval time.Duration) {
-	tick := time.NewTicker(interval)
+func (s *stream) keepStatus(ctx context.Context) {
+	tick := time.NewTicker(s.interval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			_ = s.sendStatus() // Next meets the same broken connection, and reports it
+			_ = s.sendStatus(1) // Next meets the same broken connection, and reports it
 		case <-ctx.Done():
 			return
 		}
@@ -294,18 +334,22 @@ const stall = 100 * time.Millisecond
 func (c *Connector) collect(ctx context.Context, s *stream, deadline time.Time) error {
 	stop := s.wire.watch(ctx)
 	defer func() { stop() }()
+	began, heard := time.Now(), false
+	if end := began.Add(c.opts.ReceiveTimeout - s.silence); end.Before(deadline) {
+		deadline = end
+	}
 	if err := s.wire.until(deadline); err != nil {
 		return err
 	}
 	late := false // the time is up, and the rest of a transaction is awaited
 	for {
-		kind, body, err := s.wire.frame()
+		kind, body, err := s.read(ctx)
 		if err != nil {
-			if !timedOut(err) || ctx.Err() != nil {
+			switch {
+			case !timedOut(err) || ctx.Err() != nil:
 				return err
-			}
-			if !s.open || late {
-				return nil
+			case !s.open || late:
+				return c.listened(s, began, heard)
 			}
 			late = true
 			if err := s.wire.until(time.Now().Add(stall)); err != nil {
@@ -313,21 +357,21 @@ func (c *Connector) collect(ctx context.Context, s *stream, deadline time.Time) 
 			}
 			continue
 		}
-		err = c.frame(ctx, s, kind, body)
-		if err != nil && s.binary && needsText(err) {
+		heard = true
+		if err = c.frame(ctx, s, kind, body); err != nil {
 			stop()
-			err = c.restartInText(ctx, s)
+			mended, err := c.mend(ctx, s, err)
 			stop = s.wire.watch(ctx)
-			if err == nil {
-				err = s.wire.until(deadline)
+			if !mended || err != nil {
+				return err
+			}
+			if err := s.wire.until(deadline); err != nil {
+				return err
 			}
 		}
 		switch {
-		case err != nil:
-			return err
-		case s.bytes >= c.opts.ChunkBytes, s.whole() && s.bytes > 0 && (s.midway || s.bytes >= c.opts.ChunkBytes*3/4):
-			return nil
-		case !s.open && (s.notify || (late || s.bytes > 0) && !time.Now().Before(deadline)):
+		case s.full(c.opts.ChunkBytes), !s.open && (s.notify || (late || s.bytes > 0) && !time.Now().Before(deadline)):
+			s.silence = 0
 			return nil
 		case late:
 			if err := s.wire.until(time.Now().Add(stall)); err != nil {
@@ -335,6 +379,38 @@ func (c *Connector) collect(ctx context.Context, s *stream, deadline time.Time) 
 			}
 		}
 	}
+}
+
+// full reports whether the chunk has about limit bytes, or soon will, and a transaction
+// has ended.
+func (s *stream) full(limit int64) bool {
+	return s.bytes >= limit || s.whole() && s.bytes > 0 && (s.midway || s.bytes >= limit*3/4)
+}
+
+// read is the next message: of the transaction that has committed and lies here, else of
+// the server.
+func (s *stream) read(ctx context.Context) (kind byte, body []byte, err error) {
+	if s.replay == nil {
+		return s.wire.frame()
+	}
+	if ctx.Err() != nil {
+		return 0, nil, os.ErrDeadlineExceeded // as of the server
+	}
+	body, err = s.replay.next()
+	return frameReplay, body, err
+}
+
+// listened notes that the time is up. A server that has been silent for too long, though
+// it was asked to answer, is not there any more: no packet may ever say so.
+func (c *Connector) listened(s *stream, began time.Time, heard bool) error {
+	if heard {
+		s.silence = 0
+		return nil
+	}
+	if s.silence += time.Since(began); s.silence >= c.opts.ReceiveTimeout {
+		return &brokenError{fmt.Errorf("the server has not answered for %s (receive_timeout)", c.opts.ReceiveTimeout)}
+	}
+	return nil
 }
 
 // needsText reports whether a binary stream cannot go on: a column's type has no
@@ -345,6 +421,8 @@ func needsText(err error) bool {
 	return errors.Is(err, errNeedsText) || errors.As(err, &pg) && pg.Code == undefinedFunction
 }
 
+const walHeader = 1 + 8 + 8 + 8 // kind, the message's place, the log's end, the server's time
+
 // frame handles one message of the protocol.
 func (c *Connector) frame(ctx context.Context, s *stream, kind byte, body []byte) error {
 	switch kind {
@@ -352,12 +430,15 @@ func (c *Connector) frame(ctx context.Context, s *stream, kind byte, body []byte
 		return serverError(body)
 	case frameNotice, frameParameter, frameNotification:
 		return nil
+	case frameReplay:
+		return c.replayed(ctx, s, body)
 	case frameCopyData:
 	default:
 		return fmt.Errorf("the server ended the stream (message %q)", kind)
 	}
-	const walHeader = 1 + 8 + 8 + 8
 	switch {
+	case len(body) > walHeader && body[0] == 'w' && s.spool.now != nil:
+		return c.streamed(s, body[walHeader:])
 	case len(body) > walHeader && body[0] == 'w':
 		if err := s.parser.Parse(body[walHeader:]); err != nil {
 			return err
@@ -365,14 +446,14 @@ func (c *Connector) frame(ctx context.Context, s *stream, kind byte, body []byte
 		s.bytes += int64(len(body))
 		return c.message(ctx, s, &s.parser)
 	case len(body) == 18 && body[0] == 'k':
-		if end := change.LSN(binary.BigEndian.Uint64(body[1:])); !s.open {
+		if end := change.LSN(binary.BigEndian.Uint64(body[1:])); !s.open && s.spool.now == nil {
 			if s.want.Commit != 0 && end > s.want.Commit { // passed by
 				return &change.HistoryError{Want: s.want}
 			}
 			s.reach(end)
 		}
 		if body[17] != 0 {
-			return s.sendStatus()
+			return s.sendStatus(0)
 		}
 		return nil
 	default:

@@ -14,13 +14,17 @@ import (
 func (c *Connector) message(ctx context.Context, s *stream, m *pgoutput.Message) error {
 	switch m.Kind {
 	case pgoutput.Begin:
-		s.open = true
-		s.tx = stamp{Position: change.Position{Commit: change.LSN(m.LSN)}, time: m.Time + epochMicros, xid: m.Xid}
-		return s.recognize()
+		return s.begin(m)
 	case pgoutput.Commit:
-		s.open, s.skip = false, nil
-		s.chunk.Time, s.chunk.Last = time.UnixMicro(s.tx.time).UTC(), s.tx.mark()
-		s.reach(change.LSN(m.EndLSN))
+		s.commit(change.LSN(m.EndLSN))
+	case pgoutput.StreamStart:
+		return s.spool.start(m.Xid, m.Flags&1 != 0)
+	case pgoutput.StreamStop:
+		return s.spool.stop()
+	case pgoutput.StreamCommit:
+		return s.replayFrom(m)
+	case pgoutput.StreamAbort:
+		return s.abort(m)
 	case pgoutput.Relation:
 		return c.relation(ctx, s, &m.Relation)
 	case pgoutput.Insert, pgoutput.Update, pgoutput.Delete, pgoutput.Truncate:
@@ -43,6 +47,20 @@ func (c *Connector) message(ctx context.Context, s *stream, m *pgoutput.Message)
 	case pgoutput.Origin, pgoutput.Type: // types are read from the catalogs
 	}
 	return nil
+}
+
+// begin opens the transaction whose changes come.
+func (s *stream) begin(m *pgoutput.Message) error {
+	s.open = true
+	s.tx = stamp{Position: change.Position{Commit: change.LSN(m.LSN)}, time: m.Time + epochMicros, xid: m.Xid}
+	return s.recognize()
+}
+
+// commit ends it; its commit record ends at end.
+func (s *stream) commit(end change.LSN) {
+	s.open, s.skip = false, nil
+	s.chunk.Time, s.chunk.Last = time.UnixMicro(s.tx.time).UTC(), s.tx.mark()
+	s.reach(end)
 }
 
 // recognize sees that the transaction that begins is the one that is expected there.

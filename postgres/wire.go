@@ -44,6 +44,7 @@ const (
 	frameNotice       = 'N'
 	frameParameter    = 'S'
 	frameNotification = 'A'
+	frameReplay       = 0 // none of the server's: see stream.read
 )
 
 // dial opens a connection for itself.
