@@ -11,7 +11,7 @@
 //	pipeline/      one source into many tables: batch, reduce, fill, upsert, commit,
 //	               checkpoint, acknowledge
 //	hudi/          Hudi tables, reader and writer; a library of its own
-//	  timeline/ logfile/ schema/ ...    formats and codecs under it
+//	  timeline/ logfile/ basefile/ schema/ ...    formats and codecs under it
 //	storage/       where the bytes land: file, mem; storagetest is the suite for all
 //	query/         SQL over Hudi tables by DuckDB, in the process; the one package with cgo
 //	config/        the configuration file -> the Options of the packages above

@@ -16,7 +16,7 @@ import (
 // does not see that.
 var layers = [][]string{
 	{"change", "postgres/pgoutput", "storage", "web", "hudi/hfile", "hudi/schema"},
-	{"storage/mem", "storage/file", "storage/s3", "storage/gcs", "storage/azure", "storage/storagetest", "postgres", "dynamodb", "kafka", "hudi/logfile", "hudi/timeline", "hudi/keyindex", "hudi/metadata"},
+	{"storage/mem", "storage/file", "storage/s3", "storage/gcs", "storage/azure", "storage/storagetest", "postgres", "dynamodb", "kafka", "hudi/basefile", "hudi/logfile", "hudi/timeline", "hudi/keyindex", "hudi/metadata"},
 	{"storage/all", "hudi"},
 	{"pipeline", "query", "hudi/lock/dynamolock", "hudi/lock/locktest"},
 	{"config", "metrics"},

@@ -14,6 +14,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 
+	"lakefeed/hudi/basefile"
 	"lakefeed/hudi/timeline"
 )
 
@@ -127,13 +128,13 @@ func (r *archiveReader) readHistoryFile(ctx context.Context, name string) error 
 	if r.bare {
 		schema = arrow.NewSchema(schema.Fields()[:historyMetadata], nil)
 	}
-	rows, err := openBaseReader(f, f.Size(), schema)
+	rows, err := basefile.Open(f, f.Size(), schema)
 	if err != nil {
 		return &CorruptError{name, err}
 	}
-	defer func() { _ = rows.close() }()
+	defer func() { _ = rows.Close() }()
 	for ctx.Err() == nil {
-		batch, err := rows.next()
+		batch, err := rows.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}

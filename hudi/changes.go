@@ -13,6 +13,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"golang.org/x/sync/errgroup"
 
+	"lakefeed/hudi/internal/column"
 	"lakefeed/hudi/logfile"
 	"lakefeed/hudi/schema"
 	"lakefeed/hudi/timeline"
@@ -428,7 +429,7 @@ func (c *changeReader) written(ctx context.Context, partition string, yield func
 			if err != nil || len(sel) == 0 {
 				return err
 			}
-			rows, err := take(ctx, batch, sel)
+			rows, err := column.Take(ctx, batch, sel)
 			if err != nil {
 				return err
 			}

@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 
+	"lakefeed/hudi/basefile"
+	"lakefeed/hudi/internal/column"
+
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/compute"
@@ -80,7 +83,7 @@ func releaseBatches(batches []arrow.RecordBatch) {
 
 // pair looks up the old rows of new ones.
 func (c *changeReader) pair(ctx context.Context, partition string, batches []arrow.RecordBatch, yield func(arrow.RecordBatch) error) error {
-	old := &lookup{only: map[keyHash]int32{}, schema: c.wanted}
+	old := &lookup{only: map[basefile.KeyHash]int32{}, schema: c.wanted}
 	defer old.release()
 	for _, b := range batches {
 		keys, err := keysOf(b)
@@ -88,7 +91,7 @@ func (c *changeReader) pair(ctx context.Context, partition string, batches []arr
 			return err
 		}
 		for row := range keys.Len() {
-			old.only[hashKey(keys.Value(row))] = -1
+			old.only[basefile.HashKey(keys.Value(row))] = -1
 		}
 	}
 	for _, s := range c.scans(c.before, partition, withColumns(c.wanted, c.full, keyColumn)) {
@@ -117,16 +120,16 @@ func (c *changeReader) pair(ctx context.Context, partition string, batches []arr
 }
 
 // pairBatch puts the old rows, at the places that only has of their keys, beside new ones.
-func (c *changeReader) pairBatch(ctx context.Context, batch, old arrow.RecordBatch, only map[keyHash]int32) (arrow.RecordBatch, error) {
+func (c *changeReader) pairBatch(ctx context.Context, batch, old arrow.RecordBatch, only map[basefile.KeyHash]int32) (arrow.RecordBatch, error) {
 	keys, err := keysOf(batch)
 	if err != nil {
 		return nil, err
 	}
-	ops, at := array.NewStringBuilder(allocator), array.NewInt32Builder(allocator)
+	ops, at := array.NewStringBuilder(column.Allocator), array.NewInt32Builder(column.Allocator)
 	defer ops.Release()
 	defer at.Release()
 	for row := range keys.Len() {
-		if i := only[hashKey(keys.Value(row))]; i >= 0 {
+		if i := only[basefile.HashKey(keys.Value(row))]; i >= 0 {
 			ops.Append(OpUpdate)
 			at.Append(i)
 		} else {
@@ -151,10 +154,10 @@ func (c *changeReader) pairBatch(ctx context.Context, batch, old arrow.RecordBat
 // takeStruct makes structs of rows; of a null place a null.
 func takeStruct(ctx context.Context, rows arrow.RecordBatch, at *array.Int32) (arrow.Array, error) {
 	columns := make([]arrow.Array, rows.NumCols())
-	defer release(columns)
+	defer column.Release(columns)
 	for i, col := range rows.Columns() {
 		if rows.NumRows() == 0 {
-			columns[i] = array.MakeArrayOfNull(allocator, col.DataType(), at.Len())
+			columns[i] = array.MakeArrayOfNull(column.Allocator, col.DataType(), at.Len())
 			continue
 		}
 		out, err := compute.TakeArrayOpts(ctx, col, at, compute.TakeOptions{BoundsCheck: false})
@@ -198,8 +201,8 @@ func (c *changeReader) deletes(ctx context.Context, partition string, yield func
 
 // keysAfter are the keys of the new state that fall into one of so many parts. If these
 // are too many, it is the first part that is asked for, and the keys are divided finer.
-func (c *changeReader) keysAfter(ctx context.Context, partition string, part, parts uint64) (map[keyHash]bool, uint64, error) {
-	kept := map[keyHash]bool{}
+func (c *changeReader) keysAfter(ctx context.Context, partition string, part, parts uint64) (map[basefile.KeyHash]bool, uint64, error) {
+	kept := map[basefile.KeyHash]bool{}
 	for _, s := range c.scans(c.after, partition, c.keySchema()) {
 		err := s.run(ctx, func(batch arrow.RecordBatch) error {
 			keys, err := keysOf(batch)
@@ -207,7 +210,7 @@ func (c *changeReader) keysAfter(ctx context.Context, partition string, part, pa
 				return err
 			}
 			for row := range keys.Len() {
-				if h := hashKey(keys.Value(row)); h.Lo%parts == part {
+				if h := basefile.HashKey(keys.Value(row)); h.Lo%parts == part {
 					kept[h] = true
 				}
 			}
@@ -240,8 +243,8 @@ func (c *changeReader) keySchema() *arrow.Schema {
 }
 
 // gone yields the old rows of a part whose keys are not among those that were kept.
-func (c *changeReader) gone(ctx context.Context, partition string, part, parts uint64, kept map[keyHash]bool, yield func(arrow.RecordBatch) error) error {
-	only := map[keyHash]int32{}
+func (c *changeReader) gone(ctx context.Context, partition string, part, parts uint64, kept map[basefile.KeyHash]bool, yield func(arrow.RecordBatch) error) error {
+	only := map[basefile.KeyHash]int32{}
 	for _, s := range c.scans(c.before, partition, c.keySchema()) {
 		err := s.run(ctx, func(batch arrow.RecordBatch) error {
 			keys, err := keysOf(batch)
@@ -249,7 +252,7 @@ func (c *changeReader) gone(ctx context.Context, partition string, part, parts u
 				return err
 			}
 			for row := range keys.Len() {
-				if h := hashKey(keys.Value(row)); h.Lo%parts == part && !kept[h] {
+				if h := basefile.HashKey(keys.Value(row)); h.Lo%parts == part && !kept[h] {
 					only[h] = -1
 				}
 			}
@@ -271,16 +274,16 @@ func (c *changeReader) gone(ctx context.Context, partition string, part, parts u
 }
 
 // yieldGone yields old rows of these keys as deletes.
-func (c *changeReader) yieldGone(ctx context.Context, partition string, only map[keyHash]int32, yield func(arrow.RecordBatch) error) error {
+func (c *changeReader) yieldGone(ctx context.Context, partition string, only map[basefile.KeyHash]int32, yield func(arrow.RecordBatch) error) error {
 	for _, s := range c.scans(c.before, partition, withColumns(c.wanted, c.full, keyColumn)) {
 		s.only = only
 		err := s.run(ctx, func(batch arrow.RecordBatch) error {
 			n := int(batch.NumRows())
-			op := constantText(OpDelete, n)
+			op := column.Repeat(OpDelete, n)
 			defer op.Release()
 			before := structOf(c.wanted, batch.Columns()[:c.wanted.NumFields()], n, nil, 0)
 			defer before.Release()
-			after := array.MakeArrayOfNull(allocator, before.DataType(), n)
+			after := array.MakeArrayOfNull(column.Allocator, before.DataType(), n)
 			defer after.Release()
 			out := array.NewRecordBatch(c.imageSchema(), []arrow.Array{op, before, after}, batch.NumRows())
 			defer out.Release()

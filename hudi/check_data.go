@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"lakefeed/hudi/basefile"
 	"lakefeed/hudi/logfile"
 	"lakefeed/hudi/schema"
 	"lakefeed/hudi/timeline"
@@ -72,15 +73,15 @@ func (c *checker) checkBase(ctx context.Context, f TableFile, stat timeline.Writ
 		return err
 	}
 	defer closeFile(file)
-	r, err := openBaseReader(file, file.Size(), nil)
+	r, err := basefile.Open(file, file.Size(), nil)
 	if err != nil {
 		return c.add(Broken, f.Path, max(file.Size()-8, 0), fromCopy, "%v", err)
 	}
-	defer func() { _ = r.close() }()
-	if stat.PrevCommit != "" && r.numRows() != stat.NumWrites {
-		return c.add(Broken, f.Path, -1, fromCopy, "it has %d rows, and commit %s wrote %d", r.numRows(), stat.PrevCommit, stat.NumWrites)
+	defer func() { _ = r.Close() }()
+	if stat.PrevCommit != "" && r.NumRows() != stat.NumWrites {
+		return c.add(Broken, f.Path, -1, fromCopy, "it has %d rows, and commit %s wrote %d", r.NumRows(), stat.PrevCommit, stat.NumWrites)
 	}
-	avro, ok := r.footer(footerAvroSchema)
+	avro, ok := r.Footer(basefile.FooterAvroSchema)
 	if !ok {
 		return nil // Spark's row writer leaves it out
 	}
@@ -149,11 +150,11 @@ func (c *checker) checkBlock(b *logfile.Block) error {
 		return err
 	case logfile.ParquetData:
 		section := b.Section()
-		r, err := openBaseReader(section, section.Size(), nil)
+		r, err := basefile.Open(section, section.Size(), nil)
 		if err != nil {
 			return err
 		}
-		return r.close()
+		return r.Close()
 	case logfile.Command:
 		if _, ok := b.RollbackTarget(); !ok {
 			return fmt.Errorf("unknown command %q", b.Header[logfile.CommandBlockType])

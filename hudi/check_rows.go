@@ -11,6 +11,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 
+	"lakefeed/hudi/basefile"
 	"lakefeed/hudi/schema"
 )
 
@@ -129,7 +130,7 @@ func (r *rowCheck) batch(batch arrow.RecordBatch) error {
 			r.note("commit time", "if that commit was rolled back, its row should not be there: restore the table to a savepoint",
 				"the row of key %q is of %s, which is no completed commit", key, textOf(times, row))
 		}
-		if err := r.seen.add(hashKey(key), r.number); err != nil {
+		if err := r.seen.add(basefile.HashKey(key), r.number); err != nil {
 			return err
 		}
 	}
@@ -248,10 +249,10 @@ func isGlobal(index string) bool {
 }
 
 // findKey reads a slice again for the key of a hash.
-func (c *checker) findKey(ctx context.Context, s *FileSlice, h keyHash) (key string, err error) {
+func (c *checker) findKey(ctx context.Context, s *FileSlice, h basefile.KeyHash) (key string, err error) {
 	t := c.table
 	f, _ := t.full.FieldsByName(keyColumn)
-	scan := &sliceScan{table: t, slice: s, timeline: c.timeline, full: t.full, schema: arrow.NewSchema(f, nil), only: map[keyHash]int32{h: 0}}
+	scan := &sliceScan{table: t, slice: s, timeline: c.timeline, full: t.full, schema: arrow.NewSchema(f, nil), only: map[basefile.KeyHash]int32{h: 0}}
 	err = scan.run(ctx, func(batch arrow.RecordBatch) error {
 		keys, err := keysOf(batch)
 		if err == nil && keys.Len() > 0 {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"lakefeed/hudi/basefile"
 	"lakefeed/hudi/timeline"
 	"lakefeed/internal/golden"
 	"lakefeed/storage"
@@ -340,11 +341,11 @@ func TestKeyCensus(t *testing.T) {
 	for _, memory := range []int64{1, 24 * 100, 1 << 20} {
 		k := newKeyCensus(memory, t.TempDir())
 		for i := range 1000 {
-			if err := k.add(hashKey(strconv.Itoa(i)), int32(i%3)); err != nil {
+			if err := k.add(basefile.HashKey(strconv.Itoa(i)), int32(i%3)); err != nil {
 				t.Fatal(err)
 			}
 			if i%100 == 7 {
-				if err := k.add(hashKey(strconv.Itoa(i)), 2); err != nil {
+				if err := k.add(basefile.HashKey(strconv.Itoa(i)), 2); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -27,7 +27,7 @@
 // merge-on-read tables, the log files written on top of it. The timeline, a folder of
 // small files named by instant, says which of them count: what belongs to an instant
 // that did not complete is not there for a reader. The byte formats live in packages
-// of their own: timeline, logfile, schema.
+// of their own: timeline, basefile, logfile, schema.
 //
 // # Writers
 //
@@ -44,7 +44,7 @@
 //   - key.go, bucket.go: record keys, and the buckets that they live in
 //   - file_group.go, view.go, state.go: from the timeline and a listing to file slices
 //   - partition.go: rows to folders; refresh.go: what other writers did
-//   - index.go, the file groups of keys: index_scan.go, index_bloom.go, index_key.go
+//   - index.go, the file groups of keys: index_scan.go, index_key.go
 //     (keyindex has its store); write_assign.go, rows to file groups; write_insert.go
 //   - write.go, the story of a transaction; write_base.go, write_log.go,
 //     write_marker.go, write_commit.go; write_rows.go, whole transactions in one call
@@ -52,7 +52,7 @@
 //   - concurrency.go, heartbeat.go: several writers; lock.go, lock_storage.go,
 //     lock_file.go, their locks (lock/dynamolock has one more); pin.go
 //   - read.go; read_slice.go and read_logs.go, base and logs merged; read_blocks.go,
-//     read_fill.go, read_parallel.go; lookup.go, read_groups.go
+//     read_fill.go, read_parallel.go; lookup.go
 //   - merge.go, merge_order.go, merge_keys.go: which record of a key counts
 //   - schema_history.go: columns that were renamed, dropped or moved
 //   - changes.go, changes_images.go: what commits changed
@@ -61,13 +61,9 @@
 //   - table services: service_compact.go, service_cluster.go and service_convert.go (rows
 //     laid out anew, write_replace.go), service_clean.go, service_archive.go,
 //     service_savepoint.go, service_restore.go; service_run.go, beside a writer
-//   - base_file.go, base_read.go, base_fit.go, base_convert.go, base_int96.go,
-//     base_bloom.go: Parquet; base_rewrite.go, a
-//     base file with changes, of what base_copy_*.go copies as bytes; base_pick.go, some
-//     rows of one
 //   - filter.go: conditions on rows; filter_eval.go, filter_prune.go
 //   - table_files.go, what each file is to a reader; check_table.go, a table proved sound:
 //     check_timeline.go, check_folder.go, check_data.go, check_rows.go, key_census.go
 //   - import.go, a table of Parquet files; import_spill.go, import_types.go
-//   - rows.go, schema_evolve.go, key_set.go, files.go: what these share
+//   - rows.go, schema_evolve.go, files.go: what these share
 package hudi

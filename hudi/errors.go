@@ -3,6 +3,8 @@ package hudi
 import (
 	"errors"
 	"fmt"
+
+	"lakefeed/hudi/basefile"
 )
 
 var (
@@ -85,3 +87,11 @@ func (e *CorruptError) Error() string { return fmt.Sprintf("%s is damaged: %v", 
 
 // Unwrap is what was found wrong.
 func (e *CorruptError) Unwrap() error { return e.Err }
+
+// ofColumn makes an error of the table's of what a base file says of a column.
+func ofColumn(err error) error {
+	if c, ok := errors.AsType[*basefile.ColumnError](err); ok {
+		return &SchemaError{c.Column, c.Reason}
+	}
+	return err
+}

@@ -2,12 +2,14 @@ package hudi
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"math/big"
 	"slices"
 	"strconv"
+
+	"lakefeed/hudi/basefile"
+	"lakefeed/hudi/internal/column"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/decimal128"
@@ -91,7 +93,7 @@ type condition struct {
 	op     filterOp
 	column string
 	typ    arrow.DataType
-	values []constant
+	values []basefile.Value
 	of     []condition
 }
 
@@ -185,62 +187,13 @@ func (c *condition) columns() []string {
 	return out
 }
 
-// constant is a value that is compared; its kind says which field holds it.
-type constant struct {
-	kind constantKind
-	i    int64
-	f    float64
-	b    []byte
-	d    decimal128.Num // of the column's scale
-}
-
-type constantKind uint8
-
-const (
-	noConstant constantKind = iota
-	intConstant
-	floatConstant
-	bytesConstant
-	decimalConstant
-)
-
-// compare orders constants of one kind; ok is false if one of them is no number.
-func (a *constant) compare(b *constant) (order int, ok bool) {
-	switch a.kind {
-	case intConstant:
-		return cmp.Compare(a.i, b.i), true
-	case floatConstant:
-		return cmp.Compare(a.f, b.f), a.f == a.f && b.f == b.f //nolint:gocritic // NaN is not itself
-	case bytesConstant:
-		return bytes.Compare(a.b, b.b), true
-	default:
-		return a.d.Cmp(b.d), true
-	}
-}
-
-// kindOf is how values of a type are compared.
-func kindOf(t arrow.DataType) constantKind {
-	switch t.ID() {
-	case arrow.BOOL, arrow.INT32, arrow.INT64, arrow.DATE32, arrow.TIME32, arrow.TIME64, arrow.TIMESTAMP:
-		return intConstant
-	case arrow.FLOAT32, arrow.FLOAT64:
-		return floatConstant
-	case arrow.STRING, arrow.BINARY, arrow.FIXED_SIZE_BINARY:
-		return bytesConstant
-	case arrow.DECIMAL128:
-		return decimalConstant
-	default:
-		return noConstant
-	}
-}
-
 // bindConstant makes a value comparable with those of a column.
-func bindConstant(v scalar.Scalar, t arrow.DataType) (constant, error) {
+func bindConstant(v scalar.Scalar, t arrow.DataType) (basefile.Value, error) {
 	if v == nil || !v.IsValid() {
-		return constant{}, errors.New("compared with null, which is never true: use IsNull")
+		return basefile.Value{}, errors.New("compared with null, which is never true: use IsNull")
 	}
-	if kindOf(t) == noConstant {
-		return constant{}, fmt.Errorf("values of type %s are not compared", t)
+	if basefile.KindOf(t) == basefile.NoKind {
+		return basefile.Value{}, fmt.Errorf("values of type %s are not compared", t)
 	}
 	text, isText := "", false
 	switch v := v.(type) {
@@ -253,13 +206,13 @@ func bindConstant(v scalar.Scalar, t arrow.DataType) (constant, error) {
 		default:
 		}
 	}
-	c, err := constant{}, error(nil)
+	c, err := basefile.Value{}, error(nil)
 	switch {
 	case isText:
 		c, err = parseConstant(text, t)
 	case arrow.TypeEqual(v.DataType(), t):
 		c, err = scalarConstant(v)
-	case kindOf(t) == floatConstant && kindOf(v.DataType()) == floatConstant:
+	case basefile.KindOf(t) == basefile.FloatKind && basefile.KindOf(v.DataType()) == basefile.FloatKind:
 		c, err = scalarConstant(v)
 	default:
 		err = fmt.Errorf("it is %s, and the value %s", t, v.DataType())
@@ -268,26 +221,26 @@ func bindConstant(v scalar.Scalar, t arrow.DataType) (constant, error) {
 }
 
 // parseConstant reads a text as a value of a type.
-func parseConstant(text string, t arrow.DataType) (constant, error) {
+func parseConstant(text string, t arrow.DataType) (basefile.Value, error) {
 	switch t := t.(type) {
 	case *arrow.Decimal128Type:
 		return parseDecimal(text, t)
 	case *arrow.Float32Type, *arrow.Float64Type:
 		f, err := strconv.ParseFloat(text, 64)
-		return constant{kind: floatConstant, f: f}, err
+		return basefile.Value{Kind: basefile.FloatKind, Float: f}, err
 	case *arrow.StringType, *arrow.BinaryType, *arrow.FixedSizeBinaryType:
-		return constant{kind: bytesConstant, b: []byte(text)}, nil
+		return basefile.Value{Kind: basefile.BytesKind, Bytes: []byte(text)}, nil
 	}
 	v, err := scalar.ParseScalar(t, text)
 	if err != nil {
-		return constant{}, fmt.Errorf("%q is no value of type %s: %w", text, t, err)
+		return basefile.Value{}, fmt.Errorf("%q is no value of type %s: %w", text, t, err)
 	}
 	return scalarConstant(v)
 }
 
 // parseDecimal reads a decimal that loses no digit.
-func parseDecimal(text string, t *arrow.Decimal128Type) (constant, error) {
-	c := constant{kind: decimalConstant}
+func parseDecimal(text string, t *arrow.Decimal128Type) (basefile.Value, error) {
+	c := basefile.Value{Kind: basefile.DecimalKind}
 	want, ok := new(big.Rat).SetString(text)
 	if !ok {
 		return c, fmt.Errorf("%q is no value of type %s", text, t)
@@ -296,22 +249,22 @@ func parseDecimal(text string, t *arrow.Decimal128Type) (constant, error) {
 	if !unscaled.IsInt() || unscaled.Num().BitLen() > 127 {
 		return c, fmt.Errorf("%q has more digits than type %s", text, t)
 	}
-	c.d = decimal128.FromBigInt(unscaled.Num())
+	c.Decimal = decimal128.FromBigInt(unscaled.Num())
 	return c, nil
 }
 
 // scalarConstant takes the value out of a scalar.
-func scalarConstant(v scalar.Scalar) (constant, error) {
-	arr, err := scalar.MakeArrayFromScalar(v, 1, allocator)
+func scalarConstant(v scalar.Scalar) (basefile.Value, error) {
+	arr, err := scalar.MakeArrayFromScalar(v, 1, column.Allocator)
 	if err != nil {
-		return constant{}, err
+		return basefile.Value{}, err
 	}
 	defer arr.Release()
 	value, err := constantsOf(arr)
 	if err != nil {
-		return constant{}, err
+		return basefile.Value{}, err
 	}
 	c := value(0)
-	c.b = bytes.Clone(c.b)
+	c.Bytes = bytes.Clone(c.Bytes)
 	return c, nil
 }

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"slices"
 
+	"lakefeed/hudi/basefile"
+	"lakefeed/hudi/internal/column"
+
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 )
@@ -19,9 +22,9 @@ const (
 )
 
 // constantsOf are the values of a column.
-func constantsOf(col arrow.Array) (func(row int) constant, error) {
-	integer := func(at func(row int) int64) func(int) constant {
-		return func(row int) constant { return constant{kind: intConstant, i: at(row)} }
+func constantsOf(col arrow.Array) (func(row int) basefile.Value, error) {
+	integer := func(at func(row int) int64) func(int) basefile.Value {
+		return func(row int) basefile.Value { return basefile.Value{Kind: basefile.IntKind, Int: at(row)} }
 	}
 	switch col := col.(type) {
 	case *array.Boolean:
@@ -44,17 +47,23 @@ func constantsOf(col arrow.Array) (func(row int) constant, error) {
 	case *array.Timestamp:
 		return integer(func(row int) int64 { return int64(col.Value(row)) }), nil
 	case *array.Float32:
-		return func(row int) constant { return constant{kind: floatConstant, f: float64(col.Value(row))} }, nil
+		return func(row int) basefile.Value {
+			return basefile.Value{Kind: basefile.FloatKind, Float: float64(col.Value(row))}
+		}, nil
 	case *array.Float64:
-		return func(row int) constant { return constant{kind: floatConstant, f: col.Value(row)} }, nil
+		return func(row int) basefile.Value { return basefile.Value{Kind: basefile.FloatKind, Float: col.Value(row)} }, nil
 	case *array.String:
-		return func(row int) constant { return constant{kind: bytesConstant, b: []byte(col.Value(row))} }, nil
+		return func(row int) basefile.Value {
+			return basefile.Value{Kind: basefile.BytesKind, Bytes: []byte(col.Value(row))}
+		}, nil
 	case *array.Binary:
-		return func(row int) constant { return constant{kind: bytesConstant, b: col.Value(row)} }, nil
+		return func(row int) basefile.Value { return basefile.Value{Kind: basefile.BytesKind, Bytes: col.Value(row)} }, nil
 	case *array.FixedSizeBinary:
-		return func(row int) constant { return constant{kind: bytesConstant, b: col.Value(row)} }, nil
+		return func(row int) basefile.Value { return basefile.Value{Kind: basefile.BytesKind, Bytes: col.Value(row)} }, nil
 	case *array.Decimal128:
-		return func(row int) constant { return constant{kind: decimalConstant, d: col.Value(row)} }, nil
+		return func(row int) basefile.Value {
+			return basefile.Value{Kind: basefile.DecimalKind, Decimal: col.Value(row)}
+		}, nil
 	}
 	return nil, fmt.Errorf("values of type %s are not compared", col.DataType())
 }
@@ -120,15 +129,15 @@ func (c *condition) evalParts(batch arrow.RecordBatch) ([]truth, error) {
 }
 
 // holds tells whether a comparison is true of a value that is not null.
-func (c *condition) holds(v *constant) bool {
+func (c *condition) holds(v *basefile.Value) bool {
 	if c.op == filterIn || c.op == filterNotIn {
-		found := slices.ContainsFunc(c.values, func(o constant) bool {
-			order, ok := v.compare(&o)
+		found := slices.ContainsFunc(c.values, func(o basefile.Value) bool {
+			order, ok := v.Compare(&o)
 			return ok && order == 0
 		})
 		return found == (c.op == filterIn)
 	}
-	order, ok := v.compare(&c.values[0])
+	order, ok := v.Compare(&c.values[0])
 	return ok && inOrder(c.op, order)
 }
 
@@ -165,7 +174,7 @@ func (c *condition) filtered(ctx context.Context, columns *arrow.Schema, yield f
 		}
 		narrow := array.NewRecordBatch(columns, batch.Columns()[:columns.NumFields()], batch.NumRows())
 		defer narrow.Release()
-		kept, err := take(ctx, narrow, sel)
+		kept, err := column.Take(ctx, narrow, sel)
 		if err != nil {
 			return err
 		}

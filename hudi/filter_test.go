@@ -13,6 +13,10 @@ import (
 	"strings"
 	"testing"
 
+	"lakefeed/hudi/basefile"
+	"lakefeed/hudi/internal/basetest"
+	"lakefeed/hudi/schema"
+
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/scalar"
@@ -183,19 +187,21 @@ func checkFilter(t *testing.T, c filterCase, all []string, read func(Filter) ([]
 func TestFilterPrunes(t *testing.T) {
 	t.Parallel()
 	rnd := rand.New(rand.NewPCG(3, 4))
-	sc := baseTestSchema()
+	sc := basetest.Schema()
+	avro, err := schema.FromArrow("my-table", sc)
+	if err != nil {
+		t.Fatal(err)
+	}
 	pruned, rows := int64(0), int64(0)
 	for n := range 8 {
-		opts := baseTestOptions(t, sc)
-		opts.rowGroupBytes, opts.pageBytes = 20_000, 300
 		keys := make([]string, 150)
 		for i := range keys {
 			keys[i] = strconv.Itoa(1000 + i)
 		}
-		batch := rewriteRows(rnd, sc, keys, "f.parquet")
-		data, _ := writeBase(t, opts, batch)
+		batch := basetest.Rows(rnd, sc, keys, "f.parquet")
+		data := smallPages(t, avro, batch)
 		if n%2 == 1 {
-			data = foreignBase(t, rnd, opts, batch)
+			data = basetest.Foreign(t, rnd, avro, batch)
 		}
 		for range 12 {
 			filter := filterOn(t, rnd, sc, batch)
@@ -212,6 +218,21 @@ func TestFilterPrunes(t *testing.T) {
 	}
 }
 
+// smallPages is a base file of several row groups, each of many pages.
+func smallPages(t *testing.T, avro string, batch arrow.RecordBatch) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w, err := basefile.NewWriter(&out, basefile.WriterOptions{AvroSchema: avro, Schema: batch.Schema(), RowGroupBytes: 20_000, PageBytes: 300})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = w.Write(batch)
+	if _, closing := w.Close(); err != nil || closing != nil {
+		t.Fatal(err, closing)
+	}
+	return out.Bytes()
+}
+
 // filterOn compares a random column with a value that it has.
 func filterOn(t *testing.T, rnd *rand.Rand, sc *arrow.Schema, batch arrow.RecordBatch) Filter {
 	t.Helper()
@@ -219,7 +240,7 @@ func filterOn(t *testing.T, rnd *rand.Rand, sc *arrow.Schema, batch arrow.Record
 		i := rnd.IntN(sc.NumFields())
 		col, row := batch.Column(i), rnd.IntN(int(batch.NumRows()))
 		name := sc.Field(i).Name
-		if kindOf(col.DataType()) == noConstant || rnd.IntN(8) == 0 {
+		if basefile.KindOf(col.DataType()) == basefile.NoKind || rnd.IntN(8) == 0 {
 			return IsNull(name)
 		}
 		if col.IsNull(row) {
@@ -258,18 +279,18 @@ func checkPruned(t *testing.T, c *condition, data []byte, sc *arrow.Schema) (loo
 			batch.Release()
 		}
 	}
-	r, err := openBaseReader(bytes.NewReader(data), int64(len(data)), sc)
+	r, err := basefile.Open(bytes.NewReader(data), int64(len(data)), sc)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.close()
-	_, want := count(r.next)
-	p, err := openPickReader(bytes.NewReader(data), int64(len(data)), sc, c.ranges)
+	defer r.Close()
+	_, want := count(r.Next)
+	p, err := basefile.OpenRows(bytes.NewReader(data), int64(len(data)), sc, c.ranges)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.close()
-	looked, got := count(p.next)
+	defer p.Close()
+	looked, got := count(p.Next)
 	if got != want {
 		t.Fatalf("%+v: %d rows, want %d", c, got, want)
 	}
@@ -279,7 +300,7 @@ func checkPruned(t *testing.T, c *condition, data []byte, sc *arrow.Schema) (loo
 // TestFilterValues compares values of each type.
 func TestFilterValues(t *testing.T) {
 	t.Parallel()
-	batch := baseTestBatch(t)
+	batch := basetest.Batch(t)
 	text := func(s string) scalar.Scalar { return scalar.NewStringScalar(s) }
 	for _, c := range []struct {
 		filter Filter

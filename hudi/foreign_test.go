@@ -18,6 +18,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/parquet/pqarrow"
 
+	"lakefeed/hudi/internal/basetest"
 	"lakefeed/hudi/logfile"
 	"lakefeed/hudi/schema"
 	"lakefeed/hudi/timeline"
@@ -294,39 +295,11 @@ func (f *foreign) read(opts ReadOptions) ([]string, error) {
 			return nil, err
 		}
 		for row := range int(batch.NumRows()) {
-			out = append(out, jsonRow(batch, row))
+			out = append(out, basetest.RowJSON(batch, row))
 		}
 	}
 	slices.Sort(out)
 	return out, nil
-}
-
-// jsonRow is a row without its nulls, the columns in their order.
-func jsonRow(batch arrow.RecordBatch, row int) string {
-	var b bytes.Buffer
-	b.WriteByte('{')
-	for i, col := range batch.Columns() {
-		if col.IsNull(row) {
-			continue
-		}
-		if b.Len() > 1 {
-			b.WriteByte(',')
-		}
-		value, err := json.Marshal(jsonValue(col, row))
-		if err != nil {
-			value = []byte(err.Error())
-		}
-		fmt.Fprintf(&b, "%q:%s", batch.ColumnName(i), value)
-	}
-	b.WriteByte('}')
-	return b.String()
-}
-
-func jsonValue(col arrow.Array, row int) any {
-	if t, ok := col.(*array.Timestamp); ok {
-		return t.Value(row).ToTime(t.DataType().(*arrow.TimestampType).Unit).UTC().Format("2006-01-02T15:04:05.999999999Z")
-	}
-	return col.GetOneForMarshal(row)
 }
 
 func floatBits(t testing.TB, value string, size int) uint64 {

@@ -10,6 +10,8 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 
+	"lakefeed/hudi/basefile"
+	"lakefeed/hudi/internal/column"
 	"lakefeed/hudi/logfile"
 	"lakefeed/storage"
 )
@@ -125,9 +127,9 @@ func (i *importer) readSchema(ctx context.Context) error {
 	}
 	var fields []arrow.Field
 	for n, f := range i.files {
-		err := i.withReader(ctx, f, func(r *baseReader) error {
+		err := i.withReader(ctx, f, func(r *basefile.Reader) error {
 			var err error
-			fields, err = joinFields(fields, r.schema.Fields(), n > 0)
+			fields, err = joinFields(fields, r.Schema().Fields(), n > 0)
 			return err
 		})
 		if err != nil {
@@ -143,15 +145,15 @@ func (i *importer) readSchema(ctx context.Context) error {
 	return nil
 }
 
-func (i *importer) withReader(ctx context.Context, f ImportFile, use func(*baseReader) error) error {
+func (i *importer) withReader(ctx context.Context, f ImportFile, use func(*basefile.Reader) error) error {
 	file, err := f.Open(ctx)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", f.Name, err)
 	}
 	defer closeFile(file)
-	r, err := openBaseReader(file, file.Size(), nil)
+	r, err := basefile.Open(file, file.Size(), nil)
 	if err == nil {
-		err = errors.Join(use(r), r.close())
+		err = errors.Join(use(r), r.Close())
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.Name, err)
@@ -166,7 +168,7 @@ func (i *importer) run(ctx context.Context, table *Table) (ImportResult, error) 
 	defer spill.close()
 	i.spill = spill
 	for n, f := range i.files {
-		if err := i.withReader(ctx, f, func(r *baseReader) error { return i.divide(ctx, r, int32(n)) }); err != nil {
+		if err := i.withReader(ctx, f, func(r *basefile.Reader) error { return i.divide(ctx, r, int32(n)) }); err != nil {
 			return i.res, err
 		}
 	}
@@ -189,9 +191,9 @@ func (i *importer) run(ctx context.Context, table *Table) (ImportResult, error) 
 }
 
 // divide passes a file's rows on to the parts that they belong to.
-func (i *importer) divide(ctx context.Context, r *baseReader, number int32) error {
+func (i *importer) divide(ctx context.Context, r *basefile.Reader, number int32) error {
 	for row := int64(0); ctx.Err() == nil; {
-		batch, err := r.next()
+		batch, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -256,12 +258,12 @@ type importWinner struct {
 type choice struct {
 	*importer
 
-	winners map[keyHash]importWinner // by key and partition
-	order   *ordering                // nil: the last one counts
+	winners map[basefile.KeyHash]importWinner // by key and partition
+	order   *ordering                         // nil: the last one counts
 }
 
 func (i *importer) newChoice() (*choice, error) {
-	c := &choice{importer: i, winners: map[keyHash]importWinner{}}
+	c := &choice{importer: i, winners: map[basefile.KeyHash]importWinner{}}
 	if !i.ordered || !i.opts.LastWins {
 		return c, nil
 	}
@@ -270,7 +272,9 @@ func (i *importer) newChoice() (*choice, error) {
 	return c, err
 }
 
-func placeHash(partition, key string) keyHash { return hashKey(partition + "\x00" + key) }
+func placeHash(partition, key string) basefile.KeyHash {
+	return basefile.HashKey(partition + "\x00" + key)
+}
 
 func (c *choice) add(rows *importRows, from int64) error {
 	var columns []arrow.Array
@@ -310,7 +314,7 @@ func inPartition(path string) string {
 	return " in partition " + path
 }
 
-func (i *importer) writeGroup(ctx context.Context, x *Txn, p *importPart, id bucketID, winners map[keyHash]importWinner) error {
+func (i *importer) writeGroup(ctx context.Context, x *Txn, p *importPart, id bucketID, winners map[basefile.KeyHash]importWinner) error {
 	g, err := x.Group(ctx, id.partition, id.bucket)
 	if err != nil {
 		return err
@@ -334,12 +338,12 @@ func upsertRows(ctx context.Context, g *GroupWriter, data arrow.RecordBatch, key
 	if len(sel) == 0 {
 		return nil
 	}
-	rows, err := take(ctx, data, sel)
+	rows, err := column.Take(ctx, data, sel)
 	if err != nil {
 		return err
 	}
 	defer rows.Release()
-	b := array.NewStringBuilder(allocator)
+	b := array.NewStringBuilder(column.Allocator)
 	defer b.Release()
 	for _, row := range sel {
 		b.Append(keys.Value(int(row)))

@@ -10,6 +10,9 @@ import (
 	"os"
 	"slices"
 
+	"lakefeed/hudi/basefile"
+	"lakefeed/hudi/internal/column"
+
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
@@ -67,7 +70,7 @@ func newImportSpill(opts ImportOptions, table *Table) *importSpill {
 func (s *importSpill) add(ctx context.Context, data arrow.RecordBatch, keys, paths *array.String, file int32) error {
 	rows := int(data.NumRows())
 	sel := make([][]int32, len(s.parts))
-	buckets, files := array.NewInt32Builder(allocator), array.NewInt32Builder(allocator)
+	buckets, files := array.NewInt32Builder(column.Allocator), array.NewInt32Builder(column.Allocator)
 	defer buckets.Release()
 	defer files.Release()
 	for row := range rows {
@@ -81,19 +84,19 @@ func (s *importSpill) add(ctx context.Context, data arrow.RecordBatch, keys, pat
 		files.Append(file)
 	}
 	extra := []arrow.Array{keys, paths, buckets.NewArray(), files.NewArray()}
-	defer release(extra[2:])
+	defer column.Release(extra[2:])
 	all := array.NewRecordBatch(s.schema, append(slices.Clone(data.Columns()), extra...), data.NumRows())
 	defer all.Release()
 	for n, some := range sel {
 		if len(some) == 0 {
 			continue
 		}
-		part, err := take(ctx, all, some)
+		part, err := column.Take(ctx, all, some)
 		if err != nil {
 			return err
 		}
 		s.parts[n].waiting = append(s.parts[n].waiting, part)
-		s.held += arrowBytes(part)
+		s.held += column.BatchBytes(part)
 	}
 	if s.held > s.limit {
 		return s.flush()
@@ -106,7 +109,7 @@ func (s *importSpill) partOf(id bucketID) int {
 	if s.table.partition.depth() == 0 {
 		return id.bucket % len(s.parts)
 	}
-	return int((hashKey(id.partition).Lo + uint64(id.bucket)) % uint64(len(s.parts)))
+	return int((basefile.HashKey(id.partition).Lo + uint64(id.bucket)) % uint64(len(s.parts)))
 }
 
 // flush writes what waits.

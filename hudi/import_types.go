@@ -10,6 +10,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/compute"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
+	"lakefeed/hudi/internal/column"
 	"lakefeed/hudi/schema"
 )
 
@@ -46,9 +47,9 @@ func widerOf(a, b arrow.DataType) (arrow.DataType, error) {
 	switch {
 	case arrow.TypeEqual(a, b):
 		return a, nil
-	case castable(a, b):
+	case column.Castable(a, b):
 		return b, nil
-	case castable(b, a):
+	case column.Castable(b, a):
 		return a, nil
 	}
 	return nil, fmt.Errorf("it is %s here and %s in a file before", b, a)
@@ -117,11 +118,11 @@ func importNested(t arrow.DataType) (arrow.DataType, error) {
 // importBatch makes rows of a table's schema of a file's, column by name.
 func importBatch(ctx context.Context, batch arrow.RecordBatch, to *arrow.Schema) (arrow.RecordBatch, error) {
 	columns := make([]arrow.Array, to.NumFields())
-	defer release(columns)
+	defer column.Release(columns)
 	for i, f := range to.Fields() {
 		at := batch.Schema().FieldIndices(f.Name)
 		if len(at) == 0 {
-			columns[i] = array.MakeArrayOfNull(allocator, f.Type, int(batch.NumRows()))
+			columns[i] = array.MakeArrayOfNull(column.Allocator, f.Type, int(batch.NumRows()))
 			continue
 		}
 		col, err := importColumn(ctx, batch.Column(at[0]), f.Type)
@@ -154,7 +155,7 @@ func importColumn(ctx context.Context, col arrow.Array, t arrow.DataType) (arrow
 	}
 	from := col
 	if ts, ok := col.DataType().(*arrow.TimestampType); ok && ts.TimeZone != "UTC" { // values are of UTC whatever the zone
-		from = relabel(col, &arrow.TimestampType{Unit: ts.Unit, TimeZone: "UTC"}, nil)
+		from = column.Relabel(col, &arrow.TimestampType{Unit: ts.Unit, TimeZone: "UTC"}, nil)
 		defer from.Release()
 	}
 	out, err := compute.CastArray(ctx, from, compute.SafeCastOptions(t))
@@ -165,7 +166,7 @@ func importColumn(ctx context.Context, col arrow.Array, t arrow.DataType) (arrow
 }
 
 func bytesColumn(col *array.FixedSizeBinary) arrow.Array {
-	b := array.NewBinaryBuilder(allocator, arrow.BinaryTypes.Binary)
+	b := array.NewBinaryBuilder(column.Allocator, arrow.BinaryTypes.Binary)
 	defer b.Release()
 	for i := range col.Len() {
 		if col.IsNull(i) {
@@ -179,7 +180,7 @@ func bytesColumn(col *array.FixedSizeBinary) arrow.Array {
 
 // timeColumn is times of day as text: 23:59:59.123456.
 func timeColumn(col arrow.Array) arrow.Array {
-	b := array.NewStringBuilder(allocator)
+	b := array.NewStringBuilder(column.Allocator)
 	defer b.Release()
 	for i := range col.Len() {
 		if col.IsNull(i) {
@@ -193,7 +194,7 @@ func timeColumn(col arrow.Array) arrow.Array {
 
 func importStruct(ctx context.Context, s *array.Struct, t *arrow.StructType) (arrow.Array, error) {
 	fields := make([]arrow.Array, t.NumFields())
-	defer release(fields)
+	defer column.Release(fields)
 	for i, f := range t.Fields() {
 		var err error
 		if fields[i], err = importColumn(ctx, s.Field(i), f.Type); err != nil {
@@ -210,7 +211,7 @@ func importStruct(ctx context.Context, s *array.Struct, t *arrow.StructType) (ar
 // importList makes a list of any kind of list, or a map of a map.
 func importList(ctx context.Context, list array.ListLike, t arrow.DataType) (arrow.Array, error) {
 	elem := t.(arrow.ListLikeType).Elem()
-	offsets := array.NewInt32Builder(allocator)
+	offsets := array.NewInt32Builder(column.Allocator)
 	defer offsets.Release()
 	first, last := int64(0), int64(0)
 	if n := list.Len(); n > 0 {
@@ -237,7 +238,7 @@ func importList(ctx context.Context, list array.ListLike, t arrow.DataType) (arr
 // rebuild is an array of type t with the nulls of col and other children, and where it is
 // a list other offsets.
 func rebuild(col arrow.Array, t arrow.DataType, children []arrow.ArrayData, offsets *array.Int32) arrow.Array {
-	valid := array.NewBooleanBuilder(allocator)
+	valid := array.NewBooleanBuilder(column.Allocator)
 	defer valid.Release()
 	for i := range col.Len() {
 		valid.Append(col.IsValid(i))

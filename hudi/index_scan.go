@@ -3,8 +3,11 @@ package hudi
 import (
 	"context"
 	"fmt"
+	"iter"
 	"runtime"
 	"sync"
+
+	"lakefeed/hudi/basefile"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"golang.org/x/sync/errgroup"
@@ -23,11 +26,22 @@ func (s *scanIndex) global() bool { return s.all }
 func (s *scanIndex) home(*Txn, place) (target, bool) { return target{}, false }
 
 // wantedKeys are keys that are looked for, by hash: the places that want them.
-type wantedKeys map[keyHash]*wantedKey
+type wantedKeys map[basefile.KeyHash]*wantedKey
 
 type wantedKey struct {
 	key    string
 	places []int
+}
+
+// keys are the keys themselves, in no order.
+func (w wantedKeys) keys() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, k := range w {
+			if !yield(k.key) {
+				return
+			}
+		}
+	}
 }
 
 // wanted are the keys that are looked for in each partition; in a global index those of
@@ -43,7 +57,7 @@ func (s *scanIndex) wanted(places []place) map[string]wantedKeys {
 			keys = wantedKeys{}
 			out[p.partition] = keys
 		}
-		h := hashKey(p.key)
+		h := basefile.HashKey(p.key)
 		if keys[h] == nil {
 			keys[h] = &wantedKey{key: p.key}
 		}
@@ -95,10 +109,10 @@ func (s *scanIndex) find(ctx context.Context, x *Txn, places []place) ([][]targe
 }
 
 // locate finds those of the wanted keys that the slice has.
-func (s *sliceScan) locate(ctx context.Context, wanted wantedKeys, bloom bool) ([]keyHash, error) {
-	found := map[keyHash]bool{}
+func (s *sliceScan) locate(ctx context.Context, wanted wantedKeys, bloom bool) ([]basefile.KeyHash, error) {
+	found := map[basefile.KeyHash]bool{}
 	note := func(key string) {
-		if h := hashKey(key); wanted[h] != nil {
+		if h := basefile.HashKey(key); wanted[h] != nil {
 			found[h] = true
 		}
 	}
@@ -111,7 +125,7 @@ func (s *sliceScan) locate(ctx context.Context, wanted wantedKeys, bloom bool) (
 	if err != nil {
 		return nil, err
 	}
-	out := make([]keyHash, 0, len(found))
+	out := make([]basefile.KeyHash, 0, len(found))
 	for h := range found {
 		out = append(out, h)
 	}
@@ -144,34 +158,13 @@ func (s *sliceScan) baseKeys(ctx context.Context, wanted wantedKeys, bloom bool,
 		return err
 	}
 	defer closeFile(file)
-	r, err := openBaseReader(file, file.Size(), keySchema)
+	r, err := basefile.Open(file, file.Size(), keySchema)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = r.close() }()
-	if bloom && !r.mayHave(wanted) {
+	defer func() { _ = r.Close() }()
+	if bloom && !r.MayHave(wanted.keys()) {
 		return nil
 	}
-	return r.each(ctx, func(batch arrow.RecordBatch) error { return eachRecordKey(batch, note) })
-}
-
-// mayHave tells whether the footer leaves it open that the file has one of the keys.
-func (b *baseReader) mayHave(wanted wantedKeys) bool {
-	least, hasLeast := b.footer(footerMinKey)
-	greatest, hasGreatest := b.footer(footerMaxKey)
-	text, hasFilter := b.footer(footerBloom)
-	var filter bloomFilter
-	if hasFilter {
-		filter, hasFilter = parseBloom(text)
-	}
-	for _, w := range wanted {
-		switch {
-		case hasLeast && w.key < least && javaLess(w.key, least): // writers order keys in one or the other way
-		case hasGreatest && w.key > greatest && javaLess(greatest, w.key):
-		case hasFilter && !filter.mayHave(w.key):
-		default:
-			return true
-		}
-	}
-	return false
+	return r.Each(ctx, func(batch arrow.RecordBatch) error { return eachRecordKey(batch, note) })
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 
+	"lakefeed/hudi/internal/column"
+
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 )
@@ -42,7 +44,7 @@ func RecordKeys(batch arrow.RecordBatch, fields []string) (*array.String, error)
 		}
 		col := batch.Column(at[0])
 		if col.NullN() > 0 {
-			return nil, fmt.Errorf("make record keys: column %s is null in row %d", name, firstNull(col))
+			return nil, fmt.Errorf("make record keys: column %s is null in row %d", name, column.FirstNull(col))
 		}
 		write, err := keyText(col, len(fields) > 1)
 		if err != nil {
@@ -62,7 +64,7 @@ type keyPartWriter struct {
 }
 
 func buildKeys(parts []keyPartWriter, rows int) *array.String {
-	b := array.NewStringBuilder(allocator)
+	b := array.NewStringBuilder(column.Allocator)
 	defer b.Release()
 	b.Reserve(rows)
 	var key []byte
@@ -78,12 +80,4 @@ func buildKeys(parts []keyPartWriter, rows int) *array.String {
 		b.BinaryBuilder.Append(key)
 	}
 	return b.NewStringArray()
-}
-
-func firstNull(col arrow.Array) int {
-	row := 0
-	for col.IsValid(row) {
-		row++
-	}
-	return row
 }

@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"slices"
+
+	"lakefeed/hudi/basefile"
 )
 
 // keyCensus finds keys that come twice among any number of rows, in bounded memory:
@@ -22,13 +24,13 @@ type keyCensus struct {
 }
 
 type censusEntry struct {
-	hash  keyHash
+	hash  basefile.KeyHash
 	slice int32
 }
 
 // duplicate is a key that comes twice, and where.
 type duplicate struct {
-	hash   keyHash
+	hash   basefile.KeyHash
 	slices [2]int32
 }
 
@@ -49,7 +51,7 @@ func newKeyCensus(memory int64, tempDir string) *keyCensus {
 }
 
 // add counts a key in.
-func (k *keyCensus) add(h keyHash, slice int32) error {
+func (k *keyCensus) add(h basefile.KeyHash, slice int32) error {
 	if k.held = append(k.held, censusEntry{h, slice}); len(k.held) >= k.limit {
 		return k.spill()
 	}
@@ -106,7 +108,7 @@ func (p *censusPart) read() ([]censusEntry, error) {
 	var b [censusBytes]byte
 	for r := bufio.NewReader(p.file); err == nil; {
 		if _, err = io.ReadFull(r, b[:]); err == nil {
-			h := keyHash{Hi: binary.LittleEndian.Uint64(b[:]), Lo: binary.LittleEndian.Uint64(b[8:])}
+			h := basefile.KeyHash{Hi: binary.LittleEndian.Uint64(b[:]), Lo: binary.LittleEndian.Uint64(b[8:])}
 			out = append(out, censusEntry{h, int32(binary.LittleEndian.Uint32(b[16:]))})
 		}
 	}

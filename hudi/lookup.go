@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"slices"
 
+	"lakefeed/hudi/basefile"
+	"lakefeed/hudi/internal/column"
+
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 )
@@ -39,9 +42,9 @@ func (t *Table) lookup(ctx context.Context, partition string, bucket int, keys [
 	if err != nil {
 		return nil, nil, err
 	}
-	found := &lookup{only: make(map[keyHash]int32, len(keys)), schema: schema}
+	found := &lookup{only: make(map[basefile.KeyHash]int32, len(keys)), schema: schema}
 	for _, k := range keys {
-		found.only[hashKey(k)] = -1
+		found.only[basefile.HashKey(k)] = -1
 	}
 	defer found.release()
 	sorted := slices.Sorted(slices.Values(keys))
@@ -57,7 +60,7 @@ func (t *Table) lookup(ctx context.Context, partition string, bucket int, keys [
 	}
 	at := make([]int, len(keys))
 	for i, k := range keys {
-		at[i] = int(found.only[hashKey(k)])
+		at[i] = int(found.only[basefile.HashKey(k)])
 	}
 	return rec, at, nil
 }
@@ -65,7 +68,7 @@ func (t *Table) lookup(ctx context.Context, partition string, bucket int, keys [
 // lookup gathers the rows of the wanted keys.
 type lookup struct {
 	schema  *arrow.Schema
-	only    map[keyHash]int32 // the row of each key
+	only    map[basefile.KeyHash]int32 // the row of each key
 	batches []arrow.RecordBatch
 	rows    int32
 }
@@ -76,7 +79,7 @@ func (l *lookup) add(batch arrow.RecordBatch) error {
 		return err
 	}
 	for row := range keys.Len() {
-		l.only[hashKey(keys.Value(row))] = l.rows + int32(row)
+		l.only[basefile.HashKey(keys.Value(row))] = l.rows + int32(row)
 	}
 	l.rows += int32(keys.Len())
 	batch.Retain()
@@ -87,17 +90,17 @@ func (l *lookup) add(batch arrow.RecordBatch) error {
 // record joins the columns of the batches, without the key.
 func (l *lookup) record() (arrow.RecordBatch, error) {
 	joined := make([]arrow.Array, l.schema.NumFields())
-	defer release(joined)
+	defer column.Release(joined)
 	for c, f := range l.schema.Fields() {
 		parts := make([]arrow.Array, len(l.batches))
 		for i, b := range l.batches {
 			parts[i] = b.Column(c)
 		}
 		if len(parts) == 0 {
-			joined[c] = array.MakeArrayOfNull(allocator, f.Type, 0)
+			joined[c] = array.MakeArrayOfNull(column.Allocator, f.Type, 0)
 			continue
 		}
-		col, err := array.Concatenate(parts, allocator)
+		col, err := array.Concatenate(parts, column.Allocator)
 		if err != nil {
 			return nil, fmt.Errorf("join column %s: %w", f.Name, err)
 		}

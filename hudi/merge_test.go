@@ -11,6 +11,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 
+	"lakefeed/hudi/basefile"
 	"lakefeed/hudi/logfile"
 )
 
@@ -401,7 +402,7 @@ func TestMergeMemory(t *testing.T) {
 		{Name: "n", Type: arrow.PrimitiveTypes.Int64, Nullable: true}, {Name: "s", Type: arrow.BinaryTypes.String, Nullable: true},
 	}, nil)
 	for field, bound := range map[string]uint64{"": 100, "n": 100, "s": 130} {
-		logs := &mergedLogs{winners: map[keyHash]winner{}}
+		logs := &mergedLogs{winners: map[basefile.KeyHash]winner{}}
 		if field != "" {
 			var err error
 			if logs.order, err = newOrdering([]string{field}, schema); err != nil {
@@ -416,13 +417,13 @@ func TestMergeMemory(t *testing.T) {
 				if logs.order != nil {
 					key = logs.order.keyOf([]logfile.Value{{Valid: true, Int: int64(round), Bytes: fmt.Appendf(nil, "%d-%08d", round, i)}})
 				}
-				s.note(logs, hashKey(strconv.Itoa(i)), winner{block: int32(round), record: int32(i)}, key, true)
+				s.note(logs, basefile.HashKey(strconv.Itoa(i)), winner{block: int32(round), record: int32(i)}, key, true)
 			}
 		}
 		if took := (heap() - before) / n; took > bound {
 			t.Errorf("by %q: %d bytes a key, want at most %d", field, took, bound)
 		}
-		if w := logs.winners[hashKey("7")]; w.block != 2 || w.record != 7 || len(logs.winners) != n {
+		if w := logs.winners[basefile.HashKey("7")]; w.block != 2 || w.record != 7 || len(logs.winners) != n {
 			t.Errorf("by %q: the last record does not count: %+v", field, w)
 		}
 	}

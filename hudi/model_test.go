@@ -15,6 +15,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/decimal128"
 
+	"lakefeed/hudi/internal/column"
 	"lakefeed/internal/seed"
 	"lakefeed/storage"
 	"lakefeed/storage/storagetest"
@@ -44,7 +45,7 @@ var modelSchemaLater = arrow.NewSchema(append(modelSchema.Fields(),
 
 // modelBatch makes a record of rows, with the later column or without.
 func modelBatch(keys []string, rows map[string]modelRow, schema *arrow.Schema) arrow.RecordBatch {
-	b := array.NewRecordBuilder(allocator, schema)
+	b := array.NewRecordBuilder(column.Allocator, schema)
 	defer b.Release()
 	for _, k := range keys {
 		r := rows[k]

@@ -10,6 +10,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 
+	"lakefeed/hudi/internal/column"
 	"lakefeed/hudi/timeline"
 	"lakefeed/storage"
 )
@@ -37,7 +38,7 @@ func (p partitioning) equal(o partitioning) bool {
 
 // paths makes the partition path of each of a batch's rows.
 func (p partitioning) paths(batch arrow.RecordBatch) (*array.String, error) {
-	b := array.NewStringBuilder(allocator)
+	b := array.NewStringBuilder(column.Allocator)
 	defer b.Release()
 	rows := int(batch.NumRows())
 	b.Reserve(rows)

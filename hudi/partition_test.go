@@ -11,6 +11,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 
+	"lakefeed/hudi/internal/column"
 	"lakefeed/hudi/timeline"
 )
 
@@ -29,7 +30,7 @@ type placeRow struct {
 }
 
 func placeBatch(rows ...placeRow) arrow.RecordBatch {
-	b := array.NewRecordBuilder(allocator, placeSchema)
+	b := array.NewRecordBuilder(column.Allocator, placeSchema)
 	defer b.Release()
 	for _, r := range rows {
 		b.Field(0).(*array.StringBuilder).Append(r.id)

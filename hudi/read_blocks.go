@@ -11,6 +11,8 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 
+	"lakefeed/hudi/basefile"
+	"lakefeed/hudi/internal/column"
 	"lakefeed/hudi/logfile"
 	"lakefeed/hudi/schema"
 )
@@ -200,7 +202,7 @@ func (s *sliceScan) scanRows(ctx context.Context, logs *mergedLogs, i int32, b *
 			if m.deletes(row) {
 				w.block = deletedAs(logs.order, key)
 			}
-			s.note(logs, hashKey(keys.Value(row)), w, key, whole || !bs.partial && m.whole(row))
+			s.note(logs, basefile.HashKey(keys.Value(row)), w, key, whole || !bs.partial && m.whole(row))
 			n++
 		}
 		return nil
@@ -354,7 +356,7 @@ func (d *blockDecoder) rows(b *logfile.Block, batchRows int, wanted []int32, yie
 	if err != nil {
 		return err
 	}
-	rows := array.NewRecordBuilder(allocator, d.decoded)
+	rows := array.NewRecordBuilder(column.Allocator, d.decoded)
 	defer rows.Release()
 	n, held := int32(0), 0
 	for record, err := range logfile.Records(content) {
@@ -415,7 +417,7 @@ func (s *sliceScan) parquetRows(ctx context.Context, b *logfile.Block, want *arr
 		if len(sel) == 0 {
 			return nil
 		}
-		kept, err := take(ctx, fit, sel)
+		kept, err := column.Take(ctx, fit, sel)
 		if err != nil {
 			return err
 		}
@@ -427,13 +429,13 @@ func (s *sliceScan) parquetRows(ctx context.Context, b *logfile.Block, want *arr
 // eachParquet reads a log block that is a Parquet file.
 func eachParquet(b *logfile.Block, schema *arrow.Schema, fn func(arrow.RecordBatch) error) error {
 	section := b.Section()
-	r, err := openBaseReader(section, section.Size(), schema)
+	r, err := basefile.Open(section, section.Size(), schema)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = r.close() }()
+	defer func() { _ = r.Close() }()
 	for {
-		batch, err := r.next()
+		batch, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"slices"
 
+	"lakefeed/hudi/basefile"
+	"lakefeed/hudi/internal/column"
+
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/compute"
@@ -19,7 +22,7 @@ import (
 // fillChains are, for each key whose record leaves something out, the records behind
 // it.
 type fillChains struct {
-	chains map[keyHash]fillChain
+	chains map[basefile.KeyHash]fillChain
 	pieces []piece
 }
 
@@ -34,13 +37,13 @@ type piece struct {
 	block, record, next int32 // next -1: none
 }
 
-func (f *fillChains) has(h keyHash) bool {
+func (f *fillChains) has(h basefile.KeyHash) bool {
 	_, found := f.chains[h]
 	return found
 }
 
 // ahead puts a record before the one that counted for its key.
-func (f *fillChains) ahead(h keyHash, old winner, found bool, w winner, whole bool) {
+func (f *fillChains) ahead(h basefile.KeyHash, old winner, found bool, w winner, whole bool) {
 	c, had := f.chains[h]
 	if had {
 		delete(f.chains, h)
@@ -49,7 +52,7 @@ func (f *fillChains) ahead(h keyHash, old winner, found bool, w winner, whole bo
 		return
 	}
 	if f.chains == nil {
-		f.chains = map[keyHash]fillChain{}
+		f.chains = map[basefile.KeyHash]fillChain{}
 	}
 	if !found {
 		f.chains[h] = fillChain{first: -1}
@@ -64,7 +67,7 @@ func (f *fillChains) ahead(h keyHash, old winner, found bool, w winner, whole bo
 }
 
 // behind puts a record, which is older by its ordering value, behind the others.
-func (f *fillChains) behind(h keyHash, old, w winner, whole bool) {
+func (f *fillChains) behind(h basefile.KeyHash, old, w winner, whole bool) {
 	c, had := f.chains[h]
 	if !had || c.closed || old.deleted() || w.deleted() {
 		return
@@ -110,11 +113,11 @@ type fillPart struct{ batch, row int32 }
 
 // addBase takes rows of the base file, whose keys have a chain. Newer tells which of
 // them come before the records of the log.
-func (f *filler) addBase(ctx context.Context, batch arrow.RecordBatch, hashes []keyHash, newer []bool) error {
+func (f *filler) addBase(ctx context.Context, batch arrow.RecordBatch, hashes []basefile.KeyHash, newer []bool) error {
 	at := int32(len(f.batches))
 	batch.Retain()
 	f.batches, f.lacking = append(f.batches, batch), append(f.lacking, nil)
-	f.size += arrowBytes(batch)
+	f.size += column.BatchBytes(batch)
 	for row, h := range hashes {
 		base := fillPart{at, int32(row)}
 		f.add(h, &base, newer[row])
@@ -127,7 +130,7 @@ func (f *filler) addBase(ctx context.Context, batch arrow.RecordBatch, hashes []
 
 // add begins a row: its parts of the log are named by block, -1 - block, until flush
 // has read them.
-func (f *filler) add(h keyHash, base *fillPart, newer bool) {
+func (f *filler) add(h basefile.KeyHash, base *fillPart, newer bool) {
 	w, c := f.logs.winners[h], f.logs.fills.chains[h]
 	parts := []fillPart{{-1 - w.block, w.record}}
 	for at := c.first; at >= 0; at = f.logs.fills.pieces[at].next {
@@ -151,7 +154,7 @@ func (f *filler) rest(ctx context.Context) error {
 	if err := f.flush(ctx); err != nil {
 		return err
 	}
-	left := make([]keyHash, 0, len(f.logs.fills.chains))
+	left := make([]basefile.KeyHash, 0, len(f.logs.fills.chains))
 	for h := range f.logs.fills.chains {
 		if m, found := f.scan.skip[h]; found {
 			f.scan.skip[h] = m | markFound
@@ -160,7 +163,7 @@ func (f *filler) rest(ctx context.Context) error {
 		left = append(left, h)
 	}
 	winners := f.logs.winners
-	slices.SortFunc(left, func(a, b keyHash) int {
+	slices.SortFunc(left, func(a, b basefile.KeyHash) int {
 		x, y := winners[a], winners[b]
 		return cmp.Or(cmp.Compare(x.block, y.block), cmp.Compare(x.record, y.record))
 	})
@@ -189,7 +192,7 @@ func (f *filler) flush(ctx context.Context) error {
 	}
 	schema := f.scan.schema
 	columns := make([]arrow.Array, schema.NumFields())
-	defer release(columns)
+	defer column.Release(columns)
 	for c, field := range schema.Fields() {
 		col, err := f.column(ctx, c, field.Name)
 		if err != nil {
@@ -274,12 +277,12 @@ func (f *filler) column(ctx context.Context, c int, name string) (arrow.Array, e
 		parts[i], starts[i] = b.Column(c), n
 		n += int32(b.NumRows())
 	}
-	all, err := array.Concatenate(parts, allocator)
+	all, err := array.Concatenate(parts, column.Allocator)
 	if err != nil {
 		return nil, err
 	}
 	defer all.Release()
-	picks := array.NewInt32Builder(allocator)
+	picks := array.NewInt32Builder(column.Allocator)
 	defer picks.Release()
 	for _, r := range f.rows {
 		p := r.parts[len(r.parts)-1]

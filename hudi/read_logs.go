@@ -10,6 +10,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 
+	"lakefeed/hudi/basefile"
 	"lakefeed/hudi/logfile"
 )
 
@@ -25,7 +26,7 @@ const (
 type mergedLogs struct {
 	files   []io.Closer
 	blocks  []*logfile.Block
-	winners map[keyHash]winner
+	winners map[basefile.KeyHash]winner
 	order   *ordering // nil: the order of the log decides
 	fills   fillChains
 	schemas map[string]*blockSchema // by the Avro schema in the header
@@ -61,7 +62,7 @@ func (l *mergedLogs) replace() bool {
 
 // openLogs makes the first pass.
 func (s *sliceScan) openLogs(ctx context.Context) (*mergedLogs, error) {
-	logs := &mergedLogs{winners: map[keyHash]winner{}, schemas: map[string]*blockSchema{}}
+	logs := &mergedLogs{winners: map[basefile.KeyHash]winner{}, schemas: map[string]*blockSchema{}}
 	err := s.findBlocks(ctx, logs)
 	if err == nil && len(logs.blocks) > 0 {
 		logs.order, err = newOrdering(s.table.merge.order, s.full)
@@ -224,7 +225,7 @@ func (s *sliceScan) scanDeletes(logs *mergedLogs, content []byte) error {
 				w.block, key = deleted, k
 			}
 		}
-		s.note(logs, hashKey(s.table.keys.ofDelete(d.Key)), w, key, true)
+		s.note(logs, basefile.HashKey(s.table.keys.ofDelete(d.Key)), w, key, true)
 	}
 	return nil
 }
@@ -259,7 +260,7 @@ func (s *sliceScan) scanRecords(logs *mergedLogs, i int32, b *logfile.Block) err
 		if scan.deletes(&s.table.merge) {
 			w.block = deletedAs(logs.order, key)
 		}
-		s.note(logs, hashKeyBytes(scan.values[scanKey].Bytes), w, key, whole || scan.whole(s.table.merge.marker))
+		s.note(logs, basefile.HashKeyBytes(scan.values[scanKey].Bytes), w, key, whole || scan.whole(s.table.merge.marker))
 		n++
 	}
 	return nil
@@ -275,7 +276,7 @@ func deletedAs(order *ordering, key orderKey) int32 {
 
 // note lets a record of the log stand for its key, if it is the newer one. Whole says
 // that it takes nothing over from an older one.
-func (s *sliceScan) note(logs *mergedLogs, h keyHash, w winner, key orderKey, whole bool) {
+func (s *sliceScan) note(logs *mergedLogs, h basefile.KeyHash, w winner, key orderKey, whole bool) {
 	s.stats.logRecords++
 	if s.only != nil {
 		if _, wanted := s.only[h]; !wanted {

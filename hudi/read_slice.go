@@ -10,6 +10,8 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 
+	"lakefeed/hudi/basefile"
+	"lakefeed/hudi/internal/column"
 	"lakefeed/hudi/logfile"
 	"lakefeed/hudi/timeline"
 	"lakefeed/storage"
@@ -23,15 +25,15 @@ type sliceScan struct {
 	table     *Table
 	slice     *FileSlice
 	timeline  *timeline.Timeline
-	full      *arrow.Schema          // of the table, with the meta columns
-	schema    *arrow.Schema          // of the batches, a part of it
-	asOf      string                 // blocks of later instants are left out
-	wrote     map[string]writtenFile // what commits say of the files
-	only      map[keyHash]int32      // nil: all keys; else the wanted ones
-	keys      []string               // the same, sorted
-	where     *condition             // nil: all rows; else those of which it is true
-	wanted    *arrow.Schema          // with where: of the batches, the first columns of schema
-	skip      map[keyHash]mark       // keys whose rows are left out; found ones are marked
+	full      *arrow.Schema              // of the table, with the meta columns
+	schema    *arrow.Schema              // of the batches, a part of it
+	asOf      string                     // blocks of later instants are left out
+	wrote     map[string]writtenFile     // what commits say of the files
+	only      map[basefile.KeyHash]int32 // nil: all keys; else the wanted ones
+	keys      []string                   // the same, sorted
+	where     *condition                 // nil: all rows; else those of which it is true
+	wanted    *arrow.Schema              // with where: of the batches, the first columns of schema
+	skip      map[basefile.KeyHash]mark  // keys whose rows are left out; found ones are marked
 	batchRows int
 	history   *schemaHistory // nil: columns are found by name
 	stats     scanStats
@@ -93,9 +95,9 @@ func (s *sliceScan) base(ctx context.Context, logs *mergedLogs, yield func(arrow
 	if err != nil {
 		return err
 	}
-	defer func() { _ = r.close() }()
+	defer func() { _ = r.Close() }()
 	for ctx.Err() == nil {
-		batch, err := r.next()
+		batch, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -119,8 +121,8 @@ func (s *sliceScan) base(ctx context.Context, logs *mergedLogs, yield func(arrow
 // baseRows reads rows of a base file.
 type baseRows interface {
 	// next returns the next batch, to be released by the caller, or io.EOF.
-	next() (arrow.RecordBatch, error)
-	close() error
+	Next() (arrow.RecordBatch, error)
+	Close() error
 }
 
 // openBase opens a base file for the rows that may be wanted. A row of which the filter
@@ -129,13 +131,18 @@ type baseRows interface {
 func (s *sliceScan) openBase(file storage.Reader, schema *arrow.Schema, logs *mergedLogs) (baseRows, error) {
 	switch {
 	case s.only != nil:
-		return openPickReader(file, file.Size(), schema, func(f *parquetFile, g int) ([]rowRange, error) {
-			return f.rowsWith(g, s.keys, s.only)
+		return basefile.OpenRows(file, file.Size(), schema, func(f *basefile.File, g int) ([]basefile.Range, error) {
+			keys := s.keys
+			if len(keys) < len(s.only) { // they are not known
+				keys = nil
+			}
+			return f.RowsWith(g, keys, func(key []byte) bool { _, wanted := s.only[basefile.HashKeyBytes(key)]; return wanted })
 		})
 	case s.where != nil && s.history == nil && logs.replace():
-		return openPickReader(file, file.Size(), schema, s.where.ranges)
+		return basefile.OpenRows(file, file.Size(), schema, s.where.ranges)
 	}
-	return openBaseReader(file, file.Size(), schema)
+	r, err := basefile.Open(file, file.Size(), schema)
+	return r, ofColumn(err)
 }
 
 // baseSchema is the schema to read the base file with: that of the batches and,
@@ -184,12 +191,12 @@ func (s *sliceScan) baseBatch(ctx context.Context, logs *mergedLogs, batch arrow
 	defer keys.Release()
 	f := newBaseFilter(s, logs, wide)
 	for row := range int(batch.NumRows()) {
-		f.row(hashKey(keys.Value(row)), row)
+		f.row(basefile.HashKey(keys.Value(row)), row)
 	}
 	if err := f.filled(ctx, batch); err != nil || len(f.sel) == 0 {
 		return err
 	}
-	kept, err := take(ctx, batch, f.sel)
+	kept, err := column.Take(ctx, batch, f.sel)
 	if err != nil {
 		return err
 	}
@@ -207,7 +214,7 @@ type baseFilter struct {
 	sel    []int32 // rows that stay
 
 	fillSel []int32 // rows that log records are filled with
-	hashes  []keyHash
+	hashes  []basefile.KeyHash
 	newer   []bool
 }
 
@@ -219,7 +226,7 @@ func newBaseFilter(s *sliceScan, logs *mergedLogs, batch arrow.RecordBatch) *bas
 	return f
 }
 
-func (f *baseFilter) row(h keyHash, row int) {
+func (f *baseFilter) row(h basefile.KeyHash, row int) {
 	if f.only != nil {
 		if _, wanted := f.only[h]; !wanted {
 			return
@@ -262,7 +269,7 @@ func (f *baseFilter) filled(ctx context.Context, batch arrow.RecordBatch) error 
 	if len(f.fillSel) == 0 {
 		return nil
 	}
-	rows, err := take(ctx, batch, f.fillSel)
+	rows, err := column.Take(ctx, batch, f.fillSel)
 	if err != nil {
 		return err
 	}

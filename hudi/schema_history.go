@@ -12,6 +12,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 
+	"lakefeed/hudi/internal/column"
 	"lakefeed/hudi/schema"
 	"lakefeed/hudi/timeline"
 	"lakefeed/storage"
@@ -119,9 +120,9 @@ func (s shape) fit(batch arrow.RecordBatch) (arrow.RecordBatch, error) {
 		return batch, nil
 	}
 	columns := make([]arrow.Array, batch.NumCols())
-	defer release(columns)
+	defer column.Release(columns)
 	for i, f := range s.want.Fields() {
-		col, err := readColumn(batch.Column(i), s.read.Field(i).Type)
+		col, err := column.Evolve(batch.Column(i), s.read.Field(i).Type)
 		if err != nil {
 			return nil, fmt.Errorf("column %s: %w", f.Name, err)
 		}

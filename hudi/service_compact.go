@@ -15,6 +15,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"golang.org/x/sync/errgroup"
 
+	"lakefeed/hudi/basefile"
 	"lakefeed/hudi/timeline"
 	"lakefeed/storage"
 )
@@ -319,12 +320,12 @@ func (t *Table) compactSlice(ctx context.Context, at, token string, op timeline.
 	if err := dst.commit(); err != nil {
 		return nil, none, err
 	}
-	f.Size = stats.bytes
+	f.Size = stats.Bytes
 	return f, compactionStat(f, op.BaseInstantTime, scan.stats), nil
 }
 
 // compact writes the slice's rows, base and logs merged, to a new base file of that name.
-func (s *sliceScan) compact(ctx context.Context, w *baseWriter, name string) (stats baseStats, err error) {
+func (s *sliceScan) compact(ctx context.Context, w *basefile.Writer, name string) (stats basefile.Stats, err error) {
 	s.batchRows = defaultBatchRows
 	logs, err := s.openLogs(ctx)
 	if err != nil {
@@ -332,45 +333,26 @@ func (s *sliceScan) compact(ctx context.Context, w *baseWriter, name string) (st
 	}
 	defer logs.close()
 	if s.slice.Base == nil || !logs.replace() { // of the base's rows some may win
-		err := s.merge(ctx, logs, func(rows arrow.RecordBatch) error { return writeMoved(w, rows, name) })
+		err := s.merge(ctx, logs, func(rows arrow.RecordBatch) error { return w.WriteMoved(rows, name) })
 		if err != nil {
 			return stats, err
 		}
-		return w.close()
+		return w.Close()
 	}
-	r := newBaseRewrite(w, name)
-	r.deleteHashes(logs)
-	if err := logs.emit(ctx, s, r.upsert); err != nil {
+	r := basefile.NewRewrite(w, name)
+	for h, w := range logs.winners {
+		if w.deleted() {
+			r.DeleteHash(h)
+		}
+	}
+	if err := logs.emit(ctx, s, r.Upsert); err != nil {
 		return stats, err
 	}
 	if stats, err = s.rewrite(ctx, r); err == nil {
-		s.stats.rows = stats.rows
-		s.stats.updated, s.stats.deleted = r.found()
+		s.stats.rows = stats.Rows
+		s.stats.updated, s.stats.deleted = r.Found()
 	}
 	return stats, err
-}
-
-// deleteHashes deletes what the logs delete.
-func (r *baseRewrite) deleteHashes(logs *mergedLogs) {
-	for h, w := range logs.winners {
-		if w.deleted() {
-			r.changed[h] = markDelete
-		}
-	}
-}
-
-// found counts the rows of the older file that were changed.
-func (r *baseRewrite) found() (updated, deleted int64) {
-	for _, m := range r.changed {
-		switch m {
-		case markUpsert | markFound:
-			updated++
-		case markDelete | markFound:
-			deleted++
-		default:
-		}
-	}
-	return updated, deleted
 }
 
 // sliceOf is the slice that an operation names.

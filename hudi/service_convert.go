@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 
+	"lakefeed/hudi/internal/column"
+
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 )
@@ -148,7 +150,7 @@ func (x *Txn) bucketKeys(batch arrow.RecordBatch) (arrow.Array, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := array.NewBinaryBuilder(allocator, arrow.BinaryTypes.Binary)
+	b := array.NewBinaryBuilder(column.Allocator, arrow.BinaryTypes.Binary)
 	defer b.Release()
 	var sort []byte
 	for row := range keys.Len() {

@@ -11,6 +11,8 @@ import (
 	"os"
 	"slices"
 
+	"lakefeed/hudi/internal/column"
+
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
@@ -54,7 +56,7 @@ func (s *rowSorter) add(ctx context.Context, batch arrow.RecordBatch) error {
 	defer keys.Release()
 	fields := append(slices.Clone(batch.Schema().Fields()), arrow.Field{Name: sortKeyColumn, Type: arrow.BinaryTypes.Binary})
 	s.held = append(s.held, array.NewRecordBatch(arrow.NewSchema(fields, nil), append(slices.Clone(batch.Columns()), keys), batch.NumRows()))
-	if s.size += arrowBytes(batch) + columnBytes(keys); s.size < s.limit {
+	if s.size += column.BatchBytes(batch) + column.Bytes(keys); s.size < s.limit {
 		return nil
 	}
 	return s.spill(ctx)
@@ -62,7 +64,7 @@ func (s *rowSorter) add(ctx context.Context, batch arrow.RecordBatch) error {
 
 // sorted is what is held, in order.
 func (s *rowSorter) sorted(ctx context.Context) (arrow.RecordBatch, error) {
-	all, err := joinBatches(s.held)
+	all, err := column.Join(s.held)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +79,7 @@ func (s *rowSorter) sorted(ctx context.Context) (arrow.RecordBatch, error) {
 		sel[i] = int32(i)
 	}
 	slices.SortStableFunc(sel, func(a, b int32) int { return bytes.Compare(keys.Value(int(a)), keys.Value(int(b))) })
-	return take(ctx, all, sel)
+	return column.Take(ctx, all, sel)
 }
 
 // spill writes what is held into a run.
@@ -92,7 +94,7 @@ func (s *rowSorter) spill(ctx context.Context) error {
 		return fmt.Errorf("spill rows to sort: %w", err)
 	}
 	s.runs = append(s.runs, f)
-	w := ipc.NewWriter(f, ipc.WithSchema(rows.Schema()), ipc.WithAllocator(allocator))
+	w := ipc.NewWriter(f, ipc.WithSchema(rows.Schema()), ipc.WithAllocator(column.Allocator))
 	for from := int64(0); from < rows.NumRows(); from += mergeRows {
 		part := rows.NewSlice(from, min(from+mergeRows, rows.NumRows()))
 		err = errors.Join(err, w.Write(part))
@@ -204,7 +206,7 @@ func (s *rowSorter) merge(ctx context.Context, pass func(arrow.RecordBatch) erro
 		if _, err := f.Seek(0, io.SeekStart); err != nil {
 			return fmt.Errorf("read rows to sort: %w", err)
 		}
-		r, err := ipc.NewReader(f, ipc.WithAllocator(allocator))
+		r, err := ipc.NewReader(f, ipc.WithAllocator(column.Allocator))
 		if err != nil {
 			return fmt.Errorf("read rows to sort: %w", err)
 		}
@@ -248,12 +250,12 @@ func (s *rowSorter) mergeSome(ctx context.Context, runs *sortHeap, pass func(arr
 		}
 		pq.Fix(runs, 0)
 	}
-	all, err := joinBatches(heads)
+	all, err := column.Join(heads)
 	if err != nil {
 		return err
 	}
 	defer all.Release()
-	rows, err := take(ctx, all, sel)
+	rows, err := column.Take(ctx, all, sel)
 	if err != nil {
 		return err
 	}

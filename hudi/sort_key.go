@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 
+	"lakefeed/hudi/internal/column"
+
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 )
@@ -29,7 +31,7 @@ func sortKeys(batch arrow.RecordBatch, columns []string) (arrow.Array, error) {
 			return nil, fmt.Errorf("sort by column %s: %w", name, err)
 		}
 	}
-	b := array.NewBinaryBuilder(allocator, arrow.BinaryTypes.Binary)
+	b := array.NewBinaryBuilder(column.Allocator, arrow.BinaryTypes.Binary)
 	defer b.Release()
 	var key []byte
 	for row := range int(batch.NumRows()) {
@@ -104,7 +106,7 @@ func sortValueOf(col arrow.Array) (func([]byte, int) []byte, error) {
 
 // sortable tells whether rows can be sorted by a column of a type.
 func sortable(t arrow.DataType) bool {
-	empty := array.MakeArrayOfNull(allocator, t, 0)
+	empty := array.MakeArrayOfNull(column.Allocator, t, 0)
 	defer empty.Release()
 	_, err := sortValueOf(empty)
 	return err == nil

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"lakefeed/hudi/internal/column"
+
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/decimal128"
@@ -17,20 +19,20 @@ import (
 // TestSortKeys sees that the bytes of ascending values ascend.
 func TestSortKeys(t *testing.T) {
 	t.Parallel()
-	ints, floats := array.NewInt64Builder(allocator), array.NewFloat64Builder(allocator)
+	ints, floats := array.NewInt64Builder(column.Allocator), array.NewFloat64Builder(column.Allocator)
 	ints.AppendNull()
 	ints.AppendValues([]int64{math.MinInt64, -1, 0, 1, math.MaxInt64}, nil)
 	floats.AppendNull()
 	floats.AppendValues([]float64{math.Inf(-1), -1.5, -math.SmallestNonzeroFloat64, 0, 1e-300, 2, math.Inf(1), math.NaN()}, nil)
-	texts := array.NewStringBuilder(allocator)
+	texts := array.NewStringBuilder(column.Allocator)
 	texts.AppendNull()
 	texts.AppendValues([]string{"", "\x00", "\x00a", "\x01", "a", "a\x00", "a\x00b", "ab", "b", "ä"}, nil)
-	decimals := array.NewDecimal128Builder(allocator, &arrow.Decimal128Type{Precision: 38, Scale: 2})
+	decimals := array.NewDecimal128Builder(column.Allocator, &arrow.Decimal128Type{Precision: 38, Scale: 2})
 	decimals.AppendNull()
 	for _, v := range []int64{math.MinInt64, -1, 0, 1, math.MaxInt64} {
 		decimals.Append(decimal128.FromI64(v))
 	}
-	bools := array.NewBooleanBuilder(allocator)
+	bools := array.NewBooleanBuilder(column.Allocator)
 	bools.AppendNull()
 	bools.AppendValues([]bool{false, true}, nil)
 	for _, b := range []array.Builder{ints, floats, texts, decimals, bools} {
@@ -59,7 +61,7 @@ func TestSort(t *testing.T) {
 		s := newRowSorter(schema, byColumns("a", "b"), limit, t.TempDir())
 		var want []string
 		for range 60 {
-			b := array.NewRecordBuilder(allocator, schema)
+			b := array.NewRecordBuilder(column.Allocator, schema)
 			for range rnd.IntN(200) {
 				a, text := rnd.Int32N(50)-25, strings.Repeat("x", rnd.IntN(4))
 				b.Field(0).(*array.Int32Builder).Append(a)

@@ -12,9 +12,9 @@ import (
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/array"
 	"golang.org/x/sync/errgroup"
 
+	"lakefeed/hudi/internal/basetest"
 	"lakefeed/hudi/timeline"
 	"lakefeed/storage"
 )
@@ -288,11 +288,7 @@ func TestSchemaChanges(t *testing.T) {
 
 func jsonRows(t testing.TB, fields []arrow.Field, text string) arrow.RecordBatch {
 	t.Helper()
-	rec, _, err := array.RecordFromJSON(allocator, arrow.NewSchema(fields, nil), strings.NewReader(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return rec
+	return basetest.FromJSON(t, fields, text)
 }
 
 // A group whose rows are all deleted keeps an empty base file; what was never there is

@@ -11,6 +11,8 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 
+	"lakefeed/hudi/basefile"
+	"lakefeed/hudi/internal/column"
 	"lakefeed/hudi/schema"
 	"lakefeed/hudi/timeline"
 )
@@ -293,7 +295,7 @@ func (x *Txn) openGroup(id GroupID, slice *FileSlice, name string) *GroupWriter 
 		g.out = &baseOut{group: g}
 	case x.table.typ == CopyOnWrite:
 		g.id = slice.Group()
-		g.out = &baseOut{group: g, changed: map[keyHash]mark{}}
+		g.out = &baseOut{group: g, changed: map[basefile.KeyHash]mark{}}
 	default:
 		g.id = slice.Group()
 		g.out = &logOut{group: g}
@@ -421,12 +423,12 @@ func (g *GroupWriter) withMeta(ctx context.Context, rows arrow.RecordBatch, keys
 	defer data.Release()
 	n := keys.Len()
 	columns := make([]arrow.Array, metaCount, metaCount+data.NumCols())
-	columns[metaCommitTime] = constantText(g.txn.time, n)
+	columns[metaCommitTime] = column.Repeat(g.txn.time, n)
 	columns[metaSeqno] = seqnos(g.txn.time, g.number, g.seq, n)
-	columns[metaPartition] = constantText(g.id.Partition, n)
-	columns[metaFileName] = constantText(g.out.fileName(), n)
+	columns[metaPartition] = column.Repeat(g.id.Partition, n)
+	columns[metaFileName] = column.Repeat(g.out.fileName(), n)
 	g.seq += int64(n)
-	defer func() { release(columns[:metaCount]) }()
+	defer func() { column.Release(columns[:metaCount]) }()
 	keys.Retain()
 	columns[metaKey] = keys
 	return array.NewRecordBatch(g.txn.full, append(columns, data.Columns()...), int64(n)), nil

@@ -7,6 +7,9 @@ import (
 	"maps"
 	"slices"
 
+	"lakefeed/hudi/basefile"
+	"lakefeed/hudi/internal/column"
+
 	"github.com/google/uuid"
 )
 
@@ -159,7 +162,7 @@ func (w *rowWriter) insert(ctx context.Context, partition string, sel []int32) e
 func (w *rowWriter) fillGroup(ctx context.Context, g *GroupWriter, size int64, sel []int32) ([]int32, error) {
 	const stepBytes, maxStep = 1 << 20, 8192 // of Arrow, and rows, between two looks at the size
 	limit := w.txn.table.opts.MaxFileBytes
-	perRow := arrowBytes(w.rows.rows)/max(w.rows.rows.NumRows(), 1) + 1
+	perRow := column.BatchBytes(w.rows.rows)/max(w.rows.rows.NumRows(), 1) + 1
 	step := int(min(max(min(stepBytes, limit/4)/perRow, 1), maxStep))
 	for len(sel) > 0 {
 		some := sel[:min(step, len(sel))]
@@ -219,7 +222,7 @@ func (x *Txn) openSlice(ctx context.Context, id GroupID, base bool) (*GroupWrite
 	}
 	g := x.openGroup(id, slice, name)
 	if _, log := g.out.(*logOut); base && log {
-		g.out = &baseOut{group: g, changed: map[keyHash]mark{}}
+		g.out = &baseOut{group: g, changed: map[basefile.KeyHash]mark{}}
 	}
 	return g, nil
 }
@@ -272,10 +275,8 @@ func (o *baseOut) size() int64 {
 	if o.w == nil {
 		return 0
 	}
-	const filterPerRow = 7                                     // of the footer's filter of keys
-	n := o.w.sink.n + o.w.size/2 + filterPerRow*o.w.stats.rows // compression and encodings save about half
 	if o.rewrite != nil {
-		n += o.rewrite.size / 2
+		return o.rewrite.Size()
 	}
-	return n
+	return o.w.Size()
 }

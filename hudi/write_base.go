@@ -9,6 +9,8 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 
+	"lakefeed/hudi/basefile"
+	"lakefeed/hudi/internal/column"
 	"lakefeed/hudi/schema"
 	"lakefeed/hudi/timeline"
 )
@@ -24,18 +26,18 @@ const (
 )
 
 // baseOut writes a group's rows to a new base file. Where the group has a base file,
-// the new one is that with the transaction's changes (base_rewrite.go).
+// the new one is that with the transaction's changes ([basefile.Rewrite]).
 //
 // A slice with log files, which a copy-on-write table may have got from another writer, is
 // merged: first come the transaction's rows, behind them those of the slice that it
 // did not touch.
 type baseOut struct {
 	group   *GroupWriter
-	changed map[keyHash]mark // nil for a new file group
-	file    *DataFile        // nil: nothing was written
+	changed map[basefile.KeyHash]mark // nil for a new file group
+	file    *DataFile                 // nil: nothing was written
 	dst     *newFile
-	w       *baseWriter
-	rewrite *baseRewrite // nil: there is no base file, or it is merged
+	w       *basefile.Writer
+	rewrite *basefile.Rewrite // nil: there is no base file, or it is merged
 }
 
 // fileName is known before the file is created.
@@ -49,14 +51,14 @@ func (o *baseOut) upsert(ctx context.Context, rows arrow.RecordBatch, keys *arra
 		return err
 	}
 	if o.rewrite != nil {
-		return o.rewrite.upsert(rows)
+		return o.rewrite.Upsert(rows)
 	}
 	if o.changed != nil {
 		for row := range keys.Len() {
-			o.changed[hashKey(keys.Value(row))] = markUpsert
+			o.changed[basefile.HashKey(keys.Value(row))] = markUpsert
 		}
 	}
-	return o.w.write(rows)
+	return o.w.Write(rows)
 }
 
 func (o *baseOut) delete(ctx context.Context, keys []string) error {
@@ -64,11 +66,11 @@ func (o *baseOut) delete(ctx context.Context, keys []string) error {
 		return err
 	}
 	if o.rewrite != nil {
-		o.rewrite.delete(keys)
+		o.rewrite.Delete(keys)
 		return nil
 	}
 	for _, k := range keys {
-		o.changed[hashKey(k)] = markDelete
+		o.changed[basefile.HashKey(k)] = markDelete
 	}
 	return nil
 }
@@ -92,8 +94,7 @@ func (o *baseOut) open(ctx context.Context) (err error) {
 		return err
 	}
 	if s := g.slice; s != nil && s.Base != nil && len(s.Logs) == 0 {
-		o.rewrite = newBaseRewrite(o.w, file.Name)
-		o.changed = o.rewrite.changed
+		o.rewrite = basefile.NewRewrite(o.w, file.Name)
 	}
 	o.file = file
 	return nil
@@ -111,17 +112,17 @@ func (o *baseOut) close(ctx context.Context) error {
 	if err := o.dst.commit(); err != nil {
 		return err
 	}
-	o.file.Size = stats.bytes
-	g.file, g.stat = o.file, o.stat(stats.rows, stats.rows-copied)
+	o.file.Size = stats.Bytes
+	g.file, g.stat = o.file, o.stat(stats.Rows, stats.Rows-copied)
 	return nil
 }
 
 // finish writes the rows of the slice that the transaction did not touch, and counts
 // them.
-func (o *baseOut) finish(ctx context.Context) (stats baseStats, copied int64, err error) {
+func (o *baseOut) finish(ctx context.Context) (stats basefile.Stats, copied int64, err error) {
 	g := o.group
 	if g.slice == nil {
-		stats, err = o.w.close()
+		stats, err = o.w.Close()
 		return stats, 0, err
 	}
 	x, t := g.txn, g.txn.table
@@ -135,46 +136,37 @@ func (o *baseOut) finish(ctx context.Context) (stats baseStats, copied int64, er
 	}
 	if o.rewrite != nil {
 		stats, err = scan.rewrite(ctx, o.rewrite)
-		return stats, o.rewrite.copied, err
+		return stats, o.rewrite.Unchanged(), err
 	}
-	err = scan.run(ctx, func(rows arrow.RecordBatch) error { return writeMoved(o.w, rows, o.file.Name) })
+	err = scan.run(ctx, func(rows arrow.RecordBatch) error { return o.w.WriteMoved(rows, o.file.Name) })
 	if err != nil {
 		return stats, 0, err
 	}
-	stats, err = o.w.close()
+	stats, err = o.w.Close()
 	return stats, scan.stats.rows, err
 }
 
 // rewrite ends a rewrite of the slice's base file.
-func (s *sliceScan) rewrite(ctx context.Context, r *baseRewrite) (stats baseStats, err error) {
+func (s *sliceScan) rewrite(ctx context.Context, r *basefile.Rewrite) (stats basefile.Stats, err error) {
 	old, err := s.open(ctx, s.slice.Base)
 	if err != nil {
 		return stats, err
 	}
 	defer closeFile(old)
-	if stats, err = r.finish(ctx, old, old.Size()); err != nil {
+	if stats, err = r.Finish(ctx, old, old.Size()); err != nil {
 		return stats, fmt.Errorf("copy %s: %w", s.slice.Base.Path(), err)
 	}
 	return stats, nil
 }
 
-// writeMoved writes rows of another file; only what they say of their file changes.
-func writeMoved(w *baseWriter, rows arrow.RecordBatch, file string) error {
-	names := constantText(file, int(rows.NumRows()))
-	defer names.Release()
-	moved := replaceColumn(rows, metaFileName, names)
-	defer moved.Release()
-	return w.write(moved)
-}
-
-// newBaseWriter begins a base file of a schema with the meta columns; avro is that of
+// NewWriter begins a base file of a schema with the meta columns; avro is that of
 // the data columns.
-func (t *Table) newBaseWriter(dst io.Writer, avro string, full *arrow.Schema) (*baseWriter, error) {
+func (t *Table) newBaseWriter(dst io.Writer, avro string, full *arrow.Schema) (*basefile.Writer, error) {
 	fullAvro, err := schema.WithMeta(avro)
 	if err != nil {
 		return nil, err
 	}
-	return newBaseWriter(dst, baseOptions{avroSchema: fullAvro, schema: full, rowGroupBytes: t.opts.RowGroupBytes})
+	return basefile.NewWriter(dst, basefile.WriterOptions{AvroSchema: fullAvro, Schema: full, RowGroupBytes: t.opts.RowGroupBytes})
 }
 
 // stat describes the base file in the commit.
@@ -185,6 +177,9 @@ func (o *baseOut) stat(rows, upserted int64) timeline.WriteStat {
 	}
 	stat := newStat(o.file, prev)
 	stat.NumWrites = rows
+	if o.rewrite != nil {
+		stat.NumUpdateWrites, stat.NumDeletes = o.rewrite.Found()
+	}
 	for _, m := range o.changed {
 		switch m {
 		case markUpsert | markFound:
@@ -207,7 +202,7 @@ func (o *baseOut) abandon() {
 // seqnos are the sequence numbers of n rows: instant, number of the writer and a count
 // from first.
 func seqnos(instant string, writer int, first int64, n int) arrow.Array {
-	b := array.NewStringBuilder(allocator)
+	b := array.NewStringBuilder(column.Allocator)
 	defer b.Release()
 	b.Reserve(n)
 	text := append([]byte(instant), '_')

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"lakefeed/hudi/internal/column"
+
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 )
@@ -105,7 +107,7 @@ func (b *bulk) add(ctx context.Context, batch arrow.RecordBatch) error {
 
 // buckets are those of rows, -1 where the table has none.
 func (b *bulk) buckets(rows *keyedRows) arrow.Array {
-	out := array.NewInt32Builder(allocator)
+	out := array.NewInt32Builder(column.Allocator)
 	defer out.Release()
 	index := b.txn.table.index()
 	for row := range rows.keys.Len() {
@@ -121,7 +123,7 @@ func (b *bulk) buckets(rows *keyedRows) arrow.Array {
 // bulkSortKeys sorts rows by partition, bucket and key.
 func bulkSortKeys(batch arrow.RecordBatch) (arrow.Array, error) {
 	keys, partitions, buckets := bulkColumns(batch)
-	b := array.NewBinaryBuilder(allocator, arrow.BinaryTypes.Binary)
+	b := array.NewBinaryBuilder(column.Allocator, arrow.BinaryTypes.Binary)
 	defer b.Release()
 	var sort []byte
 	for row := range keys.Len() {
@@ -204,7 +206,7 @@ func (o *bulkOut) add(ctx context.Context, rows arrow.RecordBatch) error {
 // put writes some of rows, in steps between which the file's size is looked at.
 func (o *bulkOut) put(ctx context.Context, rows arrow.RecordBatch, from, to int) error {
 	limit := o.txn.table.opts.MaxFileBytes
-	step := int(max(limit/4/(arrowBytes(rows)/max(rows.NumRows(), 1)+1), 1))
+	step := int(max(limit/4/(column.BatchBytes(rows)/max(rows.NumRows(), 1)+1), 1))
 	for ; from < to; from += step {
 		if err := o.putSome(ctx, rows, from, min(from+step, to)); err != nil {
 			return err

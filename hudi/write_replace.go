@@ -106,7 +106,7 @@ func (g *GroupWriter) take(ctx context.Context, rows arrow.RecordBatch) error {
 		if err := out.open(ctx); err != nil {
 			return err
 		}
-		return writeMoved(out.w, rows, out.file.Name)
+		return out.w.WriteMoved(rows, out.file.Name)
 	})
 }
 

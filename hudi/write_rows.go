@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 
+	"lakefeed/hudi/internal/column"
+
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 )
@@ -65,12 +67,12 @@ func (k *keyedRows) last(global bool) []int32 {
 
 // upsert writes the selected rows into a group.
 func (k *keyedRows) upsert(ctx context.Context, g *GroupWriter, sel []int32) error {
-	some, err := take(ctx, k.rows, sel)
+	some, err := column.Take(ctx, k.rows, sel)
 	if err != nil {
 		return err
 	}
 	defer some.Release()
-	names := array.NewStringBuilder(allocator)
+	names := array.NewStringBuilder(column.Allocator)
 	defer names.Release()
 	for _, row := range sel {
 		names.Append(k.keys.Value(int(row)))

@@ -1,0 +1,150 @@
+// Package column works on Arrow columns, alone and in batches: rows taken and joined
+// (column.go), columns as another type (fit.go, and convert.go for types that schema
+// evolution changed), values as the text that Java makes of them (text.go).
+package column
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/compute"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+)
+
+// Allocator is where Arrow's arrays are made: the Go heap, so that a batch that is
+// not released is collected all the same.
+var Allocator = memory.DefaultAllocator
+
+// Release lets go of columns, of which some may be nil.
+func Release(columns []arrow.Array) {
+	for _, c := range columns {
+		if c != nil {
+			c.Release()
+		}
+	}
+}
+
+// Take is the rows of batch that sel names, in that order; the caller releases it.
+// Where sel names all rows it is batch itself.
+func Take(ctx context.Context, batch arrow.RecordBatch, sel []int32) (arrow.RecordBatch, error) {
+	if len(sel) == int(batch.NumRows()) && ascending(sel) {
+		batch.Retain()
+		return batch, nil
+	}
+	b := array.NewInt32Builder(Allocator)
+	defer b.Release()
+	b.AppendValues(sel, nil)
+	indices := b.NewArray()
+	defer indices.Release()
+	columns := make([]arrow.Array, batch.NumCols())
+	defer Release(columns)
+	for i, col := range batch.Columns() {
+		out, err := compute.TakeArrayOpts(ctx, col, indices, compute.TakeOptions{BoundsCheck: false})
+		if err != nil {
+			return nil, fmt.Errorf("select rows of column %s: %w", batch.ColumnName(i), err)
+		}
+		columns[i] = out
+	}
+	return array.NewRecordBatch(batch.Schema(), columns, int64(len(sel))), nil
+}
+
+func ascending(sel []int32) bool {
+	for i, s := range sel {
+		if int(s) != i {
+			return false
+		}
+	}
+	return true
+}
+
+// Repeat is an array that says s n times.
+func Repeat(s string, n int) arrow.Array {
+	b := array.NewStringBuilder(Allocator)
+	defer b.Release()
+	b.Reserve(n)
+	b.ReserveData(n * len(s))
+	for range n {
+		b.Append(s)
+	}
+	return b.NewArray()
+}
+
+// Replace is batch with column i exchanged; the caller releases it.
+func Replace(batch arrow.RecordBatch, i int, col arrow.Array) arrow.RecordBatch {
+	columns := append([]arrow.Array(nil), batch.Columns()...)
+	columns[i] = col
+	return array.NewRecordBatch(batch.Schema(), columns, batch.NumRows())
+}
+
+// Join is one record of the rows of several, which have one schema; the caller
+// releases it.
+func Join(batches []arrow.RecordBatch) (arrow.RecordBatch, error) {
+	schema, rows := batches[0].Schema(), int64(0)
+	for _, b := range batches {
+		if !b.Schema().Equal(schema) {
+			return nil, fmt.Errorf("batches of different schemas: %s and %s", schema, b.Schema())
+		}
+		rows += b.NumRows()
+	}
+	columns := make([]arrow.Array, schema.NumFields())
+	defer Release(columns)
+	for c := range columns {
+		parts := make([]arrow.Array, len(batches))
+		for i, b := range batches {
+			parts[i] = b.Column(c)
+		}
+		var err error
+		if columns[c], err = array.Concatenate(parts, Allocator); err != nil {
+			return nil, fmt.Errorf("join column %s: %w", schema.Field(c).Name, err)
+		}
+	}
+	return array.NewRecordBatch(schema, columns, rows), nil
+}
+
+// FirstNull is the first row with null of a column that has one.
+func FirstNull(col arrow.Array) int {
+	row := 0
+	for col.IsValid(row) {
+		row++
+	}
+	return row
+}
+
+// BatchBytes is how much memory the batch's rows take, whatever they are a slice of.
+func BatchBytes(batch arrow.RecordBatch) int64 {
+	var n int64
+	for _, col := range batch.Columns() {
+		n += Bytes(col)
+	}
+	return n
+}
+
+// Bytes is how much memory a column takes.
+func Bytes(col arrow.Array) int64 {
+	rows := int64(col.Len())
+	switch col := col.(type) {
+	case array.BinaryLike:
+		return rows*4 + int64(len(col.ValueBytes()))
+	case *array.Struct:
+		n := int64(0)
+		for i := range col.NumField() {
+			n += Bytes(col.Field(i))
+		}
+		return n
+	case array.ListLike:
+		if rows == 0 {
+			return 0
+		}
+		from, _ := col.ValueOffsets(0)
+		_, to := col.ValueOffsets(int(rows) - 1)
+		values := array.NewSlice(col.ListValues(), from, to)
+		defer values.Release()
+		return rows*4 + Bytes(values)
+	}
+	if t, ok := col.DataType().(arrow.FixedWidthDataType); ok {
+		return rows * int64(t.BitWidth()) / 8
+	}
+	return rows
+}
