@@ -120,6 +120,8 @@ type Table struct {
 	Storage string
 	// Note says why the table has no usable key, for people.
 	Note string
+	// Refused says why the source cannot deliver the table, nil where it can.
+	Refused error
 }
 
 // String is the qualified name, for people: "public.orders".
@@ -151,7 +153,24 @@ type Batch struct {
 	Moved     *Bits // nil where no key changed
 	// Keys are record keys that the source made, for tables with NoKey; nil otherwise.
 	Keys *array.String
+	// Rejects are the rows, by number, that hold a value which its column cannot: only
+	// the key's columns mean something in Rows. A Delete among them is of a row whose key is such a value.
+	Rejects map[int]*Reject
 }
+
+// Reject is a row that its table cannot hold.
+type Reject struct {
+	Column string   // the first whose value does not fit
+	Type   string   // the source's name of its type
+	Reason string   // why
+	Key    []string // the key's values as the source prints them; nil for NoKey
+	NoKey  bool     // a value of the key is among those that do not fit
+	Row    []byte   // a JSON object of all values that were sent, each as the source prints it, or null
+	Unsent []string // columns whose value was not sent
+}
+
+// Bytes is about how much memory it takes.
+func (r *Reject) Bytes() int64 { return int64(len(r.Row)) + 128 }
 
 // Len is the number of changes.
 func (b *Batch) Len() int { return len(b.Ops) }
@@ -164,6 +183,9 @@ func (b *Batch) Bytes() int64 {
 	}
 	if b.Keys != nil {
 		n += int64(b.Keys.Data().SizeInBytes())
+	}
+	for _, r := range b.Rejects {
+		n += r.Bytes()
 	}
 	return n
 }

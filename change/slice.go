@@ -21,6 +21,11 @@ func (b *Batch) Slice(i, j int) *Batch {
 	if b.Keys != nil {
 		s.Keys = array.NewSlice(b.Keys, int64(i), int64(j)).(*array.String)
 	}
+	for row, r := range b.Rejects {
+		if i <= row && row < j {
+			s.Reject(row-i, r)
+		}
+	}
 	return s
 }
 
@@ -53,4 +58,12 @@ func (b *Batch) Split(lsn LSN) (before, rest *Batch) {
 		return b, nil
 	}
 	return b.Slice(0, i), b.Slice(i, n)
+}
+
+// Reject notes that a row is one that its table cannot hold.
+func (b *Batch) Reject(row int, r *Reject) {
+	if b.Rejects == nil {
+		b.Rejects = map[int]*Reject{}
+	}
+	b.Rejects[row] = r
 }

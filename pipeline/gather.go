@@ -46,10 +46,66 @@ func gather(dt arrow.DataType, arrays []arrow.Array, sel []ref) (arrow.Array, er
 		gatherFixed(b, typed[*array.Timestamp](arrays), sel)
 	case *array.Decimal128Builder:
 		gatherFixed(b, typed[*array.Decimal128](arrays), sel)
+	case *array.StructBuilder, *array.ListBuilder:
+		for _, r := range sel {
+			if err := appendFrom(b, arrays[r.slab], int(r.row)); err != nil {
+				return nil, err
+			}
+		}
 	default:
 		return nil, fmt.Errorf("gather: no way to gather %s", dt)
 	}
 	return b.NewArray(), nil
+}
+
+// appendFrom appends value i of a, a nil array has nulls only: structs and lists with all
+// that is within them.
+func appendFrom(b array.Builder, a arrow.Array, i int) error {
+	if a == nil || a.IsNull(i) {
+		b.AppendNull()
+		return nil
+	}
+	switch b := b.(type) {
+	case *array.StructBuilder:
+		s := a.(*array.Struct)
+		b.Append(true)
+		for f := range s.NumField() {
+			if err := appendFrom(b.FieldBuilder(f), s.Field(f), i); err != nil {
+				return err
+			}
+		}
+	case *array.ListBuilder:
+		l := a.(*array.List)
+		b.Append(true)
+		for from, to := l.ValueOffsets(i); from < to; from++ {
+			if err := appendFrom(b.ValueBuilder(), l.ListValues(), int(from)); err != nil {
+				return err
+			}
+		}
+	case *array.StringBuilder:
+		b.Append(a.(*array.String).Value(i))
+	case *array.BinaryBuilder:
+		b.Append(a.(*array.Binary).Value(i))
+	case *array.BooleanBuilder:
+		b.Append(a.(*array.Boolean).Value(i))
+	case *array.Int32Builder:
+		b.Append(a.(*array.Int32).Value(i))
+	case *array.Int64Builder:
+		b.Append(a.(*array.Int64).Value(i))
+	case *array.Float32Builder:
+		b.Append(a.(*array.Float32).Value(i))
+	case *array.Float64Builder:
+		b.Append(a.(*array.Float64).Value(i))
+	case *array.Date32Builder:
+		b.Append(a.(*array.Date32).Value(i))
+	case *array.TimestampBuilder:
+		b.Append(a.(*array.Timestamp).Value(i))
+	case *array.Decimal128Builder:
+		b.Append(a.(*array.Decimal128).Value(i))
+	default:
+		return fmt.Errorf("gather: no way to gather %s", b.Type())
+	}
+	return nil
 }
 
 // typed is the arrays as what they are; nil stays nil.

@@ -44,7 +44,8 @@ type catalogTable struct {
 	foreign     bool     // a partition is a foreign table
 	lateKey     string   // the clauses of ALTER TABLE that make its deferrable primary key one that is not
 	types       []dataType
-	generated   []string // columns that are left out
+	missing     []*string // attmissingval of each column
+	generated   []string  // columns that are left out
 }
 
 // inCatalog runs f in a short read-only transaction that sees one state.
@@ -152,7 +153,27 @@ func (c *Connector) describe(ctx context.Context, tx pgx.Tx, tables []*catalogTa
 	if err := describeKeys(ctx, tx, ids, byID); err != nil {
 		return fmt.Errorf("keys: %w", err)
 	}
+	for _, t := range tables {
+		c.land(t)
+	}
 	return nil
+}
+
+// land gives the columns of a table whose key is known their form, and the values that
+// rows older than a column have.
+func (c *Connector) land(t *catalogTable) {
+	c.landTypes(t.Table, t.types)
+	for i, missing := range t.missing {
+		if missing == nil {
+			continue
+		}
+		col := &t.Columns[i]
+		v, err := missingValue(*missing, &t.types[i])
+		if err != nil {
+			t.Refused = &ValueError{Table: t.String(), Column: col.Name, Err: fmt.Errorf("the value of rows older than the column: %w", err)}
+		}
+		col.Missing = v
+	}
 }
 
 // attribute is a row of pg_attribute.
@@ -202,29 +223,23 @@ func (c *Connector) describeColumns(ctx context.Context, tx pgx.Tx, ids []uint32
 			continue
 		}
 		d := c.types.resolve(a.typeID, a.mod)
-		col := change.Column{Name: a.name, Type: a.typeName, Arrow: d.arrow(), Nullable: !a.notNull, ID: a.number, Shape: a.shape, Definition: definitions[a.typeID]}
-		if a.missing != nil {
-			if col.Missing, err = missingValue(*a.missing, d); err != nil {
-				return &ValueError{Table: t.String(), Column: a.name, Err: fmt.Errorf("the value of rows older than the column: %w", err)}
-			}
-		}
-		t.Columns = append(t.Columns, col)
-		t.types = append(t.types, d)
+		t.Columns = append(t.Columns, change.Column{Name: a.name, Type: a.typeName, Nullable: !a.notNull, ID: a.number, Shape: a.shape, Definition: definitions[a.typeID]})
+		t.types, t.missing = append(t.types, d), append(t.missing, a.missing)
 	}
 	return nil
 }
 
 // missingValue reads attmissingval, an array of one element as text.
-func missingValue(s string, d dataType) (arrow.Array, error) {
+func missingValue(s string, d *dataType) (arrow.Array, error) {
 	if len(s) < 3 || s[0] != '{' {
 		return nil, errMalformed
 	}
-	v, n, quoted := arrayElement(nil, []byte(s[1:]))
+	v, n, quoted := arrayElement(nil, []byte(s[1:]), '}') // a comma is none that separates
 	if n == 0 || !quoted && string(v) == "NULL" {
 		return nil, nil
 	}
 	c := newColumn(d)
-	if err := c.text(v); err != nil {
+	if err := c.put(v, c.text); err != nil {
 		return nil, err
 	}
 	return c.NewArray(), nil

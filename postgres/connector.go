@@ -28,6 +28,8 @@ type Options struct {
 	Pipeline string
 	// Match says which tables to read; nil takes all.
 	Match func(schema, table string) bool
+	// Types say how the values of a table land; nil: by the defaults of [TableTypes].
+	Types func(schema, table string) TableTypes
 	// Heartbeat is how often a logical message is written, so that the slot moves
 	// on where only other databases write. The default is 10 s; a negative value turns it off.
 	Heartbeat time.Duration

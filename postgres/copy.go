@@ -68,7 +68,7 @@ func (c *Connector) copyTable(ctx context.Context, t *change.Table, emit func(*c
 			if err != nil {
 				return err
 			}
-			cp := &copier{wire: w, rows: newRows(t, types), types: types, at: c.snap.at, limit: c.opts.ChunkBytes, emit: serial}
+			cp := &copier{wire: w, rows: c.newRows(t, types), types: types, at: c.snap.at, limit: c.opts.ChunkBytes, emit: serial}
 			for i := next.Add(1) - 1; i < int64(len(parts)); i = next.Add(1) - 1 {
 				if err := cp.part(ctx, parts[i]); err != nil {
 					return errors.Join(err, w.close())
@@ -330,19 +330,21 @@ func (cp *copier) row() error {
 		return fmt.Errorf("the copy has %d columns and not %d", len(fields), len(r.cols))
 	}
 	for i, v := range fields {
-		var err error
-		switch {
-		case v == nil:
-			r.cols[i].AppendNull()
-		case cp.types[i].native():
-			err = r.cols[i].binary(v)
-		default:
-			err = r.cols[i].text(v)
+		c := &r.cols[i]
+		read := c.text
+		if cp.types[i].native() {
+			read = c.binary
 		}
-		if err != nil {
+		if err := r.take(i, c.put(v, read)); err != nil {
 			return &ValueError{Table: r.table.String(), Column: r.table.Columns[i].Name, Key: cp.keyText(fields, table, ctid), Err: err}
 		}
 	}
+	r.reject(func(i int) ([]byte, form) {
+		if cp.types[i].native() {
+			return fields[i], coded
+		}
+		return fields[i], printed
+	})
 	r.ops = append(r.ops, change.Read)
 	return nil
 }

@@ -19,7 +19,7 @@ func keyText(t *change.Table, types []dataType, field func(i int) (v []byte, cod
 		b = append(append(b, t.Columns[i].Name...), " = "...)
 		v, coded := field(i)
 		if v != nil && coded {
-			v = binaryText(v, types[i])
+			v = binaryText(v, &types[i])
 		}
 		if v == nil {
 			v = []byte("?")
@@ -29,13 +29,9 @@ func keyText(t *change.Table, types []dataType, field func(i int) (v []byte, cod
 	return string(b)
 }
 
-// binaryText is a binary value as PostgreSQL prints it, an array as JSON; nil where it cannot be read.
-func binaryText(v []byte, d dataType) []byte {
-	read := func(dst, v []byte) ([]byte, error) { return appendText(dst, v, d.kind) }
-	if d.kind == list {
-		read = func(dst, v []byte) ([]byte, error) { return jsonFromBinary(dst, v, d.elem) }
-	}
-	text, err := read([]byte{}, v)
+// binaryText is a binary value as PostgreSQL prints it; nil where it cannot be read.
+func binaryText(v []byte, d *dataType) []byte {
+	text, err := d.appendText([]byte{}, v)
 	if err != nil {
 		return nil
 	}

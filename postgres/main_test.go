@@ -153,6 +153,7 @@ type row struct {
 	key    string
 	values []string
 	table  *change.Table
+	reject *change.Reject
 }
 
 // String is "u 1|a|<unchanged>", with > for a row whose key moved.
@@ -187,6 +188,7 @@ func explode(t *testing.T, b *change.Batch) []row {
 		if b.Keys != nil {
 			r.key = b.Keys.Value(i)
 		}
+		r.reject = b.Rejects[i]
 		for c, col := range b.Rows.Columns() {
 			v := value(col, i)
 			if b.Unchanged != nil && b.Unchanged[c].Get(i) {
@@ -213,6 +215,18 @@ func value(a arrow.Array, i int) string {
 		return time.UnixMicro(int64(a.Value(i))).UTC().Format("2006-01-02 15:04:05.000000")
 	case *array.Decimal128:
 		return a.Value(i).ToString(a.DataType().(*arrow.Decimal128Type).Scale)
+	case *array.List:
+		var out []string
+		for from, to := a.ValueOffsets(i); from < to; from++ {
+			out = append(out, value(a.ListValues(), int(from)))
+		}
+		return fmt.Sprintf("%q", out)
+	case *array.Struct:
+		out := map[string]string{}
+		for f := range a.NumField() {
+			out[a.DataType().(*arrow.StructType).Field(f).Name] = value(a.Field(f), i)
+		}
+		return fmt.Sprint(out)
 	case *array.Float32:
 		return fmt.Sprint(a.Value(i))
 	case *array.Float64:

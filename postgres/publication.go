@@ -43,6 +43,11 @@ func (c *Connector) Prepare(ctx context.Context, tables []*change.Table, followe
 	err := c.catalog.do(ctx, func(db *pgx.Conn) error {
 		return pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
 			out = &change.Prepared{}
+			for _, t := range tables {
+				if t.Refused != nil {
+					out.Failed = append(out.Failed, change.Failure{Table: t, Err: t.Refused})
+				}
+			}
 			err := c.publish(ctx, tx, pubs, followed, out)
 			if err == nil {
 				out.Published, err = c.published(ctx, tx)

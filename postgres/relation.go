@@ -47,19 +47,22 @@ func (c *Connector) describeRelation(ctx context.Context, info pgoutput.Relation
 	if now == nil {
 		now = &catalogTable{Table: new(change.Table)}
 	}
-	t := &change.Table{Schema: info.Namespace, Name: info.Name, ID: info.ID, Storage: now.Storage}
-	for i, col := range info.Columns {
-		out := change.Column{Name: col.Name, Arrow: r.types[i].arrow(), Nullable: true}
-		switch j := columnIndex(now.Table, col.Name); {
-		case j >= 0 && now.types[j] == r.types[i]:
-			out = now.Columns[j]
+	t := &change.Table{Schema: info.Namespace, Name: info.Name, ID: info.ID, Storage: now.Storage, Refused: now.Refused}
+	for _, col := range info.Columns {
+		t.Columns = append(t.Columns, change.Column{Name: col.Name, Nullable: true})
+	}
+	relationKey(t, info, now)
+	c.landTypes(t, r.types)
+	for i := range t.Columns {
+		out := &t.Columns[i]
+		switch j := columnIndex(now.Table, out.Name); {
+		case j >= 0 && now.types[j].equal(&r.types[i]):
+			*out = now.Columns[j]
 		case j >= 0:
 			out.ID, out.Shape, out.Definition = now.Columns[j].ID, now.Columns[j].Shape, now.Columns[j].Definition
 		}
-		t.Columns = append(t.Columns, out)
 	}
-	relationKey(t, info, now)
-	r.rows = newRows(c.tables.settle(t), r.types)
+	r.rows = c.newRows(c.tables.settle(t), r.types)
 	return r, nil
 }
 

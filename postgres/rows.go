@@ -26,12 +26,22 @@ type rows struct {
 	moved     *change.Bits
 	keys      *array.StringBuilder // nil unless the table has no key
 	keyBuf    []byte
+
+	quarantine []bool // columns whose misfits are handed out as rejects; nil: none
+	rejects    map[int]*change.Reject
+	misfit     misfit // of the row at hand
+}
+
+func (c *Connector) newRows(t *change.Table, types []dataType) *rows {
+	r := newRows(t, types)
+	r.quarantine = c.quarantines(t)
+	return r
 }
 
 func newRows(t *change.Table, types []dataType) *rows {
 	r := &rows{table: t, types: types, cols: make([]column, len(types))}
-	for i, d := range types {
-		r.cols[i] = newColumn(d)
+	for i := range types {
+		r.cols[i] = newColumn(&types[i])
 	}
 	if t.KeyKind == change.NoKey {
 		r.keys = array.NewStringBuilder(memory.DefaultAllocator)
@@ -78,10 +88,11 @@ func (r *rows) insert(op change.Op, s stamp, row, old []pgoutput.Value) error {
 		if v.Kind == pgoutput.Unchanged {
 			r.markUnchanged(i, n)
 		}
-		if err := c.append(v); err != nil {
+		if err := r.take(i, c.append(v)); err != nil {
 			return &ValueError{Table: r.table.String(), Column: r.table.Columns[i].Name, Key: r.keyText(s, row, old), Err: err}
 		}
 	}
+	r.reject(func(i int) ([]byte, form) { return logged(row, old, i) })
 	r.add(op, s)
 	return nil
 }
@@ -96,10 +107,11 @@ func (r *rows) delete(s stamp, old []pgoutput.Value) error {
 		if old[i].Kind == pgoutput.Null {
 			return fmt.Errorf("column %s of the key is not in the log: the replica identity does not hold it", r.table.Columns[i].Name)
 		}
-		if err := r.cols[i].append(&old[i]); err != nil {
+		if err := r.take(i, r.cols[i].append(&old[i])); err != nil {
 			return &ValueError{Table: r.table.String(), Column: r.table.Columns[i].Name, Key: r.keyText(s, old, nil), Err: err}
 		}
 	}
+	r.reject(func(i int) ([]byte, form) { return logged(old, nil, i) })
 	r.add(change.Delete, s)
 	return nil
 }
@@ -143,9 +155,9 @@ func (r *rows) markUnchanged(col, row int) {
 func (c *column) append(v *pgoutput.Value) error {
 	switch v.Kind {
 	case pgoutput.Binary:
-		return c.binary(v.Data)
+		return c.put(v.Data, c.binary)
 	case pgoutput.Text:
-		return c.text(v.Data)
+		return c.put(v.Data, c.text)
 	default:
 		c.AppendNull()
 		return nil
@@ -165,14 +177,14 @@ func (r *rows) flush() *change.Batch {
 	}
 	b := &change.Batch{
 		Table: r.table, Rows: array.NewRecordBatch(r.table.ArrowSchema(), cols, int64(n)),
-		Ops: r.ops, At: r.at, Times: r.times, Xids: r.xids, Unchanged: r.unchanged, Moved: r.moved,
+		Ops: r.ops, At: r.at, Times: r.times, Xids: r.xids, Unchanged: r.unchanged, Moved: r.moved, Rejects: r.rejects,
 	}
 	if r.keys != nil {
 		b.Keys = r.keys.NewStringArray()
 	}
 	// The next batch is likely to be as long.
 	r.ops, r.at, r.times, r.xids = make([]change.Op, 0, n), make([]change.Position, 0, n), make([]int64, 0, n), make([]uint32, 0, n)
-	r.unchanged, r.moved = nil, nil
+	r.unchanged, r.moved, r.rejects = nil, nil, nil
 	if n == 0 {
 		return nil
 	}

@@ -118,6 +118,9 @@ func (c *Connector) relation(ctx context.Context, s *stream, info *pgoutput.Rela
 		s.flush(old) // under its own schema, before what follows
 	}
 	s.relations[info.ID] = r
+	if why := r.rows.table.Refused; why != nil {
+		s.fail(info.ID, r.rows.table, why)
+	}
 	return nil
 }
 

@@ -1,15 +1,16 @@
 package postgres
 
 import (
-	"context"
-	"sync"
+	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/jackc/pgx/v5"
 )
 
 // kind says how the values of a type are read. Everything but other is "native":
-// read from PostgreSQL's binary format as well as from its text.
+// read from PostgreSQL's binary format as well as from its text, where the types
+// that it is made of are.
 type kind uint8
 
 const (
@@ -22,7 +23,7 @@ const (
 	float4
 	float8
 	numeric
-	text // text, varchar, char(n), name, enums
+	text // text, varchar, char(n), name, enums, citext, refcursor
 	char // "char", one byte
 	bytea
 	date
@@ -34,25 +35,75 @@ const (
 	uuid
 	jsonText
 	jsonb
-	list // an array of a native type, as JSON
+	versioned // a version byte, 1, and text: jsonpath, ltree and its queries
+	network   // inet
+	block     // cidr: an address that always shows its bits
+	mac       // macaddr, macaddr8
+	bitString // bit, varbit
+	lsn       // pg_lsn
+	unsigned4 // xid, cid
+	unsigned8 // xid8
+	tid
+	snapshotID // pg_snapshot, txid_snapshot
+	point
+	segment // lseg
+	path
+	box
+	polygon
+	line
+	circle
+	tsvector
+	vector // int2vector, oidvector
+	hstore
+	list       // an array
+	rangeOf    // a range
+	multirange // ranges of one type
+	composite  // attributes
 )
 
 // builtin are the kinds of the types whose numbers are fixed.
 var builtin = map[uint32]kind{
 	16: boolean, 21: int2, 23: int4, 20: int8, 26: oid, 700: float4, 701: float8, 1700: numeric,
-	25: text, 1043: text, 1042: text, 19: text, 18: char, 17: bytea,
+	25: text, 1043: text, 1042: text, 19: text, 1790: text, 18: char, 17: bytea,
 	1082: date, 1083: timeOfDay, 1266: timeTZ, 1114: timestamp, 1184: timestampTZ, 1186: interval,
-	2950: uuid, 114: jsonText, 3802: jsonb,
+	2950: uuid, 114: jsonText, 3802: jsonb, 4072: versioned,
+	869: network, 650: block, 829: mac, 774: mac, 1560: bitString, 1562: bitString,
+	3220: lsn, 5069: unsigned8, 28: unsigned4, 29: unsigned4, 27: tid, 2970: snapshotID, 5038: snapshotID,
+	600: point, 601: segment, 602: path, 603: box, 604: polygon, 628: line, 718: circle,
+	3614: tsvector, 22: vector, 30: vector,
+}
+
+// extensionKinds are types of PostgreSQL's own extensions, whose numbers are not fixed.
+var extensionKinds = map[string]kind{
+	"citext.citext": text, "hstore.hstore": hstore,
+	"ltree.ltree": versioned, "ltree.lquery": versioned, "ltree.ltxtquery": versioned,
 }
 
 // dataType is a column's type, with domains resolved to what they stand on.
 type dataType struct {
 	kind             kind
-	elem             kind  // of a list
+	elem             *dataType // of a list, range, multirange or vector
+	comma            byte      // between the elements of a list's text
+	attributes       []attributeType
 	precision, scale int32 // of numeric; precision 0: any
+	landing          landing
 }
 
-func (d dataType) native() bool { return d.kind != other }
+// attributeType is an attribute of a composite type.
+type attributeType struct {
+	name string
+	id   uint32 // of its type, as values in binary say it
+	dataType
+}
+
+// landing is the form in which a value lands where a type has several.
+type landing uint8
+
+const (
+	plain  landing = iota
+	asText         // as PostgreSQL prints it
+	nested         // a list or a composite in Arrow's own form
+)
 
 // The decimal type of numerics: at most 38 digits; those without a declared
 // precision have 18 behind the point.
@@ -61,8 +112,37 @@ const (
 	unboundedScale = 18
 )
 
+// native reports whether values can be read in binary.
+func (d *dataType) native() bool {
+	switch d.kind {
+	case other:
+		return false
+	case list, rangeOf, multirange:
+		return d.elem.native()
+	case composite:
+		return !slices.ContainsFunc(d.attributes, func(a attributeType) bool { return !a.native() })
+	default:
+		return true
+	}
+}
+
+func (d *dataType) equal(e *dataType) bool {
+	switch {
+	case d == nil || e == nil:
+		return d == e
+	case d.kind != e.kind || d.precision != e.precision || d.scale != e.scale || d.landing != e.landing:
+		return false
+	}
+	return d.elem.equal(e.elem) && slices.EqualFunc(d.attributes, e.attributes, func(a, b attributeType) bool {
+		return a.name == b.name && a.id == b.id && a.equal(&b.dataType)
+	})
+}
+
 // arrow is the type in which values travel.
-func (d dataType) arrow() arrow.DataType {
+func (d *dataType) arrow() arrow.DataType {
+	if d.landing == asText {
+		return arrow.BinaryTypes.String
+	}
 	switch d.kind {
 	case boolean:
 		return arrow.FixedWidthTypes.Boolean
@@ -83,15 +163,48 @@ func (d dataType) arrow() arrow.DataType {
 		return arrow.FixedWidthTypes.Date32
 	case timestamp, timestampTZ:
 		return arrow.FixedWidthTypes.Timestamp_us
+	case list:
+		if d.landing == nested {
+			return arrow.ListOfField(arrow.Field{Name: "element", Type: d.elem.arrow(), Nullable: true})
+		}
+	case composite:
+		if d.landing == nested {
+			return d.structType()
+		}
 	default:
-		return arrow.BinaryTypes.String
 	}
+	return arrow.BinaryTypes.String
+}
+
+// structType has a field for every attribute, under a name that Avro and Spark take:
+// letters, digits and underscores, none twice, upper and lower case alike.
+func (d *dataType) structType() *arrow.StructType {
+	taken := map[string]bool{}
+	fields := make([]arrow.Field, len(d.attributes))
+	for i, a := range d.attributes {
+		name := strings.Map(func(r rune) rune {
+			if r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
+				return r
+			}
+			return '_'
+		}, a.name)
+		if name == "" || name[0] >= '0' && name[0] <= '9' {
+			name = "_" + name
+		}
+		free := name
+		for n := 2; taken[strings.ToLower(free)]; n++ {
+			free = fmt.Sprintf("%s_%d", name, n)
+		}
+		taken[strings.ToLower(free)] = true
+		fields[i] = arrow.Field{Name: free, Type: a.arrow(), Nullable: true}
+	}
+	return arrow.StructOf(fields...)
 }
 
 // decimal is the precision and scale of a numeric's column. PostgreSQL allows a
 // scale below zero (numeric(3,-2): hundreds) and above the precision
 // (numeric(2,4): 0.00xx); both fit a decimal whose scale lies between.
-func (d dataType) decimal() (precision, scale int32) {
+func (d *dataType) decimal() (precision, scale int32) {
 	switch {
 	case d.precision == 0:
 		return maxPrecision, unboundedScale
@@ -102,87 +215,4 @@ func (d dataType) decimal() (precision, scale int32) {
 	default:
 		return min(d.precision, maxPrecision), min(d.scale, maxPrecision)
 	}
-}
-
-// typeRow is a row of pg_type.
-type typeRow struct {
-	enum    bool
-	base    uint32 // of a domain
-	baseMod int32
-	elem    uint32 // of a true array
-}
-
-// typeCache remembers rows of pg_type. What a number stands for never changes.
-type typeCache struct {
-	mu   sync.Mutex
-	rows map[uint32]typeRow
-}
-
-func newTypeCache() *typeCache { return &typeCache{rows: map[uint32]typeRow{}} }
-
-// load fetches what resolve will need of the types ids: themselves, the types
-// under domains and the elements of arrays.
-func (c *typeCache) load(ctx context.Context, db *pgx.Conn, ids []uint32) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var missing []uint32
-	for _, id := range ids {
-		if _, ok := c.rows[id]; !ok && builtin[id] == other {
-			missing = append(missing, id)
-		}
-	}
-	if len(missing) == 0 {
-		return nil
-	}
-	rows, err := db.Query(ctx, `
-		WITH RECURSIVE need(oid) AS (
-			SELECT unnest($1::oid[])
-			UNION
-			SELECT n FROM need JOIN pg_type t USING (oid), LATERAL (VALUES (t.typbasetype), (t.typelem)) v(n) WHERE n <> 0
-		)
-		SELECT t.oid, t.typtype = 'e', t.typbasetype, t.typtypmod, coalesce(e.oid, 0)
-		FROM need JOIN pg_type t USING (oid) LEFT JOIN pg_type e ON e.typarray = t.oid`, missing)
-	if err != nil {
-		return err
-	}
-	var id uint32
-	var r typeRow
-	_, err = pgx.ForEachRow(rows, []any{&id, &r.enum, &r.base, &r.baseMod, &r.elem}, func() error {
-		c.rows[id] = r
-		return nil
-	})
-	return err
-}
-
-// resolve is the type with number id under modifier mod. A type that was not
-// loaded, because it is gone, travels as its text.
-func (c *typeCache) resolve(id uint32, mod int32) dataType {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.find(id, mod)
-}
-
-func (c *typeCache) find(id uint32, mod int32) dataType {
-	for r := c.rows[id]; r.base != 0; r = c.rows[id] {
-		if id = r.base; r.baseMod >= 0 {
-			mod = r.baseMod
-		}
-	}
-	if k := builtin[id]; k != other {
-		d := dataType{kind: k}
-		if k == numeric && mod >= 4 {
-			d.precision = (mod - 4) >> 16 & 0xffff
-			d.scale = ((mod-4)&0x7ff ^ 1024) - 1024 // 11 bits, signed
-		}
-		return d
-	}
-	switch r := c.rows[id]; {
-	case r.enum:
-		return dataType{kind: text}
-	case r.elem != 0:
-		if e := c.find(r.elem, -1); e.native() && e.kind != list {
-			return dataType{kind: list, elem: e.kind}
-		}
-	}
-	return dataType{}
 }

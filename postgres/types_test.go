@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -92,23 +93,66 @@ var native = []typeCase{
 	{"price[]", printJSON, []string{"ARRAY[1.5, NULL]::price[]"}},
 }
 
-var others = []typeCase{
-	{"inet", "host(%s)", []string{"'10.0.0.1'", "'::1'"}},
-	{"cidr", "", []string{"'10.0.0.0/8'"}},
-	{"money", "", []string{"12.34"}},
-	{"bit(3)", "", []string{"B'101'"}},
-	{"point", "", []string{"'(1.5,2)'"}},
-	{"int4range", "", []string{"'[1,5)'", "'empty'"}},
-	{"tsvector", "", []string{"'a:1 b:2'"}},
-	{"xml", "", []string{"'<a>ü</a>'"}},
-	{"pair", "", []string{"ROW(NULL, NULL)", "ROW(1, 'x,y')"}},
-	{"inet[]", "", []string{"ARRAY['10.0.0.1'::inet, NULL]"}},
-	{"pair[]", "", []string{"ARRAY[ROW(1, 'x')::pair]"}},
-	{"int2vector", "", []string{"'1 2 3'"}},
-	{"regclass", "", []string{"'pg_class'"}},
-	{"pg_lsn", "", []string{"'16/B374D848'"}},
-	{"xid8", "", []string{"'5'"}},
+// more are types that are read in binary and land as text.
+var more = []typeCase{
+	{"inet", printConcat, []string{"'10.0.0.1'", "'::1'", "'10.1.2.3/8'", "'::ffff:1.2.3.4'", "'::1.2.3.4'", "'2001:db8::/32'", "'1:0:0:2:0:0:0:3/64'", "'::'", "'0:0:1::'", "'fe80::1:0:0:1'", "'1:0:2:0:3:0:4:0'"}},
+	{"cidr", "", []string{"'10.0.0.0/8'", "'192.168.1.1'", "'::ffff:0:0/96'", "'2001:db8::/32'"}},
+	{"macaddr", "", []string{"'08:00:2b:01:02:03'"}},
+	{"macaddr8", "", []string{"'08:00:2b:01:02:03:04:ff'"}},
+	{"bit(3)", "", []string{"B'101'", "B'000'"}},
+	{"varbit", "", []string{"B''", "B'1'", "B'110010101'", "B'11111111'"}},
+	{"pg_lsn", "", []string{"'16/B374D848'", "'0/0'"}},
+	{"xid", "", []string{"'4294967295'"}},
+	{"cid", "", []string{"'7'"}},
+	{"xid8", "", []string{"'18446744073709551615'"}},
+	{"tid", "", []string{"'(4294967294,65535)'"}},
+	{"pg_snapshot", "", []string{"'10:20:10,14,15'", "'10:10:'"}},
+	{"txid_snapshot", "", []string{"'10:20:10,14,15'"}},
 	{"jsonpath", "", []string{`'$."a"[*]'`}},
+	{"int2vector", "", []string{"'1 2 3'", "''"}},
+	{"oidvector", "", []string{"'1 4294967295'"}},
+	{"refcursor", "", []string{"'c'"}},
+	{"point", "", []string{"'(1.5,2)'", "'(NaN,-Infinity)'", "'(-0,1e300)'"}},
+	{"lseg", "", []string{"'[(1,2),(3,4)]'"}},
+	{"box", "", []string{"'(3,4),(1,2)'"}},
+	{"path", "", []string{"'[(1,2),(3,4)]'", "'((1,2),(3,4),(0.1,5))'"}},
+	{"polygon", "", []string{"'((0,0),(1,1),(2,0))'"}},
+	{"line", "", []string{"'{1,-1,0.5}'"}},
+	{"circle", "", []string{"'<(1,2),3.25>'"}},
+	{"tsvector", "", []string{"'a:1 b:2'", `$$'it''s' 'a\b':3A,4B,5C,6 'Grüße'$$`, "''"}},
+	{"int4range", "", []string{"'[1,5)'", "'empty'", "'(,)'", "'(,7)'", "'[3,]'"}},
+	{"int8range", "", []string{"'[-9223372036854775808,1)'"}},
+	{"numrange", "", []string{"'(1.50,2]'", "'[NaN,NaN]'", "'[-Infinity,1e20)'"}},
+	{"daterange", "", []string{"'[2026-01-01,2026-02-01)'", "'[-infinity,infinity)'"}},
+	{"tsrange", "", []string{"'[2026-01-01 10:00,2026-02-01)'", "'(0044-03-15 12:00 BC,infinity]'"}},
+	{"tstzrange", "", []string{"'[2026-01-01 10:00+02,)'"}},
+	{"textrange", "", []string{`textrange('a "b"', 'c\,d', '[]')`, "textrange('', 'x')", "textrange('a', 'é()')"}},
+	{"int4multirange", "", []string{"'{}'", "'{[1,3),[5,7),[9,)}'"}},
+	{"datemultirange", "", []string{"'{[2026-01-01,2026-02-01)}'"}},
+	{"textmultirange", "", []string{`textmultirange(textrange('a b', 'c'), textrange('d,', 'e'))`}},
+	{"inet[]", printJSON, []string{"ARRAY['10.0.0.1/8'::inet, NULL]"}},
+	{"int4range[]", printJSON, []string{"ARRAY['[1,5)'::int4range]"}},
+	{"box[]", printJSON, []string{"ARRAY['(3,4),(1,2)'::box, '(1,1),(0,0)']"}},
+	{"point[]", printJSON, []string{"ARRAY['(3,4)'::point]"}},
+	{"words[]", printJSON, []string{`'{"{\"a,b\",NULL}","{}",NULL}'`}},
+	{"pair[]", printJSON, []string{`ARRAY[ROW(1, 'x "y" \ ()')::pair, NULL, ROW(NULL, '')::pair]`}},
+	{"deep[]", printJSON, []string{`ARRAY[ROW(ROW(1, 'a,"b')::pair, ARRAY[ROW(2, NULL)::pair], '2026-01-02 03:04+00', '[1,2)', ARRAY[1.5, NULL])::deep]`}},
+	{"pairs", printJSON, []string{`ARRAY[ROW(1, 'x')::pair]`}},
+}
+
+const printConcat = `nullif(concat(%s), '')`
+
+var others = []typeCase{
+	{"money", "", []string{"12.34", "-92233720368547758.08"}},
+	{"xml", "", []string{"'<a>ü</a>'", `'<?xml version="1.0" standalone="yes"?><a/>'`}},
+	{"tsquery", "", []string{"'a & (b | !c:AB*)'"}},
+	{"regclass", "", []string{"'pg_class'"}},
+	{"regtype", "", []string{"'int4'"}},
+	{"regproc", "", []string{"'now'"}},
+	{"regconfig", "", []string{"'english'"}},
+	{"money[]", printJSON, []string{"ARRAY[1.5::money, NULL]"}},
+	{"regclass[]", printJSON, []string{"ARRAY['pg_class'::regclass]"}},
+	{"priced[]", printJSON, []string{"ARRAY[ROW('a', 2)::priced, NULL]"}},
 }
 
 var typeSetup = []string{
@@ -117,6 +161,10 @@ var typeSetup = []string{
 	`CREATE DOMAIN percent AS price CHECK (VALUE < 100)`,
 	`CREATE DOMAIN words AS text[]`,
 	`CREATE TYPE pair AS (a int, b text)`,
+	`CREATE TYPE textrange AS RANGE (subtype = text, multirange_type_name = textmultirange)`,
+	`CREATE TYPE deep AS (p pair, ps pair[], at timestamptz, r int4range, n numeric[])`,
+	`CREATE DOMAIN pairs AS pair[]`,
+	`CREATE TYPE priced AS (name text, price money)`,
 }
 
 // typeTable makes a table of all columns, and inserts one row for every value of
@@ -190,6 +238,7 @@ func TestTypes(t *testing.T) {
 		t.Run(strconv.Itoa(version), func(t *testing.T) {
 			db := pgtest.Shared(t, version).NewDatabase(t)
 			db.Exec(t, typeSetup...)
+			native := slices.Concat(native, more)
 			insert, print := typeTable(t, db, "natives", native)
 			db.Exec(t, insert)
 			want := db.Query(t, print)
@@ -349,7 +398,7 @@ func TestUnrepresentable(t *testing.T) {
 func TestUnrepresentableRow(t *testing.T) {
 	stream := []struct{ columns, insert, work, key string }{
 		{"a text, b uuid, v date, PRIMARY KEY (b, a)", "('x, y', '00000000-0000-0000-0000-00000000000a', '2026-01-02')", "UPDATE t SET v = 'infinity'", "b = 00000000-0000-0000-0000-00000000000a, a = x, y"},
-		{"a int[] PRIMARY KEY, v date", "('{1,2}', '2026-01-02')", "UPDATE t SET v = 'infinity'", "a = [1,2]"},
+		{"a int[] PRIMARY KEY, v date", "('{1,2}', '2026-01-02')", "UPDATE t SET v = 'infinity'", "a = {1,2}"},
 		{"a date PRIMARY KEY, v int", "('2026-01-02', 1)", "UPDATE t SET a = '-infinity'", "a = -infinity"},
 		{"a timestamptz PRIMARY KEY, v numeric", "('2026-01-02 03:04+00', 1)", "UPDATE t SET v = 'NaN'", "a = 2026-01-02 03:04:00+00"},
 		{"a int, v date", "(1, '2026-01-02')", "BEGIN; INSERT INTO t VALUES (2); INSERT INTO t VALUES (3, 'infinity'); COMMIT", "change 2 of the transaction "},
@@ -364,7 +413,7 @@ func TestUnrepresentableRow(t *testing.T) {
 				db.Exec(t, c.work)
 				_, failures := f.drain()
 				var ve *postgres.ValueError
-				if len(failures) != 1 || !errors.As(failures[0].Err, &ve) || !strings.HasPrefix(strings.NewReplacer("{", "[", "}", "]").Replace(ve.Key), c.key) { // an array in PostgreSQL's text
+				if len(failures) != 1 || !errors.As(failures[0].Err, &ve) || !strings.HasPrefix(ve.Key, c.key) {
 					t.Errorf("stream: %+v, want the row %s", failures, c.key)
 				}
 				if _, err := f.OpenSnapshot(t.Context()); err != nil {

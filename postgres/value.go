@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -38,7 +39,13 @@ var (
 	errForm      = errors.New("the value came in binary, and only its text can be read")
 )
 
-// decoder appends one value that is not NULL to its column's builder.
+// rangeError is a value that is sound, and beyond what its column holds.
+type rangeError string
+
+func (e rangeError) Error() string { return string(e) }
+
+// decoder appends one value that is not NULL to its column's builder. With an error it
+// has appended nothing, or one value that means nothing.
 type decoder func(src []byte) error
 
 // column builds one column of a batch. The decoders are chosen once, when the
@@ -49,9 +56,17 @@ type column struct {
 }
 
 // newColumn is a builder for values of type d with its two decoders.
-func newColumn(d dataType) column {
-	b := array.NewBuilder(memory.DefaultAllocator, d.arrow())
+func newColumn(d *dataType) column {
+	return bind(array.NewBuilder(memory.DefaultAllocator, d.arrow()), d)
+}
+
+// bind is the decoders of type d that append to b.
+func bind(b array.Builder, d *dataType) column {
 	c := column{Builder: b}
+	if b, ok := b.(*array.StringBuilder); ok {
+		c.strings(b.BinaryBuilder, d)
+		return c
+	}
 	switch d.kind {
 	case boolean:
 		b := b.(*array.BooleanBuilder)
@@ -83,10 +98,28 @@ func newColumn(d dataType) column {
 		c.times(b, d)
 	case bytea:
 		c.bytes(b.(*array.BinaryBuilder))
+	case list:
+		c.lists(b.(*array.ListBuilder), d)
+	case composite:
+		c.structs(b.(*array.StructBuilder), d)
 	default:
-		c.strings(b.(*array.StringBuilder).BinaryBuilder, d)
+		panic(fmt.Sprintf("postgres: no decoder of kind %d for %s", d.kind, b.Type()))
 	}
 	return c
+}
+
+// put appends a value, nil for NULL, by one of the column's decoders: exactly one, whatever comes.
+func (c *column) put(v []byte, read decoder) error {
+	if v == nil {
+		c.AppendNull()
+		return nil
+	}
+	n := c.Len()
+	err := read(v)
+	if err != nil && c.Len() == n {
+		c.AppendNull()
+	}
+	return err
 }
 
 // fixed is a decoder of values of n bytes.
@@ -112,7 +145,7 @@ func parsed[T any](parse func(string) (T, error), add func(T)) decoder {
 	}
 }
 
-func (c *column) decimals(b *array.Decimal128Builder, d dataType) {
+func (c *column) decimals(b *array.Decimal128Builder, d *dataType) {
 	precision, scale := d.decimal()
 	c.binary = func(v []byte) error {
 		x, err := decimalFromBinary(v, precision, scale)
@@ -130,7 +163,7 @@ func (c *column) decimals(b *array.Decimal128Builder, d dataType) {
 	}
 }
 
-func (c *column) times(b array.Builder, d dataType) {
+func (c *column) times(b array.Builder, d *dataType) {
 	if d.kind == date {
 		b := b.(*array.Date32Builder)
 		add := func(days int64, err error) error {
@@ -169,50 +202,46 @@ func (c *column) bytes(b *array.BinaryBuilder) {
 	}
 }
 
-// strings are the kinds whose column holds text.
-func (c *column) strings(b *array.BinaryBuilder, d dataType) {
-	c.text = func(v []byte) error { b.Append(v); return nil }
+var errUTF8 = rangeError("the text is not UTF-8 (the database's encoding is SQL_ASCII)")
+
+// strings are the types whose column holds text.
+func (c *column) strings(b *array.BinaryBuilder, d *dataType) {
+	add := func(v []byte) error {
+		if !utf8.Valid(v) {
+			return errUTF8
+		}
+		b.Append(v)
+		return nil
+	}
 	var buf []byte // reused for what must be formatted
 	format := func(f func(dst, v []byte) ([]byte, error)) decoder {
 		return func(v []byte) error {
 			out, err := f(buf[:0], v)
 			if err == nil {
-				b.Append(out)
+				err = add(out)
 			}
 			buf = out
 			return err
 		}
 	}
-	switch d.kind {
-	case text, jsonText:
-		c.binary = c.text
-	case jsonb: // a version byte first
-		c.binary = func(v []byte) error {
-			if len(v) == 0 || v[0] != 1 {
-				return errMalformed
-			}
-			b.Append(v[1:])
-			return nil
-		}
-	case list:
-		c.text = format(func(dst, v []byte) ([]byte, error) { return jsonFromText(dst, v, d.elem) })
-		c.binary = format(func(dst, v []byte) ([]byte, error) { return jsonFromBinary(dst, v, d.elem) })
-	case other:
-		c.binary = func([]byte) error { return errForm }
-	case char:
+	c.text, c.binary = add, format(d.appendText)
+	switch {
+	case d.landing == asText:
+	case d.kind == list:
+		c.text, c.binary = format(d.jsonFromText), format(d.jsonFromBinary)
+	case d.kind == text || d.kind == jsonText:
+		c.binary = add
+	case d.kind == char:
 		c.text = format(func(dst, v []byte) ([]byte, error) { return appendChar(dst, v), nil })
-		fallthrough
-	default:
-		c.binary = format(func(dst, v []byte) ([]byte, error) { return appendText(dst, v, d.kind) })
 	}
 }
 
 // appendText writes a binary value as PostgreSQL prints it under our settings.
-func appendText(dst, v []byte, k kind) ([]byte, error) {
-	if n, ok := widths[k]; ok && len(v) != n {
+func (d *dataType) appendText(dst, v []byte) ([]byte, error) {
+	if n, ok := widths[d.kind]; ok && len(v) != n {
 		return dst, errMalformed
 	}
-	switch k {
+	switch d.kind {
 	case boolean:
 		return append(dst, "ft"[min(v[0], 1)]), nil
 	case int2:
@@ -221,8 +250,14 @@ func appendText(dst, v []byte, k kind) ([]byte, error) {
 		return strconv.AppendInt(dst, int64(int32(binary.BigEndian.Uint32(v))), 10), nil
 	case int8:
 		return strconv.AppendInt(dst, int64(binary.BigEndian.Uint64(v)), 10), nil
-	case oid:
+	case oid, unsigned4:
 		return strconv.AppendUint(dst, uint64(binary.BigEndian.Uint32(v)), 10), nil
+	case unsigned8:
+		return strconv.AppendUint(dst, binary.BigEndian.Uint64(v), 10), nil
+	case lsn:
+		return fmt.Appendf(dst, "%X/%X", binary.BigEndian.Uint32(v), binary.BigEndian.Uint32(v[4:])), nil
+	case tid:
+		return fmt.Appendf(dst, "(%d,%d)", binary.BigEndian.Uint32(v), binary.BigEndian.Uint16(v[4:])), nil
 	case float4:
 		return appendFloat(dst, float64(math.Float32frombits(binary.BigEndian.Uint32(v))), 32), nil
 	case float8:
@@ -231,8 +266,11 @@ func appendText(dst, v []byte, k kind) ([]byte, error) {
 		return appendNumeric(dst, v)
 	case text, jsonText:
 		return append(dst, v...), nil
-	case jsonb:
-		return append(dst, v[min(1, len(v)):]...), nil
+	case jsonb, versioned: // a version byte first
+		if len(v) == 0 || v[0] != 1 {
+			return dst, errMalformed
+		}
+		return append(dst, v[1:]...), nil
 	case char:
 		return appendChar(dst, v), nil
 	case bytea:
@@ -251,10 +289,34 @@ func appendText(dst, v []byte, k kind) ([]byte, error) {
 		return appendInterval(dst, v), nil
 	case uuid:
 		return appendUUID(dst, v), nil
-	case list, other:
+	case network, block:
+		return appendNetwork(dst, v, d.kind == block)
+	case mac:
+		return appendMAC(dst, v)
+	case bitString:
+		return appendBits(dst, v)
+	case snapshotID:
+		return appendSnapshot(dst, v)
+	case point, segment, path, box, polygon, line, circle:
+		return appendShape(dst, v, d.kind)
+	case tsvector:
+		return appendVector(dst, v)
+	case hstore:
+		return appendHstore(dst, v)
+	case vector:
+		return appendNumbers(dst, v)
+	case list:
+		return d.appendArray(dst, v)
+	case rangeOf:
+		return d.appendRange(dst, v)
+	case multirange:
+		return d.appendMultirange(dst, v)
+	case composite:
+		return d.appendRecord(dst, v)
+	case other:
 		return dst, errForm
 	default:
-		panic(fmt.Sprintf("postgres: no text for kind %d", k))
+		panic(fmt.Sprintf("postgres: no text for kind %d", d.kind))
 	}
 }
 
@@ -262,6 +324,7 @@ func appendText(dst, v []byte, k kind) ([]byte, error) {
 var widths = map[kind]int{
 	boolean: 1, int2: 2, int4: 4, int8: 8, oid: 4, float4: 4, float8: 8, date: 4,
 	timeOfDay: 8, timeTZ: 12, timestamp: 8, timestampTZ: 8, interval: 16, uuid: 16,
+	unsigned4: 4, unsigned8: 8, lsn: 8, tid: 6, point: 16, segment: 32, box: 32, line: 24, circle: 24,
 }
 
 // appendChar writes a value of type "char": nothing for the zero byte, and \ooo

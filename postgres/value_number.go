@@ -3,7 +3,6 @@ package postgres
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math"
 	"math/big"
@@ -22,8 +21,8 @@ const (
 )
 
 var (
-	errNaN      = errors.New("NaN has no decimal")
-	errInfinite = errors.New("infinity has no decimal")
+	errNaN      = rangeError("NaN has no decimal")
+	errInfinite = rangeError("infinity has no decimal")
 )
 
 // magnitude is an unsigned 128-bit number with a mark for overflow.
@@ -74,11 +73,11 @@ func (m *magnitude) decimal(negative bool, precision int32) (decimal128.Num, err
 }
 
 func errDigits(precision int32) error {
-	return fmt.Errorf("the number has more digits than decimal(%d) holds", precision)
+	return rangeError(fmt.Sprintf("the number has more digits than decimal(%d) holds", precision))
 }
 
 func errFraction(scale int32) error {
-	return fmt.Errorf("the number has more than %d digits behind the point", scale)
+	return rangeError(fmt.Sprintf("the number has more than %d digits behind the point", scale))
 }
 
 // decimalFromBinary reads PostgreSQL's binary numeric: digits of base 10000, the

@@ -3,7 +3,6 @@ package postgres
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"math"
 	"strconv"
 )
@@ -27,8 +26,8 @@ const (
 )
 
 var (
-	errInfiniteTime = errors.New("infinity is no date")
-	errYear         = errors.New("the year is outside 1 to 9999")
+	errInfiniteTime = rangeError("infinity is no date")
+	errYear         = rangeError("the year is outside 1 to 9999")
 )
 
 // dateFromBinary is a date in days since 1970.
