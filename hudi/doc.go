@@ -47,7 +47,8 @@
 //   - index.go, the file groups of keys: index_scan.go, index_key.go
 //     (keyindex has its store); write_assign.go, rows to file groups; write_insert.go
 //   - write.go, the story of a transaction; write_base.go, write_log.go,
-//     write_marker.go, write_commit.go; write_rows.go, whole transactions in one call
+//     write_marker.go, write_commit.go; write_rows.go, whole transactions in one call;
+//     write_sorted.go, changes of many file groups, by sort.go; write_bulk.go
 //   - recover.go, write_rollback.go: what a crash left
 //   - concurrency.go, heartbeat.go: several writers; lock.go, lock_storage.go,
 //     lock_file.go, their locks (lock/dynamolock has one more); pin.go

@@ -76,6 +76,22 @@ func (e *SchemaError) Error() string {
 	return fmt.Sprintf("column %s: %s", e.Column, e.Reason)
 }
 
+// PartitionError says that a value of a partition column cannot name a folder.
+type PartitionError struct {
+	Column, Folder string
+	Reason         string
+}
+
+// Error names the column, the folder that the value would have, and why it cannot be.
+func (e *PartitionError) Error() string {
+	const most = 60
+	folder := e.Folder
+	if len(folder) > most {
+		folder = folder[:most] + "..."
+	}
+	return fmt.Sprintf("partition column %s: %q cannot name a folder: %s", e.Column, folder, e.Reason)
+}
+
 // CorruptError says that a file of the table is not what it should be.
 type CorruptError struct {
 	File string // below the table's folder

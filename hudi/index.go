@@ -170,6 +170,33 @@ func (t *Table) noIndex() error {
 	return &UnsupportedError{"index", "unknown", "neither the table's commits nor its properties say it: set Options.Buckets to the number of hash buckets if it has the BUCKET index, else Options.Index (Spark's is SIMPLE where it was told none)"}
 }
 
+// Partitions tells for each record key the partition that its row is in as the transaction
+// found the table, "" for a key that no partition has. That is too much at times: the row
+// may be gone already, and to delete it there once more does no harm. The table must have
+// a global index.
+func (x *Txn) Partitions(ctx context.Context, keys []string) ([]string, error) {
+	index := x.table.index()
+	if !index.global() {
+		return nil, fmt.Errorf("look up partitions of keys: index %s of %s is not global", x.table.indexType, x.table.name)
+	}
+	places := make([]place, len(keys))
+	for n, key := range keys {
+		places[n].key = key
+	}
+	found, err := index.find(ctx, x, places)
+	if err != nil {
+		return nil, fmt.Errorf("look up partitions of keys of %s: %w", x.table.name, err)
+	}
+	x.noteLooked(index, places)
+	partitions := make([]string, len(keys))
+	for n, targets := range found {
+		if len(targets) > 0 {
+			partitions[n] = targets[0].Partition
+		}
+	}
+	return partitions, nil
+}
+
 // homeOf picks of the places where a key is the one that its row stays in, the first in
 // its partition; the others lose it.
 func homeOf(found []target, partition string) (home target, ok bool, others []target) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -27,7 +28,8 @@ const IndexGlobalKey IndexType = "GLOBAL_KEY"
 type KeyStore interface {
 	// Load reads values; "" for a key that is not there.
 	Load(keys []string) ([]string, error)
-	// Save writes values. The state and what was saved before it last, all or nothing.
+	// Save writes values, "" for a key that is gone. The state and what was saved before
+	// it last, all or nothing.
 	Save(values map[string]string, state []byte) error
 	// State is the last state that was saved, nil if there is none.
 	State() ([]byte, error)
@@ -224,7 +226,8 @@ func (i *keyIndex) rebuild(ctx context.Context, x *Txn, now []string) error {
 	return i.mark(x.table, now)
 }
 
-// committed notes what a transaction wrote.
+// committed notes what a transaction wrote and deleted. What is noted stands in the table
+// already: where it ends half way, the next look-up takes the commit in.
 func (i *keyIndex) committed(x *Txn) error {
 	state, err := i.state()
 	if err != nil {
@@ -233,13 +236,109 @@ func (i *keyIndex) committed(x *Txn) error {
 	if unseen, ok := state.unseen(x); !ok || len(unseen) > 0 {
 		return nil // the next look-up takes it in
 	}
-	state.Instants = append(times(x.timeline.Completed()), x.time)
-	return i.save(x.placed, state)
+	if x.op == InsertOverwriteTable && x.replace == nil {
+		if err := i.store.Clear(); err != nil {
+			return fmt.Errorf("clear: %w", err)
+		}
+	} else if err := i.forget(x.placed.gone, state); err != nil {
+		return err
+	}
+	for _, run := range x.placed.rows {
+		err := run.each(func(keys []string) error {
+			values := make(map[string]string, len(keys))
+			for _, key := range keys {
+				values[key] = run.partition
+			}
+			return i.save(values, state)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	state.Table, state.Instants = x.table.identity(), append(times(x.timeline.Completed()), x.time)
+	return i.save(nil, state)
 }
 
-// maxPlaced bounds the keys that a transaction remembers for the index; those of a larger
-// one are read from its files.
-const maxPlaced = 1 << 20
+// forget takes keys out that were deleted from the partition that the index has for them.
+func (i *keyIndex) forget(gone []*keyRun, state keyState) error {
+	for _, run := range gone {
+		err := run.each(func(keys []string) error {
+			had, err := i.store.Load(keys)
+			if err != nil {
+				return fmt.Errorf("look up %d keys: %w", len(keys), err)
+			}
+			values := map[string]string{}
+			for n, key := range keys {
+				if had[n] == run.partition {
+					values[key] = ""
+				}
+			}
+			return i.save(values, state)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxPlaced bounds the bytes of keys that a transaction remembers for the index; those of
+// a larger one are read from its files.
+const maxPlaced = 16 << 20
+
+// placed is where a transaction wrote and deleted keys.
+type placed struct {
+	rows, gone []*keyRun
+	bytes      int
+	tooMany    bool // to be remembered
+}
+
+// keyRun is keys of one partition, one behind the other.
+type keyRun struct {
+	partition string
+	data      []byte
+	ends      []int32
+}
+
+// runKeys is how many keys of a run are handled at once.
+const runKeys = 8192
+
+// each passes the keys on, some at a time.
+func (r *keyRun) each(pass func([]string) error) error {
+	from := int32(0)
+	for some := range slices.Chunk(r.ends, runKeys) {
+		keys := make([]string, len(some))
+		for n, end := range some {
+			keys[n] = string(r.data[from:end])
+			from = end
+		}
+		if err := pass(keys); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// note remembers keys; of the runs the last may go on.
+func (p *placed) note(runs *[]*keyRun, partition string, n int, key func(int) string) {
+	if p.tooMany {
+		return
+	}
+	last := len(*runs) - 1
+	if last < 0 || (*runs)[last].partition != partition {
+		*runs = append(*runs, &keyRun{partition: partition})
+		last++
+	}
+	r := (*runs)[last]
+	for i := range n {
+		r.data = append(r.data, key(i)...)
+		r.ends = append(r.ends, int32(len(r.data)))
+		p.bytes += len(key(i)) + 4
+	}
+	if p.bytes > maxPlaced {
+		*p = placed{tooMany: true}
+	}
+}
 
 // notePlaced remembers where keys were written to, if there is an index of them.
 func (x *Txn) notePlaced(partition string, keys *array.String) {
@@ -248,19 +347,23 @@ func (x *Txn) notePlaced(partition string, keys *array.String) {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.placed == nil || len(x.placed)+keys.Len() > maxPlaced {
-		x.placed = nil
+	x.placed.note(&x.placed.rows, partition, keys.Len(), keys.Value)
+}
+
+// noteGone remembers where keys were deleted, if there is an index of them.
+func (x *Txn) noteGone(partition string, keys []string) {
+	if x.table.indexType != IndexGlobalKey {
 		return
 	}
-	for row := range keys.Len() {
-		x.placed[strings.Clone(keys.Value(row))] = partition
-	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.placed.note(&x.placed.gone, partition, len(keys), func(i int) string { return keys[i] })
 }
 
 // indexKeys tells the index of keys, if there is one, what a transaction wrote.
 func (t *Table) indexKeys(x *Txn) {
 	i, ok := t.index().(*keyIndex)
-	if !ok || x.placed == nil {
+	if !ok || x.placed.tooMany {
 		return
 	}
 	if err := i.committed(x); err != nil {

@@ -1,8 +1,10 @@
 package hudi
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"lakefeed/hudi/keyindex"
@@ -147,5 +149,83 @@ func TestKeyIndexReadsWhatItDidNotSee(t *testing.T) {
 	}
 	if _, err := without.Upsert(ctx, placeBatch(placeRow{"k1", "us", 0, 1})); err == nil {
 		t.Error("a writer without the index of keys wrote")
+	}
+}
+
+// TestKeyIndexForgets sees that keys of rows that were deleted are not kept, nor those
+// of a table that was emptied.
+func TestKeyIndexForgets(t *testing.T) {
+	t.Parallel()
+	eachType(t, func(t *testing.T, typ TableType) {
+		ctx, keys := t.Context(), newKeyStore(t)
+		table := keyTable(t, typ, keys)
+		knows := func(want ...string) {
+			t.Helper()
+			got, err := keys.Load([]string{"a", "b", "c"})
+			if err != nil || !slices.Equal(got, want) {
+				t.Fatalf("index has %q, %v, want %q", got, err, want)
+			}
+		}
+		for _, rows := range [][]placeRow{{{"a", "eu", 0, 1}}, {{"b", "eu", 0, 1}, {"c", "us", 0, 1}}} {
+			if _, err := table.Upsert(ctx, placeBatch(rows...)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		knows("place=eu", "place=eu", "place=us")
+		x, err := table.Begin(ctx, TxnOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := x.Partitions(ctx, []string{"c", "none", "a"}); err != nil || !slices.Equal(got, []string{"place=us", "", "place=eu"}) {
+			t.Errorf("partitions %q, %v", got, err)
+		}
+		// a is gone, b moves, c is deleted where it is not.
+		s := NewSorter(SortOptions{Schema: placeSchema, RecordKey: []string{"id"}, Buckets: 2, SortBytes: 1, TempDir: t.TempDir()})
+		defer s.Close()
+		moved := placeBatch(placeRow{"b", "ap", 0, 2})
+		names, err := RecordKeys(moved, table.RecordKey())
+		if err != nil {
+			t.Fatal(err)
+		}
+		paths, err := table.PartitionPaths(moved)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(s.Delete(ctx, "place=eu", []string{"a", "b", "c"}), s.Upsert(ctx, moved, names, paths), s.Write(ctx, x)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := x.Commit(ctx, nil); err != nil {
+			t.Fatal(err)
+		}
+		knows("", "place=ap", "place=us")
+		diffLines(t, readPlaces(t, table, ReadOptions{}), []string{"place=ap b 2", "place=us c 1"})
+
+		x, err = table.Begin(ctx, TxnOptions{Operation: InsertOverwriteTable})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := x.Commit(ctx, nil); err != nil {
+			t.Fatal(err)
+		}
+		knows("", "", "")
+	})
+}
+
+// TestPartitionsNeedsAGlobalIndex asks where keys are that each partition may have.
+func TestPartitionsNeedsAGlobalIndex(t *testing.T) {
+	t.Parallel()
+	table, err := Create(t.Context(), newStore(t), placeOptions(MergeOnRead))
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := table.Begin(t.Context(), TxnOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := x.Partitions(t.Context(), []string{"a"}); err == nil || !strings.Contains(err.Error(), "BUCKET") {
+		t.Errorf("got %v", err)
+	}
+	if err := x.Abort(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -123,8 +123,7 @@ type CreateOptions struct {
 	// the same. Required.
 	OrderingField string
 	// PartitionBy names the columns by whose values rows are laid into folders, one
-	// below the other; none: all rows stand in the table's folder. With several there
-	// must be several key columns too.
+	// below the other; none: all rows stand in the table's folder.
 	PartitionBy []string
 	// HiveStyle names the folders column=value, not by the value alone.
 	HiveStyle bool
@@ -177,11 +176,6 @@ func (o *CreateOptions) Validate() error {
 		if len(o.Schema.FieldIndices(k)) != 1 {
 			return fmt.Errorf("column %q: the schema does not have it", k)
 		}
-	}
-	if len(o.PartitionBy) > 1 && len(o.RecordKey) == 1 {
-		// Hudi's key generator for them writes such keys in two ways, by its release.
-		return fmt.Errorf("partition by %s with the one key column %s: Hudi's releases do not agree on the keys: "+
-			"partition by one column, or add a column to the record key", strings.Join(o.PartitionBy, ", "), o.RecordKey[0])
 	}
 	if err := o.Concurrency.Validate(); err != nil {
 		return err

@@ -65,9 +65,9 @@ func (p partitioning) paths(batch arrow.RecordBatch) (*array.String, error) {
 			if i > 0 {
 				path = append(path, '/')
 			}
-			var err error
-			if path, err = p.appendFolder(path, p.fields[i], value); err != nil {
-				return nil, fmt.Errorf("make partition paths: column %s in row %d: %w", p.fields[i], row, err)
+			from, reason := len(path), ""
+			if path, reason = p.appendFolder(path, p.fields[i], value); reason != "" {
+				return nil, &PartitionError{p.fields[i], string(path[from:]), reason}
 			}
 		}
 		b.BinaryBuilder.Append(path)
@@ -90,28 +90,35 @@ func partitionText(col arrow.Array) (func(dst []byte, row int) []byte, error) {
 	return keyText(col, false)
 }
 
-// appendFolder appends the folder of a value.
-func (p partitioning) appendFolder(dst []byte, field string, value []byte) ([]byte, error) {
+// maxFolder is how long a folder's name may be on the file systems that there are.
+const maxFolder = 255
+
+// appendFolder appends the folder of a value; reason says why it cannot be one.
+func (p partitioning) appendFolder(dst []byte, field string, value []byte) (_ []byte, reason string) {
+	from := len(dst)
 	if p.hive {
 		dst = append(append(dst, field...), '=')
 	}
-	from := len(dst)
 	if len(value) == 0 {
-		return append(dst, defaultPartition...), nil
+		return append(dst, defaultPartition...), ""
 	}
+	name := len(dst)
 	dst = p.appendEscaped(dst, string(value))
-	return dst, p.checkFolder(string(dst[from:]))
+	if len(dst)-from > maxFolder {
+		return dst, fmt.Sprintf("it would be %d bytes long, and may be %d", len(dst)-from, maxFolder)
+	}
+	return dst, p.checkFolder(string(dst[name:]))
 }
 
 // checkFolder refuses a value that would be another folder than one of its own.
-func (p partitioning) checkFolder(name string) error {
+func (p partitioning) checkFolder(name string) (reason string) {
 	switch {
 	case strings.ContainsAny(name, "/\x00") || strings.ContainsFunc(name, func(r rune) bool { return r < 0x20 }):
-		return fmt.Errorf("value %q cannot name a folder: make the table with URLEncode", name)
+		return "make the table with URLEncode"
 	case !p.hive && (name == "." || name == ".." || strings.HasPrefix(name, metaFolder)):
-		return fmt.Errorf("value %q cannot name a folder: make the table with HiveStyle", name)
+		return "make the table with HiveStyle"
 	}
-	return nil
+	return ""
 }
 
 func (p partitioning) appendEscaped(dst []byte, s string) []byte {
@@ -148,6 +155,11 @@ func (p partitioning) check(path string) error {
 // folder is an error.
 func (t *Table) PartitionPaths(batch arrow.RecordBatch) (*array.String, error) {
 	return t.partition.paths(batch)
+}
+
+// PartitionPaths is [Table.PartitionPaths] of the table that these options make.
+func (o *CreateOptions) PartitionPaths(batch arrow.RecordBatch) (*array.String, error) {
+	return partitioning{o.PartitionBy, o.HiveStyle, o.URLEncode}.paths(batch)
 }
 
 // PartitionBy names the columns that say which partition a row lies in, in the order

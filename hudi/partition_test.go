@@ -89,6 +89,9 @@ func TestPartitionPaths(t *testing.T) {
 		{partitioning{[]string{"place"}, false, false}, ".hoodie", "HiveStyle"},
 		{partitioning{[]string{"place"}, true, true}, "..", "place=.."},
 		{partitioning{[]string{"nope"}, false, false}, "eu", "no column nope"},
+		{partitioning{[]string{"place"}, true, true}, strings.Repeat("x", 249), "place=" + strings.Repeat("x", 249)},
+		{partitioning{[]string{"place"}, true, true}, strings.Repeat("x", 250), "256 bytes long"},
+		{partitioning{[]string{"place"}, true, true}, strings.Repeat("/", 84), "258 bytes long"},
 	} {
 		got, err := c.p.paths(placeBatch(placeRow{id: "a", place: c.place, day: day}))
 		if err != nil {
@@ -107,8 +110,14 @@ func TestPartitionedCreate(t *testing.T) {
 	t.Parallel()
 	opts := placeOptions(MergeOnRead)
 	opts.PartitionBy = []string{"place", "day"}
-	if _, err := Create(t.Context(), newStore(t), opts); err == nil || !strings.Contains(err.Error(), "record key") {
-		t.Errorf("two partition columns, one key: %v", err)
+	single, err := Create(t.Context(), newStore(t), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := single.Properties(); p[propKeyGenerator] != keygenComplex || p[propKeyEncoding] != "true" || p.checkWritable() != nil {
+		t.Errorf("one key column, two partition columns: %v, %v", p, p.checkWritable())
+	} else if delete(p, propKeyEncoding); p.checkWritable() == nil {
+		t.Error("a table would be written that does not say how its keys are encoded")
 	}
 	opts.RecordKey = []string{"id", "seq"}
 	table, err := Create(t.Context(), newStore(t), opts)

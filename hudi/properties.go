@@ -44,6 +44,7 @@ const (
 	propBootstrap      = "hoodie.bootstrap.base.path"
 	propMetadata       = "hoodie.table.metadata.partitions"
 	propMetadataBusy   = "hoodie.table.metadata.partitions.inflight"
+	propKeyEncoding    = "hoodie.write.complex.keygen.new.encoding"
 )
 
 const (
@@ -326,7 +327,7 @@ func (p Properties) checkKeyGenerator() error {
 	switch {
 	case strings.EqualFold(p[propMetafileFormat], "true"):
 		return &UnsupportedError{propMetafileFormat, "true", "this writer marks partitions by text files"}
-	case class == "" || class == keyGenerator(key, partitionBy) && (class != keygenComplex || len(key) > 1):
+	case class == "" || class == keyGenerator(key, partitionBy) && (class != keygenComplex || len(key) > 1 || strings.EqualFold(p[propKeyEncoding], "true")):
 		return nil
 	case class == keygenSimple && len(key) == 1 && len(partitionBy) == 0, class == keygenComplex && len(key) > 1:
 		return nil

@@ -1,6 +1,7 @@
 package hudi
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	pq "container/heap"
@@ -28,8 +29,18 @@ type rowSorter struct {
 
 	held []arrow.RecordBatch // each with its sort keys behind its columns
 	size int64
-	runs []*os.File
+	runs []sortedFile // in the order of their rows, of falling levels
 }
+
+// sortedFile is a run on disk. Runs of one level are merged into one of the next when
+// they are many, so that few files are open at a time, whatever there is to sort.
+type sortedFile struct {
+	f     *os.File
+	level int
+}
+
+// runsPerLevel is how many runs of a level there may be.
+const runsPerLevel = 16
 
 // sortKeyMaker makes, for each row, the bytes that rows are sorted by.
 type sortKeyMaker func(batch arrow.RecordBatch) (arrow.Array, error)
@@ -37,8 +48,17 @@ type sortKeyMaker func(batch arrow.RecordBatch) (arrow.Array, error)
 // sortKeyColumn holds what rows are compared by: bytes whose order is theirs.
 const sortKeyColumn = "_lakefeed_sort_key"
 
-// mergeRows bounds the rows of the batches that come out, and of those in the runs.
-const mergeRows = 4096
+// The batches that come out, and those in the runs, have so many rows at most, and about
+// so many bytes.
+const (
+	mergeRows  = 4096
+	mergeBytes = 1 << 20
+)
+
+// mergeStep is how many rows of some a batch has.
+func mergeStep(rows arrow.RecordBatch) int64 {
+	return min(max(mergeBytes/(column.BatchBytes(rows)/max(rows.NumRows(), 1)+1), 1), mergeRows)
+}
 
 func newRowSorter(schema *arrow.Schema, keys sortKeyMaker, limit int64, dir string) *rowSorter {
 	return &rowSorter{schema: schema, keys: keys, limit: limit, dir: dir}
@@ -89,24 +109,68 @@ func (s *rowSorter) spill(ctx context.Context) error {
 		return err
 	}
 	defer rows.Release()
+	err = s.writeRun(rows.Schema(), 0, func(w *ipc.Writer) error { return writeSteps(w, rows) })
+	if err != nil {
+		return err
+	}
+	return s.mergeLevels(ctx)
+}
+
+// writeRun adds a run of what fn writes.
+func (s *rowSorter) writeRun(schema *arrow.Schema, level int, fn func(*ipc.Writer) error) error {
 	f, err := os.CreateTemp(s.dir, "lakefeed-sort-*")
 	if err != nil {
 		return fmt.Errorf("spill rows to sort: %w", err)
 	}
-	s.runs = append(s.runs, f)
-	w := ipc.NewWriter(f, ipc.WithSchema(rows.Schema()), ipc.WithAllocator(column.Allocator))
-	for from := int64(0); from < rows.NumRows(); from += mergeRows {
-		part := rows.NewSlice(from, min(from+mergeRows, rows.NumRows()))
-		err = errors.Join(err, w.Write(part))
-		part.Release()
-	}
+	s.runs = append(s.runs, sortedFile{f, level})
+	w := ipc.NewWriter(f, ipc.WithSchema(schema), ipc.WithAllocator(column.Allocator))
+	err = fn(w)
 	if err := errors.Join(err, w.Close()); err != nil {
 		return fmt.Errorf("spill rows to sort: %w", err)
 	}
 	return nil
 }
 
-// each passes all rows on, in order. A batch is valid during the call.
+func writeSteps(w *ipc.Writer, rows arrow.RecordBatch) error {
+	step := mergeStep(rows)
+	for from := int64(0); from < rows.NumRows(); from += step {
+		part := rows.NewSlice(from, min(from+step, rows.NumRows()))
+		err := w.Write(part)
+		part.Release()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mergeLevels merges the last runs, while they are as many as their level may have.
+func (s *rowSorter) mergeLevels(ctx context.Context) error {
+	for len(s.runs) >= runsPerLevel {
+		from := len(s.runs) - runsPerLevel
+		level := s.runs[from].level
+		if s.runs[len(s.runs)-1].level != level {
+			return nil
+		}
+		some := s.runs[from:len(s.runs):len(s.runs)]
+		err := s.writeRun(s.keyed(), level+1, func(w *ipc.Writer) error { return s.merge(ctx, some, w.Write) })
+		for _, r := range some {
+			r.remove()
+		}
+		s.runs = slices.Delete(s.runs, from, from+runsPerLevel)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keyed is the schema with the sort keys.
+func (s *rowSorter) keyed() *arrow.Schema {
+	return arrow.NewSchema(append(slices.Clone(s.schema.Fields()), arrow.Field{Name: sortKeyColumn, Type: arrow.BinaryTypes.Binary}), nil)
+}
+
+// each passes all rows on, in order; it may be called again. A batch is valid during the call.
 func (s *rowSorter) each(ctx context.Context, pass func(arrow.RecordBatch) error) error {
 	if len(s.runs) == 0 {
 		if len(s.held) == 0 {
@@ -116,7 +180,7 @@ func (s *rowSorter) each(ctx context.Context, pass func(arrow.RecordBatch) error
 		if err != nil {
 			return err
 		}
-		defer rows.Release()
+		s.held, s.size = append(s.held, rows), column.BatchBytes(rows)
 		return s.pass(rows, pass)
 	}
 	if len(s.held) > 0 {
@@ -124,14 +188,14 @@ func (s *rowSorter) each(ctx context.Context, pass func(arrow.RecordBatch) error
 			return err
 		}
 	}
-	return s.merge(ctx, pass)
+	return s.merge(ctx, s.runs, func(rows arrow.RecordBatch) error { return s.pass(rows, pass) })
 }
 
 // pass passes rows on without their sort keys.
 func (s *rowSorter) pass(rows arrow.RecordBatch, pass func(arrow.RecordBatch) error) error {
-	n := int(rows.NumCols()) - 1
-	for from := int64(0); from < rows.NumRows(); from += mergeRows {
-		part := rows.NewSlice(from, min(from+mergeRows, rows.NumRows()))
+	n, step := int(rows.NumCols())-1, mergeStep(rows)
+	for from := int64(0); from < rows.NumRows(); from += step {
+		part := rows.NewSlice(from, min(from+step, rows.NumRows()))
 		bare := array.NewRecordBatch(s.schema, part.Columns()[:n], part.NumRows())
 		err := pass(bare)
 		bare.Release()
@@ -148,11 +212,15 @@ func (s *rowSorter) close() {
 	for _, b := range s.held {
 		b.Release()
 	}
-	for _, f := range s.runs {
-		closeFile(f)
-		_ = os.Remove(f.Name()) // it is of no use, and in a temporary folder
+	for _, r := range s.runs {
+		r.remove()
 	}
 	s.held, s.runs = nil, nil
+}
+
+func (r sortedFile) remove() {
+	closeFile(r.f)
+	_ = os.Remove(r.f.Name()) // it is of no use, and in a temporary folder
 }
 
 // sortRun is a run that is being merged.
@@ -162,7 +230,8 @@ type sortRun struct {
 	batch  arrow.RecordBatch // valid until next
 	keys   *array.Binary
 	row    int
-	from   int32 // of the batch in the joined one
+	taken  int   // the first row that was not passed on yet
+	at     int32 // where the rows from taken on are in the joined record
 }
 
 // next goes to the run's next batch; false at its end.
@@ -173,7 +242,7 @@ func (r *sortRun) next() (bool, error) {
 		}
 		return false, nil
 	}
-	r.batch, r.row = r.r.RecordBatch(), 0
+	r.batch, r.row, r.taken = r.r.RecordBatch(), 0, 0
 	r.keys = r.batch.Column(int(r.batch.NumCols()) - 1).(*array.Binary)
 	return true, nil
 }
@@ -198,15 +267,15 @@ func (h *sortHeap) Pop() any {
 	return last
 }
 
-// merge passes the rows of all runs on, in order. Rows are picked out of one record of
-// the batches that the runs are at, until one of these is used up.
-func (s *rowSorter) merge(ctx context.Context, pass func(arrow.RecordBatch) error) error {
+// merge passes the rows of some runs on, in order, with their sort keys. Rows are picked
+// out of one record of those of each run that come next, until a run's batch is used up.
+func (s *rowSorter) merge(ctx context.Context, files []sortedFile, pass func(arrow.RecordBatch) error) error {
 	runs := &sortHeap{}
-	for n, f := range s.runs {
-		if _, err := f.Seek(0, io.SeekStart); err != nil {
+	for n, file := range files {
+		if _, err := file.f.Seek(0, io.SeekStart); err != nil {
 			return fmt.Errorf("read rows to sort: %w", err)
 		}
-		r, err := ipc.NewReader(f, ipc.WithAllocator(column.Allocator))
+		r, err := ipc.NewReader(bufio.NewReaderSize(file.f, 256<<10), ipc.WithAllocator(column.Allocator))
 		if err != nil {
 			return fmt.Errorf("read rows to sort: %w", err)
 		}
@@ -223,7 +292,7 @@ func (s *rowSorter) merge(ctx context.Context, pass func(arrow.RecordBatch) erro
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := s.mergeSome(ctx, runs, pass); err != nil {
+		if err := mergeSome(ctx, runs, pass); err != nil {
 			return err
 		}
 	}
@@ -231,36 +300,24 @@ func (s *rowSorter) merge(ctx context.Context, pass func(arrow.RecordBatch) erro
 }
 
 // mergeSome merges until a run's batch is used up, and goes on to its next.
-func (s *rowSorter) mergeSome(ctx context.Context, runs *sortHeap, pass func(arrow.RecordBatch) error) error {
-	heads, from := make([]arrow.RecordBatch, 0, runs.Len()), int32(0)
-	for _, r := range *runs {
-		head := r.batch.NewSlice(int64(r.row), r.batch.NumRows())
-		defer head.Release()
-		heads = append(heads, head)
-		r.from = from - int32(r.row)
-		from += int32(head.NumRows())
-	}
-	var sel []int32
+func mergeSome(ctx context.Context, runs *sortHeap, pass func(arrow.RecordBatch) error) error {
+	all := slices.Clone(*runs)
+	var order []*sortRun
 	first := func() *sortRun { return (*runs)[0] }
 	for {
 		r := first()
-		sel = append(sel, r.from+int32(r.row))
+		order = append(order, r)
 		if r.row++; int64(r.row) == r.batch.NumRows() {
 			break
 		}
 		pq.Fix(runs, 0)
 	}
-	all, err := column.Join(heads)
-	if err != nil {
-		return err
-	}
-	defer all.Release()
-	rows, err := column.Take(ctx, all, sel)
+	rows, err := interleave(ctx, all, order)
 	if err != nil {
 		return err
 	}
 	defer rows.Release()
-	if err := s.pass(rows, pass); err != nil {
+	if err := pass(rows); err != nil {
 		return err
 	}
 	more, err := first().next()
@@ -273,4 +330,30 @@ func (s *rowSorter) mergeSome(ctx context.Context, runs *sortHeap, pass func(arr
 		pq.Pop(runs)
 	}
 	return nil
+}
+
+// interleave takes the next row of a run, again and again, in that order of runs.
+func interleave(ctx context.Context, runs, order []*sortRun) (arrow.RecordBatch, error) {
+	parts, n := make([]arrow.RecordBatch, 0, len(runs)), int32(0)
+	for _, r := range runs {
+		if r.row == r.taken {
+			continue
+		}
+		part := r.batch.NewSlice(int64(r.taken), int64(r.row))
+		defer part.Release()
+		parts = append(parts, part)
+		r.at, r.taken = n, r.row
+		n += int32(part.NumRows())
+	}
+	sel := make([]int32, len(order))
+	for i, r := range order {
+		sel[i] = r.at
+		r.at++
+	}
+	joined, err := column.Join(parts)
+	if err != nil {
+		return nil, err
+	}
+	defer joined.Release()
+	return column.Take(ctx, joined, sel)
 }

@@ -164,6 +164,11 @@ func sparkOptions(opts CreateOptions) Properties {
 	if len(opts.PartitionBy) > 0 {
 		p["hoodie.datasource.write.partitionpath.field"] = strings.Join(opts.PartitionBy, ",")
 	}
+	if len(opts.PartitionBy) > 1 && len(opts.RecordKey) == 1 {
+		// The releases of Hudi do not agree on the keys of such tables: 1, as here, or id:1.
+		// Those that could write either ask for these.
+		p[propKeyEncoding], p["hoodie.write.complex.keygen.validation.enable"] = "true", "false"
+	}
 	return p
 }
 

@@ -82,9 +82,9 @@ type Txn struct {
 	opened  map[bucketID]bool
 	found   map[string]map[string]*FileSlice // of the partitions asked for, the slices that are not open, by file id
 	groups  []*GroupWriter
-	dropped []string          // partitions that the commit deletes
-	placed  map[string]string // the partition of each key that was written; nil: not known
-	looked  map[string]bool   // partitions where keys were looked for
+	dropped []string        // partitions that the commit deletes
+	placed  placed          // for the index of keys
+	looked  map[string]bool // partitions where keys were looked for
 	ended   bool
 }
 
@@ -128,7 +128,7 @@ func (t *Table) begin(ctx context.Context, opts TxnOptions) (*Txn, error) {
 	x := &Txn{
 		table: t, op: opts.Operation, timeline: t.timeline, typ: t.typ, had: t.buckets, count: t.buckets,
 		buckets: map[string]map[int]*FileSlice{}, opened: map[bucketID]bool{},
-		found: map[string]map[string]*FileSlice{}, replace: opts.replace, placed: map[string]string{},
+		found: map[string]map[string]*FileSlice{}, replace: opts.replace,
 	}
 	if x.op == "" {
 		x.op = Upsert
@@ -372,7 +372,11 @@ func (g *GroupWriter) Upsert(ctx context.Context, rows arrow.RecordBatch, keys *
 // Delete removes the rows of keys; a key that the table does not have is no error.
 func (g *GroupWriter) Delete(ctx context.Context, keys []string) error {
 	return g.do(ctx, "delete from", func() error {
-		if len(keys) == 0 || g.slice == nil {
+		if len(keys) == 0 {
+			return nil
+		}
+		g.txn.noteGone(g.id.Partition, keys)
+		if g.slice == nil {
 			return nil // a new file group has nothing to delete
 		}
 		return g.out.delete(ctx, keys)

@@ -1,0 +1,96 @@
+package keyindex_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"lakefeed/hudi/keyindex"
+)
+
+func openDB(t *testing.T, folder string) *keyindex.DB {
+	t.Helper()
+	db, err := keyindex.OpenDB(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return db
+}
+
+func load(t *testing.T, s *keyindex.Store, keys ...string) []string {
+	t.Helper()
+	got, err := s.Load(keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+// TestTablesShareAFolder keeps the keys of tables apart whose names begin alike.
+func TestTablesShareAFolder(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	db := openDB(t, folder)
+	if _, err := keyindex.OpenDB(folder); err == nil {
+		t.Error("a folder was opened twice")
+	}
+	for _, name := range []string{"a", "a/k", ""} {
+		if err := db.Store(name).Save(map[string]string{"1": "of " + name, "2": "x"}, []byte("state "+name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Store("a").Save(map[string]string{"2": "", "3": "y"}, []byte("new")); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db = openDB(t, folder)
+	if got := load(t, db.Store("a"), "3", "2", "1"); !slices.Equal(got, []string{"y", "", "of a"}) {
+		t.Errorf("got %q", got)
+	}
+	if err := db.Store("a").Clear(); err != nil {
+		t.Fatal(err)
+	}
+	if state, err := db.Store("a").State(); state != nil || err != nil || load(t, db.Store("a"), "1")[0] != "" {
+		t.Errorf("a cleared table has the state %s, %v", state, err)
+	}
+	for _, name := range []string{"a/k", ""} {
+		if state, err := db.Store(name).State(); string(state) != "state "+name || err != nil || load(t, db.Store(name), "1")[0] != "of "+name {
+			t.Errorf("%q has the state %s, %v", name, state, err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestDamage opens what cannot be read, as an empty store.
+func TestDamage(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	db := openDB(t, folder)
+	if err := db.Store("a").Save(map[string]string{"1": "x"}, []byte("s")); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(folder, "MANIFEST*"))
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, f := range files {
+		if err := os.WriteFile(f, []byte("garbage"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	db = openDB(t, folder)
+	if state, err := db.Store("a").State(); state != nil || err != nil {
+		t.Errorf("a damaged store has the state %s, %v", state, err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
