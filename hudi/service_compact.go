@@ -243,8 +243,10 @@ func (t *Table) runCompaction(ctx context.Context, at string, plan *timeline.Com
 	var written []*DataFile
 	var stats []timeline.WriteStat
 	err := t.apart(ctx, files[0], func() (err error) {
-		written, stats, err = t.compactSlices(ctx, at, plan.Operations)
-		return err
+		if written, stats, err = t.compactSlices(ctx, at, plan.Operations); err != nil {
+			return err
+		}
+		return t.outlast(ctx, at)
 	})
 	if err != nil {
 		return err

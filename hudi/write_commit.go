@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"strconv"
+	"time"
 
 	"lakefeed/hudi/timeline"
+	"lakefeed/storage"
 )
 
 // start creates the requested and the inflight file of the transaction's instant.
@@ -71,6 +73,9 @@ func (x *Txn) Commit(ctx context.Context, extra map[string]string) (instant stri
 		return "", errEnded
 	}
 	m, files, err := x.metadata(extra)
+	if err == nil && x.rebases(m) {
+		err = x.table.outlast(ctx, x.time)
+	}
 	if err == nil {
 		err = x.table.acquire(ctx)
 	}
@@ -131,6 +136,40 @@ func (x *Txn) metadata(extra map[string]string) (*timeline.CommitMetadata, []*Da
 		m.PartitionToReplaceFileIDs = x.replaced()
 	}
 	return m, files, nil
+}
+
+// rebases tells whether the transaction lays a base file over another of a file group
+// whose changes go to log files.
+func (x *Txn) rebases(m *timeline.CommitMetadata) bool {
+	for _, stats := range m.PartitionToWriteStats {
+		for _, s := range stats {
+			if f, ok := parseDataFile(s.Path, 0); x.typ == MergeOnRead && ok && !f.IsLog() && s.PrevCommit != timeline.NoCommit {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// outlast waits until what is written now will not be dated before the instant, in a
+// store that keeps whole seconds. Hudi 1.x takes the date of a commit's file for the time
+// of its completion, and a log file to be of the newest base file that is no younger than
+// the commit that it was begun on: one on a base file whose commit seems older than
+// itself it counts to the base file before, and its rows are not seen.
+func (t *Table) outlast(ctx context.Context, instant string) error {
+	step := storage.ModTimeStep(t.store)
+	began, err := timeline.ParseTime(instant)
+	if err != nil || step == 0 || began.Equal(began.Truncate(step)) {
+		return err
+	}
+	wait := time.NewTimer(min(step, began.Truncate(step).Add(step).Sub(t.opts.Now())))
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // check looks once more whether the table is still ours to write.

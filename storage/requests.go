@@ -5,6 +5,7 @@ import (
 	"iter"
 	"maps"
 	"sync"
+	"time"
 )
 
 // Requests counts what stores ask of a server: attempts, those that failed and were
@@ -121,4 +122,5 @@ func (c *counted) Delete(ctx context.Context, name string) error { return c.s.De
 func (c *counted) DeleteAll(ctx context.Context, folder string) error {
 	return c.s.DeleteAll(c.in(ctx), folder)
 }
-func (c *counted) String() string { return c.s.String() }
+func (c *counted) String() string             { return c.s.String() }
+func (c *counted) ModTimeStep() time.Duration { return ModTimeStep(c.s) }

@@ -101,6 +101,15 @@ type Store interface {
 	String() string
 }
 
+// ModTimeStep is what a store's modification times are rounded down to: a second in S3,
+// and 0 where they have fractions of it.
+func ModTimeStep(s Store) time.Duration {
+	if rounded, ok := s.(interface{ ModTimeStep() time.Duration }); ok {
+		return rounded.ModTimeStep()
+	}
+	return 0
+}
+
 // Sub is the store rooted at a folder of s.
 func Sub(s Store, folder string) Store {
 	folder = strings.Trim(folder, "/")
@@ -167,4 +176,5 @@ func (s *sub) Delete(ctx context.Context, name string) error { return s.s.Delete
 func (s *sub) DeleteAll(ctx context.Context, folder string) error {
 	return s.s.DeleteAll(ctx, s.in(folder))
 }
-func (s *sub) String() string { return s.s.String() + "/" + s.folder }
+func (s *sub) String() string             { return s.s.String() + "/" + s.folder }
+func (s *sub) ModTimeStep() time.Duration { return ModTimeStep(s.s) }

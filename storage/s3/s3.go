@@ -167,6 +167,9 @@ func (s *Store) String() string {
 	return strings.TrimSuffix("s3://"+s.opts.Bucket+"/"+s.opts.Prefix, "/")
 }
 
+// ModTimeStep is that of [storage.ModTimeStep]: whole seconds.
+func (s *Store) ModTimeStep() time.Duration { return time.Second }
+
 // Requests is what this store has asked of the server.
 func (s *Store) Requests() *storage.Requests { return &s.requests }
 
