@@ -13,6 +13,7 @@ import (
 	"lakefeed/internal/golden"
 	"lakefeed/storage"
 	"lakefeed/storage/file"
+	"lakefeed/storage/storagetest"
 )
 
 // archivedTables are tables that Spark made and archived, by 13 writes with compaction
@@ -246,6 +247,49 @@ func TestArchiveWriter(t *testing.T) {
 	slices.Sort(want)
 	if want = slices.Compact(want); !slices.Equal(got, want) {
 		t.Errorf("read %q\nwant %q", got, want)
+	}
+}
+
+// TestArchiveInterrupted lets an archiving die at each of its calls: the table is read as
+// before, nothing of it is broken, and recovering leaves nothing over.
+func TestArchiveInterrupted(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	for at, died := 1, true; died; at++ {
+		store := newStore(t)
+		table := newTable(t, store, MergeOnRead, 1)
+		for seq := range int64(4) {
+			mustUpsert(t, table, map[string]modelRow{"a": {seq: seq}})
+		}
+		if _, err := table.Compact(ctx, CompactOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		mustUpsert(t, table, map[string]modelRow{"b": {seq: 1}})
+		rows := mustRead(t, table, ReadOptions{})
+		dying, err := Open(ctx, storagetest.NewFaulty(store, storagetest.Fault{At: at, When: storagetest.After, Dead: true}), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = dying.Archive(ctx, ArchiveOptions{KeepMin: 1, KeepMax: 1})
+		if died = errors.Is(err, storagetest.ErrFault); err != nil && !died {
+			t.Fatal(err)
+		}
+		report, err := Check(ctx, store, CheckOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range report.Faults {
+			if f.Severity == Broken {
+				t.Errorf("died at call %d: %v", at, f)
+			}
+		}
+		if err := table.Recover(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if report, err = Check(ctx, store, CheckOptions{}); err != nil || !report.Sound() {
+			t.Errorf("died at call %d, recovered: %v, %v", at, err, report.Faults)
+		}
+		compareRows(t, mustRead(t, table, ReadOptions{}), rows)
 	}
 }
 

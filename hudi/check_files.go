@@ -139,6 +139,9 @@ func (t *Table) missing(ctx context.Context, f writtenFile, err error) error {
 		return err // taken back meanwhile
 	}
 	cleaned, lerr := t.cleaned(ctx, tl, f.DataFile)
+	if lerr == nil && !cleaned {
+		cleaned, lerr = t.cleanedBefore(ctx, f.DataFile)
+	}
 	if lerr != nil {
 		return errors.Join(err, lerr)
 	}
@@ -168,6 +171,24 @@ func (t *Table) cleaned(ctx context.Context, tl *timeline.Timeline, f *DataFile)
 		}
 		files := plan.FilePathsToBeDeletedPerPartition[f.Partition]
 		if slices.ContainsFunc(files, func(c timeline.CleanFileInfo) bool { return path.Base(c.FilePath) == f.Name }) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// cleanedBefore tells whether a cleaning that is archived has deleted a file: then this
+// Table was opened, or refreshed, before that.
+func (t *Table) cleanedBefore(ctx context.Context, f *DataFile) (bool, error) {
+	for i, err := range t.Archived(ctx, f.Instant, "") {
+		if err != nil {
+			return false, err
+		}
+		if i.Clean == nil {
+			continue
+		}
+		gone := i.Clean.PartitionMetadata[f.Partition].SuccessDeleteFiles
+		if slices.ContainsFunc(gone, func(name string) bool { return path.Base(name) == f.Name }) {
 			return true, nil
 		}
 	}

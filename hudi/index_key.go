@@ -41,6 +41,7 @@ type KeyStore interface {
 type keyState struct {
 	Table    string   // what the table is
 	Instants []string // the writes on its timeline that are taken in, in order; none: it is being filled
+	Pending  []string // those that were not completed then
 }
 
 // keyIndex is [IndexGlobalKey]. What it says may be too much: a key may be gone from the
@@ -85,7 +86,7 @@ func (i *keyIndex) catchUp(ctx context.Context, x *Txn) error {
 	if err != nil {
 		return err
 	}
-	now := times(x.timeline.Completed())
+	now := stateOf(x)
 	unseen, ok := state.unseen(x)
 	if !ok {
 		return i.rebuild(ctx, x, now)
@@ -102,7 +103,12 @@ func (i *keyIndex) catchUp(ctx context.Context, x *Txn) error {
 			return err
 		}
 	}
-	return i.mark(x.table, now)
+	return i.save(nil, now)
+}
+
+// stateOf is the state of an index that has all that a transaction sees.
+func stateOf(x *Txn) keyState {
+	return keyState{x.table.identity(), times(x.timeline.Completed()), times(x.timeline.Pending())}
 }
 
 func times(all []timeline.Instant) []string {
@@ -125,10 +131,6 @@ func (i *keyIndex) state() (keyState, error) {
 	return s, nil
 }
 
-func (i *keyIndex) mark(t *Table, instants []string) error {
-	return i.save(nil, keyState{t.identity(), instants})
-}
-
 func (i *keyIndex) save(values map[string]string, s keyState) error {
 	data, err := json.Marshal(s)
 	if err != nil {
@@ -138,7 +140,8 @@ func (i *keyIndex) save(values map[string]string, s keyState) error {
 }
 
 // unseen are the completed writes that are not taken in; ok is false where it cannot be
-// told: another table, a write that was taken back, or none left that was seen.
+// told: another table, a write that was taken back, one that was archived since it was
+// pending, or none left that was seen.
 func (s keyState) unseen(x *Txn) (unseen []timeline.Instant, ok bool) {
 	if s.Table != x.table.identity() {
 		return nil, false
@@ -147,6 +150,11 @@ func (s keyState) unseen(x *Txn) (unseen []timeline.Instant, ok bool) {
 	for _, time := range s.Instants {
 		seen[time] = true
 		if !counts(x.timeline, time) {
+			return nil, false
+		}
+	}
+	for _, time := range s.Pending {
+		if !seen[time] && !x.timeline.Has(time) && counts(x.timeline, time) {
 			return nil, false
 		}
 	}
@@ -203,11 +211,11 @@ func (i *keyIndex) takeSlice(ctx context.Context, x *Txn, s *FileSlice) error {
 }
 
 // rebuild reads the keys of all rows.
-func (i *keyIndex) rebuild(ctx context.Context, x *Txn, now []string) error {
+func (i *keyIndex) rebuild(ctx context.Context, x *Txn, now keyState) error {
 	if err := i.store.Clear(); err != nil {
 		return fmt.Errorf("clear: %w", err)
 	}
-	if err := i.mark(x.table, nil); err != nil {
+	if err := i.save(nil, keyState{Table: now.Table}); err != nil {
 		return err
 	}
 	slices := x.slices(nil)
@@ -223,7 +231,7 @@ func (i *keyIndex) rebuild(ctx context.Context, x *Txn, now []string) error {
 		return err
 	}
 	x.table.opts.Logger.Info("made the index of keys anew", "table", x.table.name, "file groups", len(slices))
-	return i.mark(x.table, now)
+	return i.save(nil, now)
 }
 
 // committed notes what a transaction wrote and deleted. What is noted stands in the table
@@ -255,7 +263,8 @@ func (i *keyIndex) committed(x *Txn) error {
 			return err
 		}
 	}
-	state.Table, state.Instants = x.table.identity(), append(times(x.timeline.Completed()), x.time)
+	state = stateOf(x)
+	state.Instants = append(state.Instants, x.time)
 	return i.save(nil, state)
 }
 

@@ -123,6 +123,42 @@ func TestKeyIndexIsNeverStale(t *testing.T) {
 	})
 }
 
+// TestKeyIndexOfUnseenArchival finds the row of a key whose commit was pending when the
+// index was brought up to date, and was archived before the next time.
+func TestKeyIndexOfUnseenArchival(t *testing.T) {
+	t.Parallel()
+	eachType(t, func(t *testing.T, typ TableType) {
+		ctx, store := t.Context(), newStore(t)
+		opts := placeOptions(typ)
+		opts.Options = Options{Index: IndexGlobalKey, Buckets: 1, Keys: newKeyStore(t), Concurrency: Concurrency{Mode: Optimistic}}
+		table, err := Create(ctx, store, opts)
+		u := unseenArchival{t: t, writer: table}
+		u.check(err)
+		u.upsert(table, placeRow{"a", "eu", 0, 1})
+		opts.Keys = newKeyStore(t)
+		other, err := Open(ctx, store, opts.Options)
+		u.check(err)
+		_, err = other.transactOnce(ctx, Upsert, func(x *Txn) error {
+			u.upsert(table, placeRow{"c", "eu", 0, 1})
+			batch := placeBatch(placeRow{"b", "us", 0, 1})
+			keys, err := RecordKeys(batch, []string{"id"})
+			u.check(err)
+			g, err := x.Group(ctx, "place=us", 0)
+			u.check(err)
+			u.check(g.Upsert(ctx, batch, keys))
+			return g.Close(ctx)
+		})
+		u.check(err)
+		res, err := table.Archive(ctx, ArchiveOptions{KeepMin: 1, KeepMax: 1})
+		u.check(err)
+		if res.Instants != 2 {
+			t.Fatalf("archived: %+v", res)
+		}
+		u.upsert(table, placeRow{"b", "eu", 0, 2})
+		diffLines(t, readPlaces(t, table, ReadOptions{}), []string{"place=eu a 1", "place=eu b 2", "place=eu c 1"})
+	})
+}
+
 // TestKeyIndexReadsWhatItDidNotSee lets rows be written past it, group by group.
 func TestKeyIndexReadsWhatItDidNotSee(t *testing.T) {
 	t.Parallel()

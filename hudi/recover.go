@@ -11,7 +11,7 @@ import (
 )
 
 // Recover rolls back the transactions that a crash left unfinished, finishes
-// rollbacks, compactions and cleanings that stand half done, and sweeps up markers.
+// rollbacks, compactions, cleanings and archivings that stand half done, and sweeps up markers.
 // Where there are several writers it leaves alone what one of them is at work on.
 // It may crash itself: the next call goes on. Transactions and services do the same
 // first, but for the markers.
@@ -21,6 +21,9 @@ func (t *Table) Recover(ctx context.Context) error {
 	}
 	defer t.unlock()
 	err := t.prepare(ctx)
+	if err == nil {
+		err = t.finishArchive(ctx)
+	}
 	if err == nil {
 		err = t.sweep(ctx)
 	}

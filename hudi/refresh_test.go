@@ -2,6 +2,7 @@ package hudi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"sync"
@@ -161,6 +162,34 @@ func TestRefreshAfterUnseenArchival(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestReadAfterUnseenCleaning reads a table as it was known before its files were cleaned
+// and that cleaning archived: they are cleaned away, not damaged.
+func TestReadAfterUnseenCleaning(t *testing.T) {
+	t.Parallel()
+	eachType(t, func(t *testing.T, typ TableType) {
+		writer, err := Create(t.Context(), newStore(t), placeOptions(typ))
+		u := unseenArchival{t: t, writer: writer}
+		u.check(err)
+		u.upsert(writer, placeRow{"a", "eu", 0, 1})
+		u.follower, err = Open(t.Context(), writer.store, Options{})
+		u.check(err)
+		u.look()
+		for seq := range int64(3) {
+			_, err := writer.InsertOverwriteTable(t.Context(), placeBatch(placeRow{"a", "eu", 0, 2 + seq}))
+			u.check(err)
+			_, err = writer.Clean(t.Context(), CleanOptions{RetainVersions: 1})
+			u.check(err)
+			_, err = writer.Archive(t.Context(), ArchiveOptions{KeepMin: 1, KeepMax: 1})
+			u.check(err)
+		}
+		for _, err = range u.follower.Read(t.Context(), ReadOptions{}) {
+		}
+		if !errors.Is(err, ErrCleaned) {
+			t.Errorf("got %v, want %v", err, ErrCleaned)
+		}
+	})
 }
 
 type unseenArchival struct {

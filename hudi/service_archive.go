@@ -37,7 +37,8 @@ type ArchiveResult struct {
 //
 // The files of an instant are deleted when the archive has them, the oldest instant
 // first and its completed file last: so an instant never seems to be unfinished, and what
-// is left of the timeline has no gaps.
+// is left of the timeline has no gaps. What an archiving left that was interrupted goes at
+// the next one, and by [Table.Recover].
 func (t *Table) Archive(ctx context.Context, opts ArchiveOptions) (ArchiveResult, error) {
 	opts.KeepMin = cmp.Or(max(opts.KeepMin, 0), 50)
 	opts.KeepMax = max(cmp.Or(opts.KeepMax, 2*opts.KeepMin), opts.KeepMin)
@@ -61,6 +62,9 @@ func (t *Table) Archive(ctx context.Context, opts ArchiveOptions) (ArchiveResult
 }
 
 func (t *Table) archive(ctx context.Context, opts ArchiveOptions) (ArchiveResult, error) {
+	if err := t.finishArchive(ctx); err != nil {
+		return ArchiveResult{}, err
+	}
 	done := t.timeline.Completed()
 	if len(done) <= opts.KeepMax {
 		return ArchiveResult{}, nil
@@ -248,6 +252,40 @@ func (t *Table) dropArchived(ctx context.Context, old []timeline.Instant) (insta
 		instants++
 	}
 	return instants, nil
+}
+
+// finishArchive deletes what is left of instants that an archiving which was interrupted
+// had in the archive already.
+func (t *Table) finishArchive(ctx context.Context) error {
+	left, err := t.halfArchived(ctx, t.timeline)
+	if err == nil && len(left) > 0 {
+		_, err = t.dropArchived(ctx, left)
+	}
+	return err
+}
+
+// halfArchived are the oldest instants of a timeline where they have no requested file
+// any more, as archiving deletes their completed files last, and the archive has them.
+func (t *Table) halfArchived(ctx context.Context, tl *timeline.Timeline) ([]timeline.Instant, error) {
+	all := tl.Instants()
+	n := slices.IndexFunc(all, func(i timeline.Instant) bool {
+		first := slices.MinFunc(tl.States(i.Time), func(a, b timeline.Instant) int { return cmp.Compare(a.State, b.State) })
+		return first.State == timeline.Requested || i.State != timeline.Completed || i.Action == timeline.Savepoint
+	})
+	if n < 0 {
+		n = len(all)
+	}
+	if n == 0 {
+		return nil, nil
+	}
+	archived := map[string]bool{}
+	for i, err := range t.Archived(ctx, all[0].Time, all[n-1].Time) {
+		if err != nil {
+			return nil, err
+		}
+		archived[i.Time] = true
+	}
+	return slices.DeleteFunc(all[:n], func(i timeline.Instant) bool { return !archived[i.Time] }), nil
 }
 
 // forgetArchived notes that files of the timeline were archived; the rest is as it was.
