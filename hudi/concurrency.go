@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"lakefeed/hudi/lock"
 	"lakefeed/hudi/timeline"
 )
 
@@ -34,7 +35,7 @@ type Concurrency struct {
 	// Mode; "" is SingleWriter.
 	Mode ConcurrencyMode
 	// Locker excludes the other writers; nil: a lock among the Tables of this process.
-	Locker Locker
+	Locker lock.Locker
 	// LockWait is how long to wait for the lock; 0: 1 minute, as Hudi's
 	// hoodie.write.lock.wait_time_ms.
 	LockWait time.Duration
@@ -88,6 +89,9 @@ func (t *Table) acquire(ctx context.Context) error {
 	defer stop()
 	lease, err := c.Locker.Lock(ctx)
 	if err != nil {
+		if d, ok := errors.AsType[*lock.DamagedError](err); ok {
+			err = &CorruptError{d.File, err}
+		}
 		return fmt.Errorf("lock table %s: %w", t.name, err)
 	}
 	t.lease = lease
@@ -115,7 +119,7 @@ func (t *Table) fence(ctx context.Context, i timeline.Instant) (context.Context,
 		return ctx, func() {}, nil
 	}
 	until, err := t.lease.Check(ctx)
-	if errors.Is(err, ErrLockLost) {
+	if errors.Is(err, lock.ErrLost) {
 		return nil, nil, &ConflictError{Instant: i.Time, Reason: "another writer has the table's lock", Err: err}
 	}
 	if err != nil {

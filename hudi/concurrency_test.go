@@ -19,6 +19,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 
+	"lakefeed/hudi/lock"
 	"lakefeed/hudi/timeline"
 	"lakefeed/storage"
 	"lakefeed/storage/file"
@@ -30,12 +31,12 @@ type shared struct {
 	store   storage.Store
 	typ     TableType
 	buckets int
-	lock    func(storage.Store) Locker
+	lock    func(storage.Store) lock.Locker
 	set     func(*Options)
 }
 
-func testStorageLock(s storage.Store) Locker {
-	return NewStorageLock(s, StorageLockOptions{Poll: 2 * time.Millisecond})
+func testStorageLock(s storage.Store) lock.Locker {
+	return lock.NewStorage(s, lock.StorageOptions{Poll: 2 * time.Millisecond})
 }
 
 func (s *shared) options(store storage.Store) Options {
@@ -88,9 +89,11 @@ type committed struct {
 // instants.
 func TestWritersSideBySide(t *testing.T) {
 	t.Parallel()
-	locks := map[string]func(storage.Store) Locker{
-		"process": func(storage.Store) Locker { return nil },
-		"file":    func(s storage.Store) Locker { return NewFileLock(s, FileLockOptions{Poll: 2 * time.Millisecond}) },
+	locks := map[string]func(storage.Store) lock.Locker{
+		"process": func(storage.Store) lock.Locker { return nil },
+		"file": func(s storage.Store) lock.Locker {
+			return lock.NewFile(s, lock.FileOptions{Poll: 2 * time.Millisecond})
+		},
 		"storage": testStorageLock,
 	}
 	for name, lock := range locks {
@@ -404,9 +407,9 @@ func TestStolenLock(t *testing.T) {
 		for name, steal := range map[string]func(s storage.Store) error{
 			"taken": func(s storage.Store) error {
 				until := time.Now().Add(-400 * time.Millisecond).UnixMilli()
-				return s.Put(t.Context(), storageLockFile, fmt.Appendf(nil, `{"expired":false,"validUntil":%d,"owner":"thief"}`, until))
+				return s.Put(t.Context(), ".hoodie/.locks/table_lock.json", fmt.Appendf(nil, `{"expired":false,"validUntil":%d,"owner":"thief"}`, until))
 			},
-			"deleted": func(s storage.Store) error { return s.Delete(t.Context(), storageLockFile) },
+			"deleted": func(s storage.Store) error { return s.Delete(t.Context(), ".hoodie/.locks/table_lock.json") },
 		} {
 			s := &shared{store: newStore(t), typ: typ, buckets: 1, lock: testStorageLock}
 			one := s.create(t)
@@ -421,7 +424,7 @@ func TestStolenLock(t *testing.T) {
 				}
 			}
 			x := begin(t, s.open(t, s.store), Upsert, "a")
-			if c := conflict(t, x); !errors.Is(c, ErrLockLost) {
+			if c := conflict(t, x); !errors.Is(c, lock.ErrLost) {
 				t.Errorf("%s: %v", name, c)
 			}
 			if err := one.Recover(t.Context()); err != nil {
@@ -519,7 +522,7 @@ func TestDeadCompactor(t *testing.T) {
 	}
 	s.set = func(o *Options) {
 		o.Now = func() time.Time { return time.Now().Add(ahead) }
-		o.Concurrency.Locker = NewStorageLock(s.store, StorageLockOptions{Now: o.Now})
+		o.Concurrency.Locker = lock.NewStorage(s.store, lock.StorageOptions{Now: o.Now})
 		o.Concurrency.RetryFor = time.Millisecond
 	}
 	two := s.open(t, s.store)
@@ -528,7 +531,7 @@ func TestDeadCompactor(t *testing.T) {
 		t.Fatal(err)
 	}
 	ahead = time.Minute
-	if err := s.store.Delete(t.Context(), storageLockFile); err != nil {
+	if err := s.store.Delete(t.Context(), ".hoodie/.locks/table_lock.json"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := two.Upsert(t.Context(), modelBatch([]string{"a"}, map[string]modelRow{"a": {seq: 9}}, two.Schema())); !errors.As(err, new(*ConflictError)) {
@@ -557,7 +560,7 @@ func TestCrashShared(t *testing.T) {
 			m.table.opts = alone
 			m.table.opts.Now = now
 			m.table.opts.Concurrency = Concurrency{
-				Mode: Optimistic, Locker: NewStorageLock(store, StorageLockOptions{Now: now, Poll: time.Millisecond}),
+				Mode: Optimistic, Locker: lock.NewStorage(store, lock.StorageOptions{Now: now, Poll: time.Millisecond}),
 				LockWait: 10 * time.Second,
 			}
 			m.table.opts.Concurrency.setDefaults()
@@ -598,7 +601,7 @@ func recoverShared(ctx context.Context, c *crash, inner storage.Store) {
 func TestConcurrencyOptions(t *testing.T) {
 	t.Parallel()
 	for _, c := range []Concurrency{
-		{Mode: "NON_BLOCKING"}, {Locker: NewProcessLock("x")}, {Mode: Optimistic, Heartbeat: -1},
+		{Mode: "NON_BLOCKING"}, {Locker: lock.NewProcess("x")}, {Mode: Optimistic, Heartbeat: -1},
 	} {
 		_, err := Open(t.Context(), newStore(t), Options{Concurrency: c})
 		if err == nil || !strings.Contains(err.Error(), "concurrency") {
@@ -612,8 +615,8 @@ const childWriter = "LAKEFEED_WRITER_CHILD"
 
 func childShared(t *testing.T, dir string) *shared {
 	t.Helper()
-	return &shared{store: fileStore(t, dir), typ: MergeOnRead, buckets: 64, lock: func(s storage.Store) Locker {
-		return NewStorageLock(s, StorageLockOptions{Validity: time.Second, Renew: 100 * time.Millisecond, Poll: 5 * time.Millisecond})
+	return &shared{store: fileStore(t, dir), typ: MergeOnRead, buckets: 64, lock: func(s storage.Store) lock.Locker {
+		return lock.NewStorage(s, lock.StorageOptions{Validity: time.Second, Renew: 100 * time.Millisecond, Poll: 5 * time.Millisecond})
 	}, set: func(o *Options) {
 		o.Concurrency.Heartbeat, o.Concurrency.HeartbeatMisses = 250*time.Millisecond, 4
 	}}

@@ -32,7 +32,7 @@
 // # Writers
 //
 // A table has one writer at a time, or with [Concurrency] several that share a
-// [Locker]; a [Table] runs one transaction at a time. Any number of readers may read
+// [lock.Locker]; a [Table] runs one transaction at a time. Any number of readers may read
 // beside it, and a [Pin] keeps what a long read needs. What a crashed writer left is rolled
 // back by [Table.Recover], which each transaction calls when there is need. A
 // transaction looks once more, right before it publishes, whether somebody else took
@@ -50,8 +50,8 @@
 //     write_marker.go, write_commit.go; write_rows.go, whole transactions in one call;
 //     write_sorted.go, changes of many file groups, by sort.go; write_bulk.go
 //   - recover.go, write_rollback.go: what a crash left
-//   - concurrency.go, heartbeat.go: several writers; lock.go, lock_storage.go,
-//     lock_file.go, their locks (lock/dynamolock has one more); pin.go
+//   - concurrency.go, heartbeat.go: several writers (package lock has their locks);
+//     pin.go
 //   - read.go; read_slice.go and read_logs.go, base and logs merged; read_blocks.go,
 //     read_fill.go, read_parallel.go; lookup.go
 //   - merge.go, merge_order.go, merge_keys.go: which record of a key counts

@@ -11,6 +11,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"lakefeed/hudi"
+	"lakefeed/hudi/lock"
 	"lakefeed/storage/mem"
 )
 
@@ -32,7 +33,7 @@ func ExampleConcurrency() {
 	ctx, store := context.Background(), mem.New()
 	shared := hudi.Options{Concurrency: hudi.Concurrency{
 		Mode:   hudi.Optimistic,
-		Locker: hudi.NewStorageLock(store, hudi.StorageLockOptions{}),
+		Locker: lock.NewStorage(store, lock.StorageOptions{}),
 	}}
 	one, err := hudi.Create(ctx, store, hudi.CreateOptions{
 		Name: "counters", Schema: counterSchema, RecordKey: []string{"id"}, OrderingField: "n", Options: shared,

@@ -13,6 +13,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 
+	"lakefeed/hudi/lock"
 	"lakefeed/hudi/timeline"
 	"lakefeed/internal/golden"
 	"lakefeed/internal/seed"
@@ -415,7 +416,7 @@ func TestIndexSharedKey(t *testing.T) {
 		t.Run(string(index), func(t *testing.T) {
 			t.Parallel()
 			ctx, store := t.Context(), newStore(t)
-			lock := NewProcessLock(t.Name())
+			lock := lock.NewProcess(t.Name())
 			open := func() *Table {
 				opts := placeOptions(MergeOnRead)
 				opts.Options = Options{Index: index, Concurrency: Concurrency{Mode: Optimistic, Locker: lock}}

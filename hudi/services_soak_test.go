@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"lakefeed/hudi/lock"
 	"lakefeed/hudi/timeline"
 	"lakefeed/internal/pgserver"
 	"lakefeed/internal/seed"
@@ -102,8 +103,8 @@ const soakCheckpoint = "soak"
 // soakShared is the table as all processes have it.
 func soakShared(t *testing.T, dir string) *shared {
 	t.Helper()
-	return &shared{store: fileStore(t, dir), typ: MergeOnRead, buckets: 8, lock: func(s storage.Store) Locker {
-		return NewStorageLock(s, StorageLockOptions{Validity: time.Second, Renew: 100 * time.Millisecond, Poll: 5 * time.Millisecond})
+	return &shared{store: fileStore(t, dir), typ: MergeOnRead, buckets: 8, lock: func(s storage.Store) lock.Locker {
+		return lock.NewStorage(s, lock.StorageOptions{Validity: time.Second, Renew: 100 * time.Millisecond, Poll: 5 * time.Millisecond})
 	}, set: func(o *Options) {
 		o.Concurrency.Heartbeat, o.Concurrency.HeartbeatMisses = 200*time.Millisecond, 4
 	}}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 
+	"lakefeed/hudi/lock"
 	"lakefeed/hudi/schema"
 	"lakefeed/hudi/timeline"
 	"lakefeed/storage"
@@ -26,7 +27,7 @@ type Table struct {
 	opts  Options
 	turn  chan struct{} // holds one token; who writes takes it
 	names []string      // of the timeline's files, in order, as far as known; who has the turn uses it
-	lease Lease         // of the table's lock, while it is held; who has the turn uses it
+	lease lock.Lease    // of the table's lock, while it is held; who has the turn uses it
 	given string        // the instant that this Table gave up last; who has the turn uses it
 
 	name       string
@@ -184,7 +185,7 @@ func Open(ctx context.Context, store storage.Store, opts Options) (*Table, error
 		return nil, fmt.Errorf("open %s: %w", store, err)
 	}
 	if c := &opts.Concurrency; c.optimistic() && c.Locker == nil {
-		c.Locker = NewProcessLock(store.String())
+		c.Locker = lock.NewProcess(store.String())
 	}
 	t := &Table{opts: opts, turn: make(chan struct{}, 1), written: newWritten(), requests: new(storage.Requests)}
 	t.store = storage.Counted(store, t.requests)

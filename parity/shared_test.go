@@ -18,6 +18,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"lakefeed/hudi"
+	"lakefeed/hudi/lock"
 	"lakefeed/parity"
 	"lakefeed/storage/file"
 )
@@ -53,7 +54,7 @@ func sharedTable(t *testing.T, typ hudi.TableType) (*hudi.Table, string) {
 		Name: "shared", Type: typ, Schema: sharedSchema, RecordKey: []string{"id"}, OrderingField: "_event_lsn",
 		Options: hudi.Options{Buckets: 8, Concurrency: hudi.Concurrency{
 			Mode:     hudi.Optimistic,
-			Locker:   hudi.NewFileLock(store, hudi.FileLockOptions{Expire: time.Minute, Poll: 20 * time.Millisecond}),
+			Locker:   lock.NewFile(store, lock.FileOptions{Expire: time.Minute, Poll: 20 * time.Millisecond}),
 			RetryFor: 3 * time.Minute,
 		}},
 	})
@@ -253,7 +254,7 @@ func TestStorageLockFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lease, err := hudi.NewStorageLock(store, hudi.StorageLockOptions{}).Lock(t.Context())
+	lease, err := lock.NewStorage(store, lock.StorageOptions{}).Lock(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

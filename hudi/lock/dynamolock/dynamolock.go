@@ -21,12 +21,12 @@ import (
 	"strconv"
 	"time"
 
+	"lakefeed/hudi/lock"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/google/uuid"
-
-	"lakefeed/hudi"
 )
 
 // Client is what the lock needs of a [dynamodb.Client].
@@ -73,7 +73,7 @@ func Create(ctx context.Context, client *dynamodb.Client, table string) error {
 }
 
 // New is the lock under a key. The table of locks must be there: see [Create].
-func New(client Client, o Options) (hudi.Locker, error) {
+func New(client Client, o Options) (lock.Locker, error) {
 	if o.Table == "" || o.Key == "" {
 		return nil, fmt.Errorf("DynamoDB lock: table %q and key %q: both are required", o.Table, o.Key)
 	}
@@ -90,7 +90,7 @@ func New(client Client, o Options) (hudi.Locker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("DynamoDB lock: %w", err)
 	}
-	return &lock{client, o, fmt.Sprintf("lakefeed %s/%d/", host, os.Getpid())}, nil
+	return &locker{client, o, fmt.Sprintf("lakefeed %s/%d/", host, os.Getpid())}, nil
 }
 
 // The names of the item's attributes.
@@ -102,13 +102,13 @@ const (
 	attrReleased = "isReleased"
 )
 
-type lock struct {
+type locker struct {
 	client Client
 	opts   Options
 	owner  string // but for a part of each hold's own
 }
 
-func (l *lock) String() string { return "lock dynamodb:" + l.opts.Table + "/" + l.opts.Key }
+func (l *locker) String() string { return "lock dynamodb:" + l.opts.Table + "/" + l.opts.Key }
 
 // record is the item of the lock.
 type record struct {
@@ -125,7 +125,7 @@ func text(item map[string]types.AttributeValue, name string) string {
 }
 
 // read is the item, nil where there is none.
-func (l *lock) read(ctx context.Context) (*record, error) {
+func (l *locker) read(ctx context.Context) (*record, error) {
 	out, err := l.client.GetItem(ctx, &dynamodb.GetItemInput{
 		TableName: &l.opts.Table, Key: l.key(), ConsistentRead: aws.Bool(true),
 	})
@@ -146,18 +146,18 @@ func (l *lock) read(ctx context.Context) (*record, error) {
 
 func str(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
 
-func (l *lock) key() map[string]types.AttributeValue {
+func (l *locker) key() map[string]types.AttributeValue {
 	return map[string]types.AttributeValue{attrKey: str(l.opts.Key)}
 }
 
-func (l *lock) leaseText() string { return strconv.FormatInt(l.opts.Lease.Milliseconds(), 10) }
+func (l *locker) leaseText() string { return strconv.FormatInt(l.opts.Lease.Milliseconds(), 10) }
 
-// Lock implements [hudi.Locker].
-func (l *lock) Lock(ctx context.Context) (hudi.Lease, error) {
-	h := &hold{lock: l, owner: l.owner + uuid.NewString()}
+// Lock implements [lock.Locker].
+func (l *locker) Lock(ctx context.Context) (lock.Lease, error) {
+	h := &hold{locker: l, owner: l.owner + uuid.NewString()}
 	var seen record
 	var since time.Time
-	return hudi.AwaitLock(ctx, h, l.opts.Poll, func() (hudi.Lease, string, error) {
+	return lock.Await(ctx, h, l.opts.Poll, func() (lock.Lease, string, error) {
 		began := time.Now()
 		now, err := l.read(ctx)
 		if err != nil {
@@ -173,13 +173,13 @@ func (l *lock) Lock(ctx context.Context) (hudi.Lease, error) {
 		if err != nil || !taken {
 			return nil, "another", err
 		}
-		return hudi.KeepLease(ctx, h, began, l.opts.Lease, l.opts.Renew), "", nil
+		return lock.Keep(ctx, h, began, l.opts.Lease, l.opts.Renew), "", nil
 	})
 }
 
 // hold is a lock that one Lock takes. It is not used by two goroutines at once.
 type hold struct {
-	*lock
+	*locker
 	owner   string
 	version string
 }
@@ -243,7 +243,7 @@ func (h *hold) rewrite(ctx context.Context, call func() error) error {
 		case rerr != nil:
 			return errors.Join(err, rerr)
 		case now == nil || now.owner != h.owner:
-			return fmt.Errorf("%s: %w: %+v", h, hudi.ErrLockLost, now)
+			return fmt.Errorf("%s: %w: %+v", h, lock.ErrLost, now)
 		case try > 0:
 			return fmt.Errorf("write %s: %w", h, err)
 		}
@@ -251,7 +251,7 @@ func (h *hold) rewrite(ctx context.Context, call func() error) error {
 	}
 }
 
-// Renew implements [hudi.Held].
+// Renew implements [lock.Held].
 func (h *hold) Renew(ctx context.Context) error {
 	version := uuid.NewString()
 	err := h.rewrite(ctx, func() error {
@@ -271,7 +271,7 @@ func (h *hold) Renew(ctx context.Context) error {
 	return nil
 }
 
-// Release implements [hudi.Held].
+// Release implements [lock.Held].
 func (h *hold) Release(ctx context.Context) error {
 	err := h.rewrite(ctx, func() error {
 		in := &dynamodb.DeleteItemInput{TableName: &h.opts.Table, Key: h.key()}

@@ -10,7 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
-	"lakefeed/hudi"
+	"lakefeed/hudi/lock"
 	"lakefeed/hudi/lock/dynamolock"
 	"lakefeed/hudi/lock/locktest"
 	"lakefeed/internal/dynamotest"
@@ -49,7 +49,7 @@ type place struct {
 	key    string
 }
 
-func (p *place) Locker(line *locktest.Line, _ *locktest.Clock) hudi.Locker {
+func (p *place) Locker(line *locktest.Line, _ *locktest.Clock) lock.Locker {
 	l, err := dynamolock.New(lined{p.client, line}, dynamolock.Options{
 		Table: locks, Key: p.key, Lease: locktest.Term, Renew: locktest.Renew, Poll: locktest.Poll,
 	})

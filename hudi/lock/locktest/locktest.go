@@ -1,5 +1,5 @@
 // Package locktest tests the locks that writers of one Hudi table exclude each other
-// with: [Run] is the suite that each [hudi.Locker] passes.
+// with: [Run] is the suite that each [lock.Locker] passes.
 package locktest
 
 import (
@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"lakefeed/hudi"
+	"lakefeed/hudi/lock"
 )
 
 // Times of the locks that a [Place] makes. What is tested takes some terms, which
@@ -71,7 +71,7 @@ func (l *Line) Pass(call func() error) error {
 
 // Place is where one lock lies. Each Locker that it makes is as one of another process.
 type Place interface {
-	Locker(line *Line, clock *Clock) hudi.Locker
+	Locker(line *Line, clock *Clock) lock.Locker
 	// Steal makes the lock another's, as a person or a faulty writer may.
 	Steal(t *testing.T)
 }
@@ -112,7 +112,7 @@ func Run(t *testing.T, o Options, open func(t *testing.T) Place) {
 	}
 }
 
-func take(t *testing.T, l hudi.Locker) hudi.Lease {
+func take(t *testing.T, l lock.Locker) lock.Lease {
 	t.Helper()
 	ctx, stop := context.WithTimeout(t.Context(), 20*Term)
 	defer stop()
@@ -123,7 +123,7 @@ func take(t *testing.T, l hudi.Locker) hudi.Lease {
 	return lease
 }
 
-func unlock(t *testing.T, l hudi.Lease) {
+func unlock(t *testing.T, l lock.Lease) {
 	t.Helper()
 	if err := l.Unlock(t.Context()); err != nil {
 		t.Fatal(err)
@@ -131,7 +131,7 @@ func unlock(t *testing.T, l hudi.Lease) {
 }
 
 // refused sees that a lock is not free for some time.
-func refused(t *testing.T, l hudi.Locker, d time.Duration) {
+func refused(t *testing.T, l lock.Locker, d time.Duration) {
 	t.Helper()
 	ctx, stop := context.WithTimeout(t.Context(), d)
 	defer stop()
@@ -140,7 +140,7 @@ func refused(t *testing.T, l hudi.Locker, d time.Duration) {
 	}
 }
 
-func plain(p Place) hudi.Locker { return p.Locker(new(Line), new(Clock)) }
+func plain(p Place) lock.Locker { return p.Locker(new(Line), new(Clock)) }
 
 // testExclusion lets writers race for a number that only who has the lock may count.
 func testExclusion(t *testing.T, p Place) {
@@ -196,10 +196,10 @@ func testUnlocked(t *testing.T, p Place) {
 	first := take(t, plain(p))
 	unlock(t, first)
 	second := take(t, plain(p))
-	if _, err := first.Check(t.Context()); !errors.Is(err, hudi.ErrLockLost) {
+	if _, err := first.Check(t.Context()); !errors.Is(err, lock.ErrLost) {
 		t.Errorf("Check after Unlock returned %v", err)
 	}
-	if err := first.Unlock(t.Context()); !errors.Is(err, hudi.ErrLockLost) {
+	if err := first.Unlock(t.Context()); !errors.Is(err, lock.ErrLost) {
 		t.Errorf("the second Unlock returned %v", err)
 	}
 	refused(t, plain(p), 5*Poll)
@@ -235,10 +235,10 @@ func testCrash(t *testing.T, p Place) {
 		t.Error("who cannot ask has the lock all the same")
 	}
 	line.Mend()
-	if _, err := dead.Check(t.Context()); !errors.Is(err, hudi.ErrLockLost) {
+	if _, err := dead.Check(t.Context()); !errors.Is(err, lock.ErrLost) {
 		t.Errorf("Check of the dead returned %v", err)
 	}
-	if err := dead.Unlock(t.Context()); !errors.Is(err, hudi.ErrLockLost) {
+	if err := dead.Unlock(t.Context()); !errors.Is(err, lock.ErrLost) {
 		t.Errorf("Unlock of the dead returned %v", err)
 	}
 	if _, err := next.Check(t.Context()); err != nil {
@@ -251,10 +251,10 @@ func testCrash(t *testing.T, p Place) {
 func testStolen(t *testing.T, p Place) {
 	held := take(t, plain(p))
 	p.Steal(t)
-	if _, err := held.Check(t.Context()); !errors.Is(err, hudi.ErrLockLost) {
+	if _, err := held.Check(t.Context()); !errors.Is(err, lock.ErrLost) {
 		t.Errorf("Check returned %v", err)
 	}
-	if err := held.Unlock(t.Context()); !errors.Is(err, hudi.ErrLockLost) {
+	if err := held.Unlock(t.Context()); !errors.Is(err, lock.ErrLost) {
 		t.Errorf("Unlock returned %v", err)
 	}
 	refused(t, plain(p), 5*Poll)
@@ -300,7 +300,7 @@ func testFault(t *testing.T, p Place, n int, after bool) {
 	if err == nil {
 		if _, err := lease.Check(ctx); err == nil {
 			refused(t, plain(p), 2*Poll)
-		} else if errors.Is(err, hudi.ErrLockLost) {
+		} else if errors.Is(err, lock.ErrLost) {
 			t.Errorf("check: %v", err)
 		}
 		if err := lease.Unlock(ctx); err != nil && !errors.Is(err, ErrCut) {

@@ -1,4 +1,4 @@
-package hudi_test
+package lock_test
 
 import (
 	"bufio"
@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"lakefeed/hudi"
+	"lakefeed/hudi/lock"
 	"lakefeed/hudi/lock/locktest"
 	"lakefeed/storage"
 	"lakefeed/storage/file"
@@ -59,12 +59,12 @@ func (s lineStore) List(ctx context.Context, folder string, recursive bool) iter
 // lockPlace is a lock in a store.
 type lockPlace struct {
 	store storage.Store
-	open  func(storage.Store, *locktest.Clock) hudi.Locker
+	open  func(storage.Store, *locktest.Clock) lock.Locker
 	file  string
 	other string // what another's lock looks like
 }
 
-func (p *lockPlace) Locker(line *locktest.Line, clock *locktest.Clock) hudi.Locker {
+func (p *lockPlace) Locker(line *locktest.Line, clock *locktest.Clock) lock.Locker {
 	return p.open(lineStore{p.store, line}, clock)
 }
 
@@ -74,14 +74,14 @@ func (p *lockPlace) Steal(t *testing.T) {
 	}
 }
 
-func storageLock(s storage.Store, clock *locktest.Clock) hudi.Locker {
-	return hudi.NewStorageLock(s, hudi.StorageLockOptions{
+func storageLock(s storage.Store, clock *locktest.Clock) lock.Locker {
+	return lock.NewStorage(s, lock.StorageOptions{
 		Validity: locktest.Term, Renew: locktest.Renew, Poll: locktest.Poll, Now: clock.Now,
 	})
 }
 
-func fileLock(s storage.Store, clock *locktest.Clock) hudi.Locker {
-	return hudi.NewFileLock(s, hudi.FileLockOptions{Expire: locktest.Term, Poll: locktest.Poll, Now: clock.Now})
+func fileLock(s storage.Store, clock *locktest.Clock) lock.Locker {
+	return lock.NewFile(s, lock.FileOptions{Expire: locktest.Term, Poll: locktest.Poll, Now: clock.Now})
 }
 
 func lockStores(t *testing.T) map[string]func(t *testing.T) storage.Store {
@@ -124,8 +124,8 @@ func TestFileLock(t *testing.T) {
 // processPlace is a lock of this process.
 type processPlace string
 
-func (p processPlace) Locker(*locktest.Line, *locktest.Clock) hudi.Locker {
-	return hudi.NewProcessLock(string(p))
+func (p processPlace) Locker(*locktest.Line, *locktest.Clock) lock.Locker {
+	return lock.NewProcess(string(p))
 }
 
 func (processPlace) Steal(*testing.T) {}
@@ -142,8 +142,8 @@ func TestFileLockStays(t *testing.T) {
 	t.Parallel()
 	store := mem.New()
 	clock := new(locktest.Clock)
-	open := func() hudi.Locker {
-		return hudi.NewFileLock(store, hudi.FileLockOptions{Poll: locktest.Poll, Now: clock.Now})
+	open := func() lock.Locker {
+		return lock.NewFile(store, lock.FileOptions{Poll: locktest.Poll, Now: clock.Now})
 	}
 	if _, err := open().Lock(t.Context()); err != nil {
 		t.Fatal(err)
@@ -244,7 +244,7 @@ func TestLockChild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := map[string]func(storage.Store, *locktest.Clock) hudi.Locker{"storage": storageLock, "file": fileLock}[kind](store, new(locktest.Clock))
+	l := map[string]func(storage.Store, *locktest.Clock) lock.Locker{"storage": storageLock, "file": fileLock}[kind](store, new(locktest.Clock))
 	counter := filepath.Join(dir, "count")
 	for range 10 {
 		lease, err := l.Lock(t.Context())

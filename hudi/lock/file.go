@@ -1,4 +1,4 @@
-package hudi
+package lock
 
 import (
 	"bytes"
@@ -15,11 +15,11 @@ import (
 	"lakefeed/storage"
 )
 
-// fileLockName is where FileSystemBasedLockProvider of Hudi has its lock.
-var fileLockName = path.Join(metaFolder, "lock")
+// fileName is where FileSystemBasedLockProvider of Hudi has its lock.
+var fileName = path.Join(".hoodie", "lock")
 
-// FileLockOptions are the times of a file lock. The zero value has Hudi's.
-type FileLockOptions struct {
+// FileOptions are the times of a file lock. The zero value has Hudi's.
+type FileOptions struct {
 	// Expire is how old the file may become before others take the lock away from a
 	// holder that must have died; it is renewed three times as often. 0, Hudi's
 	// default: never, a person deletes the file. Hudi's
@@ -32,13 +32,13 @@ type FileLockOptions struct {
 	Now func() time.Time
 }
 
-// NewFileLock is the lock of the table in a store that Hudi's
+// NewFile is the lock of the table in a store that Hudi's
 // FileSystemBasedLockProvider uses too: a file that is there while the lock is held.
 //
 // It is weaker than the storage lock: Hudi's own provider removes an expired file
 // without looking whose it is by then, and any file when its session ends. A writer of
 // ours notices that it lost the lock before it publishes; one of Hudi's does not.
-func NewFileLock(store storage.Store, opts FileLockOptions) Locker {
+func NewFile(store storage.Store, opts FileOptions) Locker {
 	if opts.Poll == 0 {
 		opts.Poll = time.Second
 	}
@@ -50,10 +50,10 @@ func NewFileLock(store storage.Store, opts FileLockOptions) Locker {
 
 type fileLock struct {
 	store storage.Store
-	opts  FileLockOptions
+	opts  FileOptions
 }
 
-func (l *fileLock) String() string { return "lock " + l.store.String() + "/" + fileLockName }
+func (l *fileLock) String() string { return "lock " + l.store.String() + "/" + fileName }
 
 // fileLockInfo is the content of the file. Hudi writes the first three, for people.
 type fileLockInfo struct {
@@ -73,7 +73,7 @@ func (l *fileLock) Lock(ctx context.Context) (Lease, error) {
 		ThreadName: fmt.Sprintf("lakefeed %s/%d/%s", host, os.Getpid(), uuid.NewString()),
 	}}
 	w := &fileWait{}
-	return AwaitLock(ctx, h, l.opts.Poll, func() (Lease, string, error) {
+	return Await(ctx, h, l.opts.Poll, func() (Lease, string, error) {
 		began := time.Now()
 		taken, holder, err := h.try(ctx, w)
 		if err != nil || !taken {
@@ -82,7 +82,7 @@ func (l *fileLock) Lock(ctx context.Context) (Lease, error) {
 		// Others go by the time that the store notes of the file, which may be coarse and
 		// so earlier than began: the lease promises a twentieth less.
 		promised := l.opts.Expire - l.opts.Expire/20
-		return KeepLease(ctx, h, began, promised, max(l.opts.Expire/3, time.Millisecond)), "", nil
+		return Keep(ctx, h, began, promised, max(l.opts.Expire/3, time.Millisecond)), "", nil
 	})
 }
 
@@ -104,12 +104,12 @@ func (h *fileHold) try(ctx context.Context, w *fileWait) (taken bool, holder str
 	if err := h.write(ctx, ""); !errors.Is(err, storage.ErrExist) {
 		return err == nil, "", err
 	}
-	data, v, err := h.store.Get(ctx, fileLockName)
+	data, v, err := h.store.Get(ctx, fileName)
 	if errors.Is(err, storage.ErrNotExist) {
 		return false, "nobody any more", nil
 	}
 	if err != nil {
-		return false, "", fmt.Errorf("read %s: %w", fileLockName, err)
+		return false, "", fmt.Errorf("read %s: %w", fileName, err)
 	}
 	holder = string(bytes.TrimSpace(data))
 	if h.opts.Expire == 0 {
@@ -133,11 +133,11 @@ func (h *fileHold) try(ctx context.Context, w *fileWait) (taken bool, holder str
 
 // modTime is when the file was written; zero where it is gone.
 func (l *fileLock) modTime(ctx context.Context) (time.Time, error) {
-	for info, err := range l.store.List(ctx, metaFolder, false) {
+	for info, err := range l.store.List(ctx, path.Dir(fileName), false) {
 		if err != nil {
-			return time.Time{}, fmt.Errorf("look how old %s is: %w", fileLockName, err)
+			return time.Time{}, fmt.Errorf("look how old %s is: %w", fileName, err)
 		}
-		if info.Name == fileLockName {
+		if info.Name == fileName {
 			return info.ModTime, nil
 		}
 	}
@@ -153,33 +153,33 @@ func (h *fileHold) write(ctx context.Context, v storage.Version) error {
 		return fmt.Errorf("encode lock: %w", err)
 	}
 	if v == "" {
-		err = h.store.PutIfAbsent(ctx, fileLockName, data)
-	} else if v, err = h.store.PutIfMatch(ctx, fileLockName, data, v); err == nil {
+		err = h.store.PutIfAbsent(ctx, fileName, data)
+	} else if v, err = h.store.PutIfMatch(ctx, fileName, data, v); err == nil {
 		h.version = v
 		return nil
 	}
-	now, v, rerr := h.store.Get(ctx, fileLockName)
+	now, v, rerr := h.store.Get(ctx, fileName)
 	switch {
 	case rerr == nil && bytes.Equal(now, data):
 		h.version = v
 		return nil
 	case err == nil && rerr != nil && !errors.Is(rerr, storage.ErrNotExist):
-		return fmt.Errorf("read %s: %w", fileLockName, rerr)
+		return fmt.Errorf("read %s: %w", fileName, rerr)
 	case err == nil:
-		return fmt.Errorf("%s: %w", h, ErrLockLost)
+		return fmt.Errorf("%s: %w", h, ErrLost)
 	}
-	return fmt.Errorf("write %s: %w", fileLockName, err)
+	return fmt.Errorf("write %s: %w", fileName, err)
 }
 
 // ours looks whether the file is still this lease's.
 func (h *fileHold) ours(ctx context.Context) error {
-	data, v, err := h.store.Get(ctx, fileLockName)
+	data, v, err := h.store.Get(ctx, fileName)
 	if err != nil && !errors.Is(err, storage.ErrNotExist) {
-		return fmt.Errorf("read %s: %w", fileLockName, err)
+		return fmt.Errorf("read %s: %w", fileName, err)
 	}
 	var now fileLockInfo
 	if err != nil || json.Unmarshal(data, &now) != nil || now.ThreadName != h.info.ThreadName {
-		return fmt.Errorf("%s: %w: it says %q", h, ErrLockLost, data)
+		return fmt.Errorf("%s: %w: it says %q", h, ErrLost, data)
 	}
 	h.version = v
 	return nil
@@ -191,7 +191,7 @@ func (h *fileHold) Renew(ctx context.Context) error {
 		err = h.write(ctx, h.version)
 	}
 	if errors.Is(err, storage.ErrConflict) {
-		return fmt.Errorf("%s: %w: %w", h, ErrLockLost, err)
+		return fmt.Errorf("%s: %w: %w", h, ErrLost, err)
 	}
 	return err
 }
@@ -202,8 +202,8 @@ func (h *fileHold) Release(ctx context.Context) error {
 	if err := h.Renew(ctx); err != nil {
 		return err
 	}
-	if err := h.store.Delete(ctx, fileLockName); err != nil {
-		return fmt.Errorf("delete %s: %w", fileLockName, err)
+	if err := h.store.Delete(ctx, fileName); err != nil {
+		return fmt.Errorf("delete %s: %w", fileName, err)
 	}
 	return nil
 }

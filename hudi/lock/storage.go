@@ -1,4 +1,4 @@
-package hudi
+package lock
 
 import (
 	"bytes"
@@ -14,14 +14,14 @@ import (
 	"lakefeed/storage"
 )
 
-// storageLockFile is where StorageBasedLockProvider of Hudi 1.1 and later has its lock.
-var storageLockFile = path.Join(metaFolder, ".locks", "table_lock.json")
+// storageFile is where StorageBasedLockProvider of Hudi 1.1 and later has its lock.
+var storageFile = path.Join(".hoodie", ".locks", "table_lock.json")
 
 // clockDrift is how far two machines' clocks may be apart, as Hudi has it.
 const clockDrift = 500 * time.Millisecond
 
-// StorageLockOptions are the times of a storage lock. The zero value has Hudi's.
-type StorageLockOptions struct {
+// StorageOptions are the times of a storage lock. The zero value has Hudi's.
+type StorageOptions struct {
 	// Validity is how long a lock lasts that is not renewed; 0: 5 minutes. Hudi's
 	// hoodie.write.lock.storage.validity.timeout.secs.
 	Validity time.Duration
@@ -34,7 +34,7 @@ type StorageLockOptions struct {
 	Now func() time.Time
 }
 
-func (o *StorageLockOptions) setDefaults() {
+func (o *StorageOptions) setDefaults() {
 	if o.Validity == 0 {
 		o.Validity = 5 * time.Minute
 	}
@@ -49,21 +49,21 @@ func (o *StorageLockOptions) setDefaults() {
 	}
 }
 
-// NewStorageLock is the lock of the table in a store that Hudi's
+// NewStorage is the lock of the table in a store that Hudi's
 // StorageBasedLockProvider uses too: a small file that is only ever replaced on
 // condition that it is the one that was read. It needs nothing but the store, and
 // excludes writers everywhere.
-func NewStorageLock(store storage.Store, opts StorageLockOptions) Locker {
+func NewStorage(store storage.Store, opts StorageOptions) Locker {
 	opts.setDefaults()
 	return &storageLock{store, opts}
 }
 
 type storageLock struct {
 	store storage.Store
-	opts  StorageLockOptions
+	opts  StorageOptions
 }
 
-func (l *storageLock) String() string { return "lock " + l.store.String() + "/" + storageLockFile }
+func (l *storageLock) String() string { return "lock " + l.store.String() + "/" + storageFile }
 
 // lockRecord is the content of the file, in the order in which Hudi writes it.
 type lockRecord struct {
@@ -74,13 +74,13 @@ type lockRecord struct {
 
 func (l *storageLock) Lock(ctx context.Context) (Lease, error) {
 	h := &storageHold{storageLock: l, owner: uuid.NewString()}
-	return AwaitLock(ctx, h, l.opts.Poll, func() (Lease, string, error) {
+	return Await(ctx, h, l.opts.Poll, func() (Lease, string, error) {
 		began := time.Now()
 		holder, err := h.try(ctx)
 		if err != nil || holder != h.owner {
 			return nil, holder, err
 		}
-		return KeepLease(ctx, h, began, l.opts.Validity, l.opts.Renew), "", nil
+		return Keep(ctx, h, began, l.opts.Validity, l.opts.Renew), "", nil
 	})
 }
 
@@ -94,16 +94,16 @@ type storageHold struct {
 
 // read is the record in the file, nil where there is none.
 func (l *storageLock) read(ctx context.Context) (*lockRecord, storage.Version, error) {
-	data, v, err := l.store.Get(ctx, storageLockFile)
+	data, v, err := l.store.Get(ctx, storageFile)
 	if errors.Is(err, storage.ErrNotExist) {
 		return nil, "", nil
 	}
 	if err != nil {
-		return nil, "", fmt.Errorf("read %s: %w", storageLockFile, err)
+		return nil, "", fmt.Errorf("read %s: %w", storageFile, err)
 	}
 	r, err := parseLockRecord(data)
 	if err != nil {
-		return nil, "", fmt.Errorf("%w; delete it when nobody writes to the table", &CorruptError{storageLockFile, err})
+		return nil, "", fmt.Errorf("%w; delete it when nobody writes to the table", &DamagedError{storageFile, err})
 	}
 	return r, v, nil
 }
@@ -159,8 +159,8 @@ func (h *storageHold) write(ctx context.Context, r lockRecord, create bool, v st
 		return fmt.Errorf("encode lock: %w", err)
 	}
 	if create {
-		err = h.store.PutIfAbsent(ctx, storageLockFile, data)
-	} else if v, err = h.store.PutIfMatch(ctx, storageLockFile, data, v); err == nil {
+		err = h.store.PutIfAbsent(ctx, storageFile, data)
+	} else if v, err = h.store.PutIfMatch(ctx, storageFile, data, v); err == nil {
 		h.record, h.version = r, v
 		return nil
 	}
@@ -172,7 +172,7 @@ func (h *storageHold) write(ctx context.Context, r lockRecord, create bool, v st
 		h.record, h.version = r, v
 		return nil
 	case err != nil && !errors.Is(err, storage.ErrExist) && !errors.Is(err, storage.ErrConflict):
-		return fmt.Errorf("write %s: %w", storageLockFile, err)
+		return fmt.Errorf("write %s: %w", storageFile, err)
 	case now == nil:
 		return &notOurs{"nobody"}
 	}
@@ -190,7 +190,7 @@ func (h *storageHold) rewrite(ctx context.Context, r lockRecord) error {
 		}
 	}
 	if lost := new(notOurs); errors.As(err, &lost) {
-		return fmt.Errorf("%s: %w: %w", h, ErrLockLost, err)
+		return fmt.Errorf("%s: %w: %w", h, ErrLost, err)
 	}
 	return err
 }
@@ -202,3 +202,15 @@ func (h *storageHold) Renew(ctx context.Context) error {
 func (h *storageHold) Release(ctx context.Context) error {
 	return h.rewrite(ctx, lockRecord{Expired: true, ValidUntil: h.record.ValidUntil, Owner: h.owner})
 }
+
+// DamagedError says that the file of a lock is not what it should be.
+type DamagedError struct {
+	File string // below the table's folder
+	Err  error
+}
+
+// Error names the file.
+func (e *DamagedError) Error() string { return fmt.Sprintf("%s is damaged: %v", e.File, e.Err) }
+
+// Unwrap is what was found wrong.
+func (e *DamagedError) Unwrap() error { return e.Err }

@@ -1,4 +1,17 @@
-package hudi
+// Package lock has the locks by which the writers of one Hudi table exclude each other,
+// each in the form of one of Hudi's own lock providers, so that Spark's writers are
+// excluded too: [NewStorage], the best of them, [NewFile], and [NewProcess] among the
+// goroutines of one process. Package dynamolock has one more, package locktest the
+// suite that each passes.
+//
+//	l := lock.NewStorage(store, lock.StorageOptions{})
+//	lease, err := l.Lock(ctx)
+//	_, err = lease.Check(ctx) // right before what it protects is published
+//	err = lease.Unlock(ctx)
+//
+// lock.go has [Locker] and [Lease], and what implementations share; then storage.go and
+// file.go.
+package lock
 
 import (
 	"context"
@@ -8,9 +21,9 @@ import (
 	"time"
 )
 
-// ErrLockLost says that a lock that was held is another's now, or was taken away:
+// ErrLost says that a lock that was held is another's now, or was taken away:
 // what it protected must not be published.
-var ErrLockLost = errors.New("the lock was lost")
+var ErrLost = errors.New("the lock was lost")
 
 // Locker is the lock of one table. It excludes the writers that use the same lock, be
 // they goroutines, processes or other engines, for the moments in which they begin and
@@ -26,26 +39,26 @@ type Locker interface {
 // must be called.
 type Lease interface {
 	// Check proves, where the lock lies, that it is held still, and prolongs it: until
-	// the time that it returns (zero: for ever) nobody else can take it. ErrLockLost
+	// the time that it returns (zero: for ever) nobody else can take it. ErrLost
 	// where somebody has. With any other error it is not known.
 	Check(ctx context.Context) (until time.Time, err error)
-	// Unlock gives the lock back; ErrLockLost where it was another's already.
+	// Unlock gives the lock back; ErrLost where it was another's already.
 	Unlock(ctx context.Context) error
 }
 
 // Held is a lock where it lies, as an implementation of [Locker] has taken it.
-// [KeepLease] makes a Lease of it, and calls its methods one at a time.
+// [Keep] makes a Lease of it, and calls its methods one at a time.
 type Held interface {
-	// Renew proves that the lock is held and prolongs it by a term; ErrLockLost.
+	// Renew proves that the lock is held and prolongs it by a term; ErrLost.
 	Renew(ctx context.Context) error
-	// Release gives it back; ErrLockLost.
+	// Release gives it back; ErrLost.
 	Release(ctx context.Context) error
 }
 
-// KeepLease renews a lock each interval until it is unlocked or lost. Taken is a time
+// Keep renews a lock each interval until it is unlocked or lost. Taken is a time
 // before the lock was taken, term how long it is valid from there and from the
 // beginning of each renewal; term 0: it never expires, and is not renewed.
-func KeepLease(ctx context.Context, h Held, taken time.Time, term, interval time.Duration) Lease {
+func Keep(ctx context.Context, h Held, taken time.Time, term, interval time.Duration) Lease {
 	l := &keptLease{held: h, term: term}
 	ctx, l.stop = context.WithCancel(context.WithoutCancel(ctx))
 	if term > 0 {
@@ -77,7 +90,7 @@ func (l *keptLease) keep(ctx context.Context, interval time.Duration) {
 			return
 		case <-tick.C:
 		}
-		if _, err := l.Check(ctx); errors.Is(err, ErrLockLost) {
+		if _, err := l.Check(ctx); errors.Is(err, ErrLost) {
 			return
 		}
 	}
@@ -92,7 +105,7 @@ func (l *keptLease) Check(ctx context.Context) (time.Time, error) {
 	began := time.Now() // a monotonic clock: the wall's may jump
 	err := l.held.Renew(ctx)
 	switch {
-	case errors.Is(err, ErrLockLost):
+	case errors.Is(err, ErrLost):
 		l.lost = err
 		return time.Time{}, err
 	case err != nil:
@@ -111,13 +124,13 @@ func (l *keptLease) Unlock(ctx context.Context) error {
 	if l.lost != nil {
 		return l.lost
 	}
-	l.lost = fmt.Errorf("it was unlocked: %w", ErrLockLost)
+	l.lost = fmt.Errorf("it was unlocked: %w", ErrLost)
 	return l.held.Release(ctx)
 }
 
-// AwaitLock tries to take a lock each poll until it is taken or ctx ends; holder is who
+// Await tries to take a lock each poll until it is taken or ctx ends; holder is who
 // has it meanwhile. Try works for h, which is given back where a try fails half done.
-func AwaitLock(ctx context.Context, h Held, poll time.Duration, try func() (l Lease, holder string, err error)) (Lease, error) {
+func Await(ctx context.Context, h Held, poll time.Duration, try func() (l Lease, holder string, err error)) (Lease, error) {
 	for {
 		l, holder, err := try()
 		if l != nil {
@@ -141,9 +154,9 @@ func AwaitLock(ctx context.Context, h Held, poll time.Duration, try func() (l Le
 // giveBack is how long an attempt to give back a lock may take that was perhaps taken.
 const giveBack = 5 * time.Second
 
-// NewProcessLock is a lock among the goroutines of this process: those with one name
+// NewProcess is a lock among the goroutines of this process: those with one name
 // exclude each other. It knows nothing of other processes.
-func NewProcessLock(name string) Locker {
+func NewProcess(name string) Locker {
 	turn, _ := processLocks.LoadOrStore(name, make(chan struct{}, 1))
 	return &processLock{name, turn.(chan struct{})}
 }
@@ -161,7 +174,7 @@ func (l *processLock) String() string { return "lock of this process on " + l.na
 func (l *processLock) Lock(ctx context.Context) (Lease, error) {
 	select {
 	case l.turn <- struct{}{}:
-		return KeepLease(ctx, l, time.Time{}, 0, 0), nil
+		return Keep(ctx, l, time.Time{}, 0, 0), nil
 	case <-ctx.Done():
 		return nil, fmt.Errorf("wait for %s: %w", l, ctx.Err())
 	}
