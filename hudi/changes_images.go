@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 
-	"lakefeed/hudi/basefile"
-	"lakefeed/hudi/internal/column"
-
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/compute"
 	"github.com/apache/arrow-go/v18/arrow/memory"
+
+	"lakefeed/hudi/basefile"
+	"lakefeed/hudi/internal/column"
 )
 
 // Images are made partition by partition, as a key may go from one file group to

@@ -8,12 +8,12 @@ import (
 	"slices"
 	"strconv"
 
-	"lakefeed/hudi/basefile"
-	"lakefeed/hudi/internal/column"
-
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/decimal128"
 	"github.com/apache/arrow-go/v18/arrow/scalar"
+
+	"lakefeed/hudi/basefile"
+	"lakefeed/hudi/internal/column"
 )
 
 // Filter is a condition on the columns of a row. The zero value is true of every row.

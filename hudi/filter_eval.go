@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"slices"
 
-	"lakefeed/hudi/basefile"
-	"lakefeed/hudi/internal/column"
-
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+
+	"lakefeed/hudi/basefile"
+	"lakefeed/hudi/internal/column"
 )
 
 // truth is what a condition is of a row.

@@ -5,9 +5,9 @@ import (
 	"slices"
 	"strings"
 
-	"lakefeed/hudi/basefile"
-
 	"github.com/apache/arrow-go/v18/arrow"
+
+	"lakefeed/hudi/basefile"
 )
 
 // may tells whether the condition, which has no parts, may be true of one of the values.

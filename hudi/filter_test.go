@@ -13,13 +13,13 @@ import (
 	"strings"
 	"testing"
 
-	"lakefeed/hudi/basefile"
-	"lakefeed/hudi/internal/basetest"
-	"lakefeed/hudi/schema"
-
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/scalar"
+
+	"lakefeed/hudi/basefile"
+	"lakefeed/hudi/internal/basetest"
+	"lakefeed/hudi/schema"
 )
 
 // filterCase is a random filter, and what it is of a row as JSON, found in another way.

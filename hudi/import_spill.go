@@ -10,12 +10,12 @@ import (
 	"os"
 	"slices"
 
-	"lakefeed/hudi/basefile"
-	"lakefeed/hudi/internal/column"
-
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
+
+	"lakefeed/hudi/basefile"
+	"lakefeed/hudi/internal/column"
 )
 
 // importSpill divides rows by the file groups that they go to, into files: all rows of a

@@ -7,10 +7,10 @@ import (
 	"runtime"
 	"sync"
 
-	"lakefeed/hudi/basefile"
-
 	"github.com/apache/arrow-go/v18/arrow"
 	"golang.org/x/sync/errgroup"
+
+	"lakefeed/hudi/basefile"
 )
 
 // scanIndex finds keys by reading the key columns of base files. Keys that stand in log

@@ -4,10 +4,10 @@ import (
 	"errors"
 	"fmt"
 
-	"lakefeed/hudi/internal/column"
-
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+
+	"lakefeed/hudi/internal/column"
 )
 
 // What Hudi writes in a composite key for a null and for an empty value.

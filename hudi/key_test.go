@@ -4,10 +4,10 @@ import (
 	"strings"
 	"testing"
 
-	"lakefeed/hudi/internal/column"
-
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+
+	"lakefeed/hudi/internal/column"
 )
 
 func TestRecordKeys(t *testing.T) {

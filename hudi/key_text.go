@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"strings"
 
-	"lakefeed/hudi/internal/column"
-
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+
+	"lakefeed/hudi/internal/column"
 )
 
 // keyText returns a function that appends the key text of a row's value.

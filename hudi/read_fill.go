@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"slices"
 
-	"lakefeed/hudi/basefile"
-	"lakefeed/hudi/internal/column"
-
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/compute"
+
+	"lakefeed/hudi/basefile"
+	"lakefeed/hudi/internal/column"
 )
 
 // Some records do not say all of their row: partial updates have the changed columns

@@ -4,11 +4,11 @@ import (
 	"context"
 	"fmt"
 
-	"lakefeed/hudi/internal/column"
-
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/compute"
+
+	"lakefeed/hudi/internal/column"
 )
 
 // conform makes rows of schema out of batch, column by name: a column that batch

@@ -9,10 +9,10 @@ import (
 	"slices"
 	"strconv"
 
-	"lakefeed/hudi/internal/column"
-
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+
+	"lakefeed/hudi/internal/column"
 )
 
 // ConvertOptions say what a table is to become.

@@ -12,11 +12,11 @@ import (
 	"os"
 	"slices"
 
-	"lakefeed/hudi/internal/column"
-
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
+
+	"lakefeed/hudi/internal/column"
 )
 
 // rowSorter sorts rows, as many as there are: what does not fit into memory waits in

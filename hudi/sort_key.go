@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"math"
 
-	"lakefeed/hudi/internal/column"
-
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+
+	"lakefeed/hudi/internal/column"
 )
 
 // byColumns makes the keys to sort by columns.

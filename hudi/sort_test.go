@@ -9,11 +9,11 @@ import (
 	"strings"
 	"testing"
 
-	"lakefeed/hudi/internal/column"
-
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/decimal128"
+
+	"lakefeed/hudi/internal/column"
 )
 
 // TestSortKeys sees that the bytes of ascending values ascend.

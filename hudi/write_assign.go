@@ -7,10 +7,10 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/google/uuid"
+
 	"lakefeed/hudi/basefile"
 	"lakefeed/hudi/internal/column"
-
-	"github.com/google/uuid"
 )
 
 // groupWork is what a transaction does to one file group.

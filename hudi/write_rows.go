@@ -7,10 +7,10 @@ import (
 	"maps"
 	"slices"
 
-	"lakefeed/hudi/internal/column"
-
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+
+	"lakefeed/hudi/internal/column"
 )
 
 // Upsert writes rows in a transaction of their own. Their keys are taken from the

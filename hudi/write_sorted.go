@@ -9,10 +9,10 @@ import (
 	"slices"
 	"strings"
 
-	"lakefeed/hudi/internal/column"
-
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+
+	"lakefeed/hudi/internal/column"
 )
 
 // A Sorter takes changes in any order and writes them file group after file group, so

@@ -5,13 +5,13 @@ import (
 	"strings"
 	"testing"
 
-	"lakefeed/hudi/internal/basetest"
-
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/parquet"
 	"github.com/apache/arrow-go/v18/parquet/compress"
 	"github.com/apache/arrow-go/v18/parquet/pqarrow"
+
+	"lakefeed/hudi/internal/basetest"
 )
 
 // foreignParquet writes rows as another writer may.

@@ -8,9 +8,9 @@ import (
 	"strconv"
 	"testing"
 
-	"lakefeed/hudi/internal/basetest"
-
 	"github.com/apache/arrow-go/v18/arrow"
+
+	"lakefeed/hudi/internal/basetest"
 )
 
 // Picked rows are those of the whole file, of any writer's.

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"io"
 
-	"lakefeed/hudi/internal/column"
-
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/parquet"
 	"github.com/apache/arrow-go/v18/parquet/file"
+
+	"lakefeed/hudi/internal/column"
 )
 
 // int96Column reads a column of timestamps of 96 bits, as Spark wrote them once. The

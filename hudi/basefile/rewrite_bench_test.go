@@ -7,10 +7,10 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"lakefeed/hudi/internal/column"
-
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+
+	"lakefeed/hudi/internal/column"
 )
 
 // BenchmarkBaseRewrite changes 400 random rows of 200,000, which is what 10,000 of 5 M

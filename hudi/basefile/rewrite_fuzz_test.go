@@ -8,9 +8,9 @@ import (
 	"strconv"
 	"testing"
 
-	"lakefeed/hudi/internal/basetest"
-
 	"github.com/apache/arrow-go/v18/arrow"
+
+	"lakefeed/hudi/internal/basetest"
 )
 
 // FuzzBaseRewrite rewrites, picks and prunes files of any bytes: there are errors and no panics,

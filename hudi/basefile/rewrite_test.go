@@ -10,11 +10,11 @@ import (
 	"strings"
 	"testing"
 
-	"lakefeed/hudi/internal/basetest"
-
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/parquet-go/parquet-go/format"
+
+	"lakefeed/hudi/internal/basetest"
 )
 
 // rewriteModel is what a base file should hold: the text of each key's row.

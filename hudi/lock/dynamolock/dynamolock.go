@@ -21,12 +21,12 @@ import (
 	"strconv"
 	"time"
 
-	"lakefeed/hudi/lock"
-
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/google/uuid"
+
+	"lakefeed/hudi/lock"
 )
 
 // Client is what the lock needs of a [dynamodb.Client].
