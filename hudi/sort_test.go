@@ -92,3 +92,58 @@ func TestSort(t *testing.T) {
 		}
 	}
 }
+
+// TestSortStable sorts by bytes as they are, which share much and end anywhere: in
+// memory, through runs, and through runs of runs. Rows of one key stay in the order in
+// which they came, and all come again when asked again.
+func TestSortStable(t *testing.T) {
+	t.Parallel()
+	schema := arrow.NewSchema([]arrow.Field{{Name: "key", Type: arrow.BinaryTypes.Binary}, {Name: "n", Type: arrow.PrimitiveTypes.Int64}}, nil)
+	byKey := func(batch arrow.RecordBatch) (arrow.Array, error) {
+		batch.Column(0).Retain()
+		return batch.Column(0), nil
+	}
+	type row struct {
+		key string
+		n   int64
+	}
+	for _, same := range []string{"", "all keys begin so"} {
+		for level, limit := range []int64{1 << 30, 30_000, 200} {
+			rnd := rand.New(rand.NewPCG(3, uint64(limit)))
+			s := newRowSorter(schema, byKey, limit, t.TempDir())
+			var want, got []row
+			for range 2*runsPerLevel + 20 {
+				b := array.NewRecordBuilder(column.Allocator, schema)
+				for range 1 + rnd.IntN(30) {
+					r := row{same + strings.Repeat("\x00", rnd.IntN(3)) + strings.Repeat("ab", rnd.IntN(12)) + string(rune('a'+rnd.IntN(2))), int64(len(want))}
+					b.Field(0).(*array.BinaryBuilder).AppendString(r.key)
+					b.Field(1).(*array.Int64Builder).Append(r.n)
+					want = append(want, r)
+				}
+				if err := s.add(t.Context(), b.NewRecordBatch()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			slices.SortStableFunc(want, func(a, b row) int { return strings.Compare(a.key, b.key) })
+			if level == 0 && len(s.runs) > 0 || level > 0 && (len(s.runs) == 0 || s.runs[0].level != level-1) {
+				t.Errorf("%d runs with a limit of %d bytes", len(s.runs), limit)
+			}
+			for range 2 {
+				got = got[:0]
+				err := s.each(t.Context(), func(batch arrow.RecordBatch) error {
+					for i := range int(batch.NumRows()) {
+						got = append(got, row{string(batch.Column(0).(*array.Binary).Value(i)), batch.Column(1).(*array.Int64).Value(i)})
+					}
+					return nil
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !slices.Equal(got, want) {
+					t.Errorf("%d rows of %d are not in order, limit %d", len(got), len(want), limit)
+				}
+			}
+			s.close()
+		}
+	}
+}

@@ -40,8 +40,7 @@ func (t *Table) BulkInsert(ctx context.Context, rows iter.Seq2[arrow.RecordBatch
 // BulkOptions say how much a bulk insert may take.
 type BulkOptions struct {
 	// SortBytes is how many rows wait in memory to be sorted, in bytes of Arrow; 0: 128
-	// MiB. As much again is taken while they are sorted. The rest waits in TempDir; "":
-	// the system's.
+	// MiB. The rest waits in TempDir, in files without names; "": the system's.
 	SortBytes int64
 	TempDir   string
 }

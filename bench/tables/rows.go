@@ -92,7 +92,9 @@ func writeSource(name string, rows int64) error {
 	if err != nil {
 		return err
 	}
-	w, err := pqarrow.NewFileWriter(orders, f, parquet.NewWriterProperties(parquet.WithCompression(compress.Codecs.Snappy)), pqarrow.DefaultWriterProps())
+	w, err := pqarrow.NewFileWriter(orders, f, parquet.NewWriterProperties(
+		parquet.WithCompression(compress.Codecs.Snappy), parquet.WithMaxRowGroupLength(8*batchRows), // its reader holds one
+	), pqarrow.DefaultWriterProps())
 	if err != nil {
 		return err
 	}

@@ -1,5 +1,5 @@
 // Package column works on Arrow columns, alone and in batches: rows taken and joined
-// (column.go), columns as another type (fit.go, and convert.go for types that schema
+// (column.go) or gathered from several batches (gather.go), columns as another type (fit.go, and convert.go for types that schema
 // evolution changed), values as the text that Java makes of them (text.go).
 package column
 
