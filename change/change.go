@@ -122,6 +122,9 @@ type Table struct {
 	Note string
 	// Refused says why the source cannot deliver the table, nil where it can.
 	Refused error
+	// LogOnly says that its rows are in the source's log and nowhere else there, as
+	// logical messages are: its first copy is empty, and there is nothing to compare it with.
+	LogOnly bool
 }
 
 // String is the qualified name, for people: "public.orders".
@@ -200,7 +203,8 @@ func (b *Batch) HasUnchanged(row int) bool {
 	return false
 }
 
-// Message is a logical message (pg_logical_emit_message) that passed in the stream.
+// Message is a logical message (pg_logical_emit_message) that passed in the stream, and
+// is not a row of a table.
 type Message struct {
 	Prefix  string
 	Content []byte

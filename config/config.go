@@ -12,6 +12,7 @@ package config
 import (
 	"fmt"
 	"os"
+	"regexp"
 	"time"
 )
 
@@ -29,6 +30,7 @@ type Pipeline struct {
 	Name     string
 	Postgres Postgres
 	Tables   []Table
+	Messages Messages
 	Lake     Lake
 
 	// Zero takes the default of pipeline.Options.
@@ -51,6 +53,12 @@ type Postgres struct {
 	CopyConnections   int
 	WholeTransactions bool          // large transactions come only when they have committed
 	ReceiveTimeout    time.Duration // zero takes the default of postgres.Options
+}
+
+// Messages says which logical messages are kept, and where: none where Match is empty.
+type Messages struct {
+	Match []*regexp.Regexp // of their prefixes
+	Path  string           // folder under the lake; empty: _lakefeed/messages/NAME
 }
 
 // Lake is where the tables land.

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"lakefeed/change"
 	"lakefeed/config"
 	"lakefeed/storage/s3"
 )
@@ -42,6 +43,9 @@ func TestTenLines(t *testing.T) {
 	if p.Postgres.WholeTransactions || p.Lake.TableType != config.MergeOnRead || p.CommitInterval != 10*time.Second {
 		t.Errorf("got %+v", p)
 	}
+	if p.Source(nil).Messages != nil {
+		t.Error("messages are kept")
+	}
 	if !p.Match("public", "orders") || p.Match("private", "orders") {
 		t.Error("public.* takes the wrong tables")
 	}
@@ -59,6 +63,7 @@ pipelines:
       - {match: public.events, table_type: copy_on_write, path: raw/events, buckets: 16}
       - {match: "*.*", path: "raw/{schema}/{table}"}
     lake: {url: /data/lake, table_type: MERGE_ON_READ, lean_columns: true}
+    messages: {match: ["outbox.*", a?dit], path: raw/messages}
     commit_interval: 500ms
     max_rows: 1_000
     max_bytes: 64MiB
@@ -80,6 +85,15 @@ pipelines:
 	}
 	if e := p.Entry("public", "events"); e.Buckets != 16 || e.Path != "raw/events" || e.TableType != config.CopyOnWrite {
 		t.Errorf("entry: %+v", e)
+	}
+	keeps := p.Source(nil).Messages
+	for prefix, want := range map[string]bool{"outbox.order": true, "outbox": false, "audit": true, "audits": false, "": false} {
+		if keeps(prefix) != want {
+			t.Errorf("messages %q are kept: %t", prefix, !want)
+		}
+	}
+	if got := p.Table(&change.Table{Schema: "_lakefeed", Name: "messages", LogOnly: true}).Path; got != "raw/messages" {
+		t.Errorf("messages land in %s", got)
 	}
 	if p.Match("public", "secret") {
 		t.Error("an excluded table is replicated")
@@ -139,6 +153,8 @@ func TestProblems(t *testing.T) {
 		"table type":         {replace("match: public.*", "match: public.*\n        table_type: row"), `"row" is not a table type`},
 		"one folder for all": {replace("match: public.*", "match: public.*\n        path: all"), "put {table} into it"},
 		"folder outside":     {replace("match: public.*", "match: public.t\n        path: ../x"), `"../x": write x`},
+		"message's key":      {replace("    commit_interval: 10s", "    messages: {prefix: a}"), "pipelines[0].messages.prefix: unknown key"},
+		"no message":         {replace("    commit_interval: 10s", "    messages: {path: a}"), "pipelines[0].messages.match: is missing"},
 		"own folder":         {replace("match: public.*", "match: public.t\n        path: _lakefeed/x"), "is not a folder for a table"},
 		"variable":           {replace("lakefeed@", "lakefeed:${NO_SUCH}@"), "f.yaml:5:14: pipelines[0].source.postgres.url: the environment variable NO_SUCH is not set"},
 		"half a variable":    {replace("lakefeed@", "lakefeed:${NO@"), "has a ${ without"},

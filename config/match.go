@@ -54,6 +54,12 @@ func ParsePattern(s string) (Pattern, error) {
 	return p, nil
 }
 
+// glob is a text in which * stands for any characters and ? for one.
+func glob(s string) *regexp.Regexp {
+	s = regexp.QuoteMeta(strings.ToValidUTF8(s, "\uFFFD"))
+	return regexp.MustCompile("^(?s:" + strings.NewReplacer(`\*`, ".*", `\?`, ".").Replace(s) + ")$")
+}
+
 // String is the pattern as it was written.
 func (p Pattern) String() string { return p.text }
 

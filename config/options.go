@@ -1,7 +1,10 @@
 package config
 
 import (
+	"cmp"
 	"log/slog"
+	"regexp"
+	"slices"
 	"strings"
 
 	"lakefeed/change"
@@ -19,6 +22,7 @@ func (p *Pipeline) Source(log *slog.Logger) postgres.Options {
 		Heartbeat:       p.Postgres.HeartbeatInterval,
 		CopyConnections: p.Postgres.CopyConnections,
 
+		Messages:          p.keeps(),
 		WholeTransactions: p.Postgres.WholeTransactions,
 		SpillDir:          p.SpillDir,
 		ReceiveTimeout:    p.Postgres.ReceiveTimeout,
@@ -46,11 +50,25 @@ func (p *Pipeline) Options(log *slog.Logger) pipeline.Options {
 	}
 }
 
+// keeps says by their prefix which logical messages are kept, nil where none are.
+func (p *Pipeline) keeps() func(prefix string) bool {
+	if len(p.Messages.Match) == 0 {
+		return nil
+	}
+	return func(prefix string) bool {
+		return slices.ContainsFunc(p.Messages.Match, func(m *regexp.Regexp) bool { return m.MatchString(prefix) })
+	}
+}
+
 var tableTypes = map[TableType]hudi.TableType{MergeOnRead: hudi.MergeOnRead, CopyOnWrite: hudi.CopyOnWrite}
 
 // Table says how a source table lands.
 func (p *Pipeline) Table(t *change.Table) pipeline.TableOptions {
 	o := pipeline.TableOptions{Type: tableTypes[p.Lake.TableType]}
+	if t.LogOnly {
+		o.Path = cmp.Or(p.Messages.Path, "_lakefeed/messages/"+p.Name)
+		return o
+	}
 	e := p.Entry(t.Schema, t.Name)
 	if e == nil {
 		return o

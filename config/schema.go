@@ -51,6 +51,7 @@ func (d *decoder) pipeline(n ast.Node, at string) Pipeline {
 		"name":             func(n ast.Node, at string) { p.Name = d.name(n, at) },
 		"source":           func(n ast.Node, at string) { d.source(n, at, &p) },
 		"tables":           func(n ast.Node, at string) { p.Tables = d.tables(n, at) },
+		"messages":         func(n ast.Node, at string) { p.Messages = d.messages(n, at) },
 		"lake":             func(n ast.Node, at string) { p.Lake = d.lake(n, at) },
 		"commit_interval":  func(n ast.Node, at string) { p.CommitInterval = d.duration(n, at, false) },
 		"max_rows":         func(n ast.Node, at string) { p.MaxRows = d.count(n, at, 1<<40) },
@@ -162,6 +163,19 @@ func (d *decoder) table(n ast.Node, at string) Table {
 		d.problem(n, at+".path", "all tables of %s would land in one folder: put {table} into it", t.Match)
 	}
 	return t
+}
+
+func (d *decoder) messages(n ast.Node, at string) Messages {
+	m := Messages{}
+	d.mapping(n, at, keys{
+		"match": func(n ast.Node, at string) {
+			for i, item := range d.sequence(n, at) {
+				m.Match = append(m.Match, glob(d.text(item, index(at, i))))
+			}
+		},
+		"path": func(n ast.Node, at string) { m.Path = d.folder(n, at) },
+	}, "match")
+	return m
 }
 
 var validName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,39}$`)

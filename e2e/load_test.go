@@ -40,6 +40,7 @@ var loadSchema = []string{
 // keys are more of its keys.
 func newLoadLake(t *testing.T, db *pgtest.Database, keys string) *laketest.Lake {
 	t.Helper()
+	db.Exec(t, "ALTER DATABASE "+db.Name+" SET logical_decoding_work_mem = '64kB'") // transactions come in parts
 	db.Exec(t, loadSchema...)
 	return laketest.New(t, db.URL, `      - match: public.folded
         table_type: copy_on_write

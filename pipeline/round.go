@@ -25,7 +25,6 @@ type round struct {
 	rows     int64
 	bytes    int64 // of changes, spilled ones included
 	failures []change.Failure
-	messages []change.Message
 	done     func(map[string]string) // called when it is written, with the newest instant of every table; may be nil
 }
 
@@ -75,7 +74,6 @@ func (p *Pipeline) take(r *round, c *change.Chunk) error {
 			pend.stopAt(b.At[0].Commit)
 		}
 	}
-	r.messages = append(r.messages, c.Messages...)
 	for _, f := range c.Failures {
 		r.failures = append(r.failures, f)
 		if t := p.targetOf(f.Table); t != nil && r.has(t) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -72,6 +73,7 @@ type capture struct {
 	whole  bool          // the round ends at a transaction's end
 	sent   time.Time     // when the last round was sent
 	token  string        // with Once: the content of the message to drain to
+	came   bool          // it has come
 
 	cut     change.LSN // where the round is to end, 0: nowhere in particular
 	cutDone func(map[string]string)
@@ -88,6 +90,7 @@ func (c *capture) step(ctx context.Context) (done bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	c.came = c.came || c.hasToken(chunk)
 	if c.cut != 0 && reaches(chunk, c.cut) {
 		chunk, c.rest = splitChunk(chunk, c.cut)
 		chunk.End = c.cut
@@ -106,7 +109,7 @@ func (c *capture) step(ctx context.Context) (done bool, err error) {
 	if !c.whole {
 		return false, nil
 	}
-	if c.drained() || c.cut == 0 && c.held == nil && c.p.dueAgain() {
+	if c.came || c.cut == 0 && c.held == nil && c.p.dueAgain() {
 		return true, c.send(ctx)
 	}
 	idle := len(c.round.tables) == 0 && c.round.to > 0 && time.Since(c.sent) >= c.p.opts.Interval
@@ -134,16 +137,9 @@ func (c *capture) next(ctx context.Context) (*change.Chunk, error) {
 	return chunk, nil
 }
 
-// drained reports whether the message to drain to has come.
-func (c *capture) drained() bool {
-	if c.token != "" {
-		for _, m := range c.round.messages {
-			if string(m.Content) == c.token {
-				return true
-			}
-		}
-	}
-	return false
+// hasToken reports whether the message to drain to is in the chunk.
+func (c *capture) hasToken(chunk *change.Chunk) bool {
+	return c.token != "" && slices.ContainsFunc(chunk.Messages, func(m change.Message) bool { return string(m.Content) == c.token })
 }
 
 // send hands the round to the writer, and opens the next.

@@ -104,7 +104,7 @@ func Validate(ctx context.Context, o ValidateOptions) (*Report, error) {
 	}
 	var todo []*validation
 	for i, path := range tablePaths(tables, o.Table, folders) {
-		if t := tables[i]; o.Only == nil || o.Only(t.String()) {
+		if t := tables[i]; !t.LogOnly && (o.Only == nil || o.Only(t.String())) {
 			todo = append(todo, &validation{o: o, table: t, store: storage.Sub(o.Lake, path)})
 		}
 	}

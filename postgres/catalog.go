@@ -30,7 +30,14 @@ func (c *Connector) Tables(ctx context.Context) ([]*change.Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the catalogs: %w", err)
 	}
-	return out, nil
+	if c.opts.Messages == nil {
+		return out, nil
+	}
+	messages := newMessages().rows.table
+	if slices.ContainsFunc(out, func(t *change.Table) bool { return t.String() == messages.String() }) {
+		return nil, &SetupError{fmt.Sprintf("table %s has the name under which logical messages are kept: leave it out, or rename it", messages)}
+	}
+	return append(out, messages), nil
 }
 
 // catalogTable is a table with what only this package needs to know of it.

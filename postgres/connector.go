@@ -40,6 +40,9 @@ type Options struct {
 	// Text asks for text instead of binary values in the stream, even where every
 	// column could travel in binary.
 	Text bool
+	// Messages says by their prefix which logical messages become rows of one more table,
+	// _lakefeed.messages; nil takes none, and our own are never among them.
+	Messages func(prefix string) bool
 	// WholeTransactions asks the server to send large transactions only when they have
 	// committed, as it does small ones. It then keeps them on its own disk until then.
 	WholeTransactions bool

@@ -32,6 +32,9 @@ func (c *Connector) Copy(ctx context.Context, t *change.Table, emit func(*change
 	if c.snap == nil {
 		return errors.New("copy " + t.String() + ": no snapshot is open")
 	}
+	if t.LogOnly {
+		return nil
+	}
 	if err := c.copyTable(ctx, t, emit); err != nil {
 		return fmt.Errorf("copy %s: %w", t, c.copyError(ctx, t, err))
 	}

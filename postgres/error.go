@@ -46,6 +46,12 @@ func (e *SlotActiveError) Error() string {
 // Unwrap is the server's own error.
 func (e *SlotActiveError) Unwrap() error { return e.Err }
 
+// SetupError is something that a person has to set right: no retry helps.
+type SetupError struct{ What string }
+
+// Error says what, and the way out.
+func (e *SetupError) Error() string { return e.What }
+
 // brokenError is an error that came with the loss of the connection.
 type brokenError struct{ error }
 

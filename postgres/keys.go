@@ -119,7 +119,7 @@ func (c *Connector) move(ctx context.Context, db *pgx.Conn, id uint32, name stri
 // keyLost stops the table that a mark in the log is about.
 func (c *Connector) keyLost(s *stream, m *pgoutput.Message) {
 	id, err := strconv.ParseUint(string(m.Content), 10, 32)
-	if err != nil {
+	if err != nil || id == messagesID {
 		return // not one of ours
 	}
 	t := c.tables.get(uint32(id))

@@ -20,10 +20,15 @@ func (c *Connector) streamed(s *stream, msg []byte) error {
 		return s.spool.stop()
 	}
 	_, xid, err := pgoutput.StreamedXid(msg)
+	keep := false
+	if err == nil && kind == pgoutput.Logical && c.opts.Messages != nil {
+		err = s.parser.ParseStreamed(msg)
+		keep = c.keeps(s.parser.Prefix)
+	}
 	if err != nil {
 		return err
 	}
-	return s.spool.write(xid, msg, false)
+	return s.spool.write(xid, msg, keep)
 }
 
 // replayFrom begins to read the changes of a transaction in progress that has committed.

@@ -33,9 +33,11 @@ func (c *Connector) Prepare(ctx context.Context, tables []*change.Table, followe
 		{name: c.slot + appendSuffix, publish: "insert, truncate", tables: map[uint32]*change.Table{}},
 	}
 	for _, t := range tables {
-		if t.KeyKind == change.NoKey {
+		switch {
+		case t.LogOnly:
+		case t.KeyKind == change.NoKey:
 			pubs[1].tables[t.ID] = t
-		} else {
+		default:
 			pubs[0].tables[t.ID] = t
 		}
 	}

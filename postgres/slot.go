@@ -52,7 +52,7 @@ func (c *Connector) deliversAtCommit(ctx context.Context) error {
 		return db.QueryRow(ctx, "SELECT coalesce(bool_or(two_phase), false) FROM pg_replication_slots WHERE slot_name = $1", c.slot).Scan(&twoPhase)
 	})
 	if err == nil && twoPhase {
-		err = fmt.Errorf("slot %s was made, or altered, to send transactions at PREPARE TRANSACTION (two_phase): what it has sent before COMMIT PREPARED cannot be told from what it has not; drop it and give the pipeline an empty lake folder, so that its tables are copied anew", c.slot)
+		err = &SetupError{fmt.Sprintf("slot %s was made, or altered, to send transactions at PREPARE TRANSACTION (two_phase): what it has sent before COMMIT PREPARED cannot be told from what it has not; drop it and give the pipeline an empty lake folder, so that its tables are copied anew", c.slot)}
 	}
 	return err
 }

@@ -43,11 +43,12 @@ type stream struct {
 	notify    bool // a logical message is in the chunk
 	midway    bool // the chunk began within a transaction
 
-	open bool // within a transaction
-	tx   stamp
-	end  change.LSN // up to where everything was read
-	skip *change.Position
-	want change.Mark // the transaction that is to come, zero when it has come
+	open  bool // within a transaction
+	tx    stamp
+	clock int64      // the server's, when it sent what came last, microseconds since 2000
+	end   change.LSN // up to where everything was read
+	skip  *change.Position
+	want  change.Mark // the transaction that is to come, zero when it has come
 
 	sending  sync.Mutex
 	acked    atomic.Uint64
@@ -88,6 +89,9 @@ func (c *Connector) Stream(ctx context.Context, from change.LSN) error {
 	s := &stream{
 		binary: native && !c.opts.Text, inParts: !c.opts.WholeTransactions, end: from, spool: spool{dir: c.opts.SpillDir},
 		relations: map[uint32]*relation{}, failed: map[uint32]bool{}, covered: maps.Clone(c.covered),
+	}
+	if c.opts.Messages != nil {
+		s.relations[messagesID] = newMessages()
 	}
 	if c.expected.Commit >= from {
 		s.want = c.expected
@@ -440,6 +444,7 @@ func (c *Connector) frame(ctx context.Context, s *stream, kind byte, body []byte
 	case len(body) > walHeader && body[0] == 'w' && s.spool.now != nil:
 		return c.streamed(s, body[walHeader:])
 	case len(body) > walHeader && body[0] == 'w':
+		s.clock = int64(binary.BigEndian.Uint64(body[walHeader-8:]))
 		if err := s.parser.Parse(body[walHeader:]); err != nil {
 			return err
 		}

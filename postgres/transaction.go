@@ -39,11 +39,7 @@ func (c *Connector) message(ctx context.Context, s *stream, m *pgoutput.Message)
 		}
 		s.tx.Index++
 	case pgoutput.Logical:
-		if m.Prefix == keyPrefix {
-			c.keyLost(s, m)
-		} else {
-			s.logical(m)
-		}
+		c.logical(s, m)
 	case pgoutput.Origin, pgoutput.Type: // types are read from the catalogs
 	}
 	return nil
@@ -77,18 +73,23 @@ func (s *stream) recognize() error {
 
 func (s stamp) mark() change.Mark { return change.Mark{Commit: s.Commit, Xid: s.xid, Time: s.time} }
 
-// logical notes a logical message.
-func (s *stream) logical(m *pgoutput.Message) {
+// logical takes in a logical message.
+func (c *Connector) logical(s *stream, m *pgoutput.Message) {
+	switch {
+	case m.Prefix == heartbeatPrefix:
+	case m.Prefix == keyPrefix:
+		c.keyLost(s, m)
+	case c.keeps(m.Prefix):
+		s.keep(m)
+	default:
+		s.notify = s.notify || m.Prefix == messagePrefix
+		s.chunk.Messages = append(s.chunk.Messages, change.Message{
+			Prefix: m.Prefix, Content: append([]byte(nil), m.Content...), At: change.LSN(m.LSN),
+		})
+	}
 	if !s.open {
 		s.reach(change.LSN(m.LSN))
 	}
-	if m.Prefix == heartbeatPrefix {
-		return
-	}
-	s.notify = s.notify || m.Prefix == messagePrefix
-	s.chunk.Messages = append(s.chunk.Messages, change.Message{
-		Prefix: m.Prefix, Content: append([]byte(nil), m.Content...), At: change.LSN(m.LSN),
-	})
 }
 
 // relation takes in the description of a table.

@@ -10,6 +10,7 @@ import (
 	"lakefeed/config"
 	"lakefeed/hudi"
 	"lakefeed/pipeline"
+	"lakefeed/postgres"
 	"lakefeed/storage/s3"
 )
 
@@ -31,6 +32,7 @@ func TestExitCode(t *testing.T) {
 		"read only":        {wrap(syscall.EROFS), exitFinal},
 		"permission":       {wrap(&fs.PathError{Err: syscall.EACCES}), exitFinal},
 		"refused":          {wrap(syscall.ECONNREFUSED), exitRetry},
+		"setup":            {wrap(&postgres.SetupError{What: "x"}), exitFinal},
 		"damaged":          {wrap(&hudi.CorruptError{Err: errors.New("x")}), exitFinal},
 		"unknown":          {wrap(errors.New("x")), exitRetry},
 		"schema":           {wrap(&pipeline.TableError{Err: errors.New("renamed column")}), exitFinal},

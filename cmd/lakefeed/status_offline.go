@@ -111,7 +111,10 @@ func eachTable(ctx context.Context, lake storage.Store, folder string, depth int
 	}
 	const deep = 6 // folders above a table; path of a table entry may have some
 	for _, d := range dirs {
-		if depth >= deep || d == "_lakefeed" {
+		if d == "_lakefeed" {
+			d = "_lakefeed/messages" // the one place in there with tables
+		}
+		if depth >= deep {
 			continue
 		}
 		if err := eachTable(ctx, lake, path.Join(folder, d), depth+1, found); err != nil {
