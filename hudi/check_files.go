@@ -157,17 +157,12 @@ func (t *Table) cleaned(ctx context.Context, tl *timeline.Timeline, f *DataFile)
 		if i.Action != timeline.Clean {
 			continue
 		}
-		i.State = timeline.Requested
-		data, err := t.readInstant(ctx, i)
+		plan, err := readPlan(ctx, t, i, timeline.DecodeCleanerPlan)
 		if errors.Is(err, storage.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return false, err
-		}
-		plan, err := timeline.DecodeCleanerPlan(data)
-		if err != nil {
-			return false, &CorruptError{t.instantFile(i), err}
 		}
 		files := plan.FilePathsToBeDeletedPerPartition[f.Partition]
 		if slices.ContainsFunc(files, func(c timeline.CleanFileInfo) bool { return path.Base(c.FilePath) == f.Name }) {

@@ -289,7 +289,7 @@ func fixSize(t *testing.T, store storage.Store, f *DataFile, size int) {
 			}
 		}
 	}
-	if data, err = m.Marshal(); err != nil {
+	if data, err = m.Encode(); err != nil {
 		t.Fatal(err)
 	}
 	put(t, store, name, string(data))

@@ -389,14 +389,9 @@ func (t *Table) planned(ctx context.Context) (map[timeline.Instant][]GroupID, er
 }
 
 func (t *Table) compactionGroups(ctx context.Context, i timeline.Instant) ([]GroupID, error) {
-	i.State = timeline.Requested
-	data, err := t.readInstant(ctx, i)
+	plan, err := readPlan(ctx, t, i, timeline.DecodeCompactionPlan)
 	if err != nil {
 		return nil, err
-	}
-	plan, err := timeline.DecodeCompactionPlan(data)
-	if err != nil {
-		return nil, &CorruptError{t.instantFile(i), err}
 	}
 	var out []GroupID
 	for _, op := range plan.Operations {

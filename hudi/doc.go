@@ -59,12 +59,13 @@
 //   - changes.go, changes_images.go: what commits changed
 //   - version.go, archived.go: tables of other versions, and what archiving took off the
 //     timeline (archived_log.go, archived_history.go)
-//   - table services: service_compact.go, service_cluster.go and service_convert.go (rows
+//   - table services: service.go, what they share; service_compact.go, service_cluster.go and service_convert.go (rows
 //     laid out anew, write_replace.go), service_clean.go, service_archive.go,
 //     service_savepoint.go, service_restore.go; service_run.go, beside a writer
 //   - filter.go: conditions on rows; filter_eval.go, filter_prune.go
 //   - table_files.go, what each file is to a reader; check_table.go, a table proved sound:
 //     check_timeline.go, check_folder.go, check_data.go, check_rows.go, key_census.go
 //   - import.go, a table of Parquet files; import_spill.go, import_types.go
-//   - rows.go, schema_evolve.go, files.go: what these share
+//   - rows.go, schema_evolve.go, files.go: what these share; sort.go, rows in order, on
+//     disk what does not fit: sort_key.go, sort_run.go
 package hudi

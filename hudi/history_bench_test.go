@@ -80,7 +80,7 @@ func historyTable(tb testing.TB, instants, archive int) *Table {
 		tb.Fatal(err)
 	}
 	m := &timeline.CommitMetadata{OperationType: string(Upsert), ExtraMetadata: map[string]string{timeline.SchemaKey: table.AvroSchema()}}
-	data, err := m.Marshal()
+	data, err := m.Encode()
 	if err != nil {
 		tb.Fatal(err)
 	}

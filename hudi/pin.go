@@ -118,7 +118,7 @@ func (t *Table) checkPinned(ctx context.Context, instant string) error {
 		if i.Action != timeline.Clean {
 			continue
 		}
-		plan, err := t.cleanPlan(ctx, i)
+		plan, err := readPlan(ctx, t, i, timeline.DecodeCleanerPlan)
 		if errors.Is(err, storage.ErrNotExist) {
 			continue // it was withdrawn
 		}
@@ -130,19 +130,6 @@ func (t *Table) checkPinned(ctx context.Context, instant string) error {
 		}
 	}
 	return nil
-}
-
-func (t *Table) cleanPlan(ctx context.Context, i timeline.Instant) (*timeline.CleanerPlan, error) {
-	i.State = timeline.Requested
-	data, err := t.readInstant(ctx, i)
-	if err != nil {
-		return nil, err
-	}
-	plan, err := timeline.DecodeCleanerPlan(data)
-	if err != nil {
-		return nil, &CorruptError{t.instantFile(i), err}
-	}
-	return plan, nil
 }
 
 // Renew keeps the pin for a time from now on; [ErrPinLost] where it is too late.

@@ -184,27 +184,18 @@ func (t *Table) checkCleaned(ctx context.Context, tl *timeline.Timeline, asOf st
 
 // keptBy is the oldest instant as of which a cleaning left the table whole.
 func (t *Table) keptBy(ctx context.Context, clean timeline.Instant) (string, error) {
-	data, err := t.readInstant(ctx, clean)
+	m, err := readAs(ctx, t, clean, timeline.DecodeCleanMetadata)
 	if err != nil {
 		return "", err
-	}
-	m, err := timeline.DecodeCleanMetadata(data)
-	if err != nil {
-		return "", &CorruptError{t.instantFile(clean), err}
 	}
 	return m.EarliestCommitToRetain, nil
 }
 
 // restoredTo is the instant that a restore took the table back to, where it was whole.
 func (t *Table) restoredTo(ctx context.Context, restore timeline.Instant) (string, error) {
-	restore.State, restore.Completion = timeline.Requested, ""
-	data, err := t.readInstant(ctx, restore)
+	plan, err := readPlan(ctx, t, restore, timeline.DecodeRestorePlan)
 	if err != nil {
 		return "", err
-	}
-	plan, err := timeline.DecodeRestorePlan(data)
-	if err != nil {
-		return "", &CorruptError{t.instantFile(restore), err}
 	}
 	return plan.SavepointToRestoreTimestamp, nil
 }

@@ -158,13 +158,9 @@ func (v *view) take(instant string, m *timeline.CommitMetadata) {
 
 // readCleaned are the files that a cleaning deleted.
 func (t *Table) readCleaned(ctx context.Context, i timeline.Instant) ([]*DataFile, error) {
-	data, err := t.readInstant(ctx, i)
+	m, err := readAs(ctx, t, i, timeline.DecodeCleanMetadata)
 	if err != nil {
 		return nil, err
-	}
-	m, err := timeline.DecodeCleanMetadata(data)
-	if err != nil {
-		return nil, &CorruptError{t.instantFile(i), err}
 	}
 	var out []*DataFile
 	for partition, p := range m.PartitionMetadata {

@@ -43,22 +43,8 @@ func (t *Table) Archive(ctx context.Context, opts ArchiveOptions) (ArchiveResult
 	opts.KeepMin = cmp.Or(max(opts.KeepMin, 0), 50)
 	opts.KeepMax = max(cmp.Or(opts.KeepMax, 2*opts.KeepMin), opts.KeepMin)
 	opts.MaxArchiveBytes = cmp.Or(opts.MaxArchiveBytes, 256<<20)
-	if err := t.lock(ctx); err != nil {
-		return ArchiveResult{}, err
-	}
-	defer t.unlock()
-	if t.quiet() && len(t.timeline.Completed()) <= opts.KeepMax { // as it is known: the store is not asked
-		return ArchiveResult{}, nil
-	}
-	var res ArchiveResult
-	err := t.prepare(ctx)
-	if err == nil {
-		res, err = t.archive(ctx, opts)
-	}
-	if err != nil {
-		return ArchiveResult{}, fmt.Errorf("archive the timeline of %s: %w", t.name, err)
-	}
-	return res, nil
+	idle := func() bool { return len(t.timeline.Completed()) <= opts.KeepMax }
+	return serve(ctx, t, "archive the timeline of "+t.name, idle, func(ctx context.Context) (ArchiveResult, error) { return t.archive(ctx, opts) })
 }
 
 func (t *Table) archive(ctx context.Context, opts ArchiveOptions) (ArchiveResult, error) {

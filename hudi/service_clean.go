@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"lakefeed/hudi/timeline"
-	"lakefeed/storage"
 )
 
 // CleanOptions say what a cleaning must keep: one of its fields, by default 10 commits.
@@ -67,22 +66,8 @@ func (t *Table) Clean(ctx context.Context, opts CleanOptions) (CleanResult, erro
 	if err := opts.Validate(); err != nil {
 		return CleanResult{}, fmt.Errorf("clean %s: %w", t.name, err)
 	}
-	if err := t.lock(ctx); err != nil {
-		return CleanResult{}, err
-	}
-	defer t.unlock()
-	if t.quiet() && len(t.cleanable(opts)) == 0 { // as it is known: the store is not asked
-		return CleanResult{}, nil
-	}
-	var res CleanResult
-	err := t.prepare(ctx)
-	if err == nil {
-		res, err = t.clean(ctx, opts)
-	}
-	if err != nil {
-		return CleanResult{}, fmt.Errorf("clean %s: %w", t.name, err)
-	}
-	return res, nil
+	idle := func() bool { return len(t.cleanable(opts)) == 0 }
+	return serve(ctx, t, "clean "+t.name, idle, func(ctx context.Context) (CleanResult, error) { return t.clean(ctx, opts) })
 }
 
 // cleanable are the files that a cleaning might remove: savepoints and pins may keep some.
@@ -120,16 +105,10 @@ func (t *Table) clean(ctx context.Context, opts CleanOptions) (CleanResult, erro
 		files := plan.FilePathsToBeDeletedPerPartition[f.Partition]
 		plan.FilePathsToBeDeletedPerPartition[f.Partition] = append(files, timeline.CleanFileInfo{FilePath: t.url(f.Path())})
 	}
-	data, err := plan.Encode()
+	i, err := t.schedule(ctx, timeline.Clean, plan)
 	if err != nil {
 		return CleanResult{}, err
 	}
-	i := timeline.Instant{Time: t.nextInstant(), Action: timeline.Clean, State: timeline.Requested}
-	t.opts.Hook("clean")
-	if err := t.putInstant(ctx, i, data); err != nil {
-		return CleanResult{}, err
-	}
-	t.with(i)
 	if back, err := t.withdraw(ctx, i, plan); err != nil || back {
 		return CleanResult{}, err
 	}
@@ -228,7 +207,7 @@ func (t *Table) unsaved(ctx context.Context, files []*DataFile) ([]*DataFile, er
 // finishClean goes on with a cleaning that a crash left, or withdraws it if that was
 // before it looked who reads.
 func (t *Table) finishClean(ctx context.Context, i timeline.Instant) error {
-	plan, err := t.cleanPlan(ctx, i)
+	plan, err := readPlan(ctx, t, i, timeline.DecodeCleanerPlan)
 	if err != nil {
 		return err
 	}
@@ -248,8 +227,8 @@ func (t *Table) runClean(ctx context.Context, at string, plan *timeline.CleanerP
 	if err != nil {
 		return err
 	}
-	if err := t.store.PutIfAbsent(ctx, t.instantFile(files[1]), data); err != nil && !errors.Is(err, storage.ErrExist) {
-		return fmt.Errorf("create %s: %w", t.instantFile(files[1]), err)
+	if err := t.start(ctx, files[1], data); err != nil {
+		return err
 	}
 	began := time.Now()
 	var gone []string
@@ -264,14 +243,9 @@ func (t *Table) runClean(ctx context.Context, at string, plan *timeline.CleanerP
 	}
 	m := cleanMetadata(at, plan)
 	m.TimeTakenInMillis = time.Since(began).Milliseconds()
-	if data, err = m.Encode(); err != nil {
+	if err := t.complete(ctx, files[:], m); err != nil {
 		return err
 	}
-	t.opts.Hook("clean")
-	if err := t.putInstant(ctx, files[2], data); err != nil {
-		return err
-	}
-	t.with(files[:]...)
 	t.mu.Lock()
 	for _, name := range gone {
 		if f, ok := parseDataFile(name, 0); ok {

@@ -17,7 +17,6 @@ import (
 
 	"lakefeed/hudi/basefile"
 	"lakefeed/hudi/timeline"
-	"lakefeed/storage"
 )
 
 // CompactOptions say when a compaction is worth its while, and how much it takes on. All
@@ -59,20 +58,8 @@ func (t *Table) Compact(ctx context.Context, opts CompactOptions) (instant strin
 	if err := opts.Validate(); err != nil {
 		return "", fmt.Errorf("compact %s: %w", t.name, err)
 	}
-	if err := t.lock(ctx); err != nil {
-		return "", err
-	}
-	defer t.unlock()
-	if t.quiet() && !t.compactable(opts) { // as it is known: the store is not asked
-		return "", nil
-	}
-	if err = t.prepare(ctx); err == nil {
-		instant, err = t.compact(ctx, opts)
-	}
-	if err != nil {
-		return "", fmt.Errorf("compact %s: %w", t.name, err)
-	}
-	return instant, nil
+	idle := func() bool { return !t.compactable(opts) }
+	return serve(ctx, t, "compact "+t.name, idle, func(ctx context.Context) (string, error) { return t.compact(ctx, opts) })
 }
 
 // compactable tells whether it is time for a compaction.
@@ -137,16 +124,10 @@ func (t *Table) compact(ctx context.Context, opts CompactOptions) (string, error
 	if len(plan.Operations) == 0 {
 		return "", nil
 	}
-	data, err := plan.Encode()
+	i, err := t.schedule(ctx, timeline.Compaction, plan)
 	if err != nil {
 		return "", err
 	}
-	i := timeline.Instant{Time: t.nextInstant(), Action: timeline.Compaction, State: timeline.Requested}
-	t.opts.Hook("compaction")
-	if err := t.putInstant(ctx, i, data); err != nil {
-		return "", err
-	}
-	t.with(i)
 	return i.Time, t.runCompaction(ctx, i.Time, plan)
 }
 
@@ -198,14 +179,9 @@ func compactionOf(s *FileSlice) timeline.CompactionOperation {
 // finishCompaction carries out a plan that a crash left, or that another engine
 // scheduled: delta commits wait for it.
 func (t *Table) finishCompaction(ctx context.Context, i timeline.Instant) error {
-	i.State = timeline.Requested
-	data, err := t.readInstant(ctx, i)
+	plan, err := readPlan(ctx, t, i, timeline.DecodeCompactionPlan)
 	if err != nil {
 		return err
-	}
-	plan, err := timeline.DecodeCompactionPlan(data)
-	if err != nil {
-		return &CorruptError{t.instantFile(i), err}
 	}
 	files, err := t.listFiles(ctx)
 	if err != nil {
@@ -228,8 +204,8 @@ func (t *Table) finishCompaction(ctx context.Context, i timeline.Instant) error 
 // runCompaction carries out a plan that is written down.
 func (t *Table) runCompaction(ctx context.Context, at string, plan *timeline.CompactionPlan) error {
 	files := instants(at, timeline.Compaction)
-	if err := t.store.PutIfAbsent(ctx, t.instantFile(files[1]), nil); err != nil && !errors.Is(err, storage.ErrExist) {
-		return fmt.Errorf("create %s: %w", t.instantFile(files[1]), err)
+	if err := t.start(ctx, files[1], nil); err != nil {
+		return err
 	}
 	m := &timeline.CommitMetadata{
 		PartitionToWriteStats: map[string][]timeline.WriteStat{},
@@ -254,15 +230,9 @@ func (t *Table) runCompaction(ctx context.Context, at string, plan *timeline.Com
 	for _, s := range stats {
 		m.PartitionToWriteStats[s.PartitionPath] = append(m.PartitionToWriteStats[s.PartitionPath], s)
 	}
-	data, err := m.Marshal()
-	if err != nil {
+	if err := t.complete(ctx, files[:], m); err != nil {
 		return err
 	}
-	t.opts.Hook("compaction")
-	if err := t.putInstant(ctx, files[2], data); err != nil {
-		return err
-	}
-	t.with(files[:]...)
 	t.written.add(at, "", m)
 	t.mu.Lock()
 	for _, f := range written {

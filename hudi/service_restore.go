@@ -27,19 +27,7 @@ type RestoreResult struct {
 // A restore that was interrupted is gone on with by [Table.Recover], and by whatever
 // writes next.
 func (t *Table) Restore(ctx context.Context, instant string) (RestoreResult, error) {
-	if err := t.lock(ctx); err != nil {
-		return RestoreResult{}, err
-	}
-	defer t.unlock()
-	var res RestoreResult
-	err := t.prepare(ctx)
-	if err == nil {
-		res, err = t.restore(ctx, instant)
-	}
-	if err != nil {
-		return RestoreResult{}, fmt.Errorf("restore %s to %s: %w", t.name, instant, err)
-	}
-	return res, nil
+	return serve(ctx, t, "restore "+t.name+" to "+instant, nil, func(ctx context.Context) (RestoreResult, error) { return t.restore(ctx, instant) })
 }
 
 func (t *Table) restore(ctx context.Context, to string) (RestoreResult, error) {
@@ -47,20 +35,14 @@ func (t *Table) restore(ctx context.Context, to string) (RestoreResult, error) {
 	if err != nil || len(plan.InstantsToRollback) == 0 {
 		return RestoreResult{}, err
 	}
-	data, err := plan.Encode()
-	if err != nil {
-		return RestoreResult{}, err
-	}
 	if err := t.retypeFor(ctx, to); err != nil {
 		return RestoreResult{}, err
 	}
-	i := timeline.Instant{Time: t.nextInstant(), Action: timeline.Restore, State: timeline.Requested}
-	t.opts.Logger.Info("restoring", "table", t.name, "to", to, "instant", i.Time, "writes", len(plan.InstantsToRollback))
-	t.opts.Hook("restore")
-	if err := t.putInstant(ctx, i, data); err != nil {
+	i, err := t.schedule(ctx, timeline.Restore, plan)
+	if err != nil {
 		return RestoreResult{}, err
 	}
-	t.with(i)
+	t.opts.Logger.Info("restoring", "table", t.name, "to", to, "instant", i.Time, "writes", len(plan.InstantsToRollback))
 	res := RestoreResult{Instant: i.Time}
 	for _, gone := range plan.InstantsToRollback {
 		res.TakenBack = append(res.TakenBack, gone.CommitTime)
@@ -101,14 +83,9 @@ func (t *Table) planRestore(ctx context.Context, to string) (*timeline.RestorePl
 
 // finishRestore goes on with a restore that a crash left.
 func (t *Table) finishRestore(ctx context.Context, i timeline.Instant) error {
-	i.State = timeline.Requested
-	data, err := t.readInstant(ctx, i)
+	plan, err := readPlan(ctx, t, i, timeline.DecodeRestorePlan)
 	if err != nil {
 		return err
-	}
-	plan, err := timeline.DecodeRestorePlan(data)
-	if err != nil {
-		return &CorruptError{t.instantFile(i), err}
 	}
 	t.opts.Hook("restore")
 	return t.runRestore(ctx, i.Time, plan)
@@ -117,8 +94,8 @@ func (t *Table) finishRestore(ctx context.Context, i timeline.Instant) error {
 // runRestore carries out a plan that is written down.
 func (t *Table) runRestore(ctx context.Context, at string, plan *timeline.RestorePlan) error {
 	files := instants(at, timeline.Restore)
-	if err := t.store.PutIfAbsent(ctx, t.instantFile(files[1]), nil); err != nil && !errors.Is(err, storage.ErrExist) {
-		return fmt.Errorf("create %s: %w", t.instantFile(files[1]), err)
+	if err := t.start(ctx, files[1], nil); err != nil {
+		return err
 	}
 	began := time.Now()
 	m := &timeline.RestoreMetadata{
@@ -138,15 +115,9 @@ func (t *Table) runRestore(ctx context.Context, at string, plan *timeline.Restor
 		m.RollbackMetadata[target.CommitTime] = []*timeline.RollbackMetadata{done}
 	}
 	m.TimeTakenInMillis = time.Since(began).Milliseconds()
-	data, err := m.Encode()
-	if err != nil {
+	if err := t.complete(ctx, files[:], m); err != nil {
 		return err
 	}
-	t.opts.Hook("restore")
-	if err := t.putInstant(ctx, files[2], data); err != nil {
-		return err
-	}
-	t.with(files[:]...)
 	t.opts.Logger.Info("restored", "table", t.name, "instant", at, "to", plan.SavepointToRestoreTimestamp)
 	if err := t.loadAs(ctx, t.props, t.timeline); err != nil {
 		return err
@@ -259,19 +230,7 @@ func (t *Table) onlyBlocksOf(ctx context.Context, name, instant string) (bool, e
 // Rollback takes back the newest completed write, which instant must name ("": whichever
 // that is). That cannot be undone. The table as of the write before must still be whole.
 func (t *Table) Rollback(ctx context.Context, instant string) (RestoreResult, error) {
-	if err := t.lock(ctx); err != nil {
-		return RestoreResult{}, err
-	}
-	defer t.unlock()
-	var res RestoreResult
-	err := t.prepare(ctx)
-	if err == nil {
-		res, err = t.rollbackLast(ctx, instant)
-	}
-	if err != nil {
-		return RestoreResult{}, fmt.Errorf("roll back a commit of %s: %w", t.name, err)
-	}
-	return res, nil
+	return serve(ctx, t, "roll back a commit of "+t.name, nil, func(ctx context.Context) (RestoreResult, error) { return t.rollbackLast(ctx, instant) })
 }
 
 func (t *Table) rollbackLast(ctx context.Context, instant string) (RestoreResult, error) {

@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"lakefeed/hudi/timeline"
-	"lakefeed/storage"
 )
 
 // SavepointOptions describe a savepoint.
@@ -23,17 +22,7 @@ type SavepointOptions struct {
 // until [Table.ReleaseSavepoint]. It returns the commit's instant, which is the
 // savepoint's too. A savepoint that is there already stays as it is.
 func (t *Table) Savepoint(ctx context.Context, opts SavepointOptions) (instant string, err error) {
-	if err := t.lock(ctx); err != nil {
-		return "", err
-	}
-	defer t.unlock()
-	if err = t.prepare(ctx); err == nil {
-		instant, err = t.savepoint(ctx, opts)
-	}
-	if err != nil {
-		return "", fmt.Errorf("make a savepoint of %s: %w", t.name, err)
-	}
-	return instant, nil
+	return serve(ctx, t, "make a savepoint of "+t.name, nil, func(ctx context.Context) (string, error) { return t.savepoint(ctx, opts) })
 }
 
 func (t *Table) savepoint(ctx context.Context, opts SavepointOptions) (string, error) {
@@ -60,21 +49,14 @@ func (t *Table) savepoint(ctx context.Context, opts SavepointOptions) (string, e
 		}
 		m.PartitionMetadata[s.Partition] = p
 	}
-	data, err := m.Encode()
-	if err != nil {
+	files := instants(at, timeline.Savepoint) // which has no requested one
+	t.opts.Hook("savepoint")
+	if err := t.start(ctx, files[1], nil); err != nil {
 		return "", err
 	}
-	files := instants(at, timeline.Savepoint)
-	t.opts.Hook("savepoint")
-	// What a crash left of an earlier attempt is gone on with.
-	if err := t.store.PutIfAbsent(ctx, t.instantFile(files[1]), nil); err != nil && !errors.Is(err, storage.ErrExist) {
-		return "", fmt.Errorf("create %s: %w", t.instantFile(files[1]), err)
-	}
-	t.opts.Hook("savepoint")
-	if err := t.putInstant(ctx, files[2], data); err != nil {
+	if err := t.complete(ctx, files[1:], m); err != nil {
 		return "", err
 	}
-	t.with(files[1:]...)
 	t.opts.Logger.Info("savepoint", "table", t.name, "instant", at)
 	return at, nil
 }
@@ -171,13 +153,9 @@ func (t *Table) savedFiles(ctx context.Context) (map[string]bool, error) {
 		if i.Action != timeline.Savepoint || i.State != timeline.Completed {
 			continue
 		}
-		data, err := t.readInstant(ctx, i)
+		m, err := readAs(ctx, t, i, timeline.DecodeSavepointMetadata)
 		if err != nil {
 			return nil, err
-		}
-		m, err := timeline.DecodeSavepointMetadata(data)
-		if err != nil {
-			return nil, &CorruptError{t.instantFile(i), err}
 		}
 		for partition, p := range m.PartitionMetadata {
 			for _, f := range p.SavepointDataFile {

@@ -86,7 +86,7 @@ func commitOfVersion9(t *testing.T, store storage.Store, instant string, data []
 			s.Path, s.PrevCommit, s.BaseFile, s.LogFiles = name, instant, "", []string{path.Base(name)}
 		}
 	}
-	return m.MarshalAvro()
+	return m.EncodeAvro()
 }
 
 // TestVersion9ReadsAsVersion6 reads a table before and after it was taken to version 9,

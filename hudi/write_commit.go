@@ -199,7 +199,7 @@ func (x *Txn) check(ctx context.Context, m *timeline.CommitMetadata) error {
 
 // publish is the moment of the commit.
 func (x *Txn) publish(ctx context.Context, m *timeline.CommitMetadata) error {
-	data, err := m.Marshal()
+	data, err := m.Encode()
 	if err != nil {
 		return err
 	}

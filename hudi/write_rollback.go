@@ -12,7 +12,6 @@ import (
 
 	"lakefeed/hudi/logfile"
 	"lakefeed/hudi/timeline"
-	"lakefeed/storage"
 )
 
 // A rollback takes back a write that did not complete. Its plan is written down first,
@@ -57,17 +56,11 @@ func (t *Table) rollbackLost(ctx context.Context, instant string) error {
 
 // startRollback writes a plan down and carries it out, at the instant that it returns.
 func (t *Table) startRollback(ctx context.Context, plan *timeline.RollbackPlan) (string, error) {
-	data, err := plan.Encode()
+	i, err := t.schedule(ctx, timeline.Rollback, plan)
 	if err != nil {
 		return "", err
 	}
-	i := timeline.Instant{Time: t.nextInstant(), Action: timeline.Rollback, State: timeline.Requested}
 	t.opts.Logger.Info("rolling back", "table", t.name, "instant", plan.InstantToRollback.CommitTime, "rollback", i.Time)
-	t.opts.Hook("rollback")
-	if err := t.putInstant(ctx, i, data); err != nil {
-		return "", err
-	}
-	t.with(i)
 	return i.Time, t.runRollback(ctx, i.Time, plan)
 }
 
@@ -81,13 +74,9 @@ func (t *Table) rolledBack(ctx context.Context, instant string) (bool, error) {
 		if i.Action != timeline.Rollback || i.State != timeline.Completed {
 			continue
 		}
-		data, err := t.readInstant(ctx, i)
+		m, err := readAs(ctx, t, i, timeline.DecodeRollbackMetadata)
 		if err != nil {
 			return false, err
-		}
-		m, err := timeline.DecodeRollbackMetadata(data)
-		if err != nil {
-			return false, &CorruptError{t.instantFile(i), err}
 		}
 		if slices.Contains(m.CommitsRollback, instant) {
 			return true, nil
@@ -182,14 +171,9 @@ func (t *Table) eachBlock(ctx context.Context, name string, fn func(*logfile.Blo
 
 // finishRollback goes on with a rollback that a crash left.
 func (t *Table) finishRollback(ctx context.Context, i timeline.Instant) error {
-	i.State = timeline.Requested
-	data, err := t.readInstant(ctx, i)
+	plan, err := readPlan(ctx, t, i, timeline.DecodeRollbackPlan)
 	if err != nil {
 		return err
-	}
-	plan, err := timeline.DecodeRollbackPlan(data)
-	if err != nil {
-		return &CorruptError{t.instantFile(i), err}
 	}
 	if plan.InstantToRollback == nil {
 		return &CorruptError{t.instantFile(i), errors.New("it does not say what it rolls back")}
@@ -205,21 +189,16 @@ func (t *Table) finishRollback(ctx context.Context, i timeline.Instant) error {
 // runRollback carries out a plan that is written down.
 func (t *Table) runRollback(ctx context.Context, at string, plan *timeline.RollbackPlan) error {
 	files := instants(at, timeline.Rollback)
-	if err := t.store.PutIfAbsent(ctx, t.instantFile(files[1]), nil); err != nil && !errors.Is(err, storage.ErrExist) {
-		return fmt.Errorf("create %s: %w", t.instantFile(files[1]), err)
+	if err := t.start(ctx, files[1], nil); err != nil {
+		return err
 	}
 	m, err := t.takeBack(ctx, at, plan)
 	if err != nil {
 		return err
 	}
-	data, err := m.Encode()
-	if err != nil {
+	if err := t.complete(ctx, files[:], m); err != nil {
 		return err
 	}
-	if err := t.putInstant(ctx, files[2], data); err != nil {
-		return err
-	}
-	t.with(files[:]...)
 	return t.forget(ctx, plan.InstantToRollback.CommitTime)
 }
 

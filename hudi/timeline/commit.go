@@ -30,8 +30,8 @@ const SchemaKey = "schema"
 
 const unknownOperation = "UNKNOWN"
 
-// Marshal writes the metadata as Hudi does for tables of version 6, as indented JSON.
-func (m *CommitMetadata) Marshal() ([]byte, error) {
+// Encode writes the metadata as Hudi does for tables of version 6, as indented JSON.
+func (m *CommitMetadata) Encode() ([]byte, error) {
 	out := m.filled()
 	data, err := json.MarshalIndent(&out, "", "  ")
 	if err != nil {
@@ -79,10 +79,10 @@ var (
 	avroReplaces = newRecord[avroCommit]("replace commit metadata", "HoodieReplaceCommitMetadata")
 )
 
-// MarshalAvro writes the metadata as Hudi does for tables of version 8 and later, as a
+// EncodeAvro writes the metadata as Hudi does for tables of version 8 and later, as a
 // record of Avro. That of a replace commit has PartitionToReplaceFileIDs, even if it is
 // empty.
-func (m *CommitMetadata) MarshalAvro() ([]byte, error) {
+func (m *CommitMetadata) EncodeAvro() ([]byte, error) {
 	out := m.avro()
 	if m.PartitionToReplaceFileIDs != nil {
 		return avroReplaces.encode(out)

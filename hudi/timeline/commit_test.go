@@ -30,7 +30,7 @@ func fullCommit() *CommitMetadata {
 
 func TestCommitRoundTrip(t *testing.T) {
 	want := fullCommit()
-	data, err := want.Marshal()
+	data, err := want.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +49,7 @@ func TestCommitWritesWhatHudiNeeds(t *testing.T) {
 			"": {{FileID: "f-0"}}, "x": nil, "y": {{Path: "y/.l", LogFiles: []string{".l"}}},
 		},
 	}
-	data, err := m.Marshal()
+	data, err := m.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func TestCommitWritesWhatHudiNeeds(t *testing.T) {
 		}
 	}
 	m.PartitionToReplaceFileIDs = map[string][]string{}
-	if data, err = m.Marshal(); err != nil || !strings.Contains(string(data), `"partitionToReplaceFileIds": {}`) {
+	if data, err = m.Encode(); err != nil || !strings.Contains(string(data), `"partitionToReplaceFileIds": {}`) {
 		t.Errorf("replaced file ids are missing: %v, %s", err, data)
 	}
 }
@@ -97,7 +97,7 @@ func TestUnmarshalCommitTolerates(t *testing.T) {
 }
 
 func FuzzUnmarshalCommit(f *testing.F) {
-	data, err := fullCommit().Marshal()
+	data, err := fullCommit().Encode()
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func FuzzUnmarshalCommit(f *testing.F) {
 		if err != nil {
 			return
 		}
-		once, err := m.Marshal()
+		once, err := m.Encode()
 		if err != nil {
 			t.Fatalf("encode what was decoded: %v", err)
 		}
@@ -117,7 +117,7 @@ func FuzzUnmarshalCommit(f *testing.F) {
 		if err != nil {
 			t.Fatalf("decode what was encoded: %v", err)
 		}
-		twice, err := again.Marshal()
+		twice, err := again.Encode()
 		if err != nil || string(once) != string(twice) {
 			t.Errorf("encoded twice: %v\n%s\n%s", err, once, twice)
 		}

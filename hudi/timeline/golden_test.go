@@ -49,7 +49,7 @@ func recode(f goldenFile) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		return m.MarshalAvro()
+		return m.EncodeAvro()
 	}
 	switch f.instant.Action {
 	case Rollback:

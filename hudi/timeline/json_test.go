@@ -9,7 +9,7 @@ import (
 // checkJSON finds all that data has in what m writes, except for what tells nothing.
 func checkJSON(t *testing.T, name string, data []byte, m *CommitMetadata) {
 	t.Helper()
-	again, err := m.Marshal()
+	again, err := m.Encode()
 	if err != nil {
 		t.Errorf("%s: %v", name, err)
 		return

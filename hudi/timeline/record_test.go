@@ -179,7 +179,7 @@ func FuzzDecodeRecords(f *testing.F) {
 		{PartitionToWriteStats: map[string][]WriteStat{"p": {{FileID: "f", LogFiles: []string{"l"}}}}},
 		{PartitionToReplaceFileIDs: map[string][]string{"p": {"f"}}},
 	} {
-		data, err := m.MarshalAvro()
+		data, err := m.EncodeAvro()
 		if err != nil {
 			f.Fatal(err)
 		}
