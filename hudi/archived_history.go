@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"path"
 	"regexp"
 	"strconv"
@@ -133,23 +132,11 @@ func (r *archiveReader) readHistoryFile(ctx context.Context, name string) error 
 		return &CorruptError{name, err}
 	}
 	defer func() { _ = rows.Close() }()
-	for ctx.Err() == nil {
-		batch, err := rows.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return &CorruptError{name, err}
-		}
-		err = r.readHistoryBatch(batch)
-		batch.Release()
-		if errors.Is(err, errEnough) {
-			return err
-		} else if err != nil {
-			return &CorruptError{name, err}
-		}
+	err = rows.Each(ctx, r.readHistoryBatch)
+	if err == nil || errors.Is(err, errEnough) || ctx.Err() != nil {
+		return err
 	}
-	return ctx.Err()
+	return &CorruptError{name, err}
 }
 
 func (r *archiveReader) readHistoryBatch(batch arrow.RecordBatch) error {

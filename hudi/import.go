@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -192,23 +191,15 @@ func (i *importer) run(ctx context.Context, table *Table) (ImportResult, error) 
 
 // divide passes a file's rows on to the parts that they belong to.
 func (i *importer) divide(ctx context.Context, r *basefile.Reader, number int32) error {
-	for row := int64(0); ctx.Err() == nil; {
-		batch, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+	row := int64(0)
+	return r.Each(ctx, func(batch arrow.RecordBatch) error {
 		n := batch.NumRows()
-		err = i.divideBatch(ctx, batch, number)
-		batch.Release()
-		if err != nil {
+		if err := i.divideBatch(ctx, batch, number); err != nil {
 			return fmt.Errorf("rows %d to %d: %w", row, row+n-1, err)
 		}
 		row += n
-	}
-	return ctx.Err()
+		return nil
+	})
 }
 
 func (i *importer) divideBatch(ctx context.Context, batch arrow.RecordBatch, number int32) error {

@@ -2,9 +2,7 @@ package hudi
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 
@@ -399,7 +397,7 @@ func (d *blockDecoder) flush(rows *array.RecordBuilder, yield func(arrow.RecordB
 func (s *sliceScan) parquetRows(ctx context.Context, b *logfile.Block, want *arrow.Schema, wanted []int32, yield func(arrow.RecordBatch) error) error {
 	sh := s.shapeOf(want, b.Instant())
 	all, n := wanted == nil, int32(0)
-	return eachParquet(b, sh.read, func(batch arrow.RecordBatch) error {
+	return eachParquet(ctx, b, sh.read, func(batch arrow.RecordBatch) error {
 		fit, err := sh.fit(batch)
 		if err != nil {
 			return err
@@ -427,25 +425,12 @@ func (s *sliceScan) parquetRows(ctx context.Context, b *logfile.Block, want *arr
 }
 
 // eachParquet reads a log block that is a Parquet file.
-func eachParquet(b *logfile.Block, schema *arrow.Schema, fn func(arrow.RecordBatch) error) error {
+func eachParquet(ctx context.Context, b *logfile.Block, schema *arrow.Schema, fn func(arrow.RecordBatch) error) error {
 	section := b.Section()
 	r, err := basefile.Open(section, section.Size(), schema)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = r.Close() }()
-	for {
-		batch, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		err = fn(batch)
-		batch.Release()
-		if err != nil {
-			return err
-		}
-	}
+	return r.Each(ctx, fn)
 }

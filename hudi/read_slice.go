@@ -2,9 +2,7 @@ package hudi
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -96,32 +94,19 @@ func (s *sliceScan) base(ctx context.Context, logs *mergedLogs, yield func(arrow
 		return err
 	}
 	defer func() { _ = r.Close() }()
-	for ctx.Err() == nil {
-		batch, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+	return r.Each(ctx, func(batch arrow.RecordBatch) error {
 		fit, err := sh.fit(batch)
-		batch.Release()
 		if err != nil {
 			return err
 		}
-		err = s.baseBatch(ctx, logs, fit, extra, yield)
-		fit.Release()
-		if err != nil {
-			return err
-		}
-	}
-	return ctx.Err()
+		defer fit.Release()
+		return s.baseBatch(ctx, logs, fit, extra, yield)
+	})
 }
 
 // baseRows reads rows of a base file.
 type baseRows interface {
-	// next returns the next batch, to be released by the caller, or io.EOF.
-	Next() (arrow.RecordBatch, error)
+	Each(ctx context.Context, fn func(arrow.RecordBatch) error) error
 	Close() error
 }
 

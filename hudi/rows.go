@@ -3,6 +3,7 @@ package hudi
 import (
 	"context"
 	"fmt"
+	"iter"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -55,6 +56,25 @@ func conformColumn(ctx context.Context, col arrow.Array, f arrow.Field) (arrow.A
 		return nil, wrongType(col, f)
 	}
 	return out, nil
+}
+
+// run is rows from one to before another.
+type run struct{ from, to int }
+
+// runs are the runs of rows for which at is the same, each with what it is.
+func runs[K comparable](rows int, at func(row int) K) iter.Seq2[K, run] {
+	return func(yield func(K, run) bool) {
+		for from := 0; from < rows; {
+			k, to := at(from), from+1
+			for to < rows && at(to) == k {
+				to++
+			}
+			if !yield(k, run{from, to}) {
+				return
+			}
+			from = to
+		}
+	}
 }
 
 func wrongType(col arrow.Array, f arrow.Field) error {

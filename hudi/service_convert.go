@@ -174,30 +174,21 @@ func (o *bucketsOut) add(ctx context.Context, rows arrow.RecordBatch) error {
 	if err != nil {
 		return err
 	}
-	from := 0
-	for row := range keys.Len() {
-		bucket := BucketOf(keys.Value(row), o.txn.table.key, o.txn.count)
-		if bucket == o.bucket {
-			continue
+	bucketAt := func(row int) int { return BucketOf(keys.Value(row), o.txn.table.key, o.txn.count) }
+	for bucket, r := range runs(keys.Len(), bucketAt) {
+		if bucket != o.bucket {
+			if err := o.next(ctx, bucket); err != nil {
+				return err
+			}
 		}
-		if err := o.write(ctx, rows, from, row); err != nil {
+		part := rows.NewSlice(int64(r.from), int64(r.to))
+		err := o.group.take(ctx, part)
+		part.Release()
+		if err != nil {
 			return err
 		}
-		if err := o.next(ctx, bucket); err != nil {
-			return err
-		}
-		from = row
 	}
-	return o.write(ctx, rows, from, keys.Len())
-}
-
-func (o *bucketsOut) write(ctx context.Context, rows arrow.RecordBatch, from, to int) error {
-	if from == to {
-		return nil
-	}
-	part := rows.NewSlice(int64(from), int64(to))
-	defer part.Release()
-	return o.group.take(ctx, part)
+	return nil
 }
 
 func (o *bucketsOut) next(ctx context.Context, bucket int) (err error) {

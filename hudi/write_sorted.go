@@ -34,8 +34,7 @@ type SortOptions struct {
 	RecordKey []string
 	Buckets   int
 	// SortBytes is how many changes wait in memory to be sorted, in bytes of Arrow; 0: 128
-	// MiB. As much again is taken while they are sorted. The rest waits in TempDir; "":
-	// the system's.
+	// MiB. The rest waits in TempDir, in files without names; "": the system's.
 	SortBytes int64
 	TempDir   string
 }
@@ -168,61 +167,78 @@ func (s *Sorter) Write(ctx context.Context, x *Txn) error {
 	return out.end(ctx)
 }
 
+// changePlace is where changes go, and which of the two kinds they are.
+type changePlace struct {
+	bucketID // the bucket is -1 where the table has none, or the rows are divided on the way
+
+	gone bool
+}
+
+func (c sortedChanges) place(row int) changePlace {
+	return changePlace{bucketID{c.partitions.Value(row), int(c.buckets.Value(row))}, c.gone.Value(row)}
+}
+
 // sortedOut takes changes in the order of the file groups that they go to.
 type sortedOut struct {
 	txn    *Txn
 	schema *arrow.Schema
 	split  int // into so many buckets the changes of a partition are to be divided; 0: they come bucket by bucket
-	begun  bool
-	at     bucketID // the bucket is -1 where the table has none, or they are divided here
-	gone   bool     // deletes are coming
-	last   string   // key
+	at     changePlace
+	begun  bool   // there was a key in this place
+	last   string // key
 	groups map[int]*GroupWriter
 }
 
 func (o *sortedOut) add(ctx context.Context, rows arrow.RecordBatch) error {
 	c := changesOf(rows)
-	from := 0
-	for row := range c.keys.Len() {
-		key, at, gone := c.keys.Value(row), bucketID{c.partitions.Value(row), int(c.buckets.Value(row))}, c.gone.Value(row)
-		switch {
-		case !o.begun || at != o.at || gone != o.gone:
-			if err := o.put(ctx, c, from, row); err != nil {
-				return err
-			}
-			if at != o.at {
-				if err := o.end(ctx); err != nil {
-					return err
-				}
-			}
-			from = row
-			o.begun, o.at, o.gone = true, bucketID{strings.Clone(at.partition), at.bucket}, gone
-		case key == o.last:
-			return comesTwice(key)
+	for at, r := range runs(c.keys.Len(), c.place) {
+		if err := o.move(ctx, at); err != nil {
+			return err
 		}
-		o.last = key
+		for row := r.from; row < r.to; row++ {
+			key := c.keys.Value(row)
+			if o.begun && key == o.last {
+				return comesTwice(key)
+			}
+			o.last, o.begun = key, true
+		}
+		o.last = strings.Clone(o.last) // the batch's memory goes
+		if err := o.put(ctx, c, r); err != nil {
+			return err
+		}
 	}
-	o.last = strings.Clone(o.last) // the batch's memory goes
-	return o.put(ctx, c, from, c.keys.Len())
+	return nil
+}
+
+// move goes on to another place.
+func (o *sortedOut) move(ctx context.Context, at changePlace) error {
+	if at == o.at {
+		return nil
+	}
+	var err error
+	if at.bucketID != o.at.bucketID {
+		err = o.end(ctx)
+	}
+	at.partition = strings.Clone(at.partition)
+	o.at, o.begun = at, false
+	return err
 }
 
 func comesTwice(key string) error { return fmt.Errorf("key %s comes twice", key) }
 
-// put writes some changes of one kind and place.
-func (o *sortedOut) put(ctx context.Context, c sortedChanges, from, to int) error {
+// put writes changes of one kind and place.
+func (o *sortedOut) put(ctx context.Context, c sortedChanges, r run) error {
 	switch {
-	case from == to:
-		return nil
-	case o.gone:
-		return o.remove(ctx, c.keys, from, to)
+	case o.at.gone:
+		return o.remove(ctx, c.keys, r)
 	case o.split > 1:
-		return o.divide(ctx, c, from, to)
+		return o.divide(ctx, c, r)
 	}
 	// In steps between which the file's size is looked at.
 	limit := o.txn.table.opts.MaxFileBytes
 	step := int(max(limit/4/(column.BatchBytes(c.rows)/max(c.rows.NumRows(), 1)+1), 1))
-	for ; from < to; from += step {
-		some := c.rows.NewSlice(int64(from), int64(min(from+step, to)))
+	for from := r.from; from < r.to; from += step {
+		some := c.rows.NewSlice(int64(from), int64(min(from+step, r.to)))
 		err := o.upsert(ctx, max(o.at.bucket, 0), some)
 		some.Release()
 		if err != nil {
@@ -238,9 +254,9 @@ func (o *sortedOut) put(ctx context.Context, c sortedChanges, from, to int) erro
 }
 
 // remove deletes keys from their buckets.
-func (o *sortedOut) remove(ctx context.Context, keys *array.String, from, to int) error {
+func (o *sortedOut) remove(ctx context.Context, keys *array.String, r run) error {
 	gone := map[int][]string{}
-	for row := from; row < to; row++ {
+	for row := r.from; row < r.to; row++ {
 		b := o.bucket(keys.Value(row))
 		gone[b] = append(gone[b], strings.Clone(keys.Value(row)))
 	}
@@ -265,9 +281,9 @@ func (o *sortedOut) bucket(key string) int {
 }
 
 // divide writes rows of one partition into its buckets.
-func (o *sortedOut) divide(ctx context.Context, c sortedChanges, from, to int) error {
+func (o *sortedOut) divide(ctx context.Context, c sortedChanges, r run) error {
 	sel := make([][]int32, o.split)
-	for row := from; row < to; row++ {
+	for row := r.from; row < r.to; row++ {
 		b := o.bucket(c.keys.Value(row))
 		sel[b] = append(sel[b], int32(row))
 	}

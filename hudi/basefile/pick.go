@@ -2,6 +2,7 @@ package basefile
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -96,6 +97,11 @@ func (p *RowReader) Next() (batch arrow.RecordBatch, err error) {
 			return nil, err
 		}
 	}
+}
+
+// Each calls fn with the batches that are left, which are valid during the call.
+func (p *RowReader) Each(ctx context.Context, fn func(arrow.RecordBatch) error) error {
+	return each(ctx, p.Next, fn)
 }
 
 // advance opens the next rows.

@@ -274,8 +274,12 @@ func (b *Reader) Footer(key string) (value string, ok bool) {
 
 // Each calls fn with the batches that are left, which are valid during the call.
 func (b *Reader) Each(ctx context.Context, fn func(arrow.RecordBatch) error) error {
+	return each(ctx, b.Next, fn)
+}
+
+func each(ctx context.Context, next func() (arrow.RecordBatch, error), fn func(arrow.RecordBatch) error) error {
 	for ctx.Err() == nil {
-		batch, err := b.Next()
+		batch, err := next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
