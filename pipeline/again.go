@@ -30,7 +30,9 @@ func ofLake(err error) error {
 	_, unsupported := errors.AsType[*hudi.UnsupportedError](err)
 	_, schema := errors.AsType[*hudi.SchemaError](err)
 	_, position := errors.AsType[*PositionError](err)
-	if isAnew || missing || source || corrupt || unsupported || schema || position ||
+	_, partition := errors.AsType[*PartitionByError](err)
+	_, folder := errors.AsType[*hudi.PartitionError](err)
+	if isAnew || missing || source || corrupt || unsupported || schema || position || partition || folder ||
 		errors.Is(err, hudi.ErrTableExists) || errors.Is(err, hudi.ErrNoTable) {
 		return err
 	}

@@ -32,6 +32,8 @@ type checkpoint struct {
 	Storage  string          `json:"storage,omitempty"`
 	Columns  []knownColumn   `json:"columns"` // of the source table
 	Key      []string        `json:"key"`     // record key columns in the source, empty: append-only
+	// Partitions are the levels of the table's partitions, none where it has none.
+	Partitions []partitionColumn `json:"partitions,omitempty"`
 }
 
 // knownColumn is a column of the source table as it was when the table last committed.

@@ -28,6 +28,9 @@ func (p *Pipeline) convert(l *layout, r *reduction, sel []ref, filled *filled) (
 			return nil, nil, fmt.Errorf("column %s: %w", f.Name, err)
 		}
 	}
+	if err := l.derive(cols); err != nil {
+		return nil, nil, err
+	}
 	keys := make([]arrow.Array, len(r.slabs))
 	for i, s := range r.slabs {
 		keys[i] = s.keys
@@ -37,6 +40,24 @@ func (p *Pipeline) convert(l *layout, r *reduction, sel []ref, filled *filled) (
 		return nil, nil, err
 	}
 	return array.NewRecordBatch(l.schema, cols, int64(len(sel))), k.(*array.String), nil
+}
+
+// derive makes the columns that partitions derive of others.
+func (l *layout) derive(cols []arrow.Array) error {
+	for _, c := range l.partitions {
+		if !c.derived() {
+			continue
+		}
+		from, to := l.schema.FieldIndices(c.From), l.schema.FieldIndices(c.Lake)
+		if len(from) == 0 || len(to) == 0 {
+			return fmt.Errorf("column %s: the lake's schema has no %s to make it of", c.Lake, c.From)
+		}
+		var err error
+		if cols[to[0]], err = derive(cols[from[0]], c.unit()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sourceColumn gathers column c of the newest version of the table, as type dt.

@@ -78,15 +78,24 @@ func (e *sourceError) Unwrap() error { return e.error }
 func (p *Pipeline) copyTable(ctx context.Context, t *target, at change.LSN) error {
 	p.phase("copy")
 	t.report(func(s *TableStatus) { s.State, s.CopyRows = Copying, 0 })
-	if err := p.makeTable(ctx, t); err != nil {
+	if err := p.makeTable(ctx, t, t.firstBuckets()); err != nil {
 		return err
+	}
+	write := p.copyRows
+	if len(t.partitions) > 0 {
+		sorted, err := p.sortRows(ctx, t)
+		if err != nil {
+			return err
+		}
+		defer sorted.Close()
+		write = sorted.write
 	}
 	txn, err := t.table.Begin(ctx, hudi.TxnOptions{Operation: hudi.BulkInsert})
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
 	next := p.next(t, t.source, at, change.Mark{})
-	rows, instant, err := p.commitCopy(ctx, t, txn, next)
+	rows, instant, err := p.commitCopy(ctx, t, txn, next, write)
 	if err != nil {
 		if instant, err = published(ctx, txn, err); err != nil {
 			return err
@@ -98,8 +107,8 @@ func (p *Pipeline) copyTable(ctx context.Context, t *target, at change.LSN) erro
 	return nil
 }
 
-func (p *Pipeline) commitCopy(ctx context.Context, t *target, txn *hudi.Txn, next checkpoint) (rows int64, instant string, err error) {
-	if rows, err = p.copyRows(ctx, t, txn); err != nil {
+func (p *Pipeline) commitCopy(ctx context.Context, t *target, txn *hudi.Txn, next checkpoint, write copyWriter) (rows int64, instant string, err error) {
+	if rows, err = write(ctx, t, txn); err != nil {
 		return 0, "", err
 	}
 	extra, err := next.extra()
@@ -111,6 +120,9 @@ func (p *Pipeline) commitCopy(ctx context.Context, t *target, txn *hudi.Txn, nex
 	}
 	return rows, instant, nil
 }
+
+// copyWriter writes the rows of a first copy, and counts them.
+type copyWriter func(ctx context.Context, t *target, txn *hudi.Txn) (int64, error)
 
 // copyRows spreads the rows over the buckets. Worker w writes the buckets b with b % workers = w.
 func (p *Pipeline) copyRows(ctx context.Context, t *target, txn *hudi.Txn) (int64, error) {
@@ -156,10 +168,7 @@ func (p *Pipeline) copyRows(ctx context.Context, t *target, txn *hudi.Txn) (int6
 				}
 			})
 			rows += int64(b.Len())
-			t.report(func(s *TableStatus) { s.CopyRows = rows })
-			if p.opts.Progress != nil {
-				p.opts.Progress(t.name, rows, t.source.RowsEstimate)
-			}
+			p.copied(t, rows)
 			return landed
 		})
 		if err != nil && landed == nil {
@@ -171,6 +180,14 @@ func (p *Pipeline) copyRows(ctx context.Context, t *target, txn *hudi.Txn) (int6
 		return 0, err
 	}
 	return rows, nil
+}
+
+// copied reports how far a first copy is.
+func (p *Pipeline) copied(t *target, rows int64) {
+	t.report(func(s *TableStatus) { s.CopyRows = rows })
+	if p.opts.Progress != nil {
+		p.opts.Progress(t.name, rows, t.source.RowsEstimate)
+	}
 }
 
 func groupOf(ctx context.Context, txn *hudi.Txn, groups map[int]*hudi.GroupWriter, bucket int) (*hudi.GroupWriter, error) {

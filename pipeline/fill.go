@@ -30,8 +30,8 @@ func (e *MissingRowError) Error() string {
 }
 
 // fill finds the values that the rows sel lack; nil where they lack none.
-func fill(ctx context.Context, t *hudi.Table, l *layout, r *reduction, sel []ref) (*filled, error) {
-	want := map[int]map[string]bool{} // bucket -> keys
+func fill(ctx context.Context, t *hudi.Table, l *layout, r *reduction, sel []ref, in *places) (*filled, error) {
+	want := map[groupID]map[string]bool{}
 	columns := map[string]string{}
 	buckets := bucketsOf(t)
 	any := false
@@ -48,11 +48,15 @@ func fill(ctx context.Context, t *hudi.Table, l *layout, r *reduction, sel []ref
 			if _, key, ok := r.value(at, c); !ok {
 				name := s.Table.Columns[c].Name
 				columns[name] = l.lakeName(name)
-				b := buckets.of(key)
-				if want[b] == nil {
-					want[b] = map[string]bool{}
+				partition, there := in.old[key]
+				if in.known && !there {
+					continue // it is missed below
 				}
-				want[b][key] = true
+				g := groupID{partition, buckets.of(key)}
+				if want[g] == nil {
+					want[g] = map[string]bool{}
+				}
+				want[g][key] = true
 			}
 		}
 	}
@@ -60,16 +64,16 @@ func fill(ctx context.Context, t *hudi.Table, l *layout, r *reduction, sel []ref
 		return nil, nil
 	}
 	f := &filled{rows: map[string]ref{}, slab: int32(len(r.slabs)), names: columns}
-	for bucket, keys := range want {
-		if err := f.look(ctx, t, bucket, keys); err != nil {
+	for group, keys := range want {
+		if err := f.look(ctx, t, group, keys); err != nil {
 			return nil, err
 		}
 	}
 	return f, f.complete(l, r, sel)
 }
 
-// look reads the stored rows of one bucket.
-func (f *filled) look(ctx context.Context, t *hudi.Table, bucket int, want map[string]bool) error {
+// look reads the stored rows of one file group.
+func (f *filled) look(ctx context.Context, t *hudi.Table, group groupID, want map[string]bool) error {
 	keys := make([]string, 0, len(want))
 	for k := range want {
 		keys = append(keys, k)
@@ -78,9 +82,9 @@ func (f *filled) look(ctx context.Context, t *hudi.Table, bucket int, want map[s
 	for _, lake := range f.names {
 		columns = append(columns, lake)
 	}
-	rec, at, err := t.Lookup(ctx, "", bucket, keys, columns)
+	rec, at, err := t.Lookup(ctx, group.partition, group.bucket, keys, columns)
 	if err != nil {
-		return fmt.Errorf("look up %d rows to fill in bucket %d: %w", len(keys), bucket, err)
+		return fmt.Errorf("look up %d rows to fill in %s: %w", len(keys), group, err)
 	}
 	first := int32(0)
 	if n := len(f.parts); n > 0 {

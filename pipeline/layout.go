@@ -48,11 +48,14 @@ type layout struct {
 	names  []string      // lake name of each source column
 	schema *arrow.Schema // of the lake table, data fields
 	source []int         // for each field the source column, -1: none
+	// partitions are those of the lake table: fields that they derive are made of others.
+	partitions []partitionColumn
 }
 
-// newSchema is the schema of a table that is not in the lake yet: the extra
-// columns first, so that columns added later stand behind the source's own.
-func newSchema(t *change.Table, lean bool) *arrow.Schema {
+// newSchema is the schema of a table that is not in the lake yet: the extra columns and
+// those that partitions derive first, so that columns added later stand behind the
+// source's own.
+func newSchema(t *change.Table, lean bool, partitions []partitionColumn) *arrow.Schema {
 	var fields []arrow.Field
 	for _, f := range extraColumns {
 		if !lean || f.Name == colLSN {
@@ -61,6 +64,11 @@ func newSchema(t *change.Table, lean bool) *arrow.Schema {
 	}
 	if t.KeyKind == change.NoKey {
 		fields = append(fields, arrow.Field{Name: colKey, Type: arrow.BinaryTypes.String})
+	}
+	for _, c := range partitions {
+		if c.derived() {
+			fields = append(fields, arrow.Field{Name: c.Lake, Type: arrow.BinaryTypes.String, Nullable: true})
+		}
 	}
 	names := columnNames(t)
 	for i, c := range t.Columns {
@@ -102,6 +110,16 @@ func newLayout(t *change.Table, schema *arrow.Schema) (*layout, error) {
 	if found != len(l.names) {
 		return nil, fmt.Errorf("lay out %s: the lake's schema lacks one of the columns %s", t, strings.Join(l.names, ", "))
 	}
+	return l, nil
+}
+
+// layoutOf is newLayout for what is written into a table.
+func (t *target) layoutOf(v *change.Table, schema *arrow.Schema) (*layout, error) {
+	l, err := newLayout(v, schema)
+	if err != nil {
+		return nil, err
+	}
+	l.partitions = t.partitions
 	return l, nil
 }
 

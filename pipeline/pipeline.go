@@ -22,6 +22,7 @@ import (
 
 	"lakefeed/change"
 	"lakefeed/hudi"
+	"lakefeed/hudi/keyindex"
 	"lakefeed/storage"
 )
 
@@ -39,6 +40,7 @@ type Options struct {
 	MaxBytes     int64         // ... or this many bytes of changes, or three eighths of MemoryBudget; default 64 MiB
 	MemoryBudget int64         // bytes of changes held in memory over all rounds, default 128 MiB; what is beyond is spilled
 	SpillDir     string        // default: a folder under os.TempDir, removed at the end
+	IndexDir     string        // for the partitions of keys, which it keeps; default: SpillDir, without it lakefeed in os.UserCacheDir
 	LeanColumns  bool          // leave out the extra columns but _event_lsn
 
 	CompactAfter  int // delta commits before a merge-on-read table is compacted inline, default 10
@@ -70,7 +72,10 @@ type Options struct {
 type TableOptions struct {
 	Path    string         // folder under the lake; default <schema>/<table>, cleaned
 	Type    hudi.TableType // default merge-on-read
-	Buckets int            // default: by the size of the source table
+	Buckets int            // in each partition; default: by the size of the source table, and the number of partitions
+	// PartitionBy lays the rows into folders; none: all lie in the table's. A table keeps
+	// the partitions that it was made with.
+	PartitionBy []PartitionField
 }
 
 // Observer is called with figures as they arise; metrics are made of them. All
@@ -90,6 +95,7 @@ type Pipeline struct {
 	folders  map[string]string // given to tables, by source name
 	last     change.Mark       // the newest transaction that the lake was written from
 	spillDir string            // of this run
+	keys     *keyindex.DB      // nil until a partitioned table is opened
 	control  chan request
 
 	mu        sync.Mutex // guards what follows, but for failures
@@ -183,6 +189,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		return err
 	}
 	defer clean()
+	defer p.closeKeys()
 	p.recallStops(ctx)
 	ran := false // it has come to stream: the configuration is right
 	for wait := retryFirst; ; wait = min(2*wait, retryLast) {

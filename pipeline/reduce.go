@@ -78,6 +78,9 @@ func reduce(slabs []*slab, limit change.LSN) *reduction {
 	return r
 }
 
+// key is the record key of a row.
+func (r *reduction) key(at ref) string { return r.slabs[at.slab].keys.Value(int(at.row)) }
+
 func (r *reduction) isDelete(at ref) bool { return r.slabs[at.slab].Ops[at.row] == change.Delete }
 
 // collect lists the survivors in their order in the slabs.

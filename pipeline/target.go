@@ -31,6 +31,8 @@ type target struct {
 	archive int         // how many completed writes its timeline has when it is next archived; 0: ArchiveKeepMax
 	covered change.LSN  // at.LSN when streaming began: changes before it are in the table already
 
+	partitions []partitionColumn // how its rows are laid out in the lake; none: all in one folder
+
 	published *change.Published // how it was published when it was taken; nil: not known
 
 	mu      sync.Mutex // guards what follows
@@ -117,7 +119,11 @@ func (p *Pipeline) openTarget(ctx context.Context, t *target, record *progress) 
 			t.published = &was
 		}
 	}
-	table, err := hudi.Open(ctx, t.store, p.hudiOptions(t))
+	options, err := p.hudiOptions(t)
+	if err != nil {
+		return err
+	}
+	table, err := hudi.Open(ctx, t.store, options)
 	if errors.Is(err, hudi.ErrNoTable) {
 		t.opened, t.had = true, 0 // removed for a new copy
 		return nil
@@ -141,6 +147,10 @@ func (p *Pipeline) openTarget(ctx context.Context, t *target, record *progress) 
 		t.settled = true
 		return err
 	}
+	if err := samePartitions(t.name, at.Partitions, t.options.PartitionBy); err != nil {
+		return err // the source keeps what it lacks until the configuration is mended
+	}
+	t.partitions = at.Partitions
 	if at.LSN < t.had {
 		t.settled = true
 		return fmt.Errorf("%s holds changes up to %s and held them up to %s before: somebody rolled commits back or put an older copy in its place, and the source has forgotten what is missing: %s", t.store, at.LSN, t.had, CopyAnew)
@@ -178,15 +188,22 @@ func (p *Pipeline) owns(t *target, at *checkpoint) error {
 	return sameSource("the table in "+t.store.String(), at.Source, p.source)
 }
 
-func (p *Pipeline) hudiOptions(t *target) hudi.Options {
-	return hudi.Options{Logger: p.log.With("table", t.name), Hook: p.opts.OnPhase}
+func (p *Pipeline) hudiOptions(t *target) (hudi.Options, error) {
+	o := hudi.Options{Logger: p.log.With("table", t.name), Hook: p.opts.OnPhase}
+	if len(t.options.PartitionBy) > 0 && t.source.KeyKind != change.NoKey {
+		keys, err := p.keyStore(t)
+		if err != nil {
+			return o, err
+		}
+		o.Keys = keys
+	}
+	return o, nil
 }
 
 // makeTable makes the table's folder, or takes the one that an interrupted copy left.
-func (p *Pipeline) makeTable(ctx context.Context, t *target) error {
-	buckets := t.options.Buckets
-	if buckets <= 0 {
-		buckets = bucketsFor(t.source.Bytes)
+func (p *Pipeline) makeTable(ctx context.Context, t *target, buckets int) (err error) {
+	if t.partitions, err = newPartitions(t.source, t.options.PartitionBy); err != nil {
+		return err
 	}
 	if t.table != nil { // made, but its copy never committed
 		if err := removeCopy(ctx, t.store); err != nil {
@@ -194,13 +211,19 @@ func (p *Pipeline) makeTable(ctx context.Context, t *target) error {
 		}
 		t.table = nil
 	}
-	options := p.hudiOptions(t)
-	options.Buckets = buckets
+	options, err := p.hudiOptions(t)
+	if err != nil {
+		return err
+	}
+	if options.Buckets = buckets; options.Keys != nil {
+		options.Index = hudi.IndexGlobalKey
+	}
 	// A first copy has a writer open for every bucket, each with a row group in the making.
 	options.RowGroupBytes = min(max(p.opts.MemoryBudget/2/int64(buckets), 256<<10), 16<<20)
 	table, err := hudi.Create(ctx, t.store, hudi.CreateOptions{
 		Name: tableName(t.source), Type: t.options.Type,
-		Schema: newSchema(t.source, p.opts.LeanColumns), RecordKey: recordKey(t.source),
+		Schema: newSchema(t.source, p.opts.LeanColumns, t.partitions), RecordKey: recordKey(t.source),
+		PartitionBy: lakeColumns(t.partitions), HiveStyle: len(t.partitions) > 0, URLEncode: len(t.partitions) > 0,
 		OrderingField: colLSN, Options: options,
 	})
 	if err != nil {
@@ -232,6 +255,18 @@ const propertiesFile = ".hoodie/hoodie.properties"
 // tableName is the name that the table's properties and schema carry.
 func tableName(t *change.Table) string { return columnName(t.Name) }
 
+// firstBuckets is how many buckets a new table gets, as far as that is known before it is
+// copied: of a partitioned one the copy tells how many partitions share its rows.
+func (t *target) firstBuckets() int {
+	switch {
+	case t.options.Buckets > 0:
+		return t.options.Buckets
+	case len(t.options.PartitionBy) > 0:
+		return 1
+	}
+	return bucketsFor(t.source.Bytes)
+}
+
 // bucketsFor chooses how many buckets a table gets for its size in the source:
 // one for every 128 MiB of heap, since a base file is about a third of that and
 // the table will grow.
@@ -261,6 +296,7 @@ func (p *Pipeline) next(t *target, v *change.Table, lsn change.LSN, last change.
 	if last.Commit > c.Last.Commit && last.Commit < lsn {
 		c.Last = last
 	}
+	c.Partitions = t.partitions
 	c.Pipeline, c.Table, c.Path, c.Source, c.From, c.LSN = p.opts.Name, t.name, t.path, p.source, t.at.LSN, lsn
 	c.describe(v)
 	return c

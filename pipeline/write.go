@@ -102,7 +102,7 @@ func (p *Pipeline) commitTable(ctx context.Context, pend *pending, r *round) err
 	if err != nil {
 		return err
 	}
-	l, err := newLayout(pend.version, schema)
+	l, err := t.layoutOf(pend.version, schema)
 	if err != nil {
 		return err
 	}
@@ -140,18 +140,19 @@ func published(ctx context.Context, txn *hudi.Txn, failure error) (string, error
 }
 
 func (p *Pipeline) writeChanges(ctx context.Context, pend *pending, l *layout, txn *hudi.Txn, next checkpoint) (string, error) {
-	groups := map[int]*hudi.GroupWriter{}
+	out := p.sinkFor(pend, txn)
+	defer out.end()
 	for slabs, err := range pend.parts(p.opts.MemoryBudget / 4) {
 		if err != nil {
 			return "", err
 		}
 		p.phase("reduce")
 		r := reduce(slabs, pend.limit)
-		if err := p.writePart(ctx, pend.target, l, txn, groups, r, pend.truncated); err != nil {
+		if err := p.writePart(ctx, pend.target, l, txn, out, r, pend.truncated); err != nil {
 			return "", err
 		}
 	}
-	if err := closeGroups(ctx, groups); err != nil {
+	if err := out.flush(ctx); err != nil {
 		return "", err
 	}
 	extra, err := next.extra()
@@ -161,54 +162,46 @@ func (p *Pipeline) writeChanges(ctx context.Context, pend *pending, l *layout, t
 	return txn.Commit(ctx, extra)
 }
 
-// writePart writes the surviving changes of one part, bucket by bucket.
-func (p *Pipeline) writePart(ctx context.Context, t *target, l *layout, txn *hudi.Txn, groups map[int]*hudi.GroupWriter, r *reduction, truncated bool) error {
-	upserts, deletes := map[int][]ref{}, map[int][]string{}
-	home := buckets{t.table.RecordKey(), txn.Buckets()} // of the table as the transaction found it
-	for _, at := range r.upserts {
-		b := home.of(r.slabs[at.slab].keys.Value(int(at.row)))
-		upserts[b] = append(upserts[b], at)
+// groupsAtOnce is how many file groups of a partitioned table are written side by side.
+const groupsAtOnce = 2
+
+// writePart writes the surviving changes of one part, file group by file group.
+func (p *Pipeline) writePart(ctx context.Context, t *target, l *layout, txn *hudi.Txn, out sink, r *reduction, truncated bool) error {
+	in, err := p.place(ctx, t, l, txn, r, truncated)
+	if err != nil {
+		return err
 	}
-	if !truncated { // else there is nothing to delete from
-		for _, k := range r.deletes {
-			b := home.of(k)
-			deletes[b] = append(deletes[b], k)
-		}
-	}
-	for b := range home.n {
-		if len(upserts[b]) == 0 && len(deletes[b]) == 0 {
-			continue
-		}
-		g, err := groupOf(ctx, txn, groups, b)
-		if err != nil {
-			return err
-		}
-		if len(deletes[b]) > 0 {
-			if err := g.Delete(ctx, deletes[b]); err != nil {
-				return fmt.Errorf("delete from bucket %d: %w", b, err)
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(out.writers())
+	for _, w := range in.works {
+		g.Go(func() error {
+			if err := p.writeGroup(ctx, t, l, out, r, in, w); err != nil {
+				return fmt.Errorf("write %s: %w", w, err)
 			}
-		}
-		if err := p.upsert(ctx, t, l, g, r, upserts[b]); err != nil {
-			return fmt.Errorf("write bucket %d: %w", b, err)
-		}
+			return nil
+		})
 	}
-	return nil
+	return g.Wait()
 }
 
-// upsert fills, converts and writes rows of one bucket, some thousands at a time.
-func (p *Pipeline) upsert(ctx context.Context, t *target, l *layout, g *hudi.GroupWriter, r *reduction, rows []ref) error {
-	for len(rows) > 0 {
+func (p *Pipeline) writeGroup(ctx context.Context, t *target, l *layout, out sink, r *reduction, in *places, w *work) error {
+	if len(w.deletes) > 0 {
+		if err := out.delete(ctx, w.groupID, w.deletes); err != nil {
+			return fmt.Errorf("delete: %w", err)
+		}
+	}
+	for rows := w.upserts; len(rows) > 0; {
 		n := chunkOf(r, rows)
-		rec, keys, err := p.rowsOf(ctx, t, l, r, rows[:n])
+		rec, keys, err := p.rowsOf(ctx, t, l, r, rows[:n], in)
 		if err != nil {
 			return err
 		}
-		if err := g.Upsert(ctx, rec, keys); err != nil {
+		if err := out.upsert(ctx, w.groupID, rec, keys); err != nil {
 			return err
 		}
 		rows = rows[n:]
 	}
-	return nil
+	return out.done(ctx, w.groupID)
 }
 
 // chunkOf is how many of the rows to write at once: less where stored values, which may be large, are needed.
@@ -227,8 +220,8 @@ func chunkOf(r *reduction, rows []ref) int {
 	return len(rows)
 }
 
-func (p *Pipeline) rowsOf(ctx context.Context, t *target, l *layout, r *reduction, sel []ref) (arrow.RecordBatch, *array.String, error) {
-	f, err := fill(ctx, t.table, l, r, sel)
+func (p *Pipeline) rowsOf(ctx context.Context, t *target, l *layout, r *reduction, sel []ref, in *places) (arrow.RecordBatch, *array.String, error) {
+	f, err := fill(ctx, t.table, l, r, sel, in)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -240,7 +233,7 @@ func (p *Pipeline) rowsOf(ctx context.Context, t *target, l *layout, r *reductio
 // now, by a commit of its own that covers nothing more of the source.
 func (p *Pipeline) evolveTable(ctx context.Context, pend *pending) (*arrow.Schema, error) {
 	t, v := pend.target, pend.version
-	if err := t.at.still(v); err != nil {
+	if err := cmp.Or(t.at.still(v), clash(v, t.partitions)); err != nil {
 		return nil, err
 	}
 	schema, added, err := evolve(v, &t.at, t.table.Schema())
