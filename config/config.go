@@ -14,6 +14,8 @@ import (
 	"os"
 	"regexp"
 	"time"
+
+	"lakefeed/pipeline"
 )
 
 // DefaultListen is where the server of `lakefeed run` listens unless told otherwise.
@@ -43,6 +45,7 @@ type Pipeline struct {
 	ArchiveKeepMin int
 	ArchiveKeepMax int
 	SpillDir       string
+	IndexDir       string
 }
 
 // Postgres is a PostgreSQL source.
@@ -84,8 +87,10 @@ type Table struct {
 	Exclude   bool      // leave these tables out
 	TableType TableType // empty: the lake's
 	Path      string    // folder under the lake; {schema} and {table} stand for the names; empty: {schema}/{table}
-	Buckets   int       // 0: by the size of the source table
-	Line      int       // of the entry in the file
+	Buckets   int       // of each partition; 0: by the size of the source table
+	// PartitionBy lays the rows into folders, one below the other; none: all in one.
+	PartitionBy []pipeline.PartitionField
+	Line        int // of the entry in the file
 }
 
 // Load reads a configuration file. Mistakes in it are an *[Error].

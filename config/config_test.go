@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -60,7 +61,8 @@ pipelines:
       postgres: {url: "postgres://u@h/db", heartbeat_interval: 5s, copy_connections: 3, streaming: false, receive_timeout: 20s}
     tables:
       - {match: public.secret, exclude: true}
-      - {match: public.events, table_type: copy_on_write, path: raw/events, buckets: 16}
+      - {match: public.events, table_type: copy_on_write, path: raw/events, buckets: 16, partition_by: day(created_at)}
+      - {match: public.sales, partition_by: [region, 'month("at")']}
       - {match: "*.*", path: "raw/{schema}/{table}"}
     lake: {url: /data/lake, table_type: MERGE_ON_READ, lean_columns: true}
     messages: {match: ["outbox.*", a?dit], path: raw/messages}
@@ -73,17 +75,18 @@ pipelines:
     archive_keep_min: 20
     archive_keep_max: 30
     spill_dir: /var/tmp
+    index_dir: /var/cache
 `).Pipelines[0]
 	if p.Postgres.HeartbeatInterval != 5*time.Second || p.Postgres.CopyConnections != 3 || !p.Postgres.WholeTransactions || p.Postgres.ReceiveTimeout != 20*time.Second {
 		t.Errorf("postgres: %+v", p.Postgres)
 	}
-	if p.MaxRows != 1000 || p.MaxBytes != 64<<20 || p.MemoryBudget != 3<<29 || p.CompactAfter != 5 || p.RetainCommits != 7 || p.ArchiveKeepMin != 20 || p.ArchiveKeepMax != 30 || p.SpillDir != "/var/tmp" {
+	if p.MaxRows != 1000 || p.MaxBytes != 64<<20 || p.MemoryBudget != 3<<29 || p.CompactAfter != 5 || p.RetainCommits != 7 || p.ArchiveKeepMin != 20 || p.ArchiveKeepMax != 30 || p.SpillDir != "/var/tmp" || p.IndexDir != "/var/cache" {
 		t.Errorf("bounds: %+v", p)
 	}
 	if !p.Lake.LeanColumns || p.Lake.TableType != config.MergeOnRead {
 		t.Errorf("lake: %+v", p.Lake)
 	}
-	if e := p.Entry("public", "events"); e.Buckets != 16 || e.Path != "raw/events" || e.TableType != config.CopyOnWrite {
+	if e := p.Entry("public", "events"); e.Buckets != 16 || e.Path != "raw/events" || e.TableType != config.CopyOnWrite || len(e.PartitionBy) != 1 || e.PartitionBy[0].String() != "day(created_at)" {
 		t.Errorf("entry: %+v", e)
 	}
 	keeps := p.Source(nil).Messages
@@ -94,6 +97,9 @@ pipelines:
 	}
 	if got := p.Table(&change.Table{Schema: "_lakefeed", Name: "messages", LogOnly: true}).Path; got != "raw/messages" {
 		t.Errorf("messages land in %s", got)
+	}
+	if o := p.Table(&change.Table{Schema: "public", Name: "sales"}); fmt.Sprint(o.PartitionBy) != "[region month(at)]" {
+		t.Errorf("sales lies by %v", o.PartitionBy)
 	}
 	if p.Match("public", "secret") {
 		t.Error("an excluded table is replicated")
@@ -151,6 +157,9 @@ func TestProblems(t *testing.T) {
 		"archives at once":   {replace("commit_interval: 10s", "archive_keep_max: 50"), "archive_keep_max 50: want more than archive_keep_min, 50"},
 		"pattern":            {replace("public.*", "orders"), "f.yaml:7:16: pipelines[0].tables[0].match: want schema.table"},
 		"table type":         {replace("match: public.*", "match: public.*\n        table_type: row"), `"row" is not a table type`},
+		"partition":          {replace("match: public.*", "match: public.t\n        partition_by: week(at)"), `f.yaml:8:23: pipelines[0].tables[0].partition_by: "week(at)": want a column, or year(column)`},
+		"partition twice":    {replace("match: public.*", "match: public.t\n        partition_by: [a, a]"), "partition_by[1]: a is there twice"},
+		"partition's place":  {replace("    commit_interval: 10s", "    partition_by: a"), "does not belong here but in an entry of pipelines[].tables"},
 		"one folder for all": {replace("match: public.*", "match: public.*\n        path: all"), "put {table} into it"},
 		"folder outside":     {replace("match: public.*", "match: public.t\n        path: ../x"), `"../x": write x`},
 		"message's key":      {replace("    commit_interval: 10s", "    messages: {prefix: a}"), "pipelines[0].messages.prefix: unknown key"},

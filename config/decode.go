@@ -163,6 +163,8 @@ var homes = map[string]string{
 	"archive_keep_min":   "pipelines[]",
 	"archive_keep_max":   "pipelines[]",
 	"spill_dir":          "pipelines[]",
+	"index_dir":          "pipelines[]",
+	"partition_by":       "an entry of pipelines[].tables",
 	"tables":             "pipelines[]",
 	"lake":               "pipelines[]",
 	"source":             "pipelines[]",

@@ -42,6 +42,7 @@ func (p *Pipeline) Options(log *slog.Logger) pipeline.Options {
 		MaxBytes:       p.MaxBytes,
 		MemoryBudget:   p.MemoryBudget,
 		SpillDir:       p.SpillDir,
+		IndexDir:       p.IndexDir,
 		LeanColumns:    p.Lake.LeanColumns,
 		CompactAfter:   p.CompactAfter,
 		RetainCommits:  p.RetainCommits,
@@ -73,7 +74,7 @@ func (p *Pipeline) Table(t *change.Table) pipeline.TableOptions {
 	if e == nil {
 		return o
 	}
-	o.Buckets = e.Buckets
+	o.Buckets, o.PartitionBy = e.Buckets, e.PartitionBy
 	if e.TableType != "" {
 		o.Type = tableTypes[e.TableType]
 	}

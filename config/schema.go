@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -62,6 +63,7 @@ func (d *decoder) pipeline(n ast.Node, at string) Pipeline {
 		"archive_keep_min": func(n ast.Node, at string) { p.ArchiveKeepMin = int(d.count(n, at, 10_000)) },
 		"archive_keep_max": func(n ast.Node, at string) { p.ArchiveKeepMax = int(d.count(n, at, 100_000)) },
 		"spill_dir":        func(n ast.Node, at string) { p.SpillDir = d.text(n, at) },
+		"index_dir":        func(n ast.Node, at string) { p.IndexDir = d.text(n, at) },
 	}, "name", "source", "tables", "lake")
 	if _, _, err := pipeline.TimelineBounds(cmp.Or(p.RetainCommits, 10), p.ArchiveKeepMin, p.ArchiveKeepMax); err != nil {
 		d.problem(n, at, "%v", err)
@@ -155,8 +157,10 @@ func (d *decoder) table(n ast.Node, at string) Table {
 		"table_type": func(n ast.Node, at string) { t.TableType = d.tableType(n, at) },
 		"path":       func(n ast.Node, at string) { t.Path = d.folder(n, at) },
 		"buckets":    func(n ast.Node, at string) { t.Buckets = int(d.count(n, at, 100_000)) },
+
+		"partition_by": func(n ast.Node, at string) { t.PartitionBy = d.partitionBy(n, at) },
 	}, "match")
-	if t.Exclude && (t.TableType != "" || t.Path != "" || t.Buckets != 0) {
+	if t.Exclude && (t.TableType != "" || t.Path != "" || t.Buckets != 0 || t.PartitionBy != nil) {
 		d.problem(n, at+".exclude", "tables that are left out land nowhere: remove the entry's other keys")
 	}
 	if t.Path != "" && !t.Match.literal() && !strings.Contains(t.Path, "{table}") {
@@ -176,6 +180,35 @@ func (d *decoder) messages(n ast.Node, at string) Messages {
 		"path": func(n ast.Node, at string) { m.Path = d.folder(n, at) },
 	}, "match")
 	return m
+}
+
+// partitionBy is one field or a list of them.
+func (d *decoder) partitionBy(n ast.Node, at string) []pipeline.PartitionField {
+	items := []ast.Node{n}
+	if _, list := d.node(n).(*ast.SequenceNode); list {
+		items = d.sequence(n, at)
+	}
+	var fields []pipeline.PartitionField
+	for i, item := range items {
+		where := at
+		if len(items) > 1 {
+			where = index(at, i)
+		}
+		text := d.text(item, where)
+		if text == "" {
+			continue
+		}
+		f, err := pipeline.ParsePartitionField(text)
+		if err != nil {
+			d.problem(item, where, "%q: %s", text, err)
+			continue
+		}
+		if slices.Contains(fields, f) {
+			d.problem(item, where, "%s is there twice", f)
+		}
+		fields = append(fields, f)
+	}
+	return fields
 }
 
 var validName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,39}$`)
