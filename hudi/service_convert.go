@@ -34,7 +34,8 @@ type ConvertOptions struct {
 // For other buckets, and to make a table copy-on-write, all rows are written anew, in one
 // commit that replaces all file groups: readers of copy-on-write tables know nothing of
 // what delta commits wrote. The properties, which have the type and by which Spark finds
-// the buckets, change right behind that commit; after a crash between them, call Convert
+// the buckets, change right behind that commit. After a crash between them whatever writes
+// next, or [Table.Recover], lets them say the number of buckets; for the type, call Convert
 // again. Transactions wait meanwhile; other Tables, of other processes too, take the
 // change in when they next begin one. Who divides rows by the number of buckets learns of
 // the new one by [TxnOptions].
@@ -237,8 +238,8 @@ func (t *Table) settle(ctx context.Context, typ TableType, buckets int) error {
 	return nil
 }
 
-// settleBuckets is settle where commits that count again, or no more, have another
-// number of buckets than the properties.
+// settleBuckets is settle where the commits that count have another number of buckets than
+// the properties: after a restore, or a conversion that a crash ended behind its commit.
 func (t *Table) settleBuckets(ctx context.Context) error {
 	if told := t.props[BucketsKey]; !t.hashed() || t.buckets == 0 || told == "" || told == strconv.Itoa(t.buckets) {
 		return nil

@@ -1,9 +1,27 @@
 package hudi
 
 import (
+	"context"
+	"errors"
 	"testing"
-	"time"
+
+	"lakefeed/storage"
 )
+
+// failedPut is a store that does not write one file.
+type failedPut struct {
+	storage.Store
+	name string
+}
+
+var errFailedPut = errors.New("the store is gone")
+
+func (s failedPut) Put(ctx context.Context, name string, data []byte) error {
+	if name == s.name {
+		return errFailedPut
+	}
+	return s.Store.Put(ctx, name, data)
+}
 
 // TestBucketsInProperties: Spark takes the number of buckets from hoodie.properties, which
 // follow a conversion and a restore, and a conversion that died before it changed them.
@@ -44,13 +62,28 @@ func TestBucketsInProperties(t *testing.T) {
 	convert(3)
 	told("converted", "3")
 
-	stale := table.Properties()
-	stale[BucketsKey] = "2"
-	if err := store.Put(t.Context(), propertiesFile, stale.Format(time.Now())); err != nil {
-		t.Fatal(err)
+	for what, next := range map[string]func(*Table) error{
+		"a transaction": func(t2 *Table) error { _, err := t2.Upsert(t.Context(), rows); return err },
+		"a recovery":    func(t2 *Table) error { return t2.Recover(t.Context()) },
+		"a conversion":  func(t2 *Table) error { return t2.Convert(t.Context(), ConvertOptions{Buckets: 4}) },
+	} {
+		convert(3)
+		dead, err := Open(t.Context(), failedPut{store, propertiesFile}, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := dead.Convert(t.Context(), ConvertOptions{Buckets: 4}); !errors.Is(err, errFailedPut) {
+			t.Fatalf("a conversion that dies behind its commit: %v", err)
+		}
+		told("before "+what, "3")
+		if table, err = Open(t.Context(), store, Options{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := next(table); err != nil {
+			t.Fatal(err)
+		}
+		told("after "+what, "4")
 	}
-	convert(3)
-	told("converted again after a crash", "3")
 
 	if _, err := table.Restore(t.Context(), at); err != nil {
 		t.Fatal(err)

@@ -171,13 +171,17 @@ func (t *Table) prepare(ctx context.Context) error {
 	if t.latest != "" {
 		return &UnsupportedError{"schema", schema.LatestKey, "columns of this table were renamed, dropped or moved by Hudi's schema evolution on read: it is only read here"}
 	}
-	if len(t.timeline.Pending()) == 0 {
-		return nil
+	if len(t.timeline.Pending()) > 0 {
+		if err := t.recover(ctx); err != nil {
+			return err
+		}
+		if t.opts.Concurrency.optimistic() { // others may have written while a service was finished
+			if err := t.refresh(ctx); err != nil {
+				return err
+			}
+		}
 	}
-	if err := t.recover(ctx); err != nil || !t.opts.Concurrency.optimistic() {
-		return err
-	}
-	return t.refresh(ctx) // others may have written while a service was finished
+	return t.settleBuckets(ctx)
 }
 
 // quiet tells whether nothing is known to be half done, or to be refused, and nobody else
