@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"lakefeed/pipeline"
+	"lakefeed/postgres"
 )
 
 // DefaultListen is where the server of `lakefeed run` listens unless told otherwise.
@@ -34,6 +35,7 @@ type Pipeline struct {
 	Tables   []Table
 	Messages Messages
 	Lake     Lake
+	Types    postgres.TableTypes // how values land
 
 	// Zero takes the default of pipeline.Options.
 	CommitInterval time.Duration
@@ -90,7 +92,8 @@ type Table struct {
 	Buckets   int       // of each partition; 0: by the size of the source table
 	// PartitionBy lays the rows into folders, one below the other; none: all in one.
 	PartitionBy []pipeline.PartitionField
-	Line        int // of the entry in the file
+	Types       postgres.TableTypes // how values land; what is empty is the pipeline's
+	Line        int                 // of the entry in the file
 }
 
 // Load reads a configuration file. Mistakes in it are an *[Error].

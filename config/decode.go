@@ -166,6 +166,8 @@ var homes = map[string]string{
 	"index_dir":          "pipelines[]",
 	"partition_by":       "an entry of pipelines[].tables",
 	"tables":             "pipelines[]",
+	"types":              "pipelines[] or an entry of pipelines[].tables",
+	"out_of_range":       "types of a pipeline, a table or a column",
 	"lake":               "pipelines[]",
 	"source":             "pipelines[]",
 	"listen":             "the top of the file",

@@ -19,6 +19,7 @@ func (p *Pipeline) Source(log *slog.Logger) postgres.Options {
 		URL:             p.Postgres.URL,
 		Pipeline:        p.Name,
 		Match:           p.Match,
+		Types:           p.types,
 		Heartbeat:       p.Postgres.HeartbeatInterval,
 		CopyConnections: p.Postgres.CopyConnections,
 

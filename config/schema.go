@@ -54,6 +54,7 @@ func (d *decoder) pipeline(n ast.Node, at string) Pipeline {
 		"tables":           func(n ast.Node, at string) { p.Tables = d.tables(n, at) },
 		"messages":         func(n ast.Node, at string) { p.Messages = d.messages(n, at) },
 		"lake":             func(n ast.Node, at string) { p.Lake = d.lake(n, at) },
+		"types":            func(n ast.Node, at string) { p.Types = d.types(n, at, false) },
 		"commit_interval":  func(n ast.Node, at string) { p.CommitInterval = d.duration(n, at, false) },
 		"max_rows":         func(n ast.Node, at string) { p.MaxRows = d.count(n, at, 1<<40) },
 		"max_bytes":        func(n ast.Node, at string) { p.MaxBytes = d.size(n, at) },
@@ -159,6 +160,7 @@ func (d *decoder) table(n ast.Node, at string) Table {
 		"buckets":    func(n ast.Node, at string) { t.Buckets = int(d.count(n, at, 100_000)) },
 
 		"partition_by": func(n ast.Node, at string) { t.PartitionBy = d.partitionBy(n, at) },
+		"types":        func(n ast.Node, at string) { t.Types = d.types(n, at, false) },
 	}, "match")
 	if t.Exclude && (t.TableType != "" || t.Path != "" || t.Buckets != 0 || t.PartitionBy != nil) {
 		d.problem(n, at+".exclude", "tables that are left out land nowhere: remove the entry's other keys")

@@ -1,6 +1,8 @@
 package postgres
 
 import (
+	"cmp"
+	"maps"
 	"slices"
 
 	"lakefeed/change"
@@ -61,20 +63,20 @@ const (
 )
 
 // of is what holds for a column.
-func (t TableTypes) of(column string) TableTypes {
-	c := t.Columns[column]
-	if c.OutOfRange != "" {
-		t.OutOfRange = c.OutOfRange
+func (t TableTypes) of(column string) TableTypes { return t.With(t.Columns[column]) }
+
+// With is t where e, of a table or a column within, says nothing else.
+func (t TableTypes) With(e TableTypes) TableTypes {
+	t.OutOfRange, t.Numeric = cmp.Or(e.OutOfRange, t.OutOfRange), cmp.Or(e.Numeric, t.Numeric)
+	t.Arrays, t.Composites = cmp.Or(e.Arrays, t.Arrays), cmp.Or(e.Composites, t.Composites)
+	columns := maps.Clone(t.Columns)
+	for name, c := range e.Columns {
+		if columns == nil {
+			columns = map[string]TableTypes{}
+		}
+		columns[name] = columns[name].With(c)
 	}
-	if c.Numeric != "" {
-		t.Numeric = c.Numeric
-	}
-	if c.Arrays != "" {
-		t.Arrays = c.Arrays
-	}
-	if c.Composites != "" {
-		t.Composites = c.Composites
-	}
+	t.Columns = columns
 	return t
 }
 
