@@ -75,8 +75,11 @@ type sourceError struct{ error }
 func (e *sourceError) Unwrap() error { return e.error }
 
 // copyTable lands all rows that a table has under the snapshot, in one commit.
-func (p *Pipeline) copyTable(ctx context.Context, t *target, at change.LSN) error {
+func (p *Pipeline) copyTable(ctx context.Context, t *target, at change.LSN) (err error) {
 	p.phase("copy")
+	aside := t.quarantine.writer(true)
+	t.quarantine.copying = aside
+	defer aside.abort(ctx, &err)
 	t.report(func(s *TableStatus) { s.State, s.CopyRows = Copying, 0 })
 	if err := p.makeTable(ctx, t, t.firstBuckets()); err != nil {
 		return err
@@ -114,6 +117,9 @@ func (p *Pipeline) commitCopy(ctx context.Context, t *target, txn *hudi.Txn, nex
 	extra, err := next.extra()
 	if err != nil {
 		return 0, "", err
+	}
+	if err := t.quarantine.copying.commit(ctx, next.LSN); err != nil {
+		return rows, "", fmt.Errorf("put rows in quarantine: %w", err)
 	}
 	if instant, err = txn.Commit(ctx, extra); err != nil {
 		return rows, "", fmt.Errorf("commit: %w", err)
@@ -159,7 +165,7 @@ func (p *Pipeline) copyRows(ctx context.Context, t *target, txn *hudi.Txn) (int6
 		}()
 		var landed error
 		err := p.opts.Source.Copy(ctx, t.source, func(b *change.Batch) error {
-			landed = p.byBucket(t, b, func(bucket int, rec arrow.RecordBatch, keys *array.String) error {
+			landed = p.byBucket(ctx, t, b, func(bucket int, rec arrow.RecordBatch, keys *array.String) error {
 				select {
 				case queues[bucket%workers] <- piece{bucket, rec, keys}:
 					return nil
@@ -212,7 +218,7 @@ func closeGroups(ctx context.Context, groups map[int]*hudi.GroupWriter) error {
 }
 
 // byBucket hands over a batch of copied rows, in the table's columns, bucket by bucket.
-func (p *Pipeline) byBucket(t *target, b *change.Batch, emit func(int, arrow.RecordBatch, *array.String) error) error {
+func (p *Pipeline) byBucket(ctx context.Context, t *target, b *change.Batch, emit func(int, arrow.RecordBatch, *array.String) error) error {
 	keys, err := recordKeys(b)
 	if err != nil {
 		return err
@@ -222,6 +228,9 @@ func (p *Pipeline) byBucket(t *target, b *change.Batch, emit func(int, arrow.Rec
 		return err
 	}
 	r := &reduction{slabs: []*slab{{Batch: b, keys: keys}}}
+	if err := t.quarantine.copying.takeCopied(ctx, r.slabs[0]); err != nil {
+		return err
+	}
 	for bucket, sel := range split(r, bucketsOf(t.table)) {
 		if len(sel) == 0 {
 			continue
@@ -242,6 +251,9 @@ func split(r *reduction, buckets buckets) [][]ref {
 	out := make([][]ref, buckets.n)
 	for si, s := range r.slabs {
 		for row := range s.Len() {
+			if s.Rejects[row] != nil {
+				continue
+			}
 			b := buckets.of(s.keys.Value(row))
 			out[b] = append(out[b], ref{int32(si), int32(row)})
 		}

@@ -66,9 +66,14 @@ func (p *Pipeline) sortBatch(ctx context.Context, t *target, s *sortedCopy, b *c
 		return err
 	}
 	r := &reduction{slabs: []*slab{{Batch: b, keys: keys}}}
-	sel := make([]ref, b.Len())
-	for row := range sel {
-		sel[row].row = int32(row)
+	if err := t.quarantine.copying.takeCopied(ctx, r.slabs[0]); err != nil {
+		return err
+	}
+	sel := make([]ref, 0, b.Len())
+	for row := range b.Len() {
+		if b.Rejects[row] == nil {
+			sel = append(sel, ref{0, int32(row)})
+		}
 	}
 	rec, keys, err := p.convert(l, r, sel, nil)
 	if err != nil {

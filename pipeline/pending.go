@@ -87,7 +87,7 @@ func recordKeys(b *change.Batch) (*array.String, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make record keys of %s: %w", b.Table, err)
 	}
-	return keys, nil
+	return rejectedKeys(b, keys), nil
 }
 
 // empty reports whether the round changes nothing in the table.

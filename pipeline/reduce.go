@@ -24,6 +24,8 @@ type reduction struct {
 	slabs   []*slab
 	upserts []ref
 	deletes []string // keys that are gone
+	aside   []ref    // rows that the table cannot hold; what it had under their keys is gone
+	rejects map[ref]*change.Reject
 	// prev leads from an upsert with values that were not sent to the row that
 	// its key had before, as far as the slabs know; fill has the rest.
 	prev map[ref]ref
@@ -33,7 +35,7 @@ type reduction struct {
 // reduce keeps the last change of every key, in the order in which the keys were
 // last changed. Rows whose commit is at or behind limit (when it is not zero) do not count.
 func reduce(slabs []*slab, limit change.LSN) *reduction {
-	r := &reduction{slabs: slabs, prev: map[ref]ref{}, fill: map[ref]string{}}
+	r := &reduction{slabs: slabs, prev: map[ref]ref{}, fill: map[ref]string{}, rejects: map[ref]*change.Reject{}}
 	n := 0
 	for _, s := range slabs {
 		n += s.Len()
@@ -58,6 +60,8 @@ func reduce(slabs []*slab, limit change.LSN) *reduction {
 			if s.Ops[row] == change.Delete {
 				before, had := last[key]
 				left = leaving{key, before, had && !r.isDelete(before)}
+			} else if why := s.Rejects[row]; why != nil {
+				r.rejects[at] = why
 			} else if s.HasUnchanged(row) {
 				from := leaving{key: key}
 				if s.Moved.Get(row) {
@@ -65,7 +69,9 @@ func reduce(slabs []*slab, limit change.LSN) *reduction {
 				} else if before, ok := last[key]; ok && !r.isDelete(before) {
 					from.row, from.had = before, true
 				}
-				if from.had {
+				if from.had && r.rejects[from.row] != nil {
+					r.rejects[at] = incomplete(s, row)
+				} else if from.had {
 					r.prev[at] = from.row
 				} else {
 					r.fill[at] = from.key
@@ -91,9 +97,12 @@ func (r *reduction) collect(last map[string]ref) {
 			if l, ok := last[key]; !ok || l != at {
 				continue
 			}
-			if s.Ops[row] == change.Delete {
+			switch {
+			case s.Ops[row] == change.Delete:
 				r.deletes = append(r.deletes, key)
-			} else {
+			case r.rejects[at] != nil:
+				r.aside = append(r.aside, at)
+			default:
 				r.upserts = append(r.upserts, at)
 			}
 		}

@@ -34,6 +34,8 @@ type rig struct {
 	lake storage.Store
 	skip map[string]bool // tables that the configuration leaves out
 	mods []func(*options)
+
+	types func(schema, table string) postgres.TableTypes
 }
 
 // newRig makes a rig on the shared server and runs statements in its database.
@@ -59,7 +61,7 @@ func (r *rig) quiet() *postgres.Connector { r.t.Helper(); return r.connect(-1) }
 func (r *rig) connect(heartbeat time.Duration) *postgres.Connector {
 	r.t.Helper()
 	c, err := postgres.Open(r.t.Context(), postgres.Options{
-		URL: r.db.URL, Pipeline: r.name, Heartbeat: heartbeat,
+		URL: r.db.URL, Pipeline: r.name, Heartbeat: heartbeat, Types: r.types,
 		Match: func(_, table string) bool { return !r.skip[table] },
 	})
 	if err != nil {

@@ -139,6 +139,9 @@ func (b *slab) rearranged(sel []ref, routes []uint64, gone *change.Bits) *slab {
 		n.Ops, n.At = append(n.Ops, b.Ops[row]), append(n.At, b.At[row])
 		n.Times, n.Xids = append(n.Times, b.Times[row]), append(n.Xids, b.Xids[row])
 		keys.Append(b.keys.Value(row))
+		if why := b.Rejects[row]; why != nil {
+			n.Reject(i, why)
+		}
 		if b.Moved.Get(row) {
 			if n.Moved == nil {
 				n.Moved = new(change.Bits)

@@ -19,6 +19,7 @@ var spillFields = []arrow.Field{
 	{Name: "\x00xid", Type: arrow.PrimitiveTypes.Uint32},
 	{Name: "\x00route", Type: arrow.PrimitiveTypes.Uint64},
 	{Name: "\x00unchanged", Type: arrow.BinaryTypes.Binary, Nullable: true}, // one bit a column, low bit first
+	{Name: "\x00reject", Type: arrow.BinaryTypes.Binary, Nullable: true},    // JSON
 }
 
 const (
@@ -34,6 +35,7 @@ func spillRecord(b *slab) arrow.RecordBatch {
 	times, xid := array.NewInt64Builder(memory.DefaultAllocator), array.NewUint32Builder(memory.DefaultAllocator)
 	route := array.NewUint64Builder(memory.DefaultAllocator)
 	unchanged := array.NewBinaryBuilder(memory.DefaultAllocator, arrow.BinaryTypes.Binary)
+	rejects := array.NewBinaryBuilder(memory.DefaultAllocator, arrow.BinaryTypes.Binary)
 	bits := make([]byte, (len(b.Table.Columns)+7)/8)
 	for row := range n {
 		op.Append(uint8(b.Ops[row]))
@@ -47,6 +49,11 @@ func spillRecord(b *slab) arrow.RecordBatch {
 		flags.Append(f)
 		commit.Append(uint64(b.At[row].Commit))
 		index.Append(b.At[row].Index)
+		if why := b.Rejects[row]; why == nil {
+			rejects.AppendNull()
+		} else {
+			rejects.Append(encodeReject(why))
+		}
 		if !b.HasUnchanged(row) {
 			unchanged.AppendNull()
 			continue
@@ -63,7 +70,7 @@ func spillRecord(b *slab) arrow.RecordBatch {
 	xid.AppendValues(b.Xids, nil)
 	route.AppendValues(b.route, nil)
 	cols := append(append([]arrow.Array(nil), b.Rows.Columns()...), b.keys, op.NewArray(), flags.NewArray(),
-		commit.NewArray(), index.NewArray(), times.NewArray(), xid.NewArray(), route.NewArray(), unchanged.NewArray())
+		commit.NewArray(), index.NewArray(), times.NewArray(), xid.NewArray(), route.NewArray(), unchanged.NewArray(), rejects.NewArray())
 	return array.NewRecordBatch(arrow.NewSchema(fields, nil), cols, int64(n))
 }
 
@@ -76,7 +83,7 @@ func spilledSlab(t *change.Table, rec arrow.RecordBatch) *slab {
 	b.Times, b.Xids = col(5).(*array.Int64).Int64Values(), col(6).(*array.Uint32).Uint32Values()
 	op, flags := col(1).(*array.Uint8), col(2).(*array.Uint8)
 	commit, index := col(3).(*array.Uint64), col(4).(*array.Uint64)
-	unchanged := col(8).(*array.Binary)
+	unchanged, rejects := col(8).(*array.Binary), col(9).(*array.Binary)
 	for row := range int(rec.NumRows()) {
 		b.Ops = append(b.Ops, change.Op(op.Value(row)))
 		b.At = append(b.At, change.Position{Commit: change.LSN(commit.Value(row)), Index: index.Value(row)})
@@ -91,6 +98,9 @@ func spilledSlab(t *change.Table, rec arrow.RecordBatch) *slab {
 				s.gone = new(change.Bits)
 			}
 			s.gone.Set(row)
+		}
+		if !rejects.IsNull(row) {
+			b.Reject(row, decodeReject(rejects.Value(row)))
 		}
 		if unchanged.IsNull(row) {
 			continue

@@ -35,6 +35,8 @@ type target struct {
 
 	published *change.Published // how it was published when it was taken; nil: not known
 
+	quarantine *quarantine // rows that it cannot hold
+
 	mu      sync.Mutex // guards what follows
 	status  TableStatus
 	waiting []int64 // commit time of the first change of each round that is not in the lake, Unix microseconds
@@ -84,6 +86,7 @@ func (p *Pipeline) openTargets(ctx context.Context, tables []*change.Table, reco
 		for _, k := range s.Key {
 			t.status.Key = append(t.status.Key, s.Columns[k].Name)
 		}
+		t.quarantine = p.newQuarantine(t)
 		targets[i] = t
 	}
 	p.setTargets(targets)
@@ -126,7 +129,7 @@ func (p *Pipeline) openTarget(ctx context.Context, t *target, record *progress) 
 	table, err := hudi.Open(ctx, t.store, options)
 	if errors.Is(err, hudi.ErrNoTable) {
 		t.opened, t.had = true, 0 // removed for a new copy
-		return nil
+		return t.quarantine.open(ctx, 0)
 	}
 	if err != nil {
 		return damaged(err)
@@ -141,7 +144,7 @@ func (p *Pipeline) openTarget(ctx context.Context, t *target, record *progress) 
 			return fmt.Errorf("folder %s holds a Hudi table that Lakefeed did not make, or whose commits by Lakefeed another writer archived (it needs hoodie.archive.automatic=false): no checkpoint is in its commits; give the table another path, or move that table away, for a new copy", t.store)
 		}
 		t.opened, t.table = true, table
-		return nil
+		return t.quarantine.open(ctx, 0)
 	}
 	if err := p.owns(t, at); err != nil {
 		t.settled = true
@@ -157,6 +160,9 @@ func (p *Pipeline) openTarget(ctx context.Context, t *target, record *progress) 
 	}
 	if err := table.Recover(ctx); err != nil {
 		return fmt.Errorf("get %s ready to be written: %w", t.store, err)
+	}
+	if err := t.quarantine.open(ctx, at.LSN); err != nil {
+		return err
 	}
 	t.opened, t.table, t.at = true, table, *at
 	t.report(func(s *TableStatus) {

@@ -57,6 +57,8 @@ type TableReport struct {
 	SourceRows int64      `json:"source_rows"`
 	LakeRows   int64      `json:"lake_rows"`
 	Different  int64      `json:"different"` // rows that are missing, extra or unlike, as far as they were counted
+	// Quarantined is the rows of the source that the table cannot hold, and that are in quarantine.
+	Quarantined int64 `json:"quarantined,omitempty"`
 	// LakeOnly is, of an append-only table, the rows that the lake has beyond the source,
 	// which has changed or deleted them. That is no difference.
 	LakeOnly int64        `json:"lake_only,omitempty"`
@@ -70,7 +72,7 @@ func (t *TableReport) OK() bool { return t.Error == "" && t.Different == 0 }
 // Difference is one row, or one value of it, that differs.
 type Difference struct {
 	Key    string `json:"key"`
-	Kind   string `json:"kind"` // "missing in the lake", "not in the source", "different", "twice in the lake"
+	Kind   string `json:"kind"` // "missing in the lake", "in quarantine, though it fits", "missing in the quarantine", "not in the source", "different", "twice in the lake"
 	Column string `json:"column,omitempty"`
 	Source string `json:"source,omitempty"`
 	Lake   string `json:"lake,omitempty"`
@@ -105,7 +107,7 @@ func Validate(ctx context.Context, o ValidateOptions) (*Report, error) {
 	var todo []*validation
 	for i, path := range tablePaths(tables, o.Table, folders) {
 		if t := tables[i]; !t.LogOnly && (o.Only == nil || o.Only(t.String())) {
-			todo = append(todo, &validation{o: o, table: t, store: storage.Sub(o.Lake, path)})
+			todo = append(todo, &validation{o: o, table: t, store: storage.Sub(o.Lake, path), quarantine: storage.Sub(o.Lake, quarantineFolder+"/"+path)})
 		}
 	}
 	all := todo
@@ -168,6 +170,9 @@ type validation struct {
 	lake   *hudi.Table
 	layout *layout
 	report TableReport
+
+	quarantine storage.Store
+	aside      *aside
 }
 
 func (v *validation) run(ctx context.Context, at change.LSN, instant string) error {
@@ -176,6 +181,7 @@ func (v *validation) run(ctx context.Context, at change.LSN, instant string) err
 	if err := v.open(ctx); err != nil {
 		return err
 	}
+	defer v.compareAside()
 	if v.report.AppendOnly {
 		return v.runAppendOnly(ctx)
 	}
@@ -211,6 +217,9 @@ func (v *validation) open(ctx context.Context) error {
 		return fmt.Errorf("the table's newest commit is beyond %s: run validate again", v.at)
 	}
 	v.lake = t
+	if err := v.openAside(ctx, max(v.at, at.LSN)); err != nil {
+		return err
+	}
 	schema, added, err := evolve(v.table, at, t.Schema())
 	if err != nil {
 		return err
@@ -244,10 +253,14 @@ func (v *validation) eachSource(ctx context.Context, fn func(rows) error) error 
 		if err != nil {
 			return err
 		}
-		r := rows{keys: keys, n: b.Len()}
+		fit, keys, err := v.fitting(b, keys)
+		if err != nil {
+			return err
+		}
+		r := rows{keys: keys, n: keys.Len()}
 		for i, name := range v.layout.names {
 			f := v.layout.schema.Field(v.layout.schema.FieldIndices(name)[0])
-			a, err := as(b.Rows.Column(i), f.Type)
+			a, err := as(fit.Column(i), f.Type)
 			if err != nil {
 				return err
 			}

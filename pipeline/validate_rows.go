@@ -184,7 +184,11 @@ func (v *validation) compareRanges(ctx context.Context, ranges map[int]bool) err
 		return nil
 	})
 	for key, s := range source {
-		if !s.inLake {
+		switch _, held := v.aside.keys[key]; {
+		case s.inLake:
+		case held:
+			v.differ(Difference{Key: key, Kind: "in quarantine, though it fits"})
+		default:
 			v.differ(Difference{Key: key, Kind: "missing in the lake"})
 		}
 	}

@@ -98,6 +98,9 @@ func (p *Pipeline) writeTable(ctx context.Context, pend *pending, r *round) (err
 // commitTable is one transaction: reduce, fill, convert, write, commit with the checkpoint.
 func (p *Pipeline) commitTable(ctx context.Context, pend *pending, r *round) error {
 	t := pend.target
+	if err := t.quarantine.align(ctx, t.at.LSN); err != nil {
+		return err
+	}
 	schema, err := p.evolveTable(ctx, pend)
 	if err != nil {
 		return err
@@ -139,15 +142,20 @@ func published(ctx context.Context, txn *hudi.Txn, failure error) (string, error
 	}
 }
 
-func (p *Pipeline) writeChanges(ctx context.Context, pend *pending, l *layout, txn *hudi.Txn, next checkpoint) (string, error) {
+func (p *Pipeline) writeChanges(ctx context.Context, pend *pending, l *layout, txn *hudi.Txn, next checkpoint) (_ string, err error) {
 	out := p.sinkFor(pend, txn)
 	defer out.end()
+	aside := pend.target.quarantine.writer(pend.truncated)
+	defer aside.abort(ctx, &err)
 	for slabs, err := range pend.parts(p.opts.MemoryBudget / 4) {
 		if err != nil {
 			return "", err
 		}
 		p.phase("reduce")
 		r := reduce(slabs, pend.limit)
+		if err := aside.take(ctx, r, pend.version.KeyKind == change.NoKey); err != nil {
+			return "", fmt.Errorf("put rows in quarantine: %w", err)
+		}
 		if err := p.writePart(ctx, pend.target, l, txn, out, r, pend.truncated); err != nil {
 			return "", err
 		}
@@ -158,6 +166,9 @@ func (p *Pipeline) writeChanges(ctx context.Context, pend *pending, l *layout, t
 	extra, err := next.extra()
 	if err != nil {
 		return "", err
+	}
+	if err := aside.commit(ctx, next.LSN); err != nil {
+		return "", fmt.Errorf("put rows in quarantine: %w", err)
 	}
 	return txn.Commit(ctx, extra)
 }
@@ -312,6 +323,9 @@ func (p *Pipeline) serve(ctx context.Context, t *target) error {
 	}
 	if _, err := t.table.Clean(ctx, hudi.CleanOptions{RetainCommits: p.opts.RetainCommits}); err != nil {
 		return fmt.Errorf("clean: %w", err)
+	}
+	if err := t.quarantine.serve(ctx); err != nil {
+		return err
 	}
 	return p.archive(ctx, t)
 }

@@ -42,6 +42,7 @@ func newRows(t *change.Table, types []dataType) *rows {
 	r := &rows{table: t, types: types, cols: make([]column, len(types))}
 	for i := range types {
 		r.cols[i] = newColumn(&types[i])
+		r.cols[i].inKey = slices.Contains(t.Key, i)
 	}
 	if t.KeyKind == change.NoKey {
 		r.keys = array.NewStringBuilder(memory.DefaultAllocator)

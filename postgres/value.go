@@ -53,6 +53,7 @@ type decoder func(src []byte) error
 type column struct {
 	array.Builder
 	binary, text decoder
+	inKey        bool // a value that does not fit is no null
 }
 
 // newColumn is a builder for values of type d with its two decoders.
@@ -116,7 +117,11 @@ func (c *column) put(v []byte, read decoder) error {
 	}
 	n := c.Len()
 	err := read(v)
-	if err != nil && c.Len() == n {
+	switch {
+	case err == nil || c.Len() > n:
+	case c.inKey:
+		c.AppendEmptyValue()
+	default:
 		c.AppendNull()
 	}
 	return err
