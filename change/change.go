@@ -120,8 +120,8 @@ type Table struct {
 	Storage string
 	// Note says why the table has no usable key, for people.
 	Note string
-	// Refused says why the source cannot deliver the table, nil where it can.
-	Refused error
+	// Refused says why the source cannot deliver the table, empty: it can.
+	Refused string
 	// LogOnly says that its rows are in the source's log and nowhere else there, as
 	// logical messages are: its first copy is empty, and there is nothing to compare it with.
 	LogOnly bool

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -187,7 +188,7 @@ func TestQuarantineDies(t *testing.T) {
 	r.drain()
 	r.equal(nil)
 	n := r.query("select count(*) from t where d = 'infinity'")
-	if got := fmt.Sprint(strings.Count(r.quarantined("t"), "infinity")); got != n {
+	if got := strconv.Itoa(strings.Count(r.quarantined("t"), "infinity")); got != n {
 		t.Errorf("%s rows are in quarantine, %s do not fit", got, n)
 	}
 }

@@ -177,7 +177,7 @@ func (c *Connector) land(t *catalogTable) {
 		col := &t.Columns[i]
 		v, err := missingValue(*missing, &t.types[i])
 		if err != nil {
-			t.Refused = &ValueError{Table: t.String(), Column: col.Name, Err: fmt.Errorf("the value of rows older than the column: %w", err)}
+			t.Refused = fmt.Sprintf("column %s: the value of rows older than the column: %v", col.Name, err)
 		}
 		col.Missing = v
 	}

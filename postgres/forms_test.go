@@ -252,3 +252,30 @@ func checkCodePoints(t *testing.T, b *change.Batch) {
 		}
 	}
 }
+
+// TestBadDefault refuses the one table whose older rows have a default that does not fit.
+func TestBadDefault(t *testing.T) {
+	t.Parallel()
+	db := pgtest.NewDatabase(t)
+	db.Exec(t, `CREATE TABLE fine (id int PRIMARY KEY)`, `CREATE TABLE bad (id int PRIMARY KEY)`, `CREATE TABLE later (id int PRIMARY KEY)`,
+		`INSERT INTO bad VALUES (1)`, `INSERT INTO later VALUES (1)`, `ALTER TABLE bad ADD d date DEFAULT 'infinity'`)
+	f := open(t, db, postgres.Options{})
+	out, err := f.Prepare(t.Context(), []*change.Table{f.tables["fine"], f.tables["bad"], f.tables["later"]}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(out.Failed) != 1 || out.Failed[0].Table != f.tables["bad"] || !strings.Contains(out.Failed[0].Err.Error(), "column d: the value of rows older than the column: infinity") {
+		t.Errorf("%+v", out.Failed)
+	}
+	if f.start, err = f.CreateSlot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.stream()
+	db.Exec(t, `INSERT INTO later VALUES (2)`, `ALTER TABLE later ADD d date DEFAULT '-infinity'`, `INSERT INTO later VALUES (3)`, `INSERT INTO fine VALUES (1)`)
+	rows, failures := f.drain()
+	expect(t, "the fine table", texts(rows["fine"]), "c 1")
+	expect(t, "before the column", texts(rows["later"]), "c 2")
+	if len(failures) != 1 || failures[0].Table.Name != "later" {
+		t.Errorf("%+v", failures)
+	}
+}

@@ -3,6 +3,7 @@ package postgres
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -46,8 +47,8 @@ func (c *Connector) Prepare(ctx context.Context, tables []*change.Table, followe
 		return pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
 			out = &change.Prepared{}
 			for _, t := range tables {
-				if t.Refused != nil {
-					out.Failed = append(out.Failed, change.Failure{Table: t, Err: t.Refused})
+				if t.Refused != "" {
+					out.Failed = append(out.Failed, change.Failure{Table: t, Err: errors.New(t.Refused)})
 				}
 			}
 			err := c.publish(ctx, tx, pubs, followed, out)

@@ -119,8 +119,8 @@ func (c *Connector) relation(ctx context.Context, s *stream, info *pgoutput.Rela
 		s.flush(old) // under its own schema, before what follows
 	}
 	s.relations[info.ID] = r
-	if why := r.rows.table.Refused; why != nil {
-		s.fail(info.ID, r.rows.table, why)
+	if why := r.rows.table.Refused; why != "" {
+		s.fail(info.ID, r.rows.table, errors.New(why))
 	}
 	return nil
 }
