@@ -24,15 +24,19 @@ func newSeed(t *testing.T) (uint64, *rand.Rand) {
 }
 
 // loadSchema is what the load works on: wide values that updates leave alone,
-// composite and text keys, a table without a key, one that is copy-on-write.
+// composite and text keys, a table without a key, one that is copy-on-write, one that is
+// partitioned.
 var loadSchema = []string{
 	`create table wide (id int primary key, n bigint not null, amount numeric(12,2), body text, doc jsonb)`,
 	`alter table wide alter body set storage external`,
 	`create table pairs (a text, b int, v text, primary key (a, b))`,
 	`create table folded (id int primary key, v text, at timestamptz default now())`,
+	`create table parted (id int primary key, region text, at timestamptz not null default now(), n int not null default 0, body text)`,
+	`alter table parted alter body set storage external`,
 	`create table events (at timestamptz not null default now(), kind text, n int)`,
 	`insert into wide select i, 0, i/3.0, repeat(md5(i::text), 300), '{"a":[1,2]}' from generate_series(1, 500) i`,
 	`insert into folded select i, 'first' from generate_series(1, 500) i`,
+	`insert into parted select i, 'r' || i % 5, timestamptz '2026-01-01' + i * interval '1 hour', 0, repeat(md5(i::text), 100) from generate_series(1, 300) i`,
 	`insert into events select now(), 'first', i from generate_series(1, 200) i`,
 }
 
@@ -44,7 +48,9 @@ func newLoadLake(t *testing.T, db *pgtest.Database, keys string) *laketest.Lake 
 	db.Exec(t, loadSchema...)
 	return laketest.New(t, db.URL, `      - match: public.folded
         table_type: copy_on_write
-      - match: public.*`, keys)
+      - match: public.parted
+        partition_by: [region, day(at)]
+      - match: public.*`, fmt.Sprintf("    index_dir: %q\n%s", t.TempDir(), keys))
 }
 
 // load is a random workload that runs beside lakefeed.
@@ -167,5 +173,10 @@ var statements = []struct {
 	{sql: `truncate pairs`, truncates: true},
 	{sql: `insert into folded values ($1, 'new') on conflict (id) do update set v = 'again ' || $2::int`},
 	{sql: `delete from folded where id = $1`},
+	{sql: `insert into parted values ($1, 'r' || $2::int % 5, timestamptz '2026-01-01' + $2::int * interval '1 hour', 1, repeat(md5(random()::text), 100)) on conflict (id) do update set n = parted.n + 1`},
+	{sql: `update parted set region = 'r' || (n + $2::int) % 6, n = n + 1 where id between $1 and $1 + 5`},
+	{sql: `update parted set at = at + interval '1 day' where id = $1`},
+	{sql: `update parted set id = $2 + 1000, region = null where id = $1 and not exists (select from parted where id = $2 + 1000)`},
+	{sql: `delete from parted where id = $1`},
 	{sql: `insert into events (kind, n) values ('e', $1)`},
 }
