@@ -13,11 +13,12 @@ import (
 
 // Read says what of a table to read. The zero value is the snapshot.
 type Read struct {
-	Mode       string // snapshot, read_optimized, as_of or incremental; empty: as the instants below say
-	AsOf       string // an instant
-	Begin, End string // instants of an incremental read; Begin is exclusive
-	NoMeta     bool   // leave out the _hoodie_ columns
-	MDT        string // "true" or "false": read by the metadata table or not, Spark only
+	Mode       string   // snapshot, read_optimized, as_of or incremental; empty: as the instants below say
+	AsOf       string   // an instant
+	Begin, End string   // instants of an incremental read; Begin is exclusive
+	NoMeta     bool     // leave out the _hoodie_ columns
+	MDT        string   // "true" or "false": read by the metadata table or not, Spark only
+	Where      []string // a column, an operator as = or >=, and a value's text: rows for which that holds
 }
 
 // Read returns a table's rows, a folder's or, by its s3:// URL, a bucket's, sorted by partition path and record key.
@@ -32,6 +33,9 @@ func (e *Engine) Read(ctx context.Context, table string, r Read) ([]string, erro
 		}
 	}
 	job["no_meta"] = r.NoMeta
+	if r.Where != nil {
+		job["where"] = r.Where
+	}
 	if e.hudi == "" {
 		job["engine"] = "rs"
 	}

@@ -156,11 +156,14 @@ def sread(s, t, mode="snapshot", as_of=None, begin=None, end=None, mdt=None, opt
     return r.load(t)
 
 
-def spark_rows(*a, **k):
-    return [r.asDict() for r in sread(*a, **k).collect()]
+def spark_rows(*a, where=None, **k):
+    df = sread(*a, **k)
+    if where:
+        df = df.filter("`%s` %s '%s'" % tuple(where))
+    return [r.asDict() for r in df.collect()]
 
 
-def rs_rows(t, mode="snapshot", as_of=None, begin=None, end=None, opts=None, **_):
+def rs_rows(t, mode="snapshot", as_of=None, begin=None, end=None, opts=None, where=None, **_):
     from hudi import HudiTableBuilder, HudiReadOptions, HudiQueryType
     import pyarrow as pa
 
@@ -169,6 +172,8 @@ def rs_rows(t, mode="snapshot", as_of=None, begin=None, end=None, opts=None, **_
         tb = tb.with_hudi_options(opts)
     tab = tb.build()
     o = HudiReadOptions()
+    if where:
+        o = o.with_filters([tuple(where)])
     if mode == "read_optimized":
         o = o.with_hudi_option("hoodie.read.use.read_optimized.mode", "true")
     if mode == "as_of":
@@ -194,7 +199,7 @@ def reg(s, t):
 # ---------- commands ----------
 def cmd_read(a):
     mode = a.get("mode") or ("as_of" if a.get("as_of") else "incremental" if a.get("begin") else "snapshot")
-    kw = {k: a.get(k) for k in ("as_of", "begin", "end")}
+    kw = {k: a.get(k) for k in ("as_of", "begin", "end", "where")}
     if a.get("engine") == "rs":
         rows = rs_rows(a["table"], mode, **kw)
     else:
