@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,6 +13,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 
 	"lakefeed/change"
+	"lakefeed/hudi"
 )
 
 // PartitionField is one level of a table's partitions: the value of a column, or the
@@ -159,6 +162,23 @@ func checkPartition(c change.Column, f PartitionField) error {
 		return noPartition("%s: values of %s name no folders", f, c.Type)
 	}
 	return nil
+}
+
+// CheckPartitions looks whether a table of the source can have the partitions that the
+// configuration wants; lake is its table in the lake, nil where there is none. A
+// *[PartitionByError] says that it cannot.
+func CheckPartitions(ctx context.Context, t *change.Table, lake *hudi.Table, by []PartitionField) error {
+	if lake != nil {
+		at, err := readCheckpoint(ctx, lake)
+		if err != nil {
+			return err
+		}
+		if at != nil {
+			return cmp.Or(samePartitions(t.String(), at.Partitions, by), clash(t, at.Partitions))
+		}
+	}
+	_, err := newPartitions(t, by)
+	return err
 }
 
 // samePartitions refuses a configuration that wants other partitions than a table has.

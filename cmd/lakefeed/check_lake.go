@@ -124,6 +124,8 @@ func checkTables(ctx context.Context, p *config.Pipeline, o postgres.Options, la
 		folders[strings.ToLower(folder)] = t.String()
 		if lake != nil {
 			checkFolder(ctx, p, t, lake, folder, r)
+		} else if err := pipeline.CheckPartitions(ctx, t, nil, p.Table(t).PartitionBy); err != nil {
+			r.addError(t.String(), err)
 		}
 	}
 	return nil
@@ -160,6 +162,9 @@ func checkFolder(ctx context.Context, p *config.Pipeline, t *change.Table, lake 
 	store := storage.Sub(lake, folder)
 	table, err := hudi.Open(ctx, store, hudi.Options{})
 	if errors.Is(err, hudi.ErrNoTable) {
+		if err := pipeline.CheckPartitions(ctx, t, nil, p.Table(t).PartitionBy); err != nil {
+			r.addError(t.String(), err)
+		}
 		for f, err := range store.List(ctx, "", true) {
 			if err == nil {
 				r.add(mustMend, t.String(), "", "folder %s is not empty and holds no Hudi table (%s): move it away, or give the table another path", store, f.Name)
@@ -182,5 +187,9 @@ func checkFolder(ctx context.Context, p *config.Pipeline, t *change.Table, lake 
 		r.add(mustMend, t.String(), "", "folder %s holds a Hudi table that Lakefeed did not make: move it away, or give the table another path", store)
 	case c != nil && (c.Pipeline != p.Name || c.Table != t.String()):
 		r.add(mustMend, t.String(), "", "folder %s belongs to table %s of pipeline %s: give one of them another path", store, c.Table, c.Pipeline)
+	default:
+		if err := pipeline.CheckPartitions(ctx, t, table, p.Table(t).PartitionBy); err != nil {
+			r.addError(t.String(), err)
+		}
 	}
 }

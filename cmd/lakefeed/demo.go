@@ -141,6 +141,8 @@ pipelines:
         buckets: 2
       - match: public.products
         table_type: copy_on_write
+      - match: public.clicks
+        partition_by: day(at)
       - match: public.*
     lake:
       url: ${DIR}
