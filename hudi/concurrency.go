@@ -145,16 +145,35 @@ func (t *Table) apart(ctx context.Context, i timeline.Instant, work func() error
 	}
 	defer beat.end(context.WithoutCancel(ctx))
 	t.release(ctx)
-	if err = work(); err != nil {
+	err = work()
+	lost := beat.check()
+	if err != nil && lost == nil {
 		t.given = i.Time // the next one need not wait until it is taken for dead
 	}
-	if aerr := t.acquire(ctx); aerr != nil || err != nil {
+	if aerr := t.acquire(ctx); aerr != nil {
 		return errors.Join(err, aerr)
 	}
-	if err := beat.check(); err != nil {
+	// Where another writer took the instant over, that may be why the work failed.
+	if lost = errors.Join(lost, t.checkOpen(ctx, i)); lost != nil || err != nil {
+		return errors.Join(lost, err)
+	}
+	return nil
+}
+
+// checkOpen sees that an instant's first two files stand, and the last does not yet.
+func (t *Table) checkOpen(ctx context.Context, i timeline.Instant) error {
+	if err := t.checkPending(ctx, i); err != nil {
 		return err
 	}
-	return t.checkPending(ctx, i)
+	done := t.instantFile(instants(i.Time, i.Action)[2])
+	found, err := exists(ctx, t.store, done)
+	if err != nil {
+		return fmt.Errorf("look for %s: %w", done, err)
+	}
+	if found {
+		return &ConflictError{Instant: i.Time, Reason: "another writer finished it"}
+	}
+	return nil
 }
 
 // checkPending sees that an instant's first two files stand.

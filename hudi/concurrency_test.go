@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -297,6 +298,56 @@ func TestConflictByGroup(t *testing.T) {
 			compareRows(t, mustRead(t, one, ReadOptions{}), map[string]modelRow{a: {seq: 1}, b: {seq: 1}})
 		}
 	})
+}
+
+// TestCompactionTakenOver lets a process take over a compaction that another one is at
+// work on, as it may when it slept, and die at each of its calls: whichever of the two
+// completes it, its files are there, and those of the other are not left.
+func TestCompactionTakenOver(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	for at, died := 1, true; died; at++ {
+		s := &shared{store: newStore(t), typ: MergeOnRead, buckets: 2, lock: func(storage.Store) lock.Locker { return nil }}
+		table := s.create(t)
+		a, b := twoKeys(table)
+		for seq := range int64(3) {
+			mustUpsert(t, table, map[string]modelRow{a: {seq: seq}, b: {seq: seq}})
+		}
+		want := mustRead(t, table, ReadOptions{})
+		var files atomic.Int32
+		takeOver := func() {
+			other := s.open(t, storagetest.NewFaulty(s.store, storagetest.Fault{At: at, When: storagetest.After, Dead: true}))
+			other.given = other.Timeline().Pending()[0].Time
+			err := other.Recover(ctx)
+			if died = errors.Is(err, storagetest.ErrFault); err != nil && !died {
+				t.Error(err)
+			}
+		}
+		s.set = func(o *Options) {
+			o.Hook = func(phase string) {
+				if phase == "data file" && files.Add(1) == 2 { // the other one is written meanwhile
+					takeOver()
+				}
+			}
+		}
+		one := s.open(t, s.store)
+		s.set = nil
+		if _, err := one.Compact(ctx, CompactOptions{}); err != nil && !errors.As(err, new(*ConflictError)) {
+			t.Errorf("died at call %d: %v", at, err)
+		}
+		last := s.open(t, s.store)
+		if p := last.Timeline().Pending(); len(p) > 0 {
+			last.given = p[0].Time
+		}
+		if err := last.Recover(ctx); err != nil {
+			t.Fatal(err)
+		}
+		compareRows(t, mustRead(t, last, ReadOptions{}), want)
+		report, err := Check(ctx, s.store, CheckOptions{})
+		if err != nil || !report.Sound() {
+			t.Errorf("died at call %d: %v, %v", at, err, report.Faults)
+		}
+	}
 }
 
 // TestConflictWithSchema lets a transaction be published over another's new schema,

@@ -85,13 +85,17 @@ func (h *heartbeat) check() error {
 	return nil
 }
 
-// end stops the beats and takes the file away. What is left of a failure there expires.
+// end stops the beats and takes the file away. What is left of a failure there expires,
+// and so does that of an instant which somebody else may have taken over.
 func (h *heartbeat) end(ctx context.Context) {
 	if h == nil {
 		return
 	}
 	h.stop()
 	h.done.Wait()
+	if h.check() != nil {
+		return
+	}
 	if err := h.table.store.Delete(ctx, heartbeatFile(h.instant)); err != nil {
 		h.table.opts.Logger.Warn("a heartbeat's file stays until it expires", "table", h.table.name, "instant", h.instant, "error", err)
 	}
@@ -117,11 +121,11 @@ func (t *Table) abandoned(ctx context.Context) ([]timeline.Instant, error) {
 	if !t.opts.Concurrency.optimistic() || len(pending) == 0 {
 		return pending, nil
 	}
+	oldest := t.opts.Now().Add(-t.opts.Concurrency.deadAfter()) // before they are listed, which may take long
 	beats, err := t.beats(ctx)
 	if err != nil {
 		return nil, err
 	}
-	oldest := t.opts.Now().Add(-t.opts.Concurrency.deadAfter())
 	var out []timeline.Instant
 	for _, i := range pending {
 		last, beats := beats[i.Time]
@@ -154,11 +158,11 @@ func (t *Table) sweepHeartbeats(ctx context.Context) error {
 	if !t.opts.Concurrency.optimistic() {
 		return nil
 	}
+	oldest := t.opts.Now().Add(-t.opts.Concurrency.deadAfter())
 	beats, err := t.beats(ctx)
 	if err != nil {
 		return err
 	}
-	oldest := t.opts.Now().Add(-t.opts.Concurrency.deadAfter())
 	for instant, last := range beats {
 		if !last.Before(oldest) || t.isPending(instant) {
 			continue

@@ -110,11 +110,26 @@ func (t *Table) sweep(ctx context.Context) error {
 				return fmt.Errorf("roll back %s: %w", instant, err)
 			}
 		}
-		if err := t.deleteMarkers(ctx, instant); err != nil {
+		if err := t.sweepMarkers(ctx, instant); err != nil {
 			return err
 		}
 	}
 	return t.sweepHeartbeats(ctx)
+}
+
+// sweepMarkers deletes the markers of an instant that is not pending and, where its
+// commit tells them, the files of attempts at it that broke off.
+func (t *Table) sweepMarkers(ctx context.Context, instant string) error {
+	for _, i := range t.timeline.Completed() {
+		if i.Time == instant {
+			m, err := t.readCommit(ctx, i)
+			if err != nil {
+				return err
+			}
+			return t.deleteAttempts(ctx, instant, m)
+		}
+	}
+	return t.deleteMarkers(ctx, instant)
 }
 
 // recoverAfter cleans up after a transaction that could not start.

@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
+	"math/rand/v2"
 	"path"
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -183,20 +186,6 @@ func (t *Table) finishCompaction(ctx context.Context, i timeline.Instant) error 
 	if err != nil {
 		return err
 	}
-	files, err := t.listFiles(ctx)
-	if err != nil {
-		return err
-	}
-	for _, f := range files {
-		if !f.IsLog() && f.Instant == i.Time { // of the attempt that broke off
-			if err := t.store.Delete(ctx, f.Path()); err != nil {
-				return fmt.Errorf("delete %s: %w", f.Path(), err)
-			}
-		}
-	}
-	if err := t.loadAs(ctx, t.props, t.timeline); err != nil {
-		return err
-	}
 	t.opts.Hook("compaction")
 	return t.runCompaction(ctx, i.Time, plan)
 }
@@ -224,6 +213,9 @@ func (t *Table) runCompaction(ctx context.Context, at string, plan *timeline.Com
 		}
 		return t.outlast(ctx, at)
 	})
+	if errors.As(err, new(*ConflictError)) {
+		return errors.Join(err, t.deleteFiles(context.WithoutCancel(ctx), written)) // who took it over may have seen none of them
+	}
 	if err != nil {
 		return err
 	}
@@ -240,6 +232,45 @@ func (t *Table) runCompaction(ctx context.Context, at string, plan *timeline.Com
 	}
 	t.mu.Unlock()
 	t.opts.Logger.Info("compacted", "table", t.name, "instant", at, "file groups", len(written))
+	return t.deleteAttempts(ctx, at, m)
+}
+
+// deleteFiles deletes those of an attempt that came to nothing; nil ones were not written.
+func (t *Table) deleteFiles(ctx context.Context, files []*DataFile) error {
+	for _, f := range files {
+		if f == nil {
+			continue
+		}
+		if err := t.store.Delete(ctx, f.Path()); err != nil {
+			return fmt.Errorf("delete %s: %w", f.Path(), err)
+		}
+	}
+	return nil
+}
+
+// deleteAttempts deletes the base files that an instant announced and its commit does not
+// name, and then its markers. They are of attempts that broke off, or of a process that
+// goes on though it was taken for dead: before the commit it might be the one to make it.
+func (t *Table) deleteAttempts(ctx context.Context, at string, m *timeline.CommitMetadata) error {
+	marked, err := t.markedFiles(ctx, at)
+	if err != nil {
+		return err
+	}
+	wrote := map[string]bool{}
+	for _, stats := range m.PartitionToWriteStats {
+		for _, s := range stats {
+			wrote[s.Path] = true
+		}
+	}
+	for _, name := range marked {
+		f, ok := parseDataFile(name, 0)
+		if !ok || f.IsLog() || f.Instant != at || wrote[name] {
+			continue
+		}
+		if err := t.store.Delete(ctx, name); err != nil {
+			return fmt.Errorf("delete %s: %w", name, err)
+		}
+	}
 	return t.deleteMarkers(ctx, at)
 }
 
@@ -250,7 +281,8 @@ const compactors = 2
 // compactSlices writes the base files of a plan, some side by side.
 func (t *Table) compactSlices(ctx context.Context, at string, ops []timeline.CompactionOperation) ([]*DataFile, []timeline.WriteStat, error) {
 	files, stats := make([]*DataFile, len(ops)), make([]timeline.WriteStat, len(ops))
-	attempt := tokenOf(t.nextInstant())
+	_, attempt, _ := strings.Cut(tokenOf(t.nextInstant()), "-")
+	attempt = strconv.Itoa(rand.IntN(math.MaxInt32)) + "-" + attempt //nolint:gosec // so that no two attempts, of two processes in the same millisecond, share a name
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(min(compactors, runtime.GOMAXPROCS(0)))
 	for n, op := range ops {
