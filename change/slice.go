@@ -2,6 +2,23 @@ package change
 
 import "github.com/apache/arrow-go/v18/arrow/array"
 
+// Before is what a chunk, which ends within the transaction that commits at lsn, has of
+// the transactions before it: their batches and failures, and no messages, of which it is not known.
+func (c *Chunk) Before(lsn LSN) *Chunk {
+	out := &Chunk{Whole: true, End: min(c.End, lsn), Time: c.Time, Last: c.Last}
+	for _, b := range c.Batches {
+		if before, _ := b.Split(lsn); before != nil {
+			out.Batches = append(out.Batches, before)
+		}
+	}
+	for _, f := range c.Failures {
+		if f.Since < lsn {
+			out.Failures = append(out.Failures, f)
+		}
+	}
+	return out
+}
+
 // Slice is the rows from i up to, not including, j. It shares their memory.
 func (b *Batch) Slice(i, j int) *Batch {
 	if i == 0 && j == b.Len() {

@@ -170,13 +170,19 @@ func (p *Pipeline) openSlot(ctx context.Context, record *progress) (change.LSN, 
 		return 0, err
 	}
 	p.last = p.newestMark(record)
-	if err := p.record(ctx, slot.Confirmed); err != nil {
+	at := slot.Confirmed
+	if record != nil {
+		at = max(at, record.LSN) // its acknowledgement did not arrive
+	}
+	if err := p.record(ctx, at); err != nil {
 		return 0, err
 	}
+	// Not behind the newest transaction, which must show again.
+	from := max(slot.Confirmed, min(at, p.last.Commit))
 	if !p.lacksCopy() {
-		return slot.Confirmed, nil
+		return from, nil
 	}
-	return slot.Confirmed, p.copyMissing(ctx, src.OpenSnapshot)
+	return from, p.copyMissing(ctx, src.OpenSnapshot)
 }
 
 // fits refuses a slot that is not the one through which the lake was filled up to known.

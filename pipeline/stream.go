@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,10 +25,15 @@ func (p *Pipeline) stream(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	rounds := make(chan *round)
+	var lost error      // why the source ended; its last round is still to be written
 	p.looked.Store(nil) // one of an earlier session
 	g.Go(func() error {
 		defer close(rounds)
-		return p.capture(ctx, rounds)
+		err := p.capture(ctx, rounds)
+		if err != nil && ctx.Err() == nil && p.retryable(err) {
+			lost, err = err, nil
+		}
+		return err
 	})
 	g.Go(func() error {
 		defer cancel() // the lag is watched until the last round is written
@@ -40,7 +46,7 @@ func (p *Pipeline) stream(ctx context.Context) error {
 	})
 	g.Go(func() error { p.watchLag(ctx); return nil })
 	g.Go(func() error { p.watchTables(ctx); return nil })
-	return g.Wait()
+	return cmp.Or(g.Wait(), lost)
 }
 
 // capture reads the source into rounds.
@@ -54,11 +60,15 @@ func (p *Pipeline) capture(ctx context.Context, rounds chan<- *round) error {
 	}
 	for {
 		done, err := c.step(ctx)
-		if err != nil || done {
-			if err != nil {
-				c.round.remove()
-			}
+		switch {
+		case err != nil && c.whole && len(c.round.tables) > 0 && p.retryable(err):
+			// Where connections never last a round, nothing would ever be committed.
+			return errors.Join(err, c.send(ctx))
+		case err != nil:
+			c.round.remove()
 			return err
+		case done:
+			return nil
 		}
 	}
 }

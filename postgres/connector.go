@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -50,6 +52,7 @@ type Options struct {
 	SpillDir string
 	// ReceiveTimeout is how long the server may be silent before its connection counts as
 	// broken: it is asked for a sign of life three times as often. The default is a minute.
+	// A statement may take five times as long.
 	ReceiveTimeout time.Duration
 	// Logger is silent when nil.
 	Logger *slog.Logger
@@ -101,6 +104,9 @@ const (
 	maxName      = 63 // NAMEDATALEN - 1
 )
 
+// patience is how many times Options.ReceiveTimeout a statement may take.
+const patience = 5
+
 // Connector reads one PostgreSQL database. [Connector.Next] and the copies are for
 // one goroutine; Ack, Emit, Slot and LagBytes may be called beside them.
 type Connector struct {
@@ -130,7 +136,9 @@ func Open(ctx context.Context, opts Options) (*Connector, error) {
 		opts: opts, log: opts.Logger, slot: SlotName(opts.Pipeline), types: newTypeCache(),
 		tables: tableCache{tables: map[uint32]*change.Table{}},
 	}
-	c.catalog.url, c.talk.url = opts.URL, opts.URL
+	for _, s := range []*session{&c.catalog, &c.talk} {
+		s.url, s.patience = opts.URL, patience*opts.ReceiveTimeout
+	}
 	err := c.catalog.do(ctx, func(db *pgx.Conn) error {
 		v, err := serverVersion(db)
 		c.version = v
@@ -184,6 +192,7 @@ func adopt(cfg *pgconn.Config) {
 	maps.Copy(cfg.RuntimeParams, settings)
 	cfg.ConnectTimeout = cmp.Or(cfg.ConnectTimeout, 10*time.Second)
 	cfg.BuildContextWatcherHandler = cancelOnServer
+	cfg.DialFunc = (&net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 6}}).DialContext
 }
 
 // cancelOnServer makes a context that ends cancel the statement on the server too:
@@ -194,9 +203,18 @@ func cancelOnServer(conn *pgconn.PgConn) ctxwatch.Handler {
 
 // session is one ordinary connection, made when it is first needed and again after it broke.
 type session struct {
-	url  string
-	mu   sync.Mutex
-	conn *pgx.Conn
+	url      string
+	patience time.Duration // no piece of work takes longer than that on a connection that works
+	mu       sync.Mutex
+	conn     *pgx.Conn
+	raw      atomic.Pointer[pgconn.PgConn] // of conn
+}
+
+// sever breaks the connection under whoever waits for an answer of it.
+func (s *session) sever() {
+	if c := s.raw.Load(); c != nil {
+		_ = c.Conn().Close() // fails only on one that is closed
+	}
 }
 
 // do runs f with the connection. One that had broken since it was last used is
@@ -205,7 +223,7 @@ func (s *session) do(ctx context.Context, f func(*pgx.Conn) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.conn != nil && !s.conn.IsClosed() {
-		err := f(s.conn)
+		err := s.bounded(f)
 		if err == nil || !s.conn.IsClosed() || ctx.Err() != nil {
 			return interrupted(ctx, err)
 		}
@@ -213,11 +231,18 @@ func (s *session) do(ctx context.Context, f func(*pgx.Conn) error) error {
 	if err := s.connect(ctx); err != nil {
 		return err
 	}
-	err := f(s.conn)
+	err := s.bounded(f)
 	if err != nil && s.conn.IsClosed() {
 		err = &brokenError{err}
 	}
 	return interrupted(ctx, err)
+}
+
+// bounded runs f until it is done, or until it is certain that no answer will come.
+func (s *session) bounded(f func(*pgx.Conn) error) error {
+	watch := time.AfterFunc(s.patience, s.sever)
+	defer watch.Stop()
+	return f(s.conn)
 }
 
 func (s *session) connect(ctx context.Context) error {
@@ -227,7 +252,9 @@ func (s *session) connect(ctx context.Context) error {
 	}
 	adopt(&cfg.Config)
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeDescribeExec // leaves no prepared statements behind
-	s.conn, err = pgx.ConnectConfig(ctx, cfg)
+	if s.conn, err = pgx.ConnectConfig(ctx, cfg); err == nil {
+		s.raw.Store(s.conn.PgConn())
+	}
 	return connectError(err)
 }
 

@@ -58,9 +58,6 @@ type stream struct {
 	running  sync.WaitGroup
 }
 
-// statusInterval is how often the server hears from us, at least.
-const statusInterval = 10 * time.Second
-
 // Cover says that a table's changes of transactions whose commit starts before lsn
 // are not needed: the next Stream leaves them out. A value among them that cannot be
 // represented stops nothing.
@@ -133,19 +130,6 @@ func (c *Connector) allNative(ctx context.Context) (bool, error) {
 	return native, err
 }
 
-// statusInterval is shorter where the server, or we, are impatient.
-func (c *Connector) statusInterval(ctx context.Context) (time.Duration, error) {
-	var ms int64
-	err := c.catalog.do(ctx, func(db *pgx.Conn) error {
-		return db.QueryRow(ctx, "SELECT setting::bigint FROM pg_settings WHERE name = 'wal_sender_timeout'").Scan(&ms)
-	})
-	interval := min(statusInterval, c.opts.ReceiveTimeout/3)
-	if ms != 0 {
-		interval = min(interval, time.Duration(ms)*time.Millisecond/3)
-	}
-	return max(interval, 50*time.Millisecond), err
-}
-
 func (c *Connector) startReplication(ctx context.Context, s *stream, from change.LSN) (*wire, error) {
 	cfg, err := c.config(map[string]string{"replication": "database"})
 	if err != nil {
@@ -164,67 +148,6 @@ func (c *Connector) startReplication(ctx context.Context, s *stream, from change
 	}
 	w.gather.open(w.conn)
 	return w, nil
-}
-
-// mend changes how the stream comes where the error says that it cannot go on so, and
-// begins it anew: values as text where a table came whose values have no binary form,
-// transactions in one piece where the parts of one leave a doubt. It reports whether that was the case.
-func (c *Connector) mend(ctx context.Context, s *stream, err error) (bool, error) {
-	switch {
-	case s.binary && needsText(err):
-		s.binary = false
-		c.log.Info("a column has no binary form: the stream goes on as text", "slot", c.slot, "lsn", s.end)
-	case s.inParts && errors.Is(err, errNeedsWhole):
-		s.inParts = false
-		c.log.Info("the stream goes on with transactions in one piece, when they have committed", "slot", c.slot, "lsn", s.end, "because", err)
-	default:
-		return false, err
-	}
-	return true, c.restart(ctx, s)
-}
-
-// errNeedsWhole is a transaction whose parts do not say what was rolled back of it.
-var errNeedsWhole = errors.New("a sub-transaction was rolled back in a transaction with logical messages that are kept, and the parts of it do not say whose they are")
-
-// restart begins the stream anew from where everything was read. Changes of the open
-// transaction that were read are passed over: a change's number in its transaction is
-// the same in every reading of the log.
-func (c *Connector) restart(ctx context.Context, s *stream) error {
-	s.sending.Lock() // Ack waits
-	defer s.sending.Unlock()
-	_ = s.wire.close() // it has only read
-	if s.open && s.tx.Index > 0 {
-		s.skip = &change.Position{Commit: s.tx.Commit, Index: s.tx.Index}
-	}
-	s.open = false
-	s.drop()
-	retry := time.NewTicker(50 * time.Millisecond) // the server may still hold the slot for the connection of before
-	defer retry.Stop()
-	for try := 0; ; try++ {
-		w, err := c.startReplication(ctx, s, s.end)
-		var pg *pgconn.PgError
-		switch {
-		case err == nil:
-			s.wire = w
-			return nil
-		case !errors.As(err, &pg) || pg.Code != codeObjectInUse || try == 200:
-			return err
-		}
-		select {
-		case <-retry.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// drop forgets the transactions in progress, which come anew.
-func (s *stream) drop() {
-	s.spool.reset()
-	if s.replay != nil {
-		_ = s.replay.close() // it was only read
-		s.replay = nil
-	}
 }
 
 // EndStream ends what Stream began: the slot is free as soon as the server notices.
@@ -252,58 +175,6 @@ func (c *Connector) closeStream() error {
 	return err
 }
 
-// Ack lets the server forget everything up to lsn, which must be safe elsewhere.
-// The server is told at once and again from time to time; the position never
-// moves by itself.
-func (c *Connector) Ack(_ context.Context, lsn change.LSN) error {
-	s := c.stream
-	if s == nil {
-		return errors.New("acknowledge: there is no stream")
-	}
-	for {
-		old := s.acked.Load()
-		if uint64(lsn) <= old || s.acked.CompareAndSwap(old, uint64(lsn)) {
-			break
-		}
-	}
-	if err := s.sendStatus(0); err != nil {
-		return fmt.Errorf("acknowledge %s: %w", lsn, err)
-	}
-	return nil
-}
-
-// sendStatus sends a standby status update: received up to, flushed and applied
-// up to what was acknowledged. With answer 1 the server is to say something in return.
-func (s *stream) sendStatus(answer byte) error {
-	acked := s.acked.Load()
-	b := make([]byte, 0, 34)
-	b = append(b, 'r')
-	b = binary.BigEndian.AppendUint64(b, max(s.received.Load(), acked))
-	b = binary.BigEndian.AppendUint64(b, acked)
-	b = binary.BigEndian.AppendUint64(b, acked)
-	b = binary.BigEndian.AppendUint64(b, uint64(time.Now().UnixMicro()-epochMicros))
-	b = append(b, answer)
-	s.sending.Lock()
-	defer s.sending.Unlock()
-	if err := s.wire.conn.SetWriteDeadline(time.Now().Add(30 * time.Second)); err != nil {
-		return err
-	}
-	return s.wire.send(frameCopyData, b)
-}
-
-func (s *stream) keepStatus(ctx context.Context) {
-	tick := time.NewTicker(s.interval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			_ = s.sendStatus(1) // Next meets the same broken connection, and reports it
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
 // Next returns what came: as soon as there is about Options.ChunkBytes of it or a
 // logical message, else when wait has passed. A transaction that is coming in
 // then is read to its end where it does not stall; where it does, or does not fit,
@@ -328,7 +199,33 @@ func (c *Connector) Next(ctx context.Context, wait time.Duration) (*change.Chunk
 		err = *down
 	}
 	s.err = fmt.Errorf("read the stream of slot %s: %w", c.slot, err)
+	if Retryable(err) {
+		if chunk := s.salvage(); chunk != nil {
+			return chunk, nil // the next call says what happened
+		}
+	}
 	return nil, s.err
+}
+
+// salvage is what was read before the connection broke, up to the last transaction that
+// has come whole; nil where there is nothing. A network that never lasts long then still lets us get on.
+func (s *stream) salvage() *change.Chunk {
+	if s.midway {
+		return nil
+	}
+	chunk, cut := s.take(), s.tx.Commit
+	switch {
+	case chunk.Whole:
+	case !s.open:
+		cut = s.skip.Commit
+		fallthrough
+	default:
+		chunk = chunk.Before(cut)
+	}
+	if len(chunk.Batches)+len(chunk.Failures) == 0 {
+		return nil
+	}
+	return chunk
 }
 
 // stall is how long the rest of a transaction may keep a reader waiting whose time is up.
@@ -402,19 +299,6 @@ func (s *stream) read(ctx context.Context) (kind byte, body []byte, err error) {
 	}
 	body, err = s.replay.next()
 	return frameReplay, body, err
-}
-
-// listened notes that the time is up. A server that has been silent for too long, though
-// it was asked to answer, is not there any more: no packet may ever say so.
-func (c *Connector) listened(s *stream, began time.Time, heard bool) error {
-	if heard {
-		s.silence = 0
-		return nil
-	}
-	if s.silence += time.Since(began); s.silence >= c.opts.ReceiveTimeout {
-		return &brokenError{fmt.Errorf("the server has not answered for %s (receive_timeout)", c.opts.ReceiveTimeout)}
-	}
-	return nil
 }
 
 // needsText reports whether a binary stream cannot go on: a column's type has no
@@ -495,15 +379,6 @@ func (s *stream) flush(r *relation) {
 	}
 	if b := r.rows.flush(); b != nil {
 		s.chunk.Batches = append(s.chunk.Batches, b)
-	}
-}
-
-// shutdown closes the connection because the server wants to go: it would wait for us.
-func (s *stream) shutdown(err error) {
-	if s.down.CompareAndSwap(nil, &err) {
-		s.sending.Lock()
-		defer s.sending.Unlock()
-		_ = s.wire.close()
 	}
 }
 
