@@ -21,6 +21,8 @@ import (
 	"sync"
 	"unsafe"
 
+	"lakefeed/hudi"
+
 	"github.com/duckdb/duckdb-go/mapping"
 )
 
@@ -37,7 +39,9 @@ type DB struct {
 	handle  cgo.Handle
 	readers sync.WaitGroup // of the query's scans
 	views   []view
-	ours    bool // while a statement of ours runs within a query
+	wanted  map[int]hudi.Filter // what the query can use of each view
+	ours    bool                // while a statement of ours runs within a query
+	changed bool                // a statement of the caller's that is no query has run: names and settings may be others
 
 	mu      sync.Mutex      // guards what follows
 	ctx     context.Context //nolint:containedctx // of the query that runs: DuckDB's threads call back without one
@@ -189,6 +193,7 @@ func (db *DB) Query(ctx context.Context, sql string) (*Result, error) {
 }
 
 func (db *DB) query(ctx context.Context, sql string) (*Result, error) {
+	db.wanted = db.filters(sql)
 	r, err := db.run(sql)
 	for err != nil { // it stops at the first name that it misses
 		found, lerr := db.addMissing(ctx, err, sql)
@@ -198,6 +203,7 @@ func (db *DB) query(ctx context.Context, sql string) (*Result, error) {
 		if !found {
 			return nil, db.cause(err)
 		}
+		db.wanted = db.filters(sql)
 		r, err = db.run(sql)
 	}
 	if err := r.open(); err != nil {
@@ -245,7 +251,11 @@ func (db *DB) allows(stmt mapping.PreparedStatement) error {
 		}
 		return nil
 	default:
-		if db.opts.AllowExternal || !db.running() {
+		if !db.running() {
+			return nil
+		}
+		if db.opts.AllowExternal {
+			db.changed = true
 			return nil
 		}
 		return &SQLError{"only queries run here: SELECT, WITH, FROM, VALUES, DESCRIBE, SHOW, SUMMARIZE and EXPLAIN"}

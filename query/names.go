@@ -21,13 +21,11 @@ type view struct {
 // viewPrefix begins the argument by which a view calls read_hudi.
 const viewPrefix = "view "
 
-// viewOf is the view that an argument of read_hudi means.
-func (db *DB) viewOf(arg string) (view, bool) {
+// viewOf is the number of the view that an argument of read_hudi means.
+func (db *DB) viewOf(arg string) (int, bool) {
 	n, ok := strings.CutPrefix(arg, viewPrefix)
-	if i, err := strconv.Atoi(n); ok && err == nil && i >= 0 && i < len(db.views) {
-		return db.views[i], true
-	}
-	return view{}, false
+	i, err := strconv.Atoi(n)
+	return i, ok && err == nil && i >= 0 && i < len(db.views)
 }
 
 // missing is how DuckDB tells of a name that is no table: without its schema.

@@ -2,8 +2,8 @@
 //
 // [Open] makes an empty database in memory, whose tables are found by name when a
 // query asks for them. A [Relation] is such a table: its rows stream into the query as
-// Arrow batches, only the columns that the query uses, and anew for each scan, so that
-// a self-join is right and a table may be larger than memory. [FromTable] is the
+// Arrow batches, only the columns that the query uses, without files and pages that its
+// WHERE rules out, and anew for each scan, so that a self-join is right and a table may be larger than memory. [FromTable] is the
 // relation of a Hudi table, as of now or of an instant.
 //
 //	db, err := query.Open(ctx, query.Options{Lookup: lookup})
@@ -22,6 +22,7 @@
 //
 //   - query.go, what a caller sees; table.go, relations of Hudi tables
 //   - duckdb.go, a query from its text to its batches; names.go, the tables that it names
+//   - pushdown.go and constant.go, the conditions of a query on one table
 //   - scan.go, DuckDB's side of a relation; vector.go and types.go, from Arrow to DuckDB
 //   - result.go, from DuckDB to Arrow
 //   - shim.c: the few calls that the Go binding lacks; nosql.go: without cgo
@@ -32,6 +33,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+
+	"lakefeed/hudi"
 
 	"github.com/apache/arrow-go/v18/arrow"
 )
@@ -49,10 +52,19 @@ type Relation struct {
 	Schema *arrow.Schema
 	// Rows is about how many rows there are, for the planner; 0: not known.
 	Rows int64
-	// Read streams the rows, with these columns of the schema in this order. It is called
-	// once for each scan of the table, maybe by several at a time, and each time yields
-	// the same rows. A batch is used until the next step of the iteration.
-	Read func(ctx context.Context, columns []string) iter.Seq2[arrow.RecordBatch, error]
+	// Read streams the rows of a scan. It may be called several times for a query, maybe
+	// by several at a time, and each time yields the same rows. A batch is used until the
+	// next step of the iteration.
+	Read func(ctx context.Context, scan Scan) iter.Seq2[arrow.RecordBatch, error]
+}
+
+// Scan is what a query wants to have of a table.
+type Scan struct {
+	// Columns of the batches, some of the relation's, in this order.
+	Columns []string
+	// Filter is true of all rows that matter: others may be left out, and need not be.
+	// The zero value is true of all.
+	Filter hudi.Filter
 }
 
 // Ref is how a query names a table.

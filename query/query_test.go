@@ -44,8 +44,9 @@ func (r *numbers) relation() *query.Relation {
 	return &query.Relation{Schema: numbersSchema, Rows: r.n, Read: r.rows}
 }
 
-func (r *numbers) rows(ctx context.Context, columns []string) iter.Seq2[arrow.RecordBatch, error] {
+func (r *numbers) rows(ctx context.Context, scan query.Scan) iter.Seq2[arrow.RecordBatch, error] {
 	r.scans.Add(1)
+	columns := scan.Columns
 	r.read.Store(&columns)
 	return func(yield func(arrow.RecordBatch, error) bool) {
 		defer r.ended.Add(1)

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"unsafe"
 
+	"lakefeed/hudi"
+
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/duckdb/duckdb-go/mapping"
 )
@@ -29,6 +31,7 @@ type binding struct {
 	name     string
 	relation *Relation
 	fields   []arrow.Field // in the order in which DuckDB knows them
+	filter   hudi.Filter   // what the query can use
 }
 
 // scan is one pass over a relation.
@@ -73,8 +76,9 @@ func (db *DB) bind(info mapping.BindInfo) (*binding, error) {
 	name := mapping.BindGetParameter(info, 0)
 	defer mapping.DestroyValue(&name)
 	b := &binding{db: db, name: text(name)}
-	if id, ok := db.viewOf(b.name); ok {
-		b.name, b.relation, b.fields = id.name, id.relation, cheapFirst(id.relation.Schema.Fields())
+	if n, ok := db.viewOf(b.name); ok {
+		v := db.views[n]
+		b.name, b.relation, b.fields, b.filter = v.name, v.relation, cheapFirst(v.relation.Schema.Fields()), db.wanted[n]
 		return b, nil
 	}
 	ref := Ref{Name: b.name, Function: true}
@@ -164,7 +168,7 @@ func (s *scan) start(names []string) {
 	s.stop = stop
 	s.bound.db.readers.Go(func() {
 		defer close(s.batches)
-		for batch, err := range s.bound.relation.Read(ctx, names) {
+		for batch, err := range s.bound.relation.Read(ctx, Scan{names, s.bound.filter}) {
 			if err != nil {
 				s.err = fmt.Errorf("read %s: %w", s.bound.name, err)
 				return

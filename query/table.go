@@ -11,8 +11,8 @@ import (
 )
 
 // FromTable is the relation of a Hudi table. All of its scans see the table as t knows
-// it: what other writers do meanwhile comes with a later one. Of opts, Columns is not
-// for the caller to set; Meta gives the relation the five meta columns.
+// it: what other writers do meanwhile comes with a later one. Of opts, Columns and
+// Filter are not for the caller to set; Meta gives the relation the five meta columns.
 func FromTable(t *hudi.Table, columns *arrow.Schema, opts hudi.ReadOptions) *Relation {
 	if opts.Meta {
 		columns = schema.ArrowWithMeta(columns)
@@ -31,9 +31,9 @@ func FromTable(t *hudi.Table, columns *arrow.Schema, opts hudi.ReadOptions) *Rel
 	return &Relation{
 		Schema: columns,
 		Rows:   size / rowBytes,
-		Read: func(ctx context.Context, names []string) iter.Seq2[arrow.RecordBatch, error] {
+		Read: func(ctx context.Context, scan Scan) iter.Seq2[arrow.RecordBatch, error] {
 			opts := opts
-			opts.Columns = names
+			opts.Columns, opts.Filter = scan.Columns, scan.Filter
 			return t.Read(ctx, opts)
 		},
 	}
@@ -49,9 +49,9 @@ func FromChanges(t *hudi.Table, columns *arrow.Schema, opts hudi.ChangesOptions)
 	opts.Meta = false // its columns are asked for by name
 	return &Relation{
 		Schema: columns,
-		Read: func(ctx context.Context, names []string) iter.Seq2[arrow.RecordBatch, error] {
+		Read: func(ctx context.Context, scan Scan) iter.Seq2[arrow.RecordBatch, error] {
 			opts := opts
-			opts.Columns = names
+			opts.Columns = scan.Columns
 			return t.Changes(ctx, opts)
 		},
 	}

@@ -80,7 +80,7 @@ func repeated(t *testing.T, typ arrow.DataType, values string) (*query.Relation,
 	}
 	all = array.NewSlice(all, 1, int64(all.Len()))
 	schema := arrow.NewSchema([]arrow.Field{{Name: "v", Type: typ, Nullable: true}}, nil)
-	return &query.Relation{Schema: schema, Read: func(context.Context, []string) iter.Seq2[arrow.RecordBatch, error] {
+	return &query.Relation{Schema: schema, Read: func(context.Context, query.Scan) iter.Seq2[arrow.RecordBatch, error] {
 		return func(yield func(arrow.RecordBatch, error) bool) {
 			yield(array.NewRecordBatch(schema, []arrow.Array{all}, int64(all.Len())), nil)
 		}
@@ -174,7 +174,7 @@ func TestTypesRefused(t *testing.T) {
 		"column v of t: a text is not UTF-8": text, "column v of t: a time is beyond DuckDB's range": far, "column v of t: DuckDB has no type for": nanos,
 	} {
 		schema := arrow.NewSchema([]arrow.Field{{Name: "v", Type: col.DataType(), Nullable: true}}, nil)
-		db := open(t, query.Options{}, map[string]*query.Relation{"t": {Schema: schema, Read: func(context.Context, []string) iter.Seq2[arrow.RecordBatch, error] {
+		db := open(t, query.Options{}, map[string]*query.Relation{"t": {Schema: schema, Read: func(context.Context, query.Scan) iter.Seq2[arrow.RecordBatch, error] {
 			return func(yield func(arrow.RecordBatch, error) bool) {
 				yield(array.NewRecordBatch(schema, []arrow.Array{col}, 1), nil)
 			}

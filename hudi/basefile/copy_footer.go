@@ -1,6 +1,7 @@
 package basefile
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -16,7 +17,7 @@ import (
 // bytes. Arrow's reader hides where they lie.
 type File struct {
 	raw    io.ReaderAt
-	r      io.ReaderAt // raw, in larger pieces
+	r      *readAhead // raw, in larger pieces
 	size   int64
 	meta   parquetMeta
 	leaves []leaf
@@ -154,6 +155,7 @@ func readFull(r io.ReaderAt, into []byte, at int64) error {
 type readAhead struct {
 	r    io.ReaderAt
 	size int64
+	only []segment // nil: all of it may be read; else, in order, what will be
 	buf  []byte
 	at   int64 // of buf
 }
@@ -162,7 +164,7 @@ const readAheadBytes = 1 << 20
 
 func (a *readAhead) ReadAt(into []byte, off int64) (int, error) {
 	if off < a.at || off+int64(len(into)) > a.at+int64(len(a.buf)) {
-		n := min(readAheadBytes, a.size-off)
+		n := min(readAheadBytes, a.size-off, a.end(off)-off)
 		if off < 0 || n < int64(len(into)) || len(into) > readAheadBytes/2 {
 			return a.r.ReadAt(into, off)
 		}
@@ -174,6 +176,20 @@ func (a *readAhead) ReadAt(into []byte, off int64) (int, error) {
 		}
 	}
 	return copy(into, a.buf[off-a.at:]), nil
+}
+
+// end is where a piece ends that begins at an offset: no later than the last of what will
+// be read of it.
+func (a *readAhead) end(off int64) int64 {
+	if a.only == nil {
+		return a.size
+	}
+	next, _ := slices.BinarySearchFunc(a.only, off+readAheadBytes, func(s segment, at int64) int { return cmp.Compare(s.at, at) })
+	if next == 0 {
+		return off
+	}
+	last := a.only[next-1]
+	return last.at + last.size
 }
 
 // findLeaves walks the schema.

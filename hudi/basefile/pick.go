@@ -2,6 +2,7 @@ package basefile
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -176,17 +177,9 @@ func (p *RowReader) gather() error {
 		}
 		now, left, rows = append(now, r), left-(r.To-r.From), rows+r.To-r.From
 	}
-	var chunks []*newChunk
-	for _, leaf := range p.leaves {
-		pages, err := p.file.pages(p.group, leaf)
-		if err != nil {
-			return err
-		}
-		chunk, err := pages.cut(now)
-		if err != nil {
-			return fmt.Errorf("column %s: %w", p.file.leaves[leaf].path, err)
-		}
-		chunks = append(chunks, chunk)
+	chunks, err := p.cut(now)
+	if err != nil {
+		return err
 	}
 	var data bytes.Buffer
 	w, err := newParquetWriter(&countingWriter{w: &data}, p.meta)
@@ -199,6 +192,43 @@ func (p *RowReader) gather() error {
 	p.ranges = rest
 	p.rows, err = Open(bytes.NewReader(data.Bytes()), int64(data.Len()), p.schema)
 	return err
+}
+
+// cut makes a chunk of each column with some rows of the row group. The pages that these
+// need are known before the first is read, so that little else is.
+func (p *RowReader) cut(rows []Range) ([]*newChunk, error) {
+	all := make([]*chunkPages, len(p.leaves))
+	only := []segment{}
+	for i, leaf := range p.leaves {
+		pages, err := p.file.pages(p.group, leaf)
+		if err != nil {
+			return nil, err
+		}
+		all[i] = pages
+		only = append(only, segment{at: pages.dictAt, size: pages.dictTo - pages.dictAt})
+		for _, pg := range pages.pages {
+			if len(pg.within(rows)) > 0 {
+				only = append(only, segment{at: pg.at, size: pg.size})
+			}
+		}
+	}
+	slices.SortFunc(only, func(a, b segment) int { return cmp.Compare(a.at, b.at) })
+	p.file.r.only = only
+	defer func() { p.file.r.only = nil }()
+	chunks := make([]*newChunk, len(all))
+	for i, pages := range all {
+		var err error
+		if chunks[i], err = pages.cut(rows); err != nil {
+			return nil, fmt.Errorf("column %s: %w", pages.l.path, err)
+		}
+	}
+	return chunks, nil
+}
+
+// within are those of some rows of the row group that the page has.
+func (pg *pageAt) within(rows []Range) []Range {
+	from, _ := slices.BinarySearchFunc(rows, pg.first, func(r Range, at int64) int { return cmp.Compare(r.To, at+1) })
+	return Intersect(rows[from:], []Range{{pg.first, pg.first + pg.rows}})
 }
 
 // batchRows is how many rows of the group make about the bytes of a batch.
@@ -232,12 +262,7 @@ func (p *chunkPages) cut(ranges []Range) (*newChunk, error) {
 	}
 	for i := range p.pages {
 		pg := &p.pages[i]
-		var within []Range
-		for _, r := range ranges {
-			if r := (Range{max(r.From, pg.first), min(r.To, pg.first+pg.rows)}); r.From < r.To {
-				within = append(within, r)
-			}
-		}
+		within := pg.within(ranges)
 		if len(within) == 0 {
 			continue
 		}
