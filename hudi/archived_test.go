@@ -1,14 +1,17 @@
 package hudi
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"lakefeed/hudi/logfile"
 	"lakefeed/hudi/timeline"
 	"lakefeed/internal/golden"
 	"lakefeed/storage"
@@ -291,6 +294,84 @@ func TestArchiveInterrupted(t *testing.T) {
 		}
 		compareRows(t, mustRead(t, table, ReadOptions{}), rows)
 	}
+}
+
+// TestArchiveOrder archives a compaction: the plan before what was written, as Hudi 0.15
+// takes what comes last for that.
+func TestArchiveOrder(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	opts := placeOptions(MergeOnRead)
+	opts.PartitionBy = nil
+	table, err := Create(ctx, newStore(t), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seq := range int64(8) {
+		if _, err := table.Upsert(ctx, placeBatch(placeRow{"a", "", 0, seq})); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := table.Compact(ctx, CompactOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := table.Clean(ctx, CleanOptions{RetainCommits: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if res, err := table.Archive(ctx, ArchiveOptions{KeepMin: 2, KeepMax: 3}); err != nil || res.Instants < 6 {
+		t.Fatal(res, err)
+	}
+	plans, last := 0, map[string]timeline.State{}
+	for _, i := range archivedEntries(t, table) {
+		if before, ok := last[i.Time]; ok && before > i.State {
+			t.Errorf("%s comes after its %s file", i, before)
+		}
+		last[i.Time] = i.State
+		if i.Action == timeline.Compaction && i.State == timeline.Requested {
+			plans++
+		}
+	}
+	if plans < 3 {
+		t.Errorf("%d plans in the archive", plans)
+	}
+}
+
+// archivedEntries are the files in a table's archive, in order.
+func archivedEntries(t *testing.T, table *Table) (out []timeline.Instant) {
+	t.Helper()
+	folder := table.Properties().archiveFolder()
+	names, err := (&archiveReader{store: table.store, folder: folder}).logs(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		data, _, err := table.store.Get(t.Context(), folder+"/"+name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var d timeline.ArchivedDecoder
+		blocks := logfile.NewReader(bytes.NewReader(data), int64(len(data)))
+		for b, err := blocks.Next(); !errors.Is(err, io.EOF); b, err = blocks.Next() {
+			if err != nil {
+				t.Fatal(err)
+			}
+			content, err := b.Content(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for record, err := range logfile.Records(content) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				e, err := d.Decode(b.Header[logfile.Schema], record)
+				if err != nil {
+					t.Fatal(err)
+				}
+				out = append(out, e.Instant)
+			}
+		}
+	}
+	return out
 }
 
 func FuzzArchiveLog(f *testing.F) {

@@ -139,7 +139,9 @@ func (t *Table) keepExtras(ctx context.Context, limit *archiveLimit) error {
 }
 
 // writeArchive adds instants to the archived timeline. One that an archiving that was
-// interrupted added already comes twice, which readers take for once.
+// interrupted added already comes twice, which readers take for once. The completed file
+// of an instant comes last: Hudi 0.15 takes what the last entry of a compaction holds, else
+// the plan, for the commit's metadata.
 func (t *Table) writeArchive(ctx context.Context, old []timeline.Instant) error {
 	w := &archiveWriter{store: t.store, folder: t.props.archiveFolder()}
 	last, err := w.goOn(ctx)
@@ -147,7 +149,7 @@ func (t *Table) writeArchive(ctx context.Context, old []timeline.Instant) error 
 		return err
 	}
 	for _, i := range old {
-		for _, file := range t.timeline.States(i.Time) {
+		for _, file := range byState(t.timeline.States(i.Time)) {
 			data, err := t.readInstant(ctx, file)
 			if err != nil {
 				return err
@@ -221,14 +223,18 @@ func (t *Table) trimArchive(ctx context.Context, limit int64) error {
 	return nil
 }
 
+// byState sorts the files of an instant, the completed one last.
+func byState(files []timeline.Instant) []timeline.Instant {
+	slices.SortStableFunc(files, func(a, b timeline.Instant) int { return cmp.Compare(a.State, b.State) })
+	return files
+}
+
 // dropArchived deletes the files of instants of the timeline, and tells of how many.
 func (t *Table) dropArchived(ctx context.Context, old []timeline.Instant) (instants int, err error) {
 	var gone []string
 	defer func() { t.forgetArchived(gone) }()
 	for _, i := range old {
-		files := t.timeline.States(i.Time)
-		slices.SortFunc(files, func(a, b timeline.Instant) int { return cmp.Compare(a.State, b.State) })
-		for _, f := range files {
+		for _, f := range byState(t.timeline.States(i.Time)) {
 			t.opts.Hook("archive")
 			if err := t.store.Delete(ctx, t.instantFile(f)); err != nil {
 				return instants, fmt.Errorf("delete %s: %w", t.instantFile(f), err)
