@@ -141,7 +141,8 @@ func TestTypes(t *testing.T) {
 	l.Run(0, "validate")
 	for _, table := range tables {
 		sameAsSource(t, db, filepath.Join(l.Dir, "public", table),
-			fmt.Sprintf("set timezone to 'UTC'; select json_build_object(%s) from %s", strings.Join(fields, ", "), table))
+			fmt.Sprintf("set timezone to 'UTC'; select jsonb_build_object(%s) || jsonb_build_object(%s) from %s", // a function takes 100 arguments
+				strings.Join(fields[:40], ", "), strings.Join(fields[40:], ", "), table))
 	}
 }
 
