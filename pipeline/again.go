@@ -68,6 +68,9 @@ func (a *again) next(interval time.Duration) time.Duration {
 
 // dueAgain reports whether tables that stopped are to be tried again now.
 func (p *Pipeline) dueAgain() bool {
+	if !p.opts.Once && p.replayAsked.Swap(false) {
+		return true // a start reads what is to be replayed
+	}
 	if p.opts.Once || p.opts.RetryTable == nil {
 		return false
 	}

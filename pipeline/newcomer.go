@@ -31,6 +31,7 @@ func (p *Pipeline) watchTables(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		p.watchReplay(ctx)
 		began := time.Now()
 		look, err := p.opts.Source.Look(ctx)
 		tick.Reset(max(wait, 20*time.Since(began)))

@@ -112,6 +112,10 @@ type Pipeline struct {
 
 	looked atomic.Pointer[change.Look] // what is to be judged; nil: nothing
 
+	replay      *replay     // rows that wait for their place in the stream
+	replaying   atomic.Bool // they are not all in the lake
+	replayAsked atomic.Bool // a start is to read some
+
 	commits, spilled, slotLag atomic.Int64
 	readLSN, ackedLSN         atomic.Uint64
 }

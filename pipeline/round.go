@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ type round struct {
 	rows     int64
 	bytes    int64 // of changes, spilled ones included
 	failures []change.Failure
+	replayed bool                    // the rows of a replay have their place in it or an earlier one
 	done     func(map[string]string) // called when it is written, with the newest instant of every table; may be nil
 }
 
@@ -58,21 +60,12 @@ func (p *Pipeline) take(r *round, c *change.Chunk) error {
 		if _, b = b.Split(t.covered); b == nil { // covered by the table's own checkpoint
 			continue
 		}
-		if r.opened.IsZero() {
-			r.opened = time.Now()
+		if err := p.takeReplayed(r, t, b); err != nil {
+			return err
 		}
-		pend := r.tables[t]
-		if pend == nil {
-			pend = &pending{target: t}
-			r.tables[t] = pend
-			t.pendingSince(b.Times[0])
-		}
-		r.rows += int64(b.Len())
-		r.bytes += b.Bytes()
-		if err := pend.add(b); err != nil {
-			r.failures = append(r.failures, change.Failure{Table: b.Table, Since: b.At[0].Commit, Err: err})
-			pend.stopAt(b.At[0].Commit)
-		}
+	}
+	if err := p.placeReplays(r, c); err != nil {
+		return err
 	}
 	for _, f := range c.Failures {
 		r.failures = append(r.failures, f)
@@ -88,6 +81,26 @@ func (p *Pipeline) take(r *round, c *change.Chunk) error {
 	}
 	if c.Time.After(r.newest) {
 		r.newest = c.Time
+	}
+	return p.relieve(r)
+}
+
+// takeBatch adds changes of one table.
+func (p *Pipeline) takeBatch(r *round, t *target, b *change.Batch) error {
+	if r.opened.IsZero() {
+		r.opened = time.Now()
+	}
+	pend := r.tables[t]
+	if pend == nil {
+		pend = &pending{target: t}
+		r.tables[t] = pend
+		t.pendingSince(cmp.Or(b.Times[0], time.Now().UnixMicro()))
+	}
+	r.rows += int64(b.Len())
+	r.bytes += b.Bytes()
+	if err := pend.add(b); err != nil {
+		r.failures = append(r.failures, change.Failure{Table: b.Table, Since: b.At[0].Commit, Err: err})
+		pend.stopAt(b.At[0].Commit)
 	}
 	return p.relieve(r)
 }
@@ -238,6 +251,9 @@ func (p *Pipeline) acknowledge(ctx context.Context, r *round) error {
 	}
 	for t := range r.tables {
 		t.written()
+	}
+	if err := p.endReplay(ctx, r); err != nil {
+		return err
 	}
 	if r.done != nil {
 		r.done(p.instants())

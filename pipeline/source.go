@@ -34,6 +34,8 @@ type Source interface {
 	// Copy emits every row that a table has under the snapshot; emit is never called concurrently.
 	// Where the snapshot does not show the table any more it returns a *change.RewrittenError.
 	Copy(ctx context.Context, t *change.Table, emit func(*change.Batch) error) error
+	// CopyKeys emits the rows with some keys, given by their values' texts, as Copy does.
+	CopyKeys(ctx context.Context, t *change.Table, keys [][]string, emit func(*change.Batch) error) error
 	// CloseSnapshot lets go of it.
 	CloseSnapshot(ctx context.Context) error
 	// Cover says that the lake holds a table's changes of transactions whose commit

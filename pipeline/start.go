@@ -72,6 +72,9 @@ func (p *Pipeline) start(ctx context.Context) (change.LSN, error) {
 			}
 		})
 	}
+	if err := p.startReplay(ctx); err != nil {
+		return 0, err
+	}
 	p.recordStops(ctx)
 	src.Expect(p.last)
 	p.readLSN.Store(uint64(from))
