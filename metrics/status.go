@@ -22,6 +22,7 @@ var (
 	lastCommit = desc("last_commit_timestamp_seconds", "When the table's newest commit was written.", ofTable)
 	checkpoint = desc("checkpoint_lsn", "Position that the table's newest commit covers, as a number.", ofTable)
 	copied     = desc("copy_rows", "Rows that the first copy has read so far.", ofTable)
+	aside      = desc("quarantined_rows", "Rows in quarantine, which the table cannot hold.", ofTable)
 	estimate   = desc("copy_estimate_rows", "Rows that the first copy expects.", ofTable)
 	tableState = desc("table_state", "1 for the state that the table is in, 0 for the others.", []string{"pipeline", "table", "state"})
 )
@@ -70,6 +71,7 @@ func collect(ch chan<- prometheus.Metric, s pipeline.Status) {
 	for _, t := range s.Tables {
 		counter(rows, t.Rows, s.Pipeline, t.Table)
 		gauge(freshness, t.Freshness, s.Pipeline, t.Table)
+		gauge(aside, float64(t.Quarantined), s.Pipeline, t.Table)
 		lsn(checkpoint, t.Checkpoint, s.Pipeline, t.Table)
 		if !t.CommitTime.IsZero() {
 			gauge(lastCommit, float64(t.CommitTime.UnixMilli())/1000, s.Pipeline, t.Table)

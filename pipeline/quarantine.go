@@ -17,9 +17,9 @@ import (
 	"lakefeed/storage"
 )
 
-// quarantineFolder holds, for each table that has such rows, a Hudi table of the rows that
+// QuarantineFolder holds, for each table that has such rows, a Hudi table of the rows that
 // the table cannot hold, in a folder of the table's own name.
-const quarantineFolder = "_lakefeed/quarantine"
+const QuarantineFolder = "_lakefeed/quarantine"
 
 // quarantineKey is the key of extra metadata that says, in each of its commits, up to where
 // the quarantine is that of the source.
@@ -79,7 +79,7 @@ func (p *Pipeline) newQuarantine(t *target) *quarantine {
 	options := hudi.Options{Logger: p.log.With("table", t.name, "quarantine", true), Hook: p.opts.OnPhase}
 	options.Buckets = 1 // until a commit says it
 	return &quarantine{
-		name: t.name, store: storage.Sub(p.opts.Lake, quarantineFolder+"/"+t.path), options: options, keys: map[uint64]struct{}{},
+		name: t.name, store: storage.Sub(p.opts.Lake, QuarantineFolder+"/"+t.path), options: options, keys: map[uint64]struct{}{},
 		retain: p.opts.RetainCommits, bounds: [2]int{p.opts.ArchiveKeepMin, p.opts.ArchiveKeepMax},
 		report: func(n int) { t.report(func(s *TableStatus) { s.Quarantined = int64(n) }) },
 		warn:   func(msg string, args ...any) { p.log.Warn(msg, append(args, "table", t.name)...) },

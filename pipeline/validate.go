@@ -107,7 +107,7 @@ func Validate(ctx context.Context, o ValidateOptions) (*Report, error) {
 	var todo []*validation
 	for i, path := range tablePaths(tables, o.Table, folders) {
 		if t := tables[i]; !t.LogOnly && (o.Only == nil || o.Only(t.String())) {
-			todo = append(todo, &validation{o: o, table: t, store: storage.Sub(o.Lake, path), quarantine: storage.Sub(o.Lake, quarantineFolder+"/"+path)})
+			todo = append(todo, &validation{o: o, table: t, store: storage.Sub(o.Lake, path), quarantine: storage.Sub(o.Lake, QuarantineFolder+"/"+path)})
 		}
 	}
 	all := todo

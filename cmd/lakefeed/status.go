@@ -143,6 +143,11 @@ func printStatus(out io.Writer, s pipeline.Status) error {
 		}
 	}
 	for _, t := range s.Tables {
+		if t.Quarantined > 0 {
+			if _, err := fmt.Fprintf(out, "  %s: %s in quarantine, which the table cannot hold (lakefeed quarantine list)\n", t.Table, plural(t.Quarantined, "row")); err != nil {
+				return err
+			}
+		}
 		text := t.Table + ": " + cmp.Or(t.Error, t.Note)
 		if t.Error == "" && t.Note == "" || t.Error != "" && !t.Since.IsZero() {
 			continue

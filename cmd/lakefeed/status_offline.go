@@ -48,6 +48,7 @@ func offline(ctx context.Context, p *config.Pipeline, lake storage.Store) (*stat
 	}
 	err := eachTable(ctx, lake, "", 0, func(folder string) {
 		if t := offlineTable(ctx, p.Name, lake, folder); t != nil {
+			t.Quarantined = countQuarantined(ctx, lake, pipeline.QuarantineFolder+"/"+folder)
 			r.Tables = append(r.Tables, *t)
 		}
 	})

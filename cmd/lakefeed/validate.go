@@ -188,6 +188,9 @@ func reportText(r *pipeline.Report, what string) string {
 	fmt.Fprintf(&b, "%s at %s\n", what, r.At)
 	for _, t := range r.Tables {
 		rows := plural(t.LakeRows, "row")
+		if t.Quarantined > 0 {
+			rows += ", " + thousands(t.Quarantined) + " in quarantine"
+		}
 		switch {
 		case t.Error != "":
 			fmt.Fprintf(&b, "  NOT COMPARED  %s: %s\n", t.Table, t.Error)
