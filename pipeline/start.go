@@ -208,7 +208,7 @@ func fits(source change.Identity, slot *change.SlotState, known change.LSN, reco
 	case known == 0:
 	case slot.Lost:
 		return &PositionError{
-			What:   fmt.Sprintf("slot %s lost its log: the source removed WAL that was still needed (max_slot_wal_keep_size)", source.Slot),
+			What:   fmt.Sprintf("slot %s lost its log: %s", source.Slot, lostBy(slot.Why)),
 			WayOut: "drop the slot and give the pipeline an empty lake folder, so that its tables are copied anew",
 		}
 	case slot.Confirmed > known:
@@ -218,6 +218,20 @@ func fits(source change.Identity, slot *change.SlotState, known change.LSN, reco
 		}
 	}
 	return nil
+}
+
+// lostBy says what a server means by its word for why a slot is of no use any more.
+func lostBy(why string) string {
+	switch why {
+	case "wal_removed":
+		return "the source removed WAL that was still needed (max_slot_wal_keep_size)"
+	case "idle_timeout":
+		return "nobody read it for longer than the source waits (idle_replication_slot_timeout)"
+	case "wal_level_insufficient":
+		return "the source was run with a wal_level below logical"
+	default:
+		return "the source made it invalid (" + why + ")"
+	}
 }
 
 // ownSlot refuses a slot that has our name and is not ours.

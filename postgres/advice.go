@@ -102,6 +102,16 @@ func (c *Connector) slotError(ctx context.Context, err error) error {
 	return err
 }
 
+// streamError recognises what ends the stream and would end it again.
+func (c *Connector) streamError(err error) error {
+	const undefinedObject = "42704"
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) || pg.Code != undefinedObject || !strings.Contains(pg.Message, "publication") {
+		return err
+	}
+	return &SetupError{fmt.Sprintf("%s: somebody dropped it, and until it is there again the log is of no use, which making it anew does not change; drop the slot (SELECT pg_drop_replication_slot('%s')) and give the pipeline an empty lake folder, so that its tables are copied anew", pg.Message, c.slot)}
+}
+
 const mendWALLevel = "ALTER SYSTEM SET wal_level = 'logical'; -- and restart the server"
 
 // copyError adds to a refused copy the statement that allows it.

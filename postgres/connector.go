@@ -110,11 +110,12 @@ const patience = 5
 // Connector reads one PostgreSQL database. [Connector.Next] and the copies are for
 // one goroutine; Ack, Emit, Slot and LagBytes may be called beside them.
 type Connector struct {
-	opts    Options
-	log     *slog.Logger
-	slot    string
-	version int // the server's major version
-	types   *typeCache
+	opts     Options
+	log      *slog.Logger
+	slot     string
+	version  int    // the server's major version
+	encoding string // of the client, where it is not UTF8
+	types    *typeCache
 
 	catalog session // catalog queries
 	talk    session // logical messages: Emit and the heartbeat
@@ -142,6 +143,10 @@ func Open(ctx context.Context, opts Options) (*Connector, error) {
 	err := c.catalog.do(ctx, func(db *pgx.Conn) error {
 		v, err := serverVersion(db)
 		c.version = v
+		if db.PgConn().ParameterStatus("server_encoding") == noEncoding && err == nil {
+			c.encoding, c.catalog.encoding, c.talk.encoding = noEncoding, noEncoding, noEncoding
+			_, err = db.Exec(ctx, "SET client_encoding TO "+noEncoding)
+		}
 		return err
 	})
 	if err != nil {
@@ -158,6 +163,10 @@ func (c *Connector) Close(ctx context.Context) error {
 
 // application is the name of our sessions.
 const application = "lakefeed"
+
+// noEncoding is of a database that does not say what its bytes mean. Its server would end
+// the stream at the first text that is not UTF-8, at each try; as it is, we look at each value.
+const noEncoding = "SQL_ASCII"
 
 // settings are what every session of ours runs under: they make the text of values
 // the same everywhere, and keep timeouts from ending a long copy.
@@ -204,6 +213,7 @@ func cancelOnServer(conn *pgconn.PgConn) ctxwatch.Handler {
 // session is one ordinary connection, made when it is first needed and again after it broke.
 type session struct {
 	url      string
+	encoding string        // of the client, where it is not UTF8
 	patience time.Duration // no piece of work takes longer than that on a connection that works
 	mu       sync.Mutex
 	conn     *pgx.Conn
@@ -251,6 +261,9 @@ func (s *session) connect(ctx context.Context) error {
 		return err
 	}
 	adopt(&cfg.Config)
+	if s.encoding != "" {
+		cfg.RuntimeParams["client_encoding"] = s.encoding
+	}
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeDescribeExec // leaves no prepared statements behind
 	if s.conn, err = pgx.ConnectConfig(ctx, cfg); err == nil {
 		s.raw.Store(s.conn.PgConn())
@@ -319,6 +332,9 @@ func (c *Connector) config(extra map[string]string) (*pgconn.Config, error) {
 		return nil, err
 	}
 	adopt(cfg)
+	if c.encoding != "" {
+		cfg.RuntimeParams["client_encoding"] = c.encoding
+	}
 	maps.Copy(cfg.RuntimeParams, extra)
 	if c.version >= 17 {
 		cfg.RuntimeParams["transaction_timeout"] = "0"

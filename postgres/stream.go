@@ -198,7 +198,7 @@ func (c *Connector) Next(ctx context.Context, wait time.Duration) (*change.Chunk
 	if down := s.down.Load(); down != nil {
 		err = *down
 	}
-	s.err = fmt.Errorf("read the stream of slot %s: %w", c.slot, err)
+	s.err = fmt.Errorf("read the stream of slot %s: %w", c.slot, c.streamError(err))
 	if Retryable(err) {
 		if chunk := s.salvage(); chunk != nil {
 			return chunk, nil // the next call says what happened
