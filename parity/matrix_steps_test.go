@@ -1,6 +1,7 @@
 package parity_test
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -10,6 +11,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 
 	"lakefeed/hudi"
+	"lakefeed/parity"
 )
 
 // step does something to the table and to the model, and says what.
@@ -19,6 +21,7 @@ type step = func() (did string, err error)
 func (m *matrixRun) ours() []step {
 	upsert := func() (string, error) { return m.upsert(1 + m.rnd.IntN(12)) }
 	out := []step{upsert, upsert, upsert, m.insert, m.bulkInsert, m.remove, m.remove, m.overwrite, m.cluster, m.clean, m.archive, m.savepoint, m.savepoint}
+	out = append(out, m.rollback)
 	if m.partitioned() {
 		out = append(out, m.dropPartition)
 	}
@@ -39,14 +42,17 @@ func (m *matrixRun) sparks() []step {
 	if m.typ == hudi.MergeOnRead {
 		out = append(out, m.sparkCompact)
 	}
-	if m.index != hudi.IndexBucket {
+	if !m.hashed() {
 		out = append(out, m.sparkCluster)
 	}
-	return out
+	if m.index == hudi.IndexGlobalKey {
+		out = append(out, m.sparkMove)
+	}
+	return append(out, m.sparkSavepoint, m.sparkSavepoint)
 }
 
 func (m *matrixRun) keyOf(r matrixRow) string {
-	if m.partitioned() {
+	if m.partitioned() && !m.global() {
 		return r.part + "/" + r.id
 	}
 	return r.id
@@ -129,7 +135,7 @@ func (m *matrixRun) bulkInsert() (string, error) {
 
 // overwrite replaces the rows of some partitions, or of the whole table.
 func (m *matrixRun) overwrite() (string, error) {
-	rows := m.change(10+m.rnd.IntN(10), false)
+	rows := m.change(10+m.rnd.IntN(10), m.global()) // it looks for no key elsewhere
 	parts := map[string]bool{}
 	for _, r := range rows {
 		parts[r.part] = true
@@ -143,9 +149,15 @@ func (m *matrixRun) remove() (string, error) {
 	rows := m.pick(1 + m.rnd.IntN(5))
 	m.reopen()
 	keys := map[string][]string{}
+	var all []string
 	for _, r := range rows {
 		keys[m.partitionPath(r.part)] = append(keys[m.partitionPath(r.part)], r.id)
+		all = append(all, r.id)
 		delete(m.rows, m.keyOf(r))
+	}
+	if m.global() {
+		instant, err := m.table.Delete(m.t.Context(), all...)
+		return fmt.Sprintf("delete of %d keys %s", len(rows), instant), err
 	}
 	instant, err := m.table.DeleteFrom(m.t.Context(), keys)
 	return fmt.Sprintf("delete of %d rows %s", len(rows), instant), err
@@ -173,7 +185,7 @@ func (m *matrixRun) compact() (string, error) {
 func (m *matrixRun) cluster() (string, error) {
 	m.reopen()
 	opts := hudi.ClusterOptions{}
-	if m.index == hudi.IndexBucket || m.rnd.IntN(2) == 0 {
+	if m.hashed() || m.rnd.IntN(2) == 0 {
 		opts.SortBy = []string{"n"}
 	}
 	res, err := m.table.Cluster(m.t.Context(), opts)
@@ -192,34 +204,93 @@ func (m *matrixRun) archive() (string, error) {
 	return fmt.Sprintf("archiving of %d instants, held by %q", res.Instants, res.Held), err
 }
 
-// savepoint makes one, or restores the one that there is, or releases it.
-func (m *matrixRun) savepoint() (did string, err error) {
+// rollback takes the newest write back, whoever wrote it, if the table before it is known
+// and whole.
+func (m *matrixRun) rollback() (string, error) {
 	m.reopen()
-	if m.saved == nil {
-		instant, err := m.table.Savepoint(m.t.Context(), hudi.SavepointOptions{By: "matrix"})
-		m.saved = &savedRows{instant, maps.Clone(m.rows)}
-		return "savepoint " + instant, err
+	if err := m.table.Refresh(m.t.Context()); err != nil {
+		return "refresh", err
 	}
-	did = "release of savepoint " + m.saved.instant
+	done := m.table.Timeline().Completed()
+	if len(done) < 2 {
+		return "nothing: no write to take back", nil
+	}
+	before, known := m.history[done[len(done)-2].Time]
+	if !known || m.saved != nil && m.saved.instant == done[len(done)-1].Time {
+		return "nothing: the write before is not known, or the newest one saved", nil
+	}
+	did := "rollback of " + done[len(done)-1].Time
+	_, err := m.table.Rollback(m.t.Context(), "")
+	if errors.Is(err, hudi.ErrCleaned) {
+		return did + ", refused", nil
+	}
+	m.rows = maps.Clone(before)
+	return did, err
+}
+
+// savepoint makes one, or restores the one that there is, or releases it.
+func (m *matrixRun) savepoint() (string, error) {
+	m.reopen()
+	return m.saves("", func() (string, error) {
+		return m.table.Savepoint(m.t.Context(), hudi.SavepointOptions{By: "matrix"})
+	}, func(instant string) error {
+		_, err := m.table.Restore(m.t.Context(), instant)
+		return err
+	}, func(instant string) error { return m.table.ReleaseSavepoint(m.t.Context(), instant) })
+}
+
+// sparkSavepoint is the same by Spark's procedures, on savepoints of both.
+func (m *matrixRun) sparkSavepoint() (string, error) {
+	call := func(procedure, argument, instant string) error {
+		rows, err := m.spark.SQL(m.t.Context(), m.path, fmt.Sprintf("CALL %s(path => '{path}', %s => '%s')", procedure, argument, instant), m.settings())
+		if err == nil && (len(rows) != 1 || !strings.Contains(rows[0], "true")) {
+			err = fmt.Errorf("it says %v", rows)
+		}
+		return err
+	}
+	return m.saves("Spark's ", func() (string, error) {
+		last, _ := m.open().Timeline().Last()
+		return last.Time, call("create_savepoint", "commit_time", last.Time)
+	}, func(instant string) error {
+		return call("rollback_to_savepoint", "instant_time", instant)
+	}, func(instant string) error { return call("delete_savepoint", "instant_time", instant) })
+}
+
+func (m *matrixRun) saves(whose string, save func() (string, error), restore, release func(instant string) error) (did string, err error) {
+	if m.saved == nil {
+		instant, err := save()
+		m.saved = &savedRows{instant, maps.Clone(m.rows)}
+		return whose + "savepoint " + instant, err
+	}
+	did = whose + "release of savepoint " + m.saved.instant
 	if m.rnd.IntN(2) == 0 {
-		did = "restore of savepoint " + m.saved.instant
+		did = whose + "restore of savepoint " + m.saved.instant
 		m.rows = m.saved.rows
-		if _, err := m.table.Restore(m.t.Context(), m.saved.instant); err != nil {
+		if err := restore(m.saved.instant); err != nil {
 			return did, err
 		}
 	}
-	err = m.table.ReleaseSavepoint(m.t.Context(), m.saved.instant)
+	err = release(m.saved.instant)
 	m.saved = nil
 	return did, err
 }
 
-func (m *matrixRun) sparkUpsert(more map[string]string) (string, error) {
-	rows := m.change(1+m.rnd.IntN(12), false)
-	m.put(rows)
+func (m *matrixRun) sparkWrite(op string, rows []matrixRow, more map[string]string) (string, error) {
 	opts := m.sparkOptions()
 	opts["hoodie.clean.automatic"] = "false"
 	maps.Copy(opts, more)
-	return fmt.Sprintf("Spark's upsert of %d rows", len(rows)), m.spark.WriteExactly(m.t.Context(), m.path, "upsert", texts(rows), opts)
+	return fmt.Sprintf("Spark's %s of %d rows", op, len(rows)), m.spark.WriteExactly(m.t.Context(), m.path, op, texts(rows), opts)
+}
+
+func (m *matrixRun) sparkUpsert(more map[string]string) (string, error) {
+	rows := m.change(1+m.rnd.IntN(12), false)
+	for i, r := range rows {
+		if old, there := m.rows[m.keyOf(r)]; there && m.index == hudi.IndexGlobalKey {
+			rows[i].part = old.part // Spark finds it in its partition only
+		}
+	}
+	m.put(rows)
+	return m.sparkWrite("upsert", rows, more)
 }
 
 func (m *matrixRun) sparkDelete() (string, error) {
@@ -227,9 +298,22 @@ func (m *matrixRun) sparkDelete() (string, error) {
 	for _, r := range rows {
 		delete(m.rows, m.keyOf(r))
 	}
-	opts := m.sparkOptions()
-	opts["hoodie.clean.automatic"] = "false"
-	return fmt.Sprintf("Spark's delete of %d rows", len(rows)), m.spark.WriteExactly(m.t.Context(), m.path, "delete", texts(rows), opts)
+	return m.sparkWrite("delete", rows, nil)
+}
+
+// sparkMove lays rows into another partition, where Spark must delete them in the old one.
+func (m *matrixRun) sparkMove() (string, error) {
+	rows := m.pick(1 + m.rnd.IntN(5))
+	if did, err := m.sparkWrite("delete", rows, nil); err != nil {
+		return did, err
+	}
+	m.lsn++
+	for i := range rows {
+		rows[i].part, rows[i].lsn = string("abc"[m.rnd.IntN(3)]), m.lsn
+	}
+	m.put(rows)
+	did, err := m.sparkWrite("upsert", rows, nil)
+	return did + ", deleted in their old partitions before", err
 }
 
 func texts(rows []matrixRow) (out []string) {
@@ -239,10 +323,15 @@ func texts(rows []matrixRow) (out []string) {
 	return out
 }
 
+// settings are those of docs/spark-writers.md for procedures that take no options.
+func (m *matrixRun) settings() parity.Options {
+	return parity.Options{"hoodie.metadata.enable": "false", "hoodie.write.table.version": "6", "hoodie.write.auto.upgrade": "false", "hoodie.archive.automatic": "false"}
+}
+
 // serviceOptions are those of docs/spark-writers.md for Spark's procedures.
 func (m *matrixRun) serviceOptions(more ...string) string {
-	o := []string{"hoodie.metadata.enable=false", "hoodie.write.table.version=6", "hoodie.write.auto.upgrade=false", "hoodie.datasource.write.recordkey.field=id", "hoodie.index.type=" + string(m.index)}
-	if m.index == hudi.IndexBucket {
+	o := []string{"hoodie.metadata.enable=false", "hoodie.write.table.version=6", "hoodie.write.auto.upgrade=false", "hoodie.datasource.write.recordkey.field=id", "hoodie.index.type=" + m.sparkIndex()}
+	if m.hashed() {
 		o = append(o, fmt.Sprintf("hoodie.bucket.index.num.buckets=%d", m.buckets))
 	}
 	return strings.Join(slices.Concat(o, more), ",")

@@ -18,9 +18,12 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"lakefeed/hudi"
+	"lakefeed/hudi/keyindex"
+	"lakefeed/internal/s3test"
 	"lakefeed/internal/seed"
 	"lakefeed/parity"
-	"lakefeed/storage/file"
+	"lakefeed/storage"
+	"lakefeed/storage/all"
 )
 
 // cell is one kind of table in the matrix, and the Spark that shares it with us.
@@ -29,34 +32,72 @@ type cell struct {
 	index   hudi.IndexType
 	layout  string // none, hive or plain: how partitions are named
 	release string
+	bucket  bool // the table lies in S3, not in a folder
 }
 
 func (c cell) String() string {
-	return fmt.Sprintf("%s %s %s %s", c.release, strings.ToLower(string(c.typ)), strings.ToLower(string(c.index)), c.layout)
+	where := "file"
+	if c.bucket {
+		where = "s3"
+	}
+	return fmt.Sprintf("%s %s %s %s %s", c.release, strings.ToLower(string(c.typ)), strings.ToLower(string(c.index)), c.layout, where)
 }
 
-// cells are those of a run. In the small one each kind of table meets one Spark, so that
-// each Spark meets both types, indexes and ways of partitioning; an odd seed pairs the
-// others.
-func cells(seed uint64, all bool) (out []cell) {
-	releases, layouts := []string{"1.2.0", "0.15.0"}, []string{"hive", "plain"}
-	for kind := range uint64(8) {
-		typ, index, partitioned := kind&1, kind>>1&1, kind>>2
-		for r, release := range releases {
-			for l, layout := range layouts {
-				chosen := uint64(r) == (typ+index+partitioned+seed)%2 && uint64(l) == (typ+seed)%2
-				if !all && !chosen || partitioned == 0 && l > 0 && all {
-					continue
+func (c cell) partitioned() bool { return c.layout != "none" }
+
+// global tells whether a key has one row in the table, not one in each partition.
+func (c cell) global() bool {
+	return c.index == hudi.IndexGlobalKey || c.index == hudi.IndexGlobalBloom || c.index == hudi.IndexGlobalSimple
+}
+
+// hashed tells whether a file group is a bucket.
+func (c cell) hashed() bool { return c.index == hudi.IndexBucket || c.index == hudi.IndexGlobalKey }
+
+var (
+	matrixTypes    = []hudi.TableType{hudi.CopyOnWrite, hudi.MergeOnRead}
+	matrixIndexes  = []hudi.IndexType{hudi.IndexBucket, hudi.IndexSimple, hudi.IndexBloom, hudi.IndexGlobalSimple, hudi.IndexGlobalBloom, hudi.IndexGlobalKey}
+	matrixLayouts  = []string{"hive", "plain", "none"}
+	matrixReleases = []string{"1.2.0", "0.15.0"}
+)
+
+// allCells are those of a soak run. A global index wants partitions.
+func allCells() (out []cell) {
+	for _, typ := range matrixTypes {
+		for _, index := range matrixIndexes {
+			for _, layout := range matrixLayouts {
+				for _, release := range matrixReleases {
+					for _, bucket := range []bool{false, true} {
+						c := cell{typ, index, layout, release, bucket}
+						if c.partitioned() || !c.global() {
+							out = append(out, c)
+						}
+					}
 				}
-				if partitioned == 0 {
-					layout = "none"
-				}
-				out = append(out, cell{
-					[]hudi.TableType{hudi.CopyOnWrite, hudi.MergeOnRead}[typ],
-					[]hudi.IndexType{hudi.IndexBucket, hudi.IndexSimple}[index], layout, release,
-				})
 			}
 		}
+	}
+	return out
+}
+
+// someCells are those of a short run: both types, with buckets and without, partitioned
+// and not, in a folder and in S3, each with one Spark, so that the other has its kin;
+// and the other indexes with both types. An odd seed pairs the others.
+func someCells(seed uint64) (out []cell) {
+	odd := int(seed % 2)
+	for kind := range 16 {
+		typ, index, partitioned, bucket := kind&1, kind>>1&1, kind>>2&1, kind>>3
+		c := cell{matrixTypes[typ], matrixIndexes[index], "none", matrixReleases[(typ+index+partitioned+bucket+odd)%2], bucket == 1}
+		if partitioned == 1 {
+			c.layout = matrixLayouts[(typ+bucket+odd)%2]
+		}
+		out = append(out, c)
+	}
+	for kind := range 8 {
+		typ, index := kind&1, kind>>1
+		out = append(out, cell{
+			matrixTypes[typ], matrixIndexes[2+index], matrixLayouts[(typ+index/2+odd)%2],
+			matrixReleases[(typ+index+odd)%2], (typ+index/2+odd)%2 == 1,
+		})
 	}
 	return out
 }
@@ -64,27 +105,37 @@ func cells(seed uint64, all bool) (out []cell) {
 // TestMatrix lets Lakefeed and Spark change tables in turns, 20 random steps each, and
 // compares the rows that every engine reads after each step with a model in memory.
 // LAKEFEED_SEED chooses another seed.
-func TestMatrix(t *testing.T) { matrix(t, seed.Or(t, 4), 20, false) }
+func TestMatrix(t *testing.T) {
+	n := seed.Or(t, 4)
+	matrix(t, n, 20, someCells(n))
+}
 
 // TestMatrixSoak is the same for every pair, with more steps and another seed each time.
 func TestMatrixSoak(t *testing.T) {
 	if os.Getenv("LAKEFEED_SOAK") == "" {
 		t.Skip("make soak runs it")
 	}
-	matrix(t, seed.New(t), 60, true)
+	matrix(t, seed.New(t), 60, allCells())
 }
 
-func matrix(t *testing.T, seed uint64, steps int, all bool) {
+func matrix(t *testing.T, seed uint64, steps int, of []cell) {
 	parity.Engines(t)
+	server := s3test.Start(t)
 	byRelease := map[string][]cell{}
-	for _, c := range cells(seed, all) {
+	for _, c := range of {
 		byRelease[c.release] = append(byRelease[c.release], c)
 	}
 	for release, found := range byRelease { // the two Sparks work side by side
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
 			for _, c := range found {
-				t.Run(c.String(), func(t *testing.T) { newMatrixRun(t, c, seed).run(steps) })
+				t.Run(c.String(), func(t *testing.T) {
+					path := filepath.Join(t.TempDir(), "matrix")
+					if c.bucket {
+						path = strings.Replace(server.Bucket(t), "?", "/matrix?", 1)
+					}
+					newMatrixRun(t, c, path, seed).run(steps)
+				})
 			}
 		})
 	}
@@ -149,15 +200,17 @@ type matrixRun struct {
 	t     *testing.T
 	rnd   *rand.Rand
 	spark *parity.Engine
-	path  string
+	path  string      // a folder or, in a bucket, its URL
 	table *hudi.Table // stays open over Spark's steps, until it is opened anew by chance
 
-	buckets int // 0 without an index of them
+	buckets int             // 0 without an index of them
+	keys    *keyindex.Store // of a table with a global index of keys
 
-	rows  map[string]matrixRow // by partition value and key
-	lsn   int64
-	saved *savedRows
-	log   []string
+	rows    map[string]matrixRow            // by partition value and key, or by key
+	history map[string]map[string]matrixRow // rows by the newest write, where it is known
+	lsn     int64
+	saved   *savedRows
+	log     []string
 }
 
 // savedRows are those of a savepoint.
@@ -166,18 +219,17 @@ type savedRows struct {
 	rows    map[string]matrixRow
 }
 
-func newMatrixRun(t *testing.T, c cell, seed uint64) *matrixRun {
+func newMatrixRun(t *testing.T, c cell, path string, seed uint64) *matrixRun {
 	t.Helper()
 	m := &matrixRun{
 		cell: c, t: t, rnd: rand.New(rand.NewPCG(seed, uint64(crc32.ChecksumIEEE([]byte(c.String()))))),
-		spark: parity.Spark(t, c.release), path: filepath.Join(t.TempDir(), "matrix"), rows: map[string]matrixRow{},
+		spark: parity.Spark(t, c.release), path: path, rows: map[string]matrixRow{}, history: map[string]map[string]matrixRow{},
 	}
-	if c.index == hudi.IndexBucket {
+	if c.hashed() {
 		m.buckets = 3
 	}
-	store, err := file.Open(m.path)
-	if err != nil {
-		t.Fatal(err)
+	if c.index == hudi.IndexGlobalKey {
+		m.keys = memoryKeys(t)
 	}
 	opts := hudi.CreateOptions{
 		Name: "matrix", Type: c.typ, Schema: matrixSchema, RecordKey: []string{"id"}, OrderingField: "_event_lsn",
@@ -186,25 +238,67 @@ func newMatrixRun(t *testing.T, c cell, seed uint64) *matrixRun {
 	if c.partitioned() {
 		opts.PartitionBy = []string{"part"}
 	}
-	if m.table, err = hudi.Create(t.Context(), store, opts); err != nil {
+	var err error
+	if m.table, err = hudi.Create(t.Context(), m.store(), opts); err != nil {
 		t.Fatal(err)
 	}
 	return m
 }
 
-func (c cell) partitioned() bool { return c.layout != "none" }
+// memoryKeys is a store for an index of keys that ends with its test.
+func memoryKeys(t *testing.T) *keyindex.Store {
+	t.Helper()
+	keys, err := keyindex.OpenMem()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := keys.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return keys
+}
+
+func (m *matrixRun) store() storage.Store {
+	m.t.Helper()
+	store, err := all.Open(m.t.Context(), m.path)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return store
+}
 
 func (m *matrixRun) options() hudi.Options {
-	return hudi.Options{Index: m.index, Buckets: m.buckets, RowGroupBytes: 4096}
+	o := hudi.Options{Index: m.index, Buckets: m.buckets, RowGroupBytes: 4096}
+	if m.keys != nil {
+		o.Keys = m.keys
+	}
+	return o
+}
+
+// sparkIndex is the index that Spark is to use.
+func (c cell) sparkIndex() string {
+	if c.hashed() {
+		return "BUCKET"
+	}
+	return string(c.index)
 }
 
 // sparkOptions are those of docs/spark-writers.md.
 func (m *matrixRun) sparkOptions() parity.Options {
 	o := sparkOptions("matrix", "id", m.buckets)
 	o["hoodie.datasource.write.table.type"] = string(m.typ)
-	if m.index != hudi.IndexBucket {
+	if !m.hashed() {
 		maps.DeleteFunc(o, func(k, _ string) bool { return strings.HasPrefix(k, "hoodie.bucket.") })
-		o["hoodie.index.type"] = string(m.index)
+	}
+	o["hoodie.index.type"] = m.sparkIndex()
+	switch m.index {
+	case hudi.IndexGlobalSimple:
+		o["hoodie.simple.index.update.partition.path"] = "true"
+	case hudi.IndexGlobalBloom:
+		o["hoodie.bloom.index.update.partition.path"] = "true"
+	default:
 	}
 	if m.partitioned() {
 		o["hoodie.datasource.write.keygenerator.class"] = "org.apache.hudi.keygen.SimpleKeyGenerator"
@@ -230,15 +324,20 @@ func (m *matrixRun) run(steps int) {
 }
 
 // note writes down what a step did, and holds what every reader sees against the model.
+// Of the Sparks the one that shares the table reads after each step, the other after some.
 func (m *matrixRun) note(did string, err error) {
 	m.t.Helper()
 	m.log = append(m.log, did)
 	if err != nil {
 		m.t.Fatalf("%s: %v", did, err)
 	}
+	readers := []*parity.Engine{m.spark, parity.HudiRS(m.t)}
+	if len(m.log)%4 == 0 {
+		readers = parity.Engines(m.t)
+	}
 	want := texts(slices.Collect(maps.Values(m.rows)))
-	answers, errs := readAll(m.t, m.path, parity.Read{NoMeta: true})
-	for i, e := range parity.Engines(m.t) {
+	answers, errs := read(m.t, readers, m.path, parity.Read{NoMeta: true})
+	for i, e := range readers {
 		if errs[i] != nil {
 			m.t.Errorf("%s after %s: %v", e, did, errs[i])
 		} else if d := parity.Diff(want, answers[i]); d != "" {
@@ -258,19 +357,18 @@ func (m *matrixRun) note(did string, err error) {
 	if m.t.Failed() {
 		m.t.FailNow()
 	}
+	if last, ok := m.table.Timeline().Last(); ok {
+		m.history[last.Time] = maps.Clone(m.rows)
+	}
 }
 
 func (m *matrixRun) open() *hudi.Table {
 	m.t.Helper()
-	store, err := file.Open(m.path)
-	if err != nil {
-		m.t.Fatal(err)
-	}
 	o := m.options()
 	if m.rnd.IntN(2) == 0 {
 		o.SmallFileBytes = -1 // new rows make new files
 	}
-	table, err := hudi.Open(m.t.Context(), store, o)
+	table, err := hudi.Open(m.t.Context(), m.store(), o)
 	if err != nil {
 		m.t.Fatalf("open after %s: %v", m.log[len(m.log)-1], err)
 	}
@@ -304,11 +402,7 @@ func (m *matrixRun) read(table *hudi.Table) (out []string, err error) {
 // sound checks that the table has no fault but what a living one may have.
 func (m *matrixRun) sound(did string) {
 	m.t.Helper()
-	store, err := file.Open(m.path)
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	report, err := hudi.Check(m.t.Context(), store, hudi.CheckOptions{Options: m.options()})
+	report, err := hudi.Check(m.t.Context(), m.store(), hudi.CheckOptions{Options: m.options()})
 	if err != nil {
 		m.t.Fatalf("check after %s: %v", did, err)
 	}

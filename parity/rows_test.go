@@ -19,7 +19,12 @@ import (
 // the order of [parity.Engines].
 func readAll(t *testing.T, table string, r parity.Read) (answers [][]string, errs []error) {
 	t.Helper()
-	engines := parity.Engines(t)
+	return read(t, parity.Engines(t), table, r)
+}
+
+// read lets some engines read a table side by side.
+func read(t *testing.T, engines []*parity.Engine, table string, r parity.Read) (answers [][]string, errs []error) {
+	t.Helper()
 	answers, errs = make([][]string, len(engines)), make([]error, len(engines))
 	var all sync.WaitGroup
 	for i, e := range engines {
@@ -83,7 +88,7 @@ func inStep(t *testing.T, db *pgtest.Database, lake *laketest.Lake, name string)
 		t.Fatal(err)
 	}
 	except := slices.Clone(parity.ExtraColumns)
-	for _, column := range strings.Split(properties(t, folder(lake, name))["hoodie.table.partition.fields"], ",") {
+	for column := range strings.SplitSeq(properties(t, folder(lake, name))["hoodie.table.partition.fields"], ",") {
 		if len(want) > 0 && parse(t, want[0])[column] == nil { // derived of another
 			except = append(except, column)
 		}
