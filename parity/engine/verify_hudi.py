@@ -186,7 +186,7 @@ def rs_rows(t, mode="snapshot", as_of=None, begin=None, end=None, opts=None, whe
     b = b if isinstance(b, (list, tuple)) else [b]
     rows = []
     for x in b:
-        rows += pa.record_batch(x).to_pylist()
+        rows += pa.record_batch(x).to_pylist(maps_as_pydicts="strict")
     return rows
 
 
