@@ -355,7 +355,7 @@ func (p *Pipeline) observe(t *target, pend *pending, r *round, started time.Time
 	}
 	latency := time.Duration(0)
 	if !r.newest.IsZero() {
-		latency = time.Since(r.newest)
+		latency = max(0, time.Since(r.newest)) // the source's clock may be ahead, or step
 	}
 	p.opts.Observer.Committed(t.name, pend.rows, time.Since(started), latency)
 }
