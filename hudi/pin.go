@@ -277,8 +277,9 @@ func (t *Table) withdraw(ctx context.Context, i timeline.Instant, plan *timeline
 	return true, nil
 }
 
-// hold renews a pin while a reader goes on, until stop is called.
-func (p *Pin) hold(ctx context.Context, d time.Duration) (stop func()) {
+// Hold renews the pin, each time for d from then on, until release is called, which must
+// be: it takes the pin away. A process that dies before leaves the pin for at most d.
+func (p *Pin) Hold(ctx context.Context, d time.Duration) (release func()) {
 	beating, cancel := context.WithCancel(ctx)
 	var done sync.WaitGroup
 	done.Go(func() {

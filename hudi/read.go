@@ -61,7 +61,7 @@ func (t *Table) Read(ctx context.Context, opts ReadOptions) iter.Seq2[arrow.Reco
 	}
 	return func(yield func(arrow.RecordBatch, error) bool) {
 		if pin != nil {
-			defer pin.hold(ctx, opts.Pin)()
+			defer pin.Hold(ctx, opts.Pin)()
 		}
 		if err != nil {
 			yield(nil, fmt.Errorf("read table %s: %w", t.name, err))

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -27,6 +28,7 @@ type queryFlags struct {
 	meta                   bool
 	format, output         string
 	memory                 string
+	pin                    time.Duration
 	opts                   query.Options
 }
 
@@ -80,6 +82,7 @@ func (f *queryFlags) register(c *cobra.Command) {
 	fs.StringVar(&f.format, "format", "table", strings.Join(queryFormats, ", "))
 	fs.StringVarP(&f.output, "output", "o", "", "write to this file, which appears once the query is done")
 	fs.StringVar(&f.memory, "memory", "1GiB", "what the query may hold in memory, beside the batches that it reads")
+	fs.DurationVar(&f.pin, "pin", 2*time.Minute, "keep what the query reads from Lakefeed's cleaning, by a pin that is renewed within this time; 0: no pin")
 	fs.StringVar(&f.opts.TempDir, "temp-dir", "", "where it spills to; default: a folder of its own among the system's")
 	fs.IntVar(&f.opts.Threads, "threads", 0, "threads; 0: one for each processor")
 	fs.BoolVar(&f.opts.AllowExternal, "allow-external", false, "let SQL read and write files and the network, and read_hudi open any path")
@@ -93,6 +96,8 @@ func (f *queryFlags) run(cmd *cobra.Command, sql string) error {
 	if err != nil {
 		return err
 	}
+	tables.warnings = cmd.ErrOrStderr()
+	defer tables.release()
 	f.opts.Lookup = tables.lookup
 	db, err := query.Open(cmd.Context(), f.opts)
 	if err != nil {
@@ -118,6 +123,9 @@ func (f *queryFlags) check(cmd *cobra.Command) (err error) {
 	}
 	if err := f.opts.Validate(); err != nil {
 		return &usageError{err.Error()}
+	}
+	if f.pin < 0 {
+		return usage("--pin %v: must not be negative", f.pin)
 	}
 	if f.asOf != "" && (f.from != "" || f.to != "") {
 		return usage("--as-of is a state and --changes-from a difference: give one of them")
@@ -185,7 +193,8 @@ func writeOutput(file string, out io.Writer, write func(io.Writer) error) error 
 }
 
 // relation is the table that a query reads, as the flags or read_hudi's arguments say.
-func (f *queryFlags) relation(ctx context.Context, t *hudi.Table, ref query.Ref) (*query.Relation, error) {
+func (c *catalog) relation(ctx context.Context, t *hudi.Table, ref query.Ref) (*query.Relation, error) {
+	f := c.flags
 	asOf, from, to := ref.AsOf, ref.From, ref.To
 	if asOf == "" && from == "" && to == "" {
 		asOf, from, to = f.asOf, f.from, f.to
@@ -197,6 +206,15 @@ func (f *queryFlags) relation(ctx context.Context, t *hudi.Table, ref query.Ref)
 			return nil, err
 		}
 	}
+	switch {
+	case at[0] != "" && at[1]+at[2] != "":
+		return nil, usage("%s: as_of is a state and changes_from a difference: give one of them", ref.Name)
+	case at[1] == "" && at[2] != "":
+		return nil, usage("%s: changes_to needs changes_from", ref.Name)
+	}
+	if err := c.pin(ctx, t, ref.Name, firstOf(at[0], at[1])); err != nil {
+		return nil, err
+	}
 	columns := t.Schema()
 	if end := firstOf(at[0], at[2]); end != "" {
 		var err error
@@ -204,12 +222,7 @@ func (f *queryFlags) relation(ctx context.Context, t *hudi.Table, ref query.Ref)
 			return nil, err
 		}
 	}
-	switch {
-	case at[0] != "" && at[1]+at[2] != "":
-		return nil, usage("%s: as_of is a state and changes_from a difference: give one of them", ref.Name)
-	case at[1] == "" && at[2] != "":
-		return nil, usage("%s: changes_to needs changes_from", ref.Name)
-	case at[1] != "":
+	if at[1] != "" {
 		return query.FromChanges(t, columns, hudi.ChangesOptions{From: at[1], To: at[2], Meta: f.meta}), nil
 	}
 	return query.FromTable(t, columns, hudi.ReadOptions{AsOf: at[0], Meta: f.meta}), nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -23,6 +24,9 @@ type catalog struct {
 	found  []lakeTable       // what the lakes have, once listed
 	listed bool
 	open   map[string]*hudi.Table // by path
+
+	pins     []func() // that release them
+	warnings io.Writer
 }
 
 // lakeTable is a table's folder in a lake.
@@ -71,7 +75,35 @@ func (c *catalog) lookup(ctx context.Context, ref query.Ref) (*query.Relation, e
 	if err != nil {
 		return nil, err
 	}
-	return c.flags.relation(ctx, t, ref)
+	return c.relation(ctx, t, ref)
+}
+
+// pin keeps a table readable as of an instant while the query runs. What of a table is
+// cleaned away already is told by who reads it; a table that cannot be pinned, as nobody
+// may write there, is read all the same.
+func (c *catalog) pin(ctx context.Context, t *hudi.Table, name, instant string) error {
+	_, committed := t.Timeline().Last()
+	if c.flags.pin == 0 || !committed || t.Properties()["hoodie.table.version"] != "6" { // Lakefeed cleans no others
+		return nil
+	}
+	p, err := t.Pin(ctx, instant, c.flags.pin)
+	switch {
+	case err == nil:
+		c.pins = append(c.pins, p.Hold(ctx, c.flags.pin))
+	case ctx.Err() != nil:
+		return err
+	case !errors.Is(err, hudi.ErrCleaned):
+		_, _ = fmt.Fprintf(c.warnings, "lakefeed: %s is read without a pin, so that a cleaning may take its files away (--pin 0: do not try): %v\n", name, err)
+	}
+	return nil
+}
+
+// release takes the pins away.
+func (c *catalog) release() {
+	for _, release := range c.pins {
+		release()
+	}
+	c.pins = nil
 }
 
 // table opens the table that a query names.

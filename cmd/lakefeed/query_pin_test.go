@@ -1,0 +1,96 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"lakefeed/internal/golden"
+	"lakefeed/query"
+)
+
+// pinsSeen notes, when something is written to it, how many pins a table has.
+type pinsSeen struct {
+	bytes.Buffer
+	table string
+	most  int
+	then  func()
+}
+
+func (p *pinsSeen) Write(b []byte) (int, error) {
+	p.most = max(p.most, countPins(p.table))
+	if p.then != nil {
+		p.then()
+	}
+	return p.Buffer.Write(b)
+}
+
+func countPins(table string) int {
+	pins, _ := filepath.Glob(filepath.Join(table, ".hoodie", ".lakefeed", "pins", "*.json"))
+	return len(pins)
+}
+
+// A query pins each state of a table that it reads, and however it ends no pin stays.
+func TestQueryPins(t *testing.T) {
+	t.Parallel()
+	if !query.Supported {
+		t.Skip("this build has no SQL")
+	}
+	table := filepath.Join(golden.Unpack(t, "v6_120_mor_none_nomdt"), "table")
+	for _, c := range []struct {
+		name string
+		args []string
+		pins int
+		code int
+		stop bool // as Ctrl-C does, while it prints
+	}{
+		{"a query", []string{"FROM t a JOIN t b USING (id)"}, 1, 0, false},
+		{"two states", []string{"SELECT count(*) FROM t, read_hudi('t', as_of := '20261122013505232')"}, 2, 0, false},
+		{"no pin", []string{"FROM t", "--pin", "0"}, 0, 0, false},
+		{"an error", []string{"SELECT cast(name AS int) FROM t"}, 0, 2, false},
+		{"a mistake", []string{"SELECT nothing FROM t"}, 0, 2, false},
+		{"stopped", []string{"SELECT a.* FROM t a, t b, t c"}, 1, 1, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			out, errs := &pinsSeen{table: table}, &bytes.Buffer{}
+			if c.stop {
+				out.then = stop
+			}
+			code := run(ctx, append([]string{"query", "--table", "t=" + table, "--format", "csv"}, c.args...), nil, out, errs)
+			if (code == 0) != (c.code == 0) || c.code == 2 && code != 2 {
+				t.Errorf("exit code %d: %s", code, errs)
+			}
+			if out.most != c.pins {
+				t.Errorf("%d pins while it ran, want %d", out.most, c.pins)
+			}
+			if n := countPins(table); n != 0 {
+				t.Errorf("%d pins stay", n)
+			}
+		})
+	}
+}
+
+// A table in which nobody may write is read without a pin, and the user is told.
+func TestQueryWithoutRights(t *testing.T) {
+	t.Parallel()
+	if !query.Supported {
+		t.Skip("this build has no SQL")
+	}
+	table := filepath.Join(golden.Unpack(t, "v6_120_mor_none_nomdt"), "table")
+	if err := os.MkdirAll(filepath.Join(table, ".hoodie", ".lakefeed"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(table, ".hoodie", ".lakefeed", "pins"), nil, 0o600); err != nil { // where the folder should be
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	code := run(t.Context(), []string{"query", "--table", "t=" + table, "SELECT count(*) AS n FROM t"}, nil, &out, &errs)
+	if code != 0 || !strings.Contains(errs.String(), "t is read without a pin") {
+		t.Errorf("exit code %d: %s", code, &errs)
+	}
+}
