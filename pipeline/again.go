@@ -3,7 +3,6 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"time"
 
 	"lakefeed/hudi"
 	"lakefeed/storage"
@@ -39,62 +38,12 @@ func ofLake(err error) error {
 	return &LakeError{err}
 }
 
-// errAgain ends a session whose stopped tables are tried again by the next one: a
-// start knows best how far each of them is.
-var errAgain = errors.New("tables that stopped are tried again")
+// errAgain ends a session so that the next one reads once more what the lake and the spool lack.
+var errAgain = errors.New("what could not be taken in is read once more")
 
-// The first time after which a table is tried again is three commit intervals, within
-// the first two of these; it doubles with every try that fails, up to the third.
-const (
-	againLeast = 2 * time.Second
-	againFirst = 30 * time.Second
-	againMost  = 2 * time.Minute
-)
-
-// again says when the tables that stopped for a reason that passes by itself are to
-// be tried again. The zero value is ready to be used.
-type again struct {
-	wait time.Duration // before the last try; 0: there was none
-	at   time.Time     // of the next one; zero: there is none to come
-}
-
-// next is the wait before the next try.
-func (a *again) next(interval time.Duration) time.Duration {
-	if a.wait == 0 {
-		return max(againLeast, min(3*interval, againFirst))
-	}
-	return min(2*a.wait, againMost)
-}
-
-// dueAgain reports whether tables that stopped are to be tried again now.
+// dueAgain reports whether a session is to end so that the next one does what is asked.
 func (p *Pipeline) dueAgain() bool {
-	if !p.opts.Once && p.replayAsked.Swap(false) {
-		return true // a start reads what is to be replayed
-	}
-	if p.opts.Once || p.opts.RetryTable == nil {
-		return false
-	}
-	passes := false
-	p.failures.Range(func(_, err any) bool {
-		passes = p.opts.RetryTable(err.(error)) // only errors are stored
-		return !passes
-	})
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch {
-	case !passes:
-		p.again.at = time.Time{}
-		return false
-	case p.again.at.IsZero():
-		p.again.wait = p.again.next(p.opts.Interval)
-		p.again.at = time.Now().Add(p.again.wait)
-		p.log.Info("tables that stopped are tried again", "in", p.again.wait)
-	}
-	if time.Now().Before(p.again.at) {
-		return false
-	}
-	p.again.at = time.Time{}
-	return true
+	return !p.opts.Once && p.replayAsked.Swap(false) // a start reads what is to be replayed
 }
 
 // removed is the error of a table whose folder somebody took away while the pipeline

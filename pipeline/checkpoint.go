@@ -27,8 +27,9 @@ type checkpoint struct {
 	Source   change.Identity `json:"source"`
 	From     change.LSN      `json:"from"` // the commit's own window is [From, LSN)
 	LSN      change.LSN      `json:"lsn"`
-	Last     change.Mark     `json:"last,omitzero"` // the newest transaction that was read then; none: the first copy
-	TableID  uint32          `json:"table_id"`      // the source's own number for it
+	Last     change.Mark     `json:"last,omitzero"`   // the newest transaction that was read then; none: the first copy
+	Copied   change.LSN      `json:"copied,omitzero"` // the snapshot of its newest copy, 0: of before this was noted
+	TableID  uint32          `json:"table_id"`        // the source's own number for it
 	Storage  string          `json:"storage,omitempty"`
 	Columns  []knownColumn   `json:"columns"` // of the source table
 	Key      []string        `json:"key"`     // record key columns in the source, empty: append-only
@@ -114,7 +115,25 @@ type progress struct {
 	Folders map[string]string `json:"folders,omitempty"`
 	// Published is how the source published these tables when they were taken.
 	Published map[string]change.Published `json:"published,omitempty"`
-	Written   time.Time                   `json:"written"`
+	// Spooled is where the newest segment of each table ends that has some in the spool: one
+	// that is gone is missed.
+	Spooled map[string]change.LSN `json:"spooled,omitempty"`
+	// Stopped are the tables that only a new copy helps, and why.
+	Stopped map[string]stopNote `json:"stopped,omitempty"`
+	Written time.Time           `json:"written"`
+}
+
+// stopNote is why a table waits for a new copy, and where its last one was made.
+type stopNote struct {
+	Why    string     `json:"why"`
+	Copied change.LSN `json:"copied"`
+	Recopy bool       `json:"recopy,omitempty"` // that is to be made by itself
+}
+
+// copiedSince reports whether a table has the copy that it waited for.
+func (r *progress) copiedSince(t *target) bool {
+	note, ok := r.Stopped[t.name]
+	return ok && t.at.Copied > note.Copied
 }
 
 // follows reports whether the record has a table.
@@ -125,7 +144,10 @@ func (r *progress) follows(table string) bool {
 func progressName(pipeline string) string { return "_lakefeed/progress/" + folderName(pipeline) }
 
 func readProgress(ctx context.Context, lake storage.Store, pipeline string) (*progress, error) {
-	name := progressName(pipeline)
+	return readProgressAt(ctx, lake, progressName(pipeline))
+}
+
+func readProgressAt(ctx context.Context, lake storage.Store, name string) (*progress, error) {
 	b, _, err := lake.Get(ctx, name)
 	if errors.Is(err, storage.ErrNotExist) {
 		return nil, nil
@@ -141,12 +163,16 @@ func readProgress(ctx context.Context, lake storage.Store, pipeline string) (*pr
 }
 
 func writeProgress(ctx context.Context, lake storage.Store, r progress) error {
+	return writeProgressAt(ctx, lake, progressName(r.Pipeline), r)
+}
+
+func writeProgressAt(ctx context.Context, lake storage.Store, name string, r progress) error {
 	r.Written = time.Now().UTC()
 	b, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode progress record: %w", err)
 	}
-	if err := lake.Put(ctx, progressName(r.Pipeline), b); err != nil {
+	if err := lake.Put(ctx, name, b); err != nil {
 		return fmt.Errorf("write progress record: %w", &LakeError{err})
 	}
 	return nil

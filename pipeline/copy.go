@@ -39,23 +39,24 @@ func (p *Pipeline) copyMissing(ctx context.Context, open func(context.Context) (
 }
 
 // lacksCopy reports whether a table's first copy is to be made.
-func (p *Pipeline) lacksCopy() bool {
-	return slices.ContainsFunc(p.targets, func(t *target) bool { return t.at.LSN == 0 && !t.failed() })
-}
+func (p *Pipeline) lacksCopy() bool { return slices.ContainsFunc(p.targets, (*target).lacksCopy) }
+
+func (t *target) lacksCopy() bool { return (t.at.LSN == 0 || t.recopy != nil) && !t.failed() }
 
 // copyAll makes the first copy of every table that has none, under the snapshot
 // that the source holds at position at. One that fails is left behind; so is, with
 // last, one that the snapshot does not show any more.
 func (p *Pipeline) copyAll(ctx context.Context, at change.LSN, last bool) error {
 	for _, t := range p.targets {
-		if t.at.LSN != 0 || t.failed() {
+		if !t.lacksCopy() {
 			continue
 		}
-		err := p.copyTable(ctx, t, at)
+		err := p.copyAnew(ctx, t, at)
 		source, ofSource := errors.AsType[*sourceError](err)
 		_, rewritten := errors.AsType[*change.RewrittenError](err)
 		switch {
 		case err == nil:
+			t.recopy = nil
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case ofSource && p.retryable(source.error): // all begins anew
@@ -63,10 +64,20 @@ func (p *Pipeline) copyAll(ctx context.Context, at change.LSN, last bool) error 
 		case rewritten && !last:
 			p.log.Info("table is copied under another snapshot", "table", t.name, "error", err)
 		default:
-			p.fail(t, fmt.Errorf("copy: %w", ofLake(err)))
+			p.copyFailed(ctx, t, err)
 		}
 	}
 	return nil
+}
+
+// copyAnew is copyTable, behind what is to be done where the table was there before.
+func (p *Pipeline) copyAnew(ctx context.Context, t *target, at change.LSN) error {
+	if t.recopy != nil {
+		if err := p.findLanding(ctx, t); err != nil {
+			return err
+		}
+	}
+	return p.copyTable(ctx, t, at)
 }
 
 // sourceError is an error of the source, which may pass by itself, and not of the lake.
@@ -81,7 +92,8 @@ func (p *Pipeline) copyTable(ctx context.Context, t *target, at change.LSN) (err
 	t.quarantine.copying = aside
 	defer aside.abort(ctx, &err)
 	t.report(func(s *TableStatus) { s.State, s.CopyRows = Copying, 0 })
-	if err := p.makeTable(ctx, t, t.firstBuckets()); err != nil {
+	overwrite, err := p.landing(ctx, t)
+	if err != nil {
 		return err
 	}
 	write := p.copyRows
@@ -93,11 +105,13 @@ func (p *Pipeline) copyTable(ctx context.Context, t *target, at change.LSN) (err
 		defer sorted.Close()
 		write = sorted.write
 	}
-	txn, err := t.table.Begin(ctx, hudi.TxnOptions{Operation: hudi.BulkInsert})
+	txn, err := p.beginCopy(ctx, t, overwrite)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
 	next := p.next(t, t.source, at, change.Mark{})
+	next.Copied, next.Columns = at, nil // what was known of these is of no use
+	next.describe(t.source)
 	rows, instant, err := p.commitCopy(ctx, t, txn, next, write)
 	if err != nil {
 		if instant, err = published(ctx, txn, err); err != nil {
@@ -223,7 +237,7 @@ func (p *Pipeline) byBucket(ctx context.Context, t *target, b *change.Batch, emi
 	if err != nil {
 		return err
 	}
-	l, err := newLayout(b.Table, t.table.Schema())
+	l, err := newLayout(b.Table, t.copySchema())
 	if err != nil {
 		return err
 	}

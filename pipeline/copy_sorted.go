@@ -26,13 +26,13 @@ func (s *sortedCopy) write(ctx context.Context, _ *target, txn *hudi.Txn) (int64
 // sortRows reads all rows that a table has under the snapshot, and chooses its buckets.
 func (p *Pipeline) sortRows(ctx context.Context, t *target) (*sortedCopy, error) {
 	s := &sortedCopy{Sorter: hudi.NewSorter(hudi.SortOptions{
-		Schema: t.table.Schema(), SortBytes: p.opts.MemoryBudget / 4, TempDir: p.spillDir,
+		Schema: t.copySchema(), SortBytes: p.opts.MemoryBudget / 4, TempDir: p.spillDir,
 	})}
 	if err := p.readSorted(ctx, t, s); err != nil {
 		s.Close()
 		return nil, err
 	}
-	if n := bucketsFor(t.source.Bytes / int64(max(s.Partitions(), 1))); t.options.Buckets <= 0 && n > 1 {
+	if n := bucketsFor(t.source.Bytes / int64(max(s.Partitions(), 1))); t.options.Buckets <= 0 && n > 1 && t.landing == nil {
 		if err := p.makeTable(ctx, t, n); err != nil {
 			s.Close()
 			return nil, err
@@ -61,7 +61,7 @@ func (p *Pipeline) sortBatch(ctx context.Context, t *target, s *sortedCopy, b *c
 	if err != nil {
 		return err
 	}
-	l, err := t.layoutOf(b.Table, t.table.Schema())
+	l, err := t.layoutOf(b.Table, t.copySchema())
 	if err != nil {
 		return err
 	}

@@ -17,8 +17,8 @@ func (p *Pipeline) judge(written change.LSN) {
 	for _, v := range look.Tables {
 		tables[v.String()], names[v.ID] = v, v.String()
 	}
-	for _, t := range p.targets {
-		if t.failed() || t.at.LSN == 0 {
+	for _, t := range p.all() {
+		if t.failed() || t.at.LSN == 0 || !t.direct() {
 			continue
 		}
 		v := tables[t.name]
@@ -50,7 +50,7 @@ func (p *Pipeline) judge(written change.LSN) {
 // samePublished refuses a table whose publication somebody has changed since the table
 // was taken: what was done to it since, or for a while, may be in no log.
 func (t *target) samePublished(now map[uint32]change.Published) error {
-	if t.published == nil || t.published.Same(now[t.source.ID]) {
+	if had := t.howPublished(); had == nil || had.Same(now[t.source.ID]) {
 		return nil
 	}
 	if _, there := now[t.source.ID]; !there {

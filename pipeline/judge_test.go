@@ -17,7 +17,7 @@ func (r *rig) passLook(run *running) {
 	r.t.Helper()
 	for range 2 {
 		r.db.Exec(r.t, "create table after (id int primary key)")
-		r.await("it is looked at", func() bool { return run.table("public.after").Note != "" })
+		r.await("it is looked at", func() bool { return run.table("public.after").Table != "" })
 		r.db.Exec(r.t, "drop table after")
 		end := r.lsn("select pg_current_wal_insert_lsn()")
 		r.await("the look is judged", func() bool {
@@ -34,7 +34,6 @@ func TestLookStops(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct{ sql, says string }{
 		"anew":    {"drop table anew; create table anew (id int primary key, v text); insert into anew values (5, 'new')", "dropped and made anew"},
-		"renamed": {"alter table renamed rename to u", "renamed to public.u"},
 		"out":     {"alter table out rename to left_out", "renamed to public.left_out"},
 		"swapped": {"begin; alter table swapped rename to x; alter table twin rename to swapped; alter table x rename to twin; commit", "belongs to another table"},
 		"written": {"alter table written alter v type text using v || '!'", "column v of public.written was altered and every row was written anew"},
@@ -63,6 +62,28 @@ func TestLookStops(t *testing.T) {
 	}
 	r.db.Exec(t, "insert into other values (1)")
 	r.await("the other goes on", func() bool { return r.column("other", "id") == "1" })
+}
+
+// TestRenamedWhileRunning renames tables and moves one to another schema: each is copied
+// under its new name, and what was there under the old one stays as it was.
+func TestRenamedWhileRunning(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "create schema s", "create table a (id int primary key)", "create table b (id int primary key)", "insert into a values (1)", "insert into b values (1)")
+	run := r.start()
+	r.await("streaming", func() bool { return run.Status().State == pipeline.Streaming })
+	r.db.Exec(t, "alter table a rename to c", "insert into c values (2)", "alter table b set schema s")
+	r.await("they are copied", func() bool {
+		return r.column("c", "id") == "1 2" && run.table("s.b").State == pipeline.Streaming && run.Status().State == pipeline.Streaming
+	})
+	r.db.Exec(t, "insert into c values (3)", "insert into s.b values (2)")
+	r.await("they go on", func() bool { return r.column("c", "id") == "1 2 3" })
+	r.equal(run)
+	if s := run.table("public.a"); s.Table != "" || r.column("a", "id") != "1" {
+		t.Errorf("the old name: %+v, with %q", s, r.column("a", "id"))
+	}
+	run.stop()
+	r.drain()
+	r.equal(nil)
 }
 
 // TestLookLetsPass does to tables what the log brings, or what changes no row: the

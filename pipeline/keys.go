@@ -31,6 +31,8 @@ func (p *Pipeline) keyFolder() string {
 
 // keyStore is where the partitions of a table's keys are kept.
 func (p *Pipeline) keyStore(t *target) (hudi.KeyStore, error) {
+	p.opening.Lock() // several tables may be opened at once
+	defer p.opening.Unlock()
 	if p.keys == nil {
 		folder := p.keyFolder()
 		if err := os.MkdirAll(folder, 0o700); err != nil {

@@ -2,14 +2,13 @@ package pipeline
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"lakefeed/change"
 )
 
-// newcomer is what the status says of a table that came to the source since the start.
-const newcomer = "it is new in the source and not yet taken in: the next start copies it"
+// newcomer is what the status says of a table that came to the source a moment ago.
+const newcomer = "it is new in the source and about to be taken in"
 
 // The time after which the source's tables are looked at again is ten commit
 // intervals, within these; where a look takes long, twenty times as long as it took.
@@ -19,8 +18,7 @@ const (
 )
 
 // watchTables looks now and then at the source's tables. New ones that the configuration
-// takes are noted: a start takes them in, since their first copy needs a snapshot of its
-// own. The others are judged when the lake has come as far as the look: see [Pipeline.judge].
+// takes are noted, and the writer takes them in: see [Pipeline.admit]. The others are judged when the lake has come as far as the look: see [Pipeline.judge].
 func (p *Pipeline) watchTables(ctx context.Context) {
 	wait := max(lookLeast, min(10*p.opts.Interval, lookMost))
 	tick := time.NewTimer(wait)
@@ -39,31 +37,30 @@ func (p *Pipeline) watchTables(ctx context.Context) {
 			continue // the stream meets the same source, and reports it
 		}
 		p.looked.CompareAndSwap(nil, look)
-		for _, name := range p.noteNewcomers(namesOf(look.Tables)) {
-			p.log.Warn("a new table is not yet taken in: the next start copies it", "table", name)
+		if fresh := p.noteNewcomers(look.Tables); len(fresh) > 0 {
+			p.log.Info("tables are new in the source", "tables", fresh)
+			p.awake()
 		}
 	}
 }
 
-func namesOf(tables []*change.Table) []string {
-	names := make([]string, len(tables))
-	for i, t := range tables {
-		names[i] = t.String()
-	}
-	return names
-}
-
-// noteNewcomers notes the names that are not among the pipeline's tables, and returns
-// those that were not noted before.
-func (p *Pipeline) noteNewcomers(names []string) (fresh []string) {
+// noteNewcomers notes the tables that are not among the pipeline's, and returns the names
+// of those that were not noted before. With Once they are left to the next start.
+func (p *Pipeline) noteNewcomers(tables []*change.Table) (fresh []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	names = slices.DeleteFunc(names, func(name string) bool { return p.byName[name] != nil })
-	for _, name := range names {
-		if !slices.Contains(p.newcomers, name) {
+	p.newcomers, p.seen = nil, map[string]bool{}
+	for _, v := range tables {
+		name := v.String()
+		p.seen[name] = true
+		if p.byName[name] != nil || p.orders[name].Removed || p.opts.Once {
+			continue
+		}
+		p.newcomers = append(p.newcomers, name)
+		if p.fresh[name] == nil {
 			fresh = append(fresh, name)
 		}
+		p.fresh[name] = v
 	}
-	p.newcomers = names
 	return fresh
 }

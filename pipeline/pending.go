@@ -23,6 +23,7 @@ type pending struct {
 	version   *change.Table // the newest version of the table
 	oldest    int64         // commit time of the first change, Unix microseconds
 	spill     *spill        // nil while everything fits in memory
+	journal   *spillFile    // what did not fit, in the order of the log: of a table whose changes go to the spool
 }
 
 // add takes a batch in, after what came before.
@@ -52,11 +53,15 @@ func (p *pending) add(b *change.Batch) error {
 	if err != nil {
 		return err
 	}
-	s := &slab{Batch: b, keys: keys}
-	p.slabs = append(p.slabs, s)
-	p.bytes += b.Bytes()
-	p.rows += int64(b.Len())
+	p.take(&slab{Batch: b, keys: keys})
 	return nil
+}
+
+// take takes a slab in, after what came before.
+func (p *pending) take(s *slab) {
+	p.slabs = append(p.slabs, s)
+	p.bytes += s.Bytes()
+	p.rows += int64(s.Len())
 }
 
 // reset forgets every row: a truncate makes them meaningless.
@@ -65,6 +70,10 @@ func (p *pending) reset() {
 	if p.spill != nil {
 		p.spill.remove()
 		p.spill = nil
+	}
+	if p.journal != nil {
+		p.journal.remove()
+		p.journal = nil
 	}
 }
 
@@ -97,6 +106,10 @@ func (p *pending) empty() bool { return p.rows == 0 && !p.truncated }
 // and of the keys that its row had before, are in one part and in order.
 func (p *pending) parts(budget int64) iter.Seq2[[]*slab, error] {
 	return func(yield func([]*slab, error) bool) {
+		if err := p.divideJournal(); err != nil {
+			yield(nil, err)
+			return
+		}
 		if p.spill == nil {
 			if len(p.slabs) > 0 {
 				yield(p.slabs, nil)

@@ -41,6 +41,8 @@ type Options struct {
 	MemoryBudget int64         // bytes of changes held in memory over all rounds, default 128 MiB; what is beyond is spilled
 	SpillDir     string        // default: a folder under os.TempDir, removed at the end
 	IndexDir     string        // for the partitions of keys, which it keeps; default: SpillDir, without it lakefeed in os.UserCacheDir
+	Spool        storage.Store // where changes of tables that cannot be written are kept; nil: in the lake, under _lakefeed/spool
+	SpoolBytes   int64         // beyond so many in it the source keeps the log instead; 0: no bound
 	LeanColumns  bool          // leave out the extra columns but _event_lsn
 
 	CompactAfter  int // delta commits before a merge-on-read table is compacted inline, default 10
@@ -61,6 +63,10 @@ type Options struct {
 	// RetryTable says which errors that stopped a table pass by themselves; nil: none.
 	// Without Once such a table is tried again after a while.
 	RetryTable func(error) bool
+
+	// Recopy says whether a table that only a new copy helps gets one by itself, beside the
+	// stream; nil: none does.
+	Recopy func(t *change.Table) bool
 
 	Observer Observer                                 // told of commits; may be nil
 	Logger   *slog.Logger                             // silent when nil
@@ -97,18 +103,29 @@ type Pipeline struct {
 	spillDir string            // of this run
 	keys     *keyindex.DB      // nil until a partitioned table is opened
 	control  chan request
+	spool    *spool
+	blind    bool            // no record says what the tables were
+	written  change.LSN      // up to where the rounds of this session were written
+	journal  map[string]bool // tables whose changes are to be kept in the order of the log
+	wake     chan struct{}   // somebody asks something of the writer
+	opening  sync.Mutex      // held while keys are
+	ordering sync.Mutex      // held while orders are changed
 
 	mu        sync.Mutex // guards what follows, but for failures
 	targets   []*target
 	byName    map[string]*target
-	newcomers []string // tables that came to the source since the start
+	newcomers []string                 // tables that came to the source and are not taken in yet
+	fresh     map[string]*change.Table // what is known of them
+	seen      map[string]bool          // tables that the last look saw; nil: it has been taken in
+	byNumber  map[uint32]*target
+	orders    map[string]Order // what is asked for tables, by name
+	resumed   []string         // tables that somebody asked to try again
 	lastErr   error
 	stops     map[string]Stop // tables that stopped, or are tried again, by name
 	noted     map[string]Stop // what the record in the lake says of them
 	noteErr   string          // why that could not be written
 	writing   change.LSN      // where the round ends that is written; 0 before the first
-	again     again
-	failures  sync.Map // table name -> error
+	failures  sync.Map        // table name -> error
 
 	looked atomic.Pointer[change.Look] // what is to be judged; nil: nothing
 
@@ -140,7 +157,7 @@ func New(o Options) (*Pipeline, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	p := &Pipeline{opts: o, log: log.With("pipeline", o.Name), control: make(chan request)}
+	p := &Pipeline{opts: o, log: log.With("pipeline", o.Name), control: make(chan request), wake: make(chan struct{}, 1), spool: newSpool(&o), journal: map[string]bool{}, fresh: map[string]*change.Table{}}
 	p.slotLag.Store(-1)
 	return p, nil
 }
@@ -195,6 +212,9 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	defer clean()
 	defer p.closeKeys()
 	p.recallStops(ctx)
+	if err := p.recallOrders(ctx); err != nil {
+		return errors.Join(err, lock.release(context.WithoutCancel(ctx)))
+	}
 	ran := false // it has come to stream: the configuration is right
 	for wait := retryFirst; ; wait = min(2*wait, retryLast) {
 		streamed := false

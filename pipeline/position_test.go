@@ -33,8 +33,8 @@ func TestSlotMoved(t *testing.T) {
 	}
 }
 
-// TestSlotMovedPastOneTable moves the slot past what a stopped table has, but not
-// past the newest commit of another.
+// TestSlotMovedPastOneTable moves the slot past what the lake has of one table, while
+// another has stopped.
 func TestSlotMovedPastOneTable(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, schemaT, "create table stopped (id int primary key, n numeric(5,2))")
@@ -42,9 +42,9 @@ func TestSlotMovedPastOneTable(t *testing.T) {
 	r.db.Exec(t, "insert into stopped values (1, 'NaN')", "insert into t values (1, 'a')")
 	r.says(r.once(), "stopped", "NaN")
 	r.db.Exec(t, "insert into stopped values (2, 1)")
-	moved := r.lsn("select pg_current_wal_lsn()")
-	r.db.Exec(t, "insert into t values (2, 'b')")
 	r.says(r.once(), "stopped", "NaN")
+	r.db.Exec(t, "insert into t values (2, 'b')")
+	moved := r.lsn("select pg_current_wal_lsn()")
 	r.advanceSlot("'" + moved.String() + "'")
 	r.refused(r.once(), r.slot())
 }

@@ -36,6 +36,8 @@ type rig struct {
 	mods []func(*options)
 
 	types func(schema, table string) postgres.TableTypes
+
+	spool storage.Store // nil: in the lake
 }
 
 // newRig makes a rig on the shared server and runs statements in its database.
@@ -84,7 +86,7 @@ func (r *rig) pipeline(mods ...func(*options)) (*pipeline.Pipeline, *postgres.Co
 	c := r.source()
 	o := pipeline.Options{
 		Name: r.name, Source: c, Lake: r.lake, Interval: 100 * time.Millisecond,
-		Retryable: postgres.Retryable, Logger: r.logger(), SpillDir: r.t.TempDir(), RetainCommits: 1000,
+		Retryable: postgres.Retryable, Logger: r.logger(), Spool: r.spool, SpillDir: r.t.TempDir(), RetainCommits: 1000,
 	}
 	for _, mod := range slices.Concat(r.mods, mods) {
 		mod(&o)
@@ -281,6 +283,25 @@ func (r *rig) freeSlot() {
 	r.await("slot is free", func() bool {
 		return r.query("select count(*) from pg_replication_slots where active and slot_name = '%s'", r.slot()) == "0"
 	})
+}
+
+// spooled is how many segments the spool has of a table in the schema public.
+func (r *rig) spooled(table string) (n int) {
+	r.t.Helper()
+	for _, err := range r.spoolStore().List(r.t.Context(), r.name+"/t-public%2E"+table, false) {
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		n++
+	}
+	return n
+}
+
+func (r *rig) spoolStore() storage.Store {
+	if r.spool != nil {
+		return r.spool
+	}
+	return storage.Sub(r.lake, "_lakefeed/spool")
 }
 
 func (r *rig) dropSlot() {

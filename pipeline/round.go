@@ -54,7 +54,7 @@ func (p *Pipeline) take(r *round, c *change.Chunk) error {
 		if t == nil {
 			p.renamed(r, b)
 		}
-		if t == nil || t.failed() {
+		if t == nil || t.isDropped() {
 			continue
 		}
 		if _, b = b.Split(t.covered); b == nil { // covered by the table's own checkpoint
@@ -107,18 +107,18 @@ func (p *Pipeline) takeBatch(r *round, t *target, b *change.Batch) error {
 
 // renamed stops the table that a batch belongs to under the name that it had.
 func (p *Pipeline) renamed(r *round, b *change.Batch) {
-	for _, t := range p.targets {
-		if t.source.ID != b.Table.ID || t.failed() {
-			continue
-		}
-		if _, b := b.Split(t.covered); b != nil {
-			r.failures = append(r.failures, change.Failure{
-				Table: t.source, Since: b.At[0].Commit, Lost: true,
-				Err: &renamedError{b.Table.String()},
-			})
-			if r.has(t) {
-				r.tables[t].stopAt(b.At[0].Commit)
-			}
+	t := p.targetNumbered(b.Table.ID)
+	if t == nil || t.failed() {
+		return
+	}
+	if _, b := b.Split(t.covered); b != nil {
+		schema, name, _ := strings.Cut(t.name, ".")
+		r.failures = append(r.failures, change.Failure{
+			Table: &change.Table{Schema: schema, Name: name, ID: b.Table.ID}, Since: b.At[0].Commit, Lost: true,
+			Err: &renamedError{b.Table.String()},
+		})
+		if r.has(t) {
+			r.tables[t].stopAt(b.At[0].Commit)
 		}
 	}
 }
@@ -127,7 +127,7 @@ func (p *Pipeline) renamed(r *round, b *change.Batch) {
 type renamedError struct{ to string }
 
 func (e *renamedError) Error() string {
-	return "it was renamed to " + e.to + " in the source: the next start copies it under that name (or leaves it out, where no entry takes it); its old folder stays as it was"
+	return "it was renamed to " + e.to + " in the source: it is copied under that name (or left out, where no entry takes it); its old folder stays as it was"
 }
 
 func (r *round) has(t *target) bool { return r.tables[t] != nil }
@@ -158,7 +158,11 @@ func (p *Pipeline) relieve(r *round) error {
 			}
 		}
 		p.spilled.Add(largest.bytes)
-		if err := largest.toDisk(p.spillDir); err != nil {
+		toDisk := largest.toDisk
+		if largest.spill == nil && (largest.journal != nil || largest.target.aside.Load()) {
+			toDisk = largest.toJournal
+		}
+		if err := toDisk(p.spillDir); err != nil {
 			return err
 		}
 	}
@@ -261,16 +265,12 @@ func (p *Pipeline) acknowledge(ctx context.Context, r *round) error {
 	return nil
 }
 
-// ackable is how far the source may forget: not beyond what a stopped table has. One
-// that has no copy yet gets all from its copy.
+// ackable is how far the source may forget: not beyond what the spool has of a table for
+// which it was full. A table that waits for its copy gets all from that.
 func (p *Pipeline) ackable(to change.LSN) change.LSN {
-	for _, t := range p.targets {
-		switch {
-		case !t.failed() || t.settled:
-		case !t.opened:
-			to = min(to, p.acked())
-		case t.at.LSN != 0:
-			to = min(to, t.at.LSN)
+	for _, t := range p.all() {
+		if t.held {
+			to = min(to, max(t.safe, p.acked()))
 		}
 	}
 	return to

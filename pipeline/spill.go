@@ -252,6 +252,12 @@ func (f *spillFile) endStream() error {
 	return nil
 }
 
+// remove deletes the file.
+func (f *spillFile) remove() {
+	_ = f.f.Close()
+	_ = os.Remove(f.f.Name())
+}
+
 func (f *spillFile) close() error {
 	if err := errors.Join(f.endStream(), f.buf.Flush()); err != nil {
 		return fmt.Errorf("spill changes to %s: %w", f.f.Name(), err)

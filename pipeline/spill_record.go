@@ -1,6 +1,10 @@
 package pipeline
 
 import (
+	"errors"
+	"fmt"
+	"slices"
+
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
@@ -26,6 +30,34 @@ const (
 	flagMoved = 1 << iota
 	flagGone
 )
+
+// spillSchema is the schema of a table's spilled rows.
+func spillSchema(t *change.Table) *arrow.Schema {
+	return arrow.NewSchema(append(t.ArrowSchema().Fields(), spillFields...), nil)
+}
+
+// plain is the slab with a home for every row, the same one: where rows are not divided.
+func (b *slab) plain() *slab {
+	return &slab{Batch: b.Batch, keys: b.keys, route: make([]uint64, b.Len()), gone: b.gone}
+}
+
+// checkSpilled sees that a record from outside can be taken apart: columns that are
+// always there have no nulls, and bits for every column where values were not sent.
+func checkSpilled(t *change.Table, rec arrow.RecordBatch) error {
+	n := len(t.Columns)
+	for i, f := range spillFields {
+		if c := rec.Column(n + i); !f.Nullable && c.NullN() > 0 {
+			return fmt.Errorf("column %q has nulls", f.Name[1:])
+		}
+	}
+	unchanged := rec.Column(n + slices.IndexFunc(spillFields, func(f arrow.Field) bool { return f.Name == "\x00unchanged" })).(*array.Binary)
+	for row := range unchanged.Len() {
+		if !unchanged.IsNull(row) && len(unchanged.Value(row)) < (n+7)/8 {
+			return errors.New("the bits of values that were not sent are cut off")
+		}
+	}
+	return nil
+}
 
 func spillRecord(b *slab) arrow.RecordBatch {
 	fields := append(append([]arrow.Field(nil), b.Rows.Schema().Fields()...), spillFields...)

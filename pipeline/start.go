@@ -33,13 +33,14 @@ func (p *Pipeline) start(ctx context.Context) (change.LSN, error) {
 	if err != nil {
 		return 0, fmt.Errorf("list tables of the source: %w", err)
 	}
-	if len(tables) == 0 {
+	if tables = p.withoutRemoved(tables); len(tables) == 0 {
 		return 0, ErrNoTables
 	}
-	record, err := readProgress(ctx, p.opts.Lake, p.opts.Name)
+	record, err := p.readRecord(ctx)
 	if err != nil {
 		return 0, err
 	}
+	p.blind = record == nil
 	if record != nil {
 		if err := sameSource("the lake "+p.opts.Lake.String(), record.Source, id); err != nil {
 			return 0, err
@@ -50,28 +51,32 @@ func (p *Pipeline) start(ctx context.Context) (change.LSN, error) {
 	p.writing = 0
 	p.mu.Unlock()
 	p.openTargets(ctx, tables, record)
+	if err := p.openSpool(ctx, record); err != nil {
+		return 0, err
+	}
 	if err := p.checkKeys(ctx, record); err != nil {
 		return 0, err
 	}
 	p.checkFollowed(record)
-	prepared, err := src.Prepare(ctx, tables, p.followed)
-	if err != nil {
-		return 0, fmt.Errorf("publish tables: %w", err)
+	for again := true; again; { // once more for those that are copied because they were missing
+		prepared, err := src.Prepare(ctx, tables, p.followed)
+		if err != nil {
+			return 0, fmt.Errorf("publish tables: %w", err)
+		}
+		again = p.checkPublished(prepared)
 	}
-	p.checkPublished(prepared)
 	from, err := p.openSlot(ctx, record)
 	if err != nil {
 		return 0, err
 	}
 	for _, t := range p.targets {
-		t.covered = t.at.LSN
+		t.safe = max(t.safe, t.at.LSN)
+		t.copied = t.at.Copied
+		t.covered, t.inOrder = t.safe, p.journal[t.name]
 		src.Cover(t.source, t.covered)
-		t.report(func(s *TableStatus) {
-			if s.State != Failed {
-				s.State = Streaming
-			}
-		})
+		t.stand()
 	}
+	p.written = from
 	if err := p.startReplay(ctx); err != nil {
 		return 0, err
 	}
@@ -89,9 +94,8 @@ func (p *Pipeline) checkFollowed(record *progress) {
 		return
 	}
 	for _, t := range p.targets {
-		if t.at.LSN != 0 && !record.follows(t.name) && !t.failed() {
-			t.settled = true
-			p.fail(t, fmt.Errorf("%s was not among the pipeline's tables, or not published, for a while, and lacks the changes of that time: %s", t.name, CopyAnew))
+		if t.at.LSN != 0 && !record.follows(t.name) && !t.failed() && t.recopy == nil && !record.copiedSince(t) {
+			p.fail(t, anew("%s was not among the pipeline's tables, or not published, for a while, and lacks the changes of that time", t.name))
 		}
 	}
 }
@@ -107,15 +111,14 @@ func (p *Pipeline) checkKeys(ctx context.Context, record *progress) error {
 	}
 	changed := false
 	for _, t := range p.targets {
-		if t.at.LSN == 0 || t.failed() {
+		if t.at.LSN == 0 || t.failed() || t.recopy != nil {
 			continue
 		}
-		err := t.at.still(t.source)
-		if err == nil {
-			err = t.samePublished(published)
+		err := t.samePublished(published)
+		if err == nil && len(t.segments) == 0 { // else what they hold may be of the table as it was between
+			err = t.at.still(t.source)
 		}
 		if err != nil {
-			t.settled = true
 			p.fail(t, err)
 			changed = changed || record.follows(t.name)
 		}
@@ -129,30 +132,32 @@ func (p *Pipeline) checkKeys(ctx context.Context, record *progress) error {
 // followed reports whether the source must have published a table until now.
 func (p *Pipeline) followed(table *change.Table) bool {
 	t := p.targetOf(table)
-	return t != nil && (t.at.LSN != 0 || t.failed())
+	return t != nil && (t.at.LSN != 0 || t.failed()) && t.recopy == nil
 }
 
 // checkPublished stops the tables that the source cannot publish, and those that it
-// did not publish for a while: what was done to them in that time is in no log.
-func (p *Pipeline) checkPublished(prepared *change.Prepared) {
-	stop := func(table *change.Table, err error) {
-		if t := p.targetOf(table); t != nil && !t.failed() {
-			t.settled = true // its log would be kept for nothing
-			p.fail(t, err)
-		}
-	}
+// did not publish for a while: what was done to them in that time is in no log. It
+// reports whether tables are to be published after all, since they are copied anew.
+func (p *Pipeline) checkPublished(prepared *change.Prepared) (again bool) {
 	for _, f := range prepared.Failed {
-		stop(f.Table, f.Err)
+		if t := p.targetOf(f.Table); t != nil && !t.failed() {
+			t.settled = true // its log would be kept for nothing
+			p.fail(t, f.Err)
+		}
 	}
 	for _, t := range p.targets {
 		have, there := prepared.Published[t.source.ID]
-		if there && !t.failed() && (t.at.LSN == 0 || t.published == nil) {
-			t.published = &have
+		if there && !t.failed() && (t.at.LSN == 0 || t.howPublished() == nil) {
+			t.setPublished(&have)
 		}
 	}
 	for _, table := range prepared.Missing {
-		stop(table, fmt.Errorf("%s is not published any more (it was made anew in the source, or somebody took it out of the publication), and the lake lacks what was done to it: %s", table, CopyAnew))
+		if t := p.targetOf(table); t != nil && !t.failed() {
+			p.fail(t, anew("%s is not published any more (it was made anew in the source, or somebody took it out of the publication), and the lake lacks what was done to it", table))
+			again = again || t.recopy != nil
+		}
 	}
+	return again
 }
 
 // openSlot makes the slot or checks it, and makes the copies that are missing.
@@ -185,7 +190,15 @@ func (p *Pipeline) openSlot(ctx context.Context, record *progress) (change.LSN, 
 	if !p.lacksCopy() {
 		return from, nil
 	}
-	return from, p.copyMissing(ctx, src.OpenSnapshot)
+	if p.opts.Once {
+		return from, p.copyMissing(ctx, src.OpenSnapshot)
+	}
+	for _, t := range p.targets { // the others are not to wait for them
+		if t.lacksCopy() && t.recopy == nil {
+			p.recopy(t, "it has no copy yet")
+		}
+	}
+	return from, nil
 }
 
 // fits refuses a slot that is not the one through which the lake was filled up to known.
@@ -279,7 +292,7 @@ func (p *Pipeline) checkEnd(ctx context.Context, known change.LSN) error {
 		return fmt.Errorf("look at the end of the source's log: %w", err)
 	}
 	for _, t := range p.targets {
-		known = max(known, t.at.LSN)
+		known = max(known, t.at.LSN, t.safe)
 	}
 	if end >= known {
 		return nil
@@ -298,8 +311,10 @@ func (p *Pipeline) newestMark(record *progress) (m change.Mark) {
 		m = record.Last
 	}
 	for _, t := range p.targets {
-		if t.at.Last.Commit > m.Commit {
-			m = t.at.Last
+		for _, last := range []change.Mark{t.at.Last, t.spooledLast} {
+			if last.Commit > m.Commit {
+				m = last
+			}
 		}
 	}
 	return m
@@ -340,20 +355,31 @@ func (p *Pipeline) firstSlot(ctx context.Context, again bool) (change.LSN, error
 
 // record writes the progress record: position and the tables that are followed.
 func (p *Pipeline) record(ctx context.Context, lsn change.LSN) error {
-	r := progress{Pipeline: p.opts.Name, Source: p.source, LSN: lsn, Last: p.last, Folders: p.folders, Commits: map[string]change.LSN{}, Published: map[string]change.Published{}}
+	r := progress{
+		Pipeline: p.opts.Name, Source: p.source, LSN: lsn, Last: p.last, Folders: p.folders, Commits: map[string]change.LSN{},
+		Published: map[string]change.Published{}, Spooled: map[string]change.LSN{}, Stopped: map[string]stopNote{},
+	}
 	for _, t := range p.targets {
-		if t.published != nil {
-			r.Published[t.name] = *t.published
+		if published := t.howPublished(); published != nil {
+			r.Published[t.name] = *published
 		}
-		if t.settled {
+		if n := len(t.segments); n > 0 {
+			r.Spooled[t.name] = t.segments[n-1].to
+		}
+		had := t.had
+		if !t.job { // else its checkpoint moves
+			had = max(had, t.at.LSN)
+		}
+		if had != 0 {
+			r.Commits[t.name] = had
+		}
+		if t.settled || t.incomplete() {
+			p.noteStopped(&r, t)
 			continue
 		}
 		r.Tables = append(r.Tables, t.name)
-		if had := max(t.had, t.at.LSN); had != 0 {
-			r.Commits[t.name] = had
-		}
 	}
-	return writeProgress(ctx, p.opts.Lake, r)
+	return p.writeRecord(ctx, r)
 }
 
 // known is the position up to which the lake holds every table: what the record
@@ -398,10 +424,15 @@ func (p *Pipeline) tableErrors() error {
 	for _, t := range p.targets {
 		if err, ok := p.failures.Load(t.name); ok {
 			errs = append(errs, &TableError{Table: t.name, Err: err.(error)})
+		} else if t.paused {
+			errs = append(errs, &TableError{Table: t.name, Err: ErrPaused})
 		}
 	}
 	return joinTables(errs)
 }
+
+// ErrPaused is of a table that somebody paused.
+var ErrPaused = errors.New("it is paused, and its changes wait in the spool: lakefeed resume")
 
 // TableError is a table that stopped.
 type TableError struct {

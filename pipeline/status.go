@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"lakefeed/change"
@@ -15,6 +17,7 @@ const (
 	Copying    State = "copying"     // its first copy runs
 	CatchingUp State = "catching up" // behind by more than two commit intervals
 	Streaming  State = "streaming"   // in step
+	Paused     State = "paused"      // by a person or a policy; its changes wait in the spool
 	Failed     State = "failed"      // stopped; Error says why, the others go on
 )
 
@@ -37,6 +40,9 @@ type TableStatus struct {
 	Again       time.Time `json:"again_at,omitzero"`      // with Error: when it is tried again by itself
 	Quarantined int64     `json:"quarantined,omitempty"`  // rows that it cannot hold, which stand in quarantine
 	Note        string    `json:"note,omitempty"`         // what else there is to know of it
+
+	Spooled int64 `json:"spooled_bytes,omitempty"` // of its changes that wait in the spool
+	behind  int64 // commit time of the oldest of these, Unix microseconds; 0: none
 }
 
 // StopText says of a table that stopped since when, why, and when it is tried again.
@@ -63,6 +69,7 @@ type Status struct {
 	Commits  int64           `json:"commits"`
 	Rows     int64           `json:"rows"`
 	Spilled  int64           `json:"spilled_bytes"`
+	Spooled  int64           `json:"spooled_bytes"` // changes of tables that cannot be written now
 	Tables   []TableStatus   `json:"tables"`
 	Error    string          `json:"error,omitempty"`
 }
@@ -74,16 +81,13 @@ func (p *Pipeline) Status() Status {
 	s := Status{
 		Pipeline: p.opts.Name, Source: p.source, State: Waiting,
 		Read: change.LSN(p.readLSN.Load()).String(), Acked: p.acked().String(),
-		SlotLag: p.slotLag.Load(), Commits: p.commits.Load(), Spilled: p.spilled.Load(),
+		SlotLag: p.slotLag.Load(), Commits: p.commits.Load(), Spilled: p.spilled.Load(), Spooled: p.spool.bytes.Load(),
 	}
 	if p.lastErr != nil {
 		s.Error = p.lastErr.Error()
 	}
 	for _, t := range p.targets {
 		ts := t.snapshot()
-		if err, ok := p.failures.Load(t.name); ok && p.opts.RetryTable != nil && p.opts.RetryTable(err.(error)) {
-			ts.Again = p.again.at
-		}
 		s.Tables = append(s.Tables, ts)
 		s.Rows += ts.Rows
 		s.State = busier(s.State, ts.State)
@@ -96,7 +100,7 @@ func (p *Pipeline) Status() Status {
 
 // busier is the state to show for a pipeline of which one table is in state b.
 func busier(a, b State) State {
-	rank := map[State]int{Waiting: 0, Streaming: 1, CatchingUp: 2, Copying: 3, Failed: 4}
+	rank := map[State]int{Waiting: 0, Streaming: 1, Paused: 2, CatchingUp: 3, Copying: 4, Failed: 5}
 	if rank[b] > rank[a] {
 		return b
 	}
@@ -108,7 +112,9 @@ func (t *target) snapshot() TableStatus {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.status
-	if len(t.waiting) > 0 {
+	if s.behind > 0 {
+		s.Freshness = max(0, time.Since(time.UnixMicro(s.behind)).Seconds())
+	} else if len(t.waiting) > 0 {
 		s.Freshness = max(0, time.Since(time.UnixMicro(t.waiting[0])).Seconds())
 	} else if s.State == Failed { // what it misses is not even read
 		s.Freshness = time.Since(s.Since).Seconds()
@@ -136,13 +142,58 @@ func (p *Pipeline) setTargets(targets []*target) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.newcomers = nil
-	p.targets, p.byName = targets, map[string]*target{}
+	p.targets, p.byName, p.byNumber = targets, map[string]*target{}, map[uint32]*target{}
 	for _, t := range targets {
-		p.byName[t.name] = t
+		p.byName[t.name], p.byNumber[t.number()] = t, t
 	}
 }
 
-func (p *Pipeline) targetOf(t *change.Table) *target { return p.byName[t.String()] }
+// addTarget adds a target to those of a pipeline that runs.
+func (p *Pipeline) addTarget(t *target) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.targets = append(slices.Clone(p.targets), t)
+	p.byName[t.name], p.byNumber[t.number()] = t, t
+}
+
+// dropTarget takes a target from those of a pipeline that runs.
+func (p *Pipeline) dropTarget(t *target) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.targets = slices.DeleteFunc(slices.Clone(p.targets), func(other *target) bool { return other == t })
+	delete(p.byName, t.name)
+	maps.DeleteFunc(p.byNumber, func(_ uint32, other *target) bool { return other == t })
+}
+
+// renumber notes the number that the source has given to a target's table.
+func (p *Pipeline) renumber(t *target) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	maps.DeleteFunc(p.byNumber, func(_ uint32, other *target) bool { return other == t })
+	p.byNumber[t.number()] = t
+}
+
+// all are the targets now.
+func (p *Pipeline) all() []*target {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.targets
+}
+
+func (p *Pipeline) targetOf(t *change.Table) *target { return p.targetNamed(t.String()) }
+
+func (p *Pipeline) targetNamed(name string) *target {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.byName[name]
+}
+
+// targetNumbered is the target whose table has a number in the source.
+func (p *Pipeline) targetNumbered(number uint32) *target {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.byNumber[number]
+}
 
 func (p *Pipeline) setError(err error) {
 	p.mu.Lock()
@@ -161,8 +212,8 @@ func (p *Pipeline) phase(name string) {
 // instants is the newest commit of every table.
 func (p *Pipeline) instants() map[string]string {
 	m := map[string]string{}
-	for _, t := range p.targets {
-		if s := t.snapshot(); s.State != Failed {
+	for _, t := range p.all() {
+		if s := t.snapshot(); s.State == Streaming {
 			m[t.name] = s.Instant
 		}
 	}

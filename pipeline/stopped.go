@@ -75,9 +75,6 @@ func (p *Pipeline) forgetStops(written change.LSN) {
 			delete(p.stops, name)
 		}
 	}
-	if len(p.stops) == 0 {
-		p.again = again{}
-	}
 }
 
 // recordStops writes the record where it has changed. It is for people: without it

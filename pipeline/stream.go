@@ -19,7 +19,7 @@ import (
 const poll = 500 * time.Millisecond
 
 // stream captures rounds and writes them, one while the other is written, until
-// ctx ends, stopped tables are to be tried again or, with Once, the lake has caught up.
+// ctx ends or, with Once, the lake has caught up.
 func (p *Pipeline) stream(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	ctx, cancel := context.WithCancel(ctx)
@@ -37,12 +37,7 @@ func (p *Pipeline) stream(ctx context.Context) error {
 	})
 	g.Go(func() error {
 		defer cancel() // the lag is watched until the last round is written
-		for r := range rounds {
-			if err := p.writeRound(ctx, r); err != nil {
-				return err
-			}
-		}
-		return nil
+		return p.writeRounds(ctx, rounds)
 	})
 	g.Go(func() error { p.watchLag(ctx); return nil })
 	g.Go(func() error { p.watchTables(ctx); return nil })
@@ -90,8 +85,7 @@ type capture struct {
 	held    *request // set while somebody has asked us to hold still
 }
 
-// step reads one chunk, and sends the round if that closes it. It reports the end: of
-// Once, or of a session whose stopped tables are to be tried again.
+// step reads one chunk, and sends the round if that closes it. It reports the end of Once.
 func (c *capture) step(ctx context.Context) (done bool, err error) {
 	if err := c.answer(ctx); err != nil {
 		return false, err

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
 
 	"lakefeed/change"
 	"lakefeed/hudi"
@@ -32,14 +35,33 @@ type target struct {
 	covered change.LSN  // at.LSN when streaming began: changes before it are in the table already
 
 	partitions []partitionColumn // how its rows are laid out in the lake; none: all in one folder
-
-	published *change.Published // how it was published when it was taken; nil: not known
+	landing    *arrow.Schema     // of a copy that takes the place of all rows in one commit; nil: as the table's
+	mine       bool              // the record says that a commit of this pipeline was in its folder
 
 	quarantine *quarantine // rows that it cannot hold
 
-	mu      sync.Mutex // guards what follows
-	status  TableStatus
-	waiting []int64 // commit time of the first change of each round that is not in the lake, Unix microseconds
+	// What keeps it from being written: aside.go.
+	segments    []segment   // its changes in the spool, oldest first
+	expected    change.LSN  // where they end at least, as the record says
+	spooledLast change.Mark // the newest transaction that these were written from, at the start
+	safe        change.LSN  // the lake or the spool hold every change of it before this
+	trouble     *trouble
+	recopy      *recopy
+	paused      bool
+	resumed     bool       // somebody asked to try it again
+	gaveUp      time.Time  // the order whose copy failed for good
+	job         bool       // a goroutine of its own has it
+	held        bool       // the spool was full: the source keeps what is behind safe
+	copied      change.LSN // the snapshot of its newest copy, as the last job or the start left it
+	lost        bool       // what the spool has of it is of no use
+	inOrder     bool       // changes of it are kept in the order of the log, whatever is done with them
+	aside       atomic.Bool
+
+	mu        sync.Mutex        // guards what follows
+	published *change.Published // how it was published when it was taken; nil: not known
+	dropped   bool              // its changes are of no use: only a new copy helps it, or the source keeps them
+	status    TableStatus
+	waiting   []int64 // commit time of the first change of each round that is not in the lake, Unix microseconds
 }
 
 // report changes the target's status.
@@ -49,18 +71,69 @@ func (t *target) report(fn func(*TableStatus)) {
 	fn(&t.status)
 }
 
+func (t *target) drop()   { t.setDropped(true) }
+func (t *target) undrop() { t.setDropped(false) }
+
+func (t *target) setDropped(dropped bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.dropped = dropped
+}
+
+// isDropped reports whether changes of the table are passed over.
+func (t *target) isDropped() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.dropped
+}
+
+// number is the source's own for the table.
+func (t *target) number() uint32 { return t.source.ID }
+
+func (t *target) setPublished(v *change.Published) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.published = v
+}
+
+func (t *target) howPublished() *change.Published {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.published
+}
+
 func (t *target) failed() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.status.State == Failed
 }
 
-// fail stops the table: the others go on, and the source keeps what it lacks.
+// fail stops the table: the others go on, and the spool keeps what it lacks. Of one that
+// only a new copy helps nothing is kept; where the policy says so, that copy is made.
 func (p *Pipeline) fail(t *target, err error) {
-	p.log.Error("table stopped", "table", t.name, "error", err)
-	if _, ok := errors.AsType[*AnewError](err); ok {
-		t.settled = true // its log would be kept for nothing
+	_, isAnew := errors.AsType[*AnewError](err)
+	if isAnew && p.recopies(t) {
+		p.recopy(t, err.Error())
+		return
 	}
+	t.settled = t.settled || isAnew
+	if t.settled || t.at.LSN == 0 && !t.mine { // else all of it comes from its copy
+		t.drop()
+		t.lost = t.lost || isAnew
+		if t.held = p.blind && !t.opened && !t.settled; !t.held && !t.settled && p.passes(err) {
+			wait := p.after(0)
+			t.recopy = &recopy{why: "its first copy failed", wait: wait, next: time.Now().Add(wait)}
+		}
+	} else {
+		t.trouble = &trouble{err: err, passes: p.passes(err), wait: p.after(0)}
+		t.trouble.next = time.Now().Add(t.trouble.wait)
+	}
+	p.stop(t, err)
+}
+
+// stop tells of a table that stopped.
+func (p *Pipeline) stop(t *target, err error) {
+	p.log.Error("table stopped", "table", t.name, "error", err)
 	since := p.noteStop(t.name, err)
 	t.report(func(s *TableStatus) { s.State, s.Error, s.Since = Failed, err.Error(), since })
 	p.failures.Store(t.name, err)
@@ -75,19 +148,7 @@ func (p *Pipeline) openTargets(ctx context.Context, tables []*change.Table, reco
 	p.keepFolders(tables, paths)
 	targets := make([]*target, len(tables))
 	for i, s := range tables {
-		t := &target{name: s.String(), source: s, path: paths[i], store: storage.Sub(p.opts.Lake, paths[i])}
-		if p.opts.Table != nil {
-			t.options = p.opts.Table(s)
-		}
-		if t.options.Type == "" {
-			t.options.Type = hudi.MergeOnRead
-		}
-		t.status = TableStatus{Table: t.name, Path: t.path, Type: string(t.options.Type), State: Waiting, Estimate: s.RowsEstimate}
-		for _, k := range s.Key {
-			t.status.Key = append(t.status.Key, s.Columns[k].Name)
-		}
-		t.quarantine = p.newQuarantine(t)
-		targets[i] = t
+		targets[i] = p.targetAt(s, paths[i])
 	}
 	p.setTargets(targets)
 	for _, t := range targets {
@@ -98,6 +159,35 @@ func (p *Pipeline) openTargets(ctx context.Context, tables []*change.Table, reco
 			p.fail(t, err)
 		}
 	}
+}
+
+// targetAt is the target of a table of the source at a folder of the lake.
+func (p *Pipeline) targetAt(s *change.Table, path string) *target {
+	t := &target{name: s.String(), source: s, path: path, store: storage.Sub(p.opts.Lake, path)}
+	if p.opts.Table != nil {
+		t.options = p.opts.Table(s)
+	}
+	if t.options.Type == "" {
+		t.options.Type = hudi.MergeOnRead
+	}
+	t.status = TableStatus{Table: t.name, Path: t.path, Type: string(t.options.Type), State: Waiting, Estimate: s.RowsEstimate}
+	for _, k := range s.Key {
+		t.status.Key = append(t.status.Key, s.Columns[k].Name)
+	}
+	t.quarantine = p.newQuarantine(t)
+	return t
+}
+
+// newTarget is the target of a table that comes to the others.
+func (p *Pipeline) newTarget(s *change.Table) *target {
+	var tables []*change.Table
+	for _, t := range p.all() {
+		tables = append(tables, t.source)
+	}
+	paths := tablePaths(append(tables, s), p.opts.Table, p.folders)
+	path := paths[len(paths)-1]
+	p.keepFolders([]*change.Table{s}, []string{path})
+	return p.targetAt(s, path)
 }
 
 // keepFolders notes the folders that are not the configuration's choice.
@@ -118,17 +208,24 @@ func (p *Pipeline) keepFolders(tables []*change.Table, paths []string) {
 func (p *Pipeline) openTarget(ctx context.Context, t *target, record *progress) error {
 	if record != nil {
 		t.had = record.Commits[t.name]
+		t.mine = t.had != 0
 		if was, ok := record.Published[t.name]; ok {
-			t.published = &was
+			t.setPublished(&was)
 		}
 	}
+	return p.openTable(ctx, t, record.follows(t.name))
+}
+
+// openTable is openTarget for a table that was followed, or not.
+func (p *Pipeline) openTable(ctx context.Context, t *target, followed bool) error {
 	options, err := p.hudiOptions(t)
 	if err != nil {
 		return err
 	}
 	table, err := hudi.Open(ctx, t.store, options)
 	if errors.Is(err, hudi.ErrNoTable) {
-		t.opened, t.had = true, 0 // removed for a new copy
+		t.opened, t.had, t.mine = true, 0, false // removed for a new copy
+		t.table, t.at = nil, checkpoint{}
 		return t.quarantine.open(ctx, 0)
 	}
 	if err != nil {
@@ -139,12 +236,15 @@ func (p *Pipeline) openTarget(ctx context.Context, t *target, record *progress) 
 		return damaged(err)
 	}
 	if at == nil {
-		if len(table.Timeline().Completed()) > 0 || !record.follows(t.name) {
+		if len(table.Timeline().Completed()) > 0 || !followed {
 			t.settled = true
 			return fmt.Errorf("folder %s holds a Hudi table that Lakefeed did not make, or whose commits by Lakefeed another writer archived (it needs hoodie.archive.automatic=false): no checkpoint is in its commits; give the table another path, or move that table away, for a new copy", t.store)
 		}
 		t.opened, t.table = true, table
 		return t.quarantine.open(ctx, 0)
+	}
+	if !t.job {
+		t.copied = at.Copied
 	}
 	if err := p.owns(t, at); err != nil {
 		t.settled = true
@@ -158,13 +258,14 @@ func (p *Pipeline) openTarget(ctx context.Context, t *target, record *progress) 
 		t.settled = true
 		return fmt.Errorf("%s holds changes up to %s and held them up to %s before: somebody rolled commits back or put an older copy in its place, and the source has forgotten what is missing: %s", t.store, at.LSN, t.had, CopyAnew)
 	}
+	t.opened, t.at = true, *at
 	if err := table.Recover(ctx); err != nil {
 		return fmt.Errorf("get %s ready to be written: %w", t.store, err)
 	}
 	if err := t.quarantine.open(ctx, at.LSN); err != nil {
 		return err
 	}
-	t.opened, t.table, t.at = true, table, *at
+	t.table = table
 	t.report(func(s *TableStatus) {
 		s.Checkpoint, s.Instant, s.Type = at.LSN.String(), newestInstant(table), string(table.Type())
 	})
@@ -289,7 +390,7 @@ func (t *target) committed(at checkpoint, instant string, rows int64) {
 		s.Type = string(t.table.Type()) // somebody may have converted it
 		s.Rows += rows
 		s.Error, s.Since = "", time.Time{}
-		if s.State != Failed {
+		if s.State != Failed && s.State != CatchingUp {
 			s.State = Streaming
 		}
 	})

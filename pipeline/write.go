@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -28,39 +29,26 @@ func (p *Pipeline) writeRound(ctx context.Context, r *round) error {
 	p.mu.Lock()
 	p.writing = r.to
 	p.mu.Unlock()
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(writers)
-	for _, pend := range r.tables {
-		if pend.target.failed() { // in an earlier round, without which this one would leave a gap
-			continue
-		}
-		g.Go(func() error {
-			if err := p.writeTable(gctx, pend, r); err != nil {
-				if gctx.Err() != nil {
-					return gctx.Err()
-				}
-				p.fail(pend.target, cmp.Or(pend.target.removed(gctx), ofLake(err)))
-			}
-			return nil
-		})
-	}
-	if err := g.Wait(); err != nil {
+	if err := p.writeTables(ctx, r); err != nil {
 		return err
 	}
 	for _, f := range r.failures {
 		t := p.targetOf(f.Table)
 		switch {
-		case t == nil || t.failed():
+		case t == nil || t.isDropped():
+		case t.recopy != nil:
+			t.recopy.void = true
 		case f.Lost && isRenamed(f.Err):
 			t.settled = true
 			p.fail(t, f.Err)
 		case f.Lost:
+			p.fail(t, anew("%v", f.Err))
+		default: // the source's log brings the same change again: it is kept for nothing
 			t.settled = true
-			p.fail(t, fmt.Errorf("%w: %s", f.Err, CopyAnew))
-		default: // the source's log brings the same change again
 			p.fail(t, fmt.Errorf("%w; what is committed from %s on is not in the lake: mend it in the source, then %s", f.Err, f.Since, CopyAnew))
 		}
 	}
+	p.written = max(p.written, r.to)
 	p.judge(r.to)
 	if err := p.acknowledge(ctx, r); err != nil {
 		return err
@@ -68,6 +56,47 @@ func (p *Pipeline) writeRound(ctx context.Context, r *round) error {
 	p.forgetStops(r.to)
 	p.recordStops(ctx)
 	return nil
+}
+
+// writeTables writes a round into its tables side by side, and into the spool what tables
+// have of it that cannot be written.
+func (p *Pipeline) writeTables(ctx context.Context, r *round) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(writers)
+	var mu sync.Mutex
+	var aside []*pending
+	for _, pend := range r.tables {
+		t := pend.target
+		if !t.direct() {
+			aside = append(aside, pend)
+			continue
+		}
+		g.Go(func() error {
+			err := p.writeTable(gctx, pend, r)
+			if err != nil && gctx.Err() != nil {
+				return gctx.Err()
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if t.at.LSN > t.safe {
+				t.safe = t.at.LSN
+			}
+			if err != nil {
+				p.fail(t, cmp.Or(t.removed(gctx), ofLake(err)))
+				aside = append(aside, pend)
+				t.stand()
+			} else if t.inOrder {
+				delete(p.journal, t.name)
+				t.inOrder = false
+				t.stand()
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return p.setAside(ctx, aside, r)
 }
 
 func isRenamed(err error) bool { _, ok := errors.AsType[*renamedError](err); return ok }

@@ -36,6 +36,7 @@ type stream struct {
 
 	relations map[uint32]*relation
 	failed    map[uint32]bool // tables that a Failure was reported for
+	follows   follows
 	covered   map[uint32]change.LSN
 	dirty     []*relation  // those with rows, in the order of their first
 	chunk     change.Chunk // what is collected beside those rows

@@ -14,6 +14,9 @@ import (
 func (c *Connector) message(ctx context.Context, s *stream, m *pgoutput.Message) error {
 	switch m.Kind {
 	case pgoutput.Begin:
+		if err := c.takeFollowed(ctx, s); err != nil {
+			return err
+		}
 		return s.begin(m)
 	case pgoutput.Commit:
 		s.commit(change.LSN(m.EndLSN))
@@ -22,6 +25,9 @@ func (c *Connector) message(ctx context.Context, s *stream, m *pgoutput.Message)
 	case pgoutput.StreamStop:
 		return s.spool.stop()
 	case pgoutput.StreamCommit:
+		if err := c.takeFollowed(ctx, s); err != nil {
+			return err
+		}
 		return s.replayFrom(m)
 	case pgoutput.StreamAbort:
 		return s.abort(m)
@@ -96,6 +102,7 @@ func (c *Connector) logical(s *stream, m *pgoutput.Message) {
 func (c *Connector) relation(ctx context.Context, s *stream, info *pgoutput.RelationInfo) error {
 	old := s.relations[info.ID]
 	if s.failed[info.ID] { // else even a message that repeats the last one is looked into: it may follow a rewrite
+		s.noteRelation(&relation{info: *info})
 		return nil
 	}
 	if !c.opts.Match(info.Namespace, info.Name) {

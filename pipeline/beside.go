@@ -1,0 +1,325 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+
+	"lakefeed/change"
+	"lakefeed/hudi"
+)
+
+// A table that is new, or that only a new copy helps, is copied while the stream goes on:
+// under a snapshot of its own, into one commit, so that readers see the old rows till then.
+// Its changes go to the spool meanwhile; those that the snapshot shows are dropped from
+// there by the copy's checkpoint, as those of any commit are.
+
+// recopy is a copy that is to be made beside the stream.
+type recopy struct {
+	why  string
+	wait time.Duration // before the last try
+	next time.Time     // when it is tried
+	void bool          // while it was made the source left changes of the table out
+}
+
+// recopies reports whether a table that only a new copy helps is copied by itself.
+func (p *Pipeline) recopies(t *target) bool {
+	return p.opts.Recopy != nil && p.opts.Recopy(t.source)
+}
+
+// recopy lets a table be copied anew. What comes of it until that begins is in the copy.
+func (p *Pipeline) recopy(t *target, why string) {
+	t.recopy = &recopy{why: why, next: time.Unix(1, 0)}
+	t.trouble, t.settled, t.held, t.had = nil, false, false, max(t.had, t.at.LSN)
+	p.failures.Delete(t.name)
+	t.report(func(s *TableStatus) {
+		s.State, s.Error, s.Since, s.Note = Waiting, "", time.Time{}, "it is copied anew: "+why
+	})
+	t.undrop()
+	p.log.Warn("table is copied anew beside the stream", "table", t.name, "because", why)
+}
+
+// startCopy begins a table's copy. What the spool has of the table is of no use any more.
+func (p *Pipeline) startCopy(ctx context.Context, j *jobs, t *target) {
+	t.job, t.recopy.void, j.copying = true, false, t
+	segs := t.segments
+	t.segments, t.safe = nil, max(t.safe, p.written)
+	t.undrop()
+	t.stand()
+	j.group.Go(func() error {
+		err := p.copyBeside(ctx, t, segs)
+		select {
+		case j.done <- result{t: t, copied: err == nil, err: err}:
+		case <-ctx.Done():
+		}
+		return nil
+	})
+}
+
+// copyBeside copies a table anew while the stream goes on.
+func (p *Pipeline) copyBeside(ctx context.Context, t *target, segs []segment) error {
+	p.phase("copy")
+	t.report(func(s *TableStatus) { s.State, s.CopyRows, s.Error, s.Since = Copying, 0, "", time.Time{} })
+	if err := p.spool.delete(ctx, t.name, segs); err != nil {
+		return err
+	}
+	if err := p.findLanding(ctx, t); err != nil {
+		return err
+	}
+	v, err := p.publish(ctx, t.name)
+	switch {
+	case err != nil:
+		return &sourceError{err}
+	case v == nil:
+		return errGone
+	}
+	p.opts.Source.Follow(v)
+	at, err := p.opts.Source.OpenSnapshot(ctx)
+	if err != nil {
+		return &sourceError{fmt.Errorf("open snapshot: %w", err)}
+	}
+	t.source = v
+	err = p.copyTable(ctx, t, at)
+	if cause := p.opts.Source.CloseSnapshot(context.WithoutCancel(ctx)); err == nil && cause != nil {
+		p.log.Warn("close the snapshot of a copy", "table", t.name, "error", cause)
+	}
+	if err == nil || ctx.Err() != nil || p.inSource(ctx, t.name) {
+		return err
+	}
+	if t.table != nil && t.at.LSN == 0 { // nobody will want it
+		return errors.Join(errGone, removeCopy(ctx, t.store))
+	}
+	return errGone
+}
+
+// errGone is a table that is not in the source any more.
+var errGone = errors.New("it is gone from the source, or the configuration does not take it any more")
+
+// inSource reports whether the source has a table still that the configuration takes.
+func (p *Pipeline) inSource(ctx context.Context, name string) bool {
+	look, err := p.opts.Source.Look(ctx)
+	return err != nil || slices.ContainsFunc(look.Tables, func(v *change.Table) bool { return v.String() == name })
+}
+
+// findLanding looks at the table's folder, where that has not been done. One that is ours
+// and cannot be read is written anew.
+func (p *Pipeline) findLanding(ctx context.Context, t *target) error {
+	if t.opened && t.table == nil {
+		return nil
+	}
+	err := p.openTable(ctx, t, true)
+	if err == nil || !t.mine {
+		return err
+	}
+	if _, passes := errors.AsType[*LakeError](ofLake(err)); passes {
+		return err
+	}
+	p.log.Warn("table cannot be read, and is made anew for its copy", "table", t.name, "error", err)
+	t.table, t.at, t.had, t.opened = nil, checkpoint{}, 0, true
+	if err := removeCopy(ctx, t.store); err != nil {
+		return err
+	}
+	return t.quarantine.open(ctx, 0)
+}
+
+// publish makes the source publish a table as it is there now, beside those that it
+// publishes already, and returns its description; nil where it is gone.
+func (p *Pipeline) publish(ctx context.Context, name string) (*change.Table, error) {
+	look, err := p.opts.Source.Look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var it *change.Table
+	tables := slices.DeleteFunc(slices.Clone(look.Tables), func(v *change.Table) bool {
+		if v.String() == name {
+			it = v
+			return false
+		}
+		t := p.targetNamed(v.String())
+		return t == nil || t.number() != v.ID
+	})
+	if it == nil && name != "" {
+		return nil, nil
+	}
+	prepared, err := p.opts.Source.Prepare(ctx, tables, func(v *change.Table) bool { return v.String() != name })
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range prepared.Failed {
+		if f.Table == it {
+			return nil, f.Err
+		}
+	}
+	if it == nil {
+		return nil, nil
+	}
+	published := prepared.Published[it.ID]
+	p.targetNamed(name).setPublished(&published)
+	return it, nil
+}
+
+// finishCopy takes in how a copy beside the stream went.
+func (p *Pipeline) finishCopy(ctx context.Context, t *target, err error) error {
+	if err == nil && t.recopy.void {
+		err = errors.New("a change of the table could not be read while it was copied")
+	}
+	if err != nil {
+		p.copyFailed(ctx, t, err)
+		return nil
+	}
+	t.copied = t.at.Copied
+	t.recopy, t.trouble, t.lost, t.had, t.safe = nil, nil, false, t.at.LSN, max(t.safe, t.at.LSN)
+	p.failures.Delete(t.name)
+	p.renumber(t)
+	t.report(func(s *TableStatus) {
+		s.State, s.Note, s.Key = CatchingUp, "", nil
+		for _, k := range t.source.Key {
+			s.Key = append(s.Key, t.source.Columns[k].Name)
+		}
+	})
+	t.stand()
+	if p.orderOf(t.name).Resync != 0 {
+		_, err := p.order(ctx, t.name, func(o Order) (Order, error) {
+			if o.Resync <= t.at.Copied {
+				o.Resync, o.Why = 0, ""
+			}
+			return o, nil
+		})
+		if err != nil { // its checkpoint says it too
+			p.log.Warn("cannot note that the table was copied", "table", t.name, "error", err)
+		}
+	}
+	return nil
+}
+
+// copyFailed tries a copy again after a while, or gives it up until somebody asks for it.
+func (p *Pipeline) copyFailed(ctx context.Context, t *target, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	work := t.recopy
+	if work == nil { // at the start
+		work = &recopy{why: "its first copy failed"}
+	}
+	source, ofSource := errors.AsType[*sourceError](err)
+	_, rewritten := errors.AsType[*change.RewrittenError](err)
+	if errors.Is(err, errGone) {
+		t.recopy = nil
+		p.leave(ctx, t)
+		return
+	}
+	t.drop()
+	p.stop(t, fmt.Errorf("copy: %w", ofLake(err)))
+	t.recopy, t.gaveUp = nil, p.orderOf(t.name).Since
+	if rewritten || work.void || ofSource && p.retryable(source.error) || !ofSource && p.passes(ofLake(err)) {
+		work.wait = p.after(work.wait)
+		work.next = time.Now().Add(work.wait)
+		t.recopy = work
+		t.report(func(s *TableStatus) { s.Again = work.next })
+	}
+}
+
+// admit takes in tables that came to the source since.
+func (p *Pipeline) admit(ctx context.Context) {
+	p.mu.Lock()
+	fresh, seen := maps.Clone(p.fresh), p.seen
+	clear(p.fresh)
+	p.newcomers, p.seen = nil, nil
+	p.mu.Unlock()
+	for _, t := range p.all() {
+		if seen != nil && !seen[t.name] && t.at.LSN == 0 && t.had == 0 { // it went before it had a copy
+			p.leave(ctx, t)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(fresh)) {
+		v := fresh[name]
+		if p.targetNamed(name) != nil || p.orderOf(name).Removed {
+			continue
+		}
+		for _, t := range p.all() {
+			if t.number() == v.ID && !t.job { // its name of before
+				p.log.Warn("table goes on under another name; what it was in the lake stays as it is", "table", name, "was", t.name, "folder", t.path)
+				p.leave(ctx, t)
+			}
+		}
+		t := p.newTarget(v)
+		p.addTarget(t)
+		if err := p.openTarget(ctx, t, nil); err != nil {
+			p.fail(t, err)
+			continue
+		}
+		p.recopy(t, "it is new in the source")
+		t.stand()
+	}
+}
+
+// leave lets go of a table: it is followed no more, and what the lake has of it stays.
+func (p *Pipeline) leave(ctx context.Context, t *target) {
+	if t.job {
+		return // when that has an end
+	}
+	t.drop()
+	t.settled = true
+	p.failures.Delete(t.name)
+	if err := p.spool.delete(ctx, t.name, t.segments); err != nil {
+		p.log.Warn("the spool keeps segments of a table that is left out", "table", t.name, "error", err)
+	}
+	p.dropTarget(t)
+	p.log.Info("table is followed no more", "table", t.name)
+}
+
+// landing prepares the folder that a table's copy lands in: the table as it is, where all
+// of its rows can be replaced in one commit, else one that is made for it.
+func (p *Pipeline) landing(ctx context.Context, t *target) (overwrite bool, err error) {
+	t.landing = nil
+	if t.table == nil || t.at.LSN == 0 || !t.keepsLayout() {
+		return false, p.makeTable(ctx, t, t.firstBuckets())
+	}
+	t.landing = newSchema(t.source, p.opts.LeanColumns, t.partitions)
+	return true, nil
+}
+
+// beginCopy begins the commit of a copy.
+func (p *Pipeline) beginCopy(ctx context.Context, t *target, overwrite bool) (*hudi.Txn, error) {
+	if overwrite {
+		txn, err := t.table.Begin(ctx, hudi.TxnOptions{Operation: hudi.InsertOverwriteTable, Schema: t.landing})
+		if _, schema := errors.AsType[*hudi.SchemaError](err); !schema {
+			return txn, err
+		}
+		if err := p.makeTable(ctx, t, t.firstBuckets()); err != nil {
+			return nil, err
+		}
+	}
+	return t.table.Begin(ctx, hudi.TxnOptions{Operation: hudi.BulkInsert})
+}
+
+// copySchema is the schema that copied rows take on.
+func (t *target) copySchema() *arrow.Schema {
+	if t.landing != nil {
+		return t.landing
+	}
+	return t.table.Schema()
+}
+
+// keepsLayout reports whether the rows of the table in the lake are identified, and laid
+// into partitions, as those of the source are now.
+func (t *target) keepsLayout() bool {
+	partitions, err := newPartitions(t.source, t.options.PartitionBy)
+	key := recordKey(t.source)
+	if err != nil || !slices.Equal(lakeColumns(partitions), lakeColumns(t.partitions)) || !slices.Equal(key, t.table.RecordKey()) {
+		return false
+	}
+	have, want := t.table.Schema(), newSchema(t.source, false, partitions)
+	for _, name := range append(key, lakeColumns(partitions)...) {
+		a, b := have.FieldIndices(name), want.FieldIndices(name)
+		if len(a) == 0 || len(b) == 0 || !arrow.TypeEqual(have.Field(a[0]).Type, want.Field(b[0]).Type) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,245 @@
+package pipeline
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	"lakefeed/change"
+	"lakefeed/hudi"
+	"lakefeed/storage"
+)
+
+// Order is what a person, or a policy, has asked for one table, as the record
+// <lake>/_lakefeed/tables/<pipeline> keeps it until it is done or taken back.
+type Order struct {
+	Paused  bool `json:"paused,omitempty"`  // it is not written; its changes go to the spool
+	Removed bool `json:"removed,omitempty"` // it is not followed, though the configuration takes it
+	// Resync says that the table is to be copied anew, from a snapshot at or behind this
+	// position; 0: it is not.
+	Resync change.LSN `json:"resync,omitempty"`
+	Why    string     `json:"why,omitempty"`
+	Since  time.Time  `json:"since"`
+}
+
+func (o Order) none() bool { return !o.Paused && !o.Removed && o.Resync == 0 }
+
+func ordersName(pipeline string) string { return "_lakefeed/tables/" + folderName(pipeline) }
+
+// ReadOrders is the orders of a pipeline's tables, by source name.
+func ReadOrders(ctx context.Context, lake storage.Store, pipeline string) (map[string]Order, error) {
+	orders := map[string]Order{}
+	b, _, err := lake.Get(ctx, ordersName(pipeline))
+	switch {
+	case errors.Is(err, storage.ErrNotExist):
+		return orders, nil
+	case err != nil:
+		return nil, fmt.Errorf("read what was asked for tables: %w", &LakeError{err})
+	}
+	if err := json.Unmarshal(b, &orders); err != nil {
+		return nil, fmt.Errorf("read what was asked for tables: %w; remove the file, and pause or remove tables again", &hudi.CorruptError{File: ordersName(pipeline), Err: err})
+	}
+	return orders, nil
+}
+
+// Instruct changes the orders of a pipeline that nobody runs, and returns the table's new
+// one. A pipeline that runs is a *[LockedError].
+func Instruct(ctx context.Context, lake storage.Store, pipeline, table string, verb Verb) (Order, error) {
+	lock, err := acquire(ctx, lake, pipeline, "", slog.New(slog.DiscardHandler))
+	if err != nil {
+		return Order{}, err
+	}
+	defer func() { _ = lock.release(context.WithoutCancel(ctx)) }() // it goes stale by itself
+	orders, err := ReadOrders(ctx, lake, pipeline)
+	if err != nil {
+		return Order{}, err
+	}
+	record, err := readProgress(ctx, lake, pipeline)
+	if err != nil {
+		return Order{}, err
+	}
+	at := change.LSN(1)
+	if record != nil {
+		at = max(at, record.LSN)
+	}
+	o, err := verb.apply(orders[table], at)
+	if err != nil {
+		return o, fmt.Errorf("%s %s: %w", verb, table, err)
+	}
+	return o, writeOrders(ctx, lake, pipeline, withOrder(orders, table, o))
+}
+
+// Verb is what can be asked for a table.
+type Verb string
+
+// The verbs.
+const (
+	Pause  Verb = "pause"  // write no more into it; its changes wait in the spool
+	Resume Verb = "resume" // go on with a table that is paused, or that stopped
+	Resync Verb = "resync" // copy it anew, beside the stream
+	Remove Verb = "remove" // follow it no more; what the lake has of it stays
+	Add    Verb = "add"    // follow again a table that was removed, by a new copy
+)
+
+// Verbs are all verbs.
+var Verbs = []Verb{Pause, Resume, Resync, Remove, Add}
+
+// apply is the order that is left by a verb, at a position of the log that was read.
+func (v Verb) apply(o Order, at change.LSN) (Order, error) {
+	o.Since, o.Why = time.Now().UTC(), ""
+	if o.Removed && v != Add {
+		return o, errors.New("it was removed from the pipeline: add it first")
+	}
+	switch v {
+	case Pause:
+		o.Paused = true
+	case Resume:
+		o.Paused = false
+	case Resync:
+		o.Resync = at
+	case Remove:
+		o = Order{Removed: true, Since: o.Since}
+	case Add:
+		if o.Removed {
+			o.Removed, o.Resync = false, at // what happened meanwhile is in no log
+		}
+	default:
+		return o, fmt.Errorf("%q is none of %v", string(v), Verbs)
+	}
+	return o, nil
+}
+
+func withOrder(orders map[string]Order, table string, o Order) map[string]Order {
+	orders = maps.Clone(orders)
+	if o.none() {
+		delete(orders, table)
+	} else {
+		orders[table] = o
+	}
+	return orders
+}
+
+func writeOrders(ctx context.Context, lake storage.Store, pipeline string, orders map[string]Order) error {
+	if len(orders) == 0 {
+		if err := lake.Delete(ctx, ordersName(pipeline)); err != nil && !errors.Is(err, storage.ErrNotExist) {
+			return fmt.Errorf("note what was asked for tables: %w", &LakeError{err})
+		}
+		return nil
+	}
+	b, err := json.MarshalIndent(orders, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode what was asked for tables: %w", err)
+	}
+	if err := lake.Put(ctx, ordersName(pipeline), b); err != nil {
+		return fmt.Errorf("note what was asked for tables: %w", &LakeError{err})
+	}
+	return nil
+}
+
+// Instruct asks something for one table while the pipeline runs: the lake has noted it
+// when this returns, and it is done as soon as what is being written has an end.
+func (p *Pipeline) Instruct(ctx context.Context, table string, verb Verb) (Order, error) {
+	if !p.knows(table, verb) {
+		return Order{}, fmt.Errorf("%s %s: the pipeline has no such table: names are as `lakefeed status` prints them, and an entry of `tables` in the configuration has to take it", verb, table)
+	}
+	o, err := p.order(ctx, table, func(o Order) (Order, error) { return verb.apply(o, max(1, change.LSN(p.readLSN.Load()))) })
+	if err != nil {
+		return o, fmt.Errorf("%s %s: %w", verb, table, err)
+	}
+	p.log.Info("asked for a table", "table", table, "verb", verb)
+	if verb == Resume {
+		p.mu.Lock()
+		p.resumed = append(p.resumed, table)
+		p.mu.Unlock()
+	}
+	p.awake()
+	return o, nil
+}
+
+// knows reports whether the pipeline has a table, or may have it.
+func (p *Pipeline) knows(table string, verb Verb) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.byName[table] != nil || slices.Contains(p.newcomers, table) || verb == Add && p.orders[table].Removed
+}
+
+// asked is why a table is copied anew that a person wants to be.
+const asked = "somebody asked for it"
+
+// order changes what is asked for a table, in the lake first.
+func (p *Pipeline) order(ctx context.Context, table string, fn func(Order) (Order, error)) (Order, error) {
+	p.ordering.Lock()
+	defer p.ordering.Unlock()
+	p.mu.Lock()
+	orders := p.orders
+	p.mu.Unlock()
+	o, err := fn(orders[table])
+	if err != nil {
+		return o, err
+	}
+	orders = withOrder(orders, table, o)
+	if err := writeOrders(ctx, p.opts.Lake, p.opts.Name, orders); err != nil {
+		return o, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.orders = orders
+	return o, nil
+}
+
+func (p *Pipeline) orderOf(table string) Order {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.orders[table]
+}
+
+// recallOrders reads what was asked before.
+func (p *Pipeline) recallOrders(ctx context.Context) error {
+	orders, err := ReadOrders(ctx, p.opts.Lake, p.opts.Name)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.orders = orders
+	return nil
+}
+
+// awake makes the writer look at what is asked.
+func (p *Pipeline) awake() {
+	select {
+	case p.wake <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+// obey takes in what was asked for the tables since.
+func (p *Pipeline) obey(ctx context.Context) {
+	p.mu.Lock()
+	orders, resumed := p.orders, p.resumed
+	p.resumed = nil
+	p.mu.Unlock()
+	for _, t := range p.all() {
+		o := orders[t.name]
+		if slices.Contains(resumed, t.name) && t.trouble != nil {
+			t.resumed = true
+		}
+		if t.paused != o.Paused {
+			t.paused = o.Paused
+			t.stand()
+		}
+		switch {
+		case o.Removed:
+			p.leave(ctx, t)
+		case o.Resync != 0 && t.recopy == nil && !t.job && t.at.Copied < o.Resync && !p.opts.Once && !o.Since.Equal(t.gaveUp):
+			p.recopy(t, cmp.Or(o.Why, asked))
+			t.stand()
+		}
+	}
+}

@@ -1,0 +1,174 @@
+package pipeline
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"lakefeed/change"
+)
+
+// openSpool takes in what the spool has of the tables, and sees that nothing of it is
+// missing: each segment begins where the one before it ends, or the table's checkpoint
+// is, and the newest that the record knows of is there.
+func (p *Pipeline) openSpool(ctx context.Context, record *progress) error {
+	found, err := p.spool.list(ctx)
+	if err != nil {
+		return err
+	}
+	for _, t := range p.targets {
+		segs := found[tableFolder(t.name)]
+		order := p.orderOf(t.name)
+		t.paused = order.Paused
+		switch {
+		case order.Resync != 0 && t.at.Copied < order.Resync:
+			err = p.spool.delete(ctx, t.name, segs)
+			t.status.State = Waiting
+			p.recopy(t, cmp.Or(order.Why, asked))
+		case t.at.LSN == 0 && !t.mine: // what an interrupted first copy left
+			err = p.spool.delete(ctx, t.name, segs)
+		case t.settled:
+		default:
+			err = p.takeSegments(ctx, t, segs, record)
+		}
+		if err != nil {
+			return err
+		}
+		p.restop(t, record)
+	}
+	return nil
+}
+
+// takeSegments takes in a table's segments. Those that its checkpoint covers are what a
+// crash left behind a commit.
+func (p *Pipeline) takeSegments(ctx context.Context, t *target, segs []segment, record *progress) error {
+	n := slices.IndexFunc(segs, func(s segment) bool { return s.to > t.at.LSN })
+	if n < 0 {
+		n = len(segs)
+	}
+	if err := p.spool.delete(ctx, t.name, segs[:n]); err != nil {
+		return err
+	}
+	if segs = segs[n:]; record != nil {
+		t.expected = record.Spooled[t.name]
+	}
+	if t.opened { // else it is looked at when it can be
+		if err := p.lacksSegment(t, segs); err != nil {
+			p.fail(t, err)
+			return p.spool.delete(ctx, t.name, segs)
+		}
+	}
+	t.safe = max(t.at.LSN, t.had, t.expected)
+	if len(segs) == 0 {
+		return nil
+	}
+	first, err := p.spool.head(ctx, t.name, segs[0])
+	last, err2 := p.spool.head(ctx, t.name, segs[len(segs)-1])
+	if err := errors.Join(err, err2); err != nil {
+		return p.badSegment(ctx, t, segs, err)
+	}
+	segs[0].oldest, t.spooledLast = first.Oldest, last.Last
+	t.segments, t.safe = segs, max(t.safe, segs[len(segs)-1].to)
+	return nil
+}
+
+// lacksSegment is the error of a table of which the spool lacks something that its
+// checkpoint does not cover.
+func (p *Pipeline) lacksSegment(t *target, segs []segment) error {
+	end := t.at.LSN
+	lost := func(to change.LSN) error {
+		return anew("the spool %s lacks the changes of %s from %s to %s, which the source was told to forget: somebody removed them, or `spool` names another place than before", p.spool.store, t.name, end, to)
+	}
+	for i, seg := range segs {
+		if seg.from > end || i > 0 && seg.from != end {
+			return lost(seg.from)
+		}
+		end = seg.to
+	}
+	if t.expected > end {
+		return lost(t.expected)
+	}
+	return nil
+}
+
+func (p *Pipeline) badSegment(ctx context.Context, t *target, segs []segment, err error) error {
+	bad, ok := errors.AsType[*SegmentError](err)
+	if !ok {
+		return err
+	}
+	p.fail(t, anew("%s: changes of %s are lost", bad.Error(), t.name))
+	return p.spool.delete(ctx, t.name, segs)
+}
+
+// incomplete reports whether changes of the table were passed over that its copy, which is
+// to be made, will have.
+func (t *target) incomplete() bool {
+	return t.had != 0 && (t.recopy != nil || t.isDropped() && !t.held)
+}
+
+// noteStopped notes why a table waits for a new copy, so that the next start knows.
+func (p *Pipeline) noteStopped(r *progress, t *target) {
+	note := stopNote{Copied: t.copied}
+	if t.recopy != nil {
+		note.Why, note.Recopy = t.recopy.why, true
+	} else if err, ok := p.failures.Load(t.name); ok {
+		note.Why = err.(error).Error() // only errors are stored
+	}
+	r.Stopped[t.name] = note
+}
+
+// restop stops a table again that waited for a new copy and has none, or lets it be copied.
+func (p *Pipeline) restop(t *target, record *progress) {
+	t.copied = t.at.Copied
+	if record == nil || t.failed() || t.recopy != nil || t.at.LSN == 0 {
+		return
+	}
+	switch note, ok := record.Stopped[t.name]; {
+	case !ok || note.Copied != t.at.Copied:
+	case note.Recopy:
+		p.recopy(t, note.Why)
+	default:
+		t.settled = true
+		p.fail(t, errors.New(note.Why))
+	}
+}
+
+// withoutRemoved leaves out the tables that somebody removed from the pipeline.
+func (p *Pipeline) withoutRemoved(tables []*change.Table) []*change.Table {
+	return slices.DeleteFunc(slices.Clone(tables), func(t *change.Table) bool { return p.orderOf(t.String()).Removed })
+}
+
+// readRecord is the newest progress record: the lake's, or the one beside the spool, which
+// is written while the lake cannot be.
+func (p *Pipeline) readRecord(ctx context.Context) (*progress, error) {
+	record, err := readProgress(ctx, p.opts.Lake, p.opts.Name)
+	if err != nil || !p.spool.own {
+		return record, err
+	}
+	beside, err := readProgressAt(ctx, p.spool.store, spoolRecord)
+	if err != nil {
+		return nil, err
+	}
+	if record == nil || beside != nil && (beside.LSN > record.LSN || beside.LSN == record.LSN && beside.Written.After(record.Written)) {
+		return beside, nil
+	}
+	return record, nil
+}
+
+// spoolRecord is the name of the progress record beside the spool.
+const spoolRecord = "progress"
+
+// writeRecord writes the progress record into the lake or, while that refuses it, beside a
+// spool of its own.
+func (p *Pipeline) writeRecord(ctx context.Context, r progress) error {
+	err := writeProgress(ctx, p.opts.Lake, r)
+	if err == nil || !p.spool.own || ctx.Err() != nil {
+		return err
+	}
+	if cause := writeProgressAt(ctx, p.spool.store, spoolRecord, r); cause != nil {
+		return fmt.Errorf("%w; and beside the spool: %w", err, cause)
+	}
+	return nil
+}
