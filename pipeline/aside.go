@@ -242,22 +242,29 @@ func (p *Pipeline) finish(ctx context.Context, j *jobs, r result) error {
 	j.drains--
 	t.segments = t.segments[r.drained:]
 	t.had = max(t.had, t.at.LSN)
+	err := error(nil)
 	if r.err != nil {
 		p.stumble(t, r.err)
-		t.stand()
-		return nil
+	} else {
+		err = p.drained(t)
 	}
+	t.stand()
+	return err
+}
+
+// drained notes that a table could be written.
+func (p *Pipeline) drained(t *target) error {
 	if t.trouble = nil; t.failed() && !t.isDropped() {
 		p.failures.Delete(t.name)
 		t.report(func(s *TableStatus) { s.State, s.Error, s.Since = CatchingUp, "", time.Time{} })
 	}
-	if len(t.segments) == 0 && !t.settled {
-		if t.held { // what came since is in the source's log
-			return errAgain
-		}
-		p.log.Info("table is in step again: its spool is drained", "table", t.name, "lsn", t.safe)
+	if len(t.segments) > 0 || t.settled {
+		return nil
 	}
-	t.stand()
+	if t.held { // what came since is in the source's log
+		return errAgain
+	}
+	p.log.Info("table is in step again: its spool is drained", "table", t.name, "lsn", t.safe)
 	return nil
 }
 

@@ -3,6 +3,7 @@ package pipeline_test
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -51,7 +52,7 @@ func TestSpoolLetsTheSlotMove(t *testing.T) {
 		}
 		at := r.lsn("select pg_current_wal_lsn()")
 		r.db.Exec(t, fmt.Sprintf("insert into other values (%d)", i))
-		r.await("the source may forget", func() bool { return r.confirmed() >= at && strings.Contains(r.column("other", "id"), fmt.Sprint(i)) })
+		r.await("the source may forget", func() bool { return r.confirmed() >= at && strings.Contains(r.column("other", "id"), strconv.Itoa(i)) })
 	}
 	s := run.table("public.t")
 	if s.State != pipeline.Failed || s.Spooled == 0 || s.Freshness <= 0 || r.spooled("t") < 4 {

@@ -22,7 +22,7 @@ func (p *Pipeline) writeRounds(ctx context.Context, rounds <-chan *round) (err e
 		p.admit(ctx)
 		p.discard(ctx)
 		next := p.startJobs(jobCtx, j)
-		if !open && !(p.opts.Once && j.running()) {
+		if !open && (!p.opts.Once || !j.running()) {
 			p.recordStops(ctx)
 			return nil
 		}
