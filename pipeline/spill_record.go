@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -54,6 +55,12 @@ func checkSpilled(t *change.Table, rec arrow.RecordBatch) error {
 	for row := range unchanged.Len() {
 		if !unchanged.IsNull(row) && len(unchanged.Value(row)) < (n+7)/8 {
 			return errors.New("the bits of values that were not sent are cut off")
+		}
+	}
+	rejects := rec.Column(n + len(spillFields) - 1).(*array.Binary)
+	for row := range rejects.Len() {
+		if !rejects.IsNull(row) && json.Unmarshal(rejects.Value(row), new(change.Reject)) != nil {
+			return errors.New("a row that the table cannot hold is not described")
 		}
 	}
 	return nil
