@@ -1,0 +1,82 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"lakefeed/internal/pgtest"
+)
+
+// TestHugeTransaction: one transaction with a part that is rolled back, of which far more comes
+// than fits in the memory that there is, in parts and while it is in progress.
+func TestHugeTransaction(t *testing.T) {
+	t.Parallel()
+	huge(t, 60_000, "memory_budget: 4MiB", 0)
+}
+
+// TestHugeTransactionSoak is the same for 100 M rows where the disk has room for them,
+// else for 10 M (or LAKEFEED_SOAK_ROWS), under 512 MiB of memory.
+func TestHugeTransactionSoak(t *testing.T) {
+	if os.Getenv("LAKEFEED_SOAK") == "" {
+		t.Skip("make soak runs it")
+	}
+	rows := 100_000_000
+	var disk syscall.Statfs_t
+	if err := syscall.Statfs(os.TempDir(), &disk); err != nil {
+		t.Fatal(err)
+	}
+	if free := disk.Bavail * uint64(disk.Bsize); free < 120<<30 {
+		rows = 10_000_000
+		t.Logf("%d GiB of disk are too few for 100 M rows", free>>30)
+	}
+	if s := os.Getenv("LAKEFEED_SOAK_ROWS"); s != "" {
+		if _, err := fmt.Sscan(s, &rows); err != nil {
+			t.Fatal(err)
+		}
+	}
+	huge(t, rows, "commit_interval: 10s", 512<<20)
+}
+
+func huge(t *testing.T, rows int, key string, most int64) {
+	t.Helper()
+	db := pgtest.NewDatabase(t)
+	db.Exec(t, `CREATE TABLE t (id bigint PRIMARY KEY, n int, v text)`, `INSERT INTO t VALUES (-1, 0, 'before')`)
+	if most == 0 {
+		db.Exec(t, "ALTER DATABASE "+db.Name+" SET logical_decoding_work_mem = '64kB'")
+	}
+	b := newBad(t, db.URL, allTables, "    "+key+"\n    spill_dir: "+t.TempDir())
+	b.once(0)
+	insert := func(from, n int) string {
+		return fmt.Sprintf(`INSERT INTO t SELECT i, i %% 100, 'row ' || i FROM generate_series(%d, %d) i;`, from, from+n-1)
+	}
+	began := time.Now()
+	db.Exec(t, `BEGIN;`+insert(0, rows/2)+`SAVEPOINT a;`+insert(rows/2, rows/10)+`ROLLBACK TO a;`+
+		insert(rows/2, rows/2)+`UPDATE t SET n = n + 1 WHERE id % 10 = 0; DELETE FROM t WHERE id % 100 = 7; COMMIT`)
+	t.Logf("the transaction of %d rows took %s", rows, time.Since(began).Round(time.Second))
+	began = time.Now()
+	cmd := b.Command(context.Background(), "run", "--once")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	used := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	t.Logf("it is in the lake after %s, %s of CPU time, %d MiB at most", time.Since(began).Round(time.Second), cpu(cmd), used.Maxrss>>10)
+	if most > 0 && used.Maxrss<<10 > most {
+		t.Errorf("%d MiB of memory", used.Maxrss>>10)
+	}
+	text := b.run(0, []string{"validate"})
+	if want := strconv.Itoa(rows - rows/100 + 1); !strings.Contains(strings.ReplaceAll(text, ",", ""), want) {
+		t.Errorf("validate does not count %s rows:\n%s", want, text)
+	}
+}
+
+func cpu(cmd *exec.Cmd) time.Duration {
+	return (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Round(100 * time.Millisecond)
+}
