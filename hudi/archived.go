@@ -84,8 +84,8 @@ func (r *archiveReader) read(ctx context.Context, props Properties) error {
 func (r *archiveReader) empty(ctx context.Context, props Properties) (bool, error) {
 	r.folder = props.archiveFolder()
 	if props.layout() == timeline.Layout1 {
-		names, err := r.logs(ctx)
-		return len(names) == 0, err
+		logs, err := r.logs(ctx)
+		return len(logs) == 0, err
 	}
 	version, ok, err := r.historyVersion(ctx)
 	if err != nil || !ok {

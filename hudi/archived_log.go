@@ -25,39 +25,50 @@ const (
 	mergePlanFile = "mergeArchivePlan"
 )
 
-// archiveVersion is the number in the name of an archive file.
-func archiveVersion(name string) (n int, ok bool) {
+// archiveLog is a file of the archive.
+type archiveLog struct {
+	name   string // in the archive's folder
+	number int    // a later file has a greater one
+	size   int64
+}
+
+// parseArchiveLog knows a file of the archive by its name.
+func parseArchiveLog(name string) (l archiveLog, ok bool) {
 	rest, ok := strings.CutPrefix(name, archivePrefix)
 	digits, _, _ := strings.Cut(rest, "_")
 	n, err := strconv.Atoi(digits)
-	return n, ok && err == nil && n > 0
+	return archiveLog{name: name, number: n}, ok && err == nil && n > 0 && !strings.HasSuffix(name, ".crc")
 }
 
 // logs are the archive's files, the oldest first.
-func (r *archiveReader) logs(ctx context.Context) ([]string, error) {
-	names, err := r.files(ctx, archivePrefix)
-	names = slices.DeleteFunc(names, func(n string) bool { _, ok := archiveVersion(n); return !ok || strings.HasSuffix(n, ".crc") })
-	slices.SortFunc(names, func(a, b string) int {
-		x, _ := archiveVersion(a)
-		y, _ := archiveVersion(b)
-		return cmp.Compare(x, y)
-	})
-	return names, err
+func (r *archiveReader) logs(ctx context.Context) ([]archiveLog, error) {
+	var logs []archiveLog
+	for info, err := range r.store.List(ctx, r.folder, false) {
+		if err != nil {
+			return nil, fmt.Errorf("list %s: %w", r.folder, err)
+		}
+		if l, ok := parseArchiveLog(path.Base(info.Name)); ok {
+			l.size = info.Size
+			logs = append(logs, l)
+		}
+	}
+	slices.SortFunc(logs, func(a, b archiveLog) int { return cmp.Compare(a.number, b.number) })
+	return logs, nil
 }
 
 func (r *archiveReader) readLogs(ctx context.Context) error {
-	names, err := r.logs(ctx)
+	logs, err := r.logs(ctx)
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		err := r.readLog(ctx, path.Join(r.folder, name))
+	for _, l := range logs {
+		err := r.readLog(ctx, path.Join(r.folder, l.name))
 		if corrupt := new(CorruptError); errors.As(err, &corrupt) {
 			merging, planErr := r.merging(ctx)
 			if planErr != nil {
 				return errors.Join(err, planErr)
 			}
-			if merging == name {
+			if merging == l.name {
 				continue // a copy, half written, of what other files still hold
 			}
 		}
@@ -139,8 +150,9 @@ func (r *archiveReader) readBlock(d *timeline.ArchivedDecoder, b *logfile.Block)
 }
 
 const (
-	archiveBlockEntries = 10      // as many as Hudi puts into a block
-	archiveFileBytes    = 8 << 20 // then another file is begun
+	archiveBlockBytes = 64 << 10  // then another block is begun: each has the schema, of some KiB
+	archiveFileBytes  = 8 << 20   // then another file is begun
+	archiveShortBytes = 256 << 10 // a file that is shorter is gone on with
 )
 
 // archiveWriter writes entries of the archived timeline of layout 1, in memory until a
@@ -148,7 +160,8 @@ const (
 type archiveWriter struct {
 	store   storage.Store
 	folder  string
-	next    int // number of the next file; 0: not known yet
+	next    int   // number of the next file, if nobody has it
+	written int64 // bytes, in whole files
 	file    []byte
 	content []byte
 	entries int
@@ -163,7 +176,7 @@ func (w *archiveWriter) add(ctx context.Context, e *timeline.ArchivedEntry) erro
 	}
 	binary.BigEndian.PutUint32(content[at:], uint32(len(content)-at-4))
 	w.content = content
-	if w.entries++; w.entries < archiveBlockEntries {
+	if w.entries++; len(w.content) < archiveBlockBytes {
 		return nil
 	}
 	if err := w.endBlock(); err != nil {
@@ -197,18 +210,8 @@ func (w *archiveWriter) flush(ctx context.Context) error {
 	if err := w.endBlock(); err != nil || len(w.file) == 0 {
 		return err
 	}
-	if w.next == 0 {
-		names, err := (&archiveReader{store: w.store, folder: w.folder}).logs(ctx)
-		if err != nil {
-			return err
-		}
-		w.next = 1
-		if n := len(names); n > 0 {
-			last, _ := archiveVersion(names[n-1])
-			w.next = last + 1
-		}
-	}
 	for {
+		w.next = max(w.next, 1)
 		name := path.Join(w.folder, archivePrefix+strconv.Itoa(w.next)+archiveSuffix)
 		w.next++
 		err := w.store.PutIfAbsent(ctx, name, w.file)
@@ -218,6 +221,7 @@ func (w *archiveWriter) flush(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("write %s: %w", name, err)
 		}
+		w.written += int64(len(w.file))
 		w.file = w.file[:0]
 		return nil
 	}

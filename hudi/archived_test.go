@@ -235,9 +235,9 @@ func TestArchiveWriter(t *testing.T) {
 		}
 		w = &archiveWriter{store: store, folder: ".hoodie/archived"}
 	}
-	names, err := (&archiveReader{store: store, folder: ".hoodie/archived"}).logs(t.Context())
-	if err != nil || strings.Join(names, " ") != ".commits_.archive.1_1-0-1 .commits_.archive.2_1-0-1" {
-		t.Fatalf("archive files %q, %v", names, err)
+	logs, err := (&archiveReader{store: store, folder: ".hoodie/archived"}).logs(t.Context())
+	if err != nil || len(logs) != 2 || logs[0].name != ".commits_.archive.1_1-0-1" || logs[1].name != ".commits_.archive.2_1-0-1" {
+		t.Fatalf("archive files %v, %v", logs, err)
 	}
 	var got []string
 	for a, err := range table.Archived(t.Context(), "", "") {
@@ -345,7 +345,7 @@ func archivedEntries(t *testing.T, table *Table) (out []timeline.Instant) {
 		t.Fatal(err)
 	}
 	for _, name := range names {
-		data, _, err := table.store.Get(t.Context(), folder+"/"+name)
+		data, _, err := table.store.Get(t.Context(), folder+"/"+name.name)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"strings"
 	"sync"
 	"testing"
@@ -33,6 +34,17 @@ func BenchmarkCommitHistory(b *testing.B) {
 	})
 }
 
+// BenchmarkCommitLive commits to tables of 10 and of 1,000 instants that nobody archives:
+// what an instant costs that stays on the timeline.
+func BenchmarkCommitLive(b *testing.B) {
+	tables := [2]*Table{historyTable(b, 10, 0), historyTable(b, 1000, 0)}
+	benchmarkHistory(b, tables, func(t *Table, i int) {
+		if _, err := t.Upsert(b.Context(), placeBatch(placeRow{"a", "", 0, int64(i)})); err != nil {
+			b.Fatal(err)
+		}
+	})
+}
+
 // BenchmarkOpenHistory opens tables whose last 10 and last 10,000 instants nobody
 // archived.
 func BenchmarkOpenHistory(b *testing.B) {
@@ -50,13 +62,13 @@ func benchmarkHistory(b *testing.B, tables [2]*Table, step func(t *Table, i int)
 	for i := 0; b.Loop(); i++ {
 		for n, t := range tables {
 			from := cpuTime(b)
-			step(t, i)
+			pprof.Do(b.Context(), pprof.Labels("instants", []string{"few", "many"}[n]), func(context.Context) { step(t, i) })
 			cpu[n] += cpuTime(b) - from
 		}
 	}
-	b.ReportMetric(float64(cpu[0].Microseconds())/float64(b.N)/1000, "cpu-ms/10")
-	b.ReportMetric(float64(cpu[1].Microseconds())/float64(b.N)/1000, "cpu-ms/10000")
-	b.ReportMetric(float64(cpu[1])/float64(cpu[0]), "10000/10")
+	b.ReportMetric(float64(cpu[0].Microseconds())/float64(b.N)/1000, "cpu-ms/short")
+	b.ReportMetric(float64(cpu[1].Microseconds())/float64(b.N)/1000, "cpu-ms/long")
+	b.ReportMetric(float64(cpu[1])/float64(cpu[0]), "long/short")
 }
 
 // historyTable is a table of one row, of SIMPLE index, with so many instants: its own
@@ -94,11 +106,11 @@ func historyTable(tb testing.TB, instants, archive int) *Table {
 				tb.Fatal(err)
 			}
 		}
-		if archive > 0 && n%archive == archive-1 {
+		if archive > 0 && (n%archive == archive-1 || n == instants-2) {
 			if err := table.Refresh(ctx); err != nil {
 				tb.Fatal(err)
 			}
-			if _, err := table.Archive(ctx, ArchiveOptions{KeepMin: 10}); err != nil {
+			if _, err := table.Archive(ctx, ArchiveOptions{KeepMin: 10, KeepMax: 10}); err != nil {
 				tb.Fatal(err)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 
@@ -70,14 +71,21 @@ func (t *Table) archive(ctx context.Context, opts ArchiveOptions) (ArchiveResult
 		return res, nil
 	}
 	t.opts.Hook("archive")
-	if err := t.writeArchive(ctx, old); err != nil {
+	logs, err := t.archiveReader().logs(ctx)
+	if err != nil {
+		return res, err
+	}
+	written, err := t.writeArchive(ctx, old, logs)
+	if err != nil {
 		return res, err
 	}
 	if res.Instants, err = t.dropArchived(ctx, old); err != nil {
 		return res, err
 	}
-	if err := t.trimArchive(ctx, opts.MaxArchiveBytes); err != nil {
-		return res, err
+	if opts.MaxArchiveBytes >= 0 {
+		if err := t.trimArchive(ctx, logs, opts.MaxArchiveBytes-written); err != nil {
+			return res, err
+		}
 	}
 	t.opts.Logger.Info("archived", "table", t.name, "instants", res.Instants, "held", res.Held)
 	return res, nil
@@ -120,107 +128,110 @@ func (t *Table) archiveLimit(ctx context.Context, newest string) (*archiveLimit,
 }
 
 // keepExtras lowers the limit to the newest commit of each extra metadata key that no
-// commit behind it has.
+// commit behind it has. Of those that stay it reads, from the newest on, no more than it
+// takes to find the keys of those that go.
 func (t *Table) keepExtras(ctx context.Context, limit *archiveLimit) error {
-	found := map[string]bool{}
-	for _, i := range slices.Backward(t.timeline.Completed()) {
-		m, err := t.readCommit(ctx, i)
-		if err != nil {
-			return err
-		}
-		for key := range m.ExtraMetadata {
-			if !found[key] && i.Time < limit.time {
-				limit.lower(i.Time, "no later commit than "+i.Time+" has "+key)
-			}
-			found[key] = true
-		}
+	done := t.timeline.Completed()
+	stay := slices.IndexFunc(done, func(i timeline.Instant) bool { return i.Time >= limit.time })
+	if stay < 0 {
+		stay = len(done)
 	}
-	return nil
+	newest := map[string]string{} // of the commits that go, the newest that has the key
+	err := t.eachCommit(ctx, done[:stay], func(i timeline.Instant, m *timeline.CommitMetadata) bool {
+		for key := range m.ExtraMetadata {
+			newest[key] = i.Time
+		}
+		return true
+	})
+	if err == nil && len(newest) > 0 {
+		err = t.eachCommit(ctx, newestFirst(done[stay:]), func(_ timeline.Instant, m *timeline.CommitMetadata) bool {
+			for key := range m.ExtraMetadata {
+				delete(newest, key)
+			}
+			return len(newest) > 0
+		})
+	}
+	for _, key := range slices.Sorted(maps.Keys(newest)) {
+		limit.lower(newest[key], "no later commit than "+newest[key]+" has "+key)
+	}
+	return err
 }
 
-// writeArchive adds instants to the archived timeline. One that an archiving that was
-// interrupted added already comes twice, which readers take for once. The completed file
-// of an instant comes last: Hudi 0.15 takes what the last entry of a compaction holds, else
-// the plan, for the commit's metadata.
-func (t *Table) writeArchive(ctx context.Context, old []timeline.Instant) error {
+// writeArchive adds instants to the archived timeline, which has those files, and tells of
+// how many bytes. One that an archiving that was interrupted added already comes twice,
+// which readers take for once. The completed file of an instant comes last: Hudi 0.15 takes
+// what the last entry of a compaction holds, else the plan, for the commit's metadata.
+func (t *Table) writeArchive(ctx context.Context, old []timeline.Instant, logs []archiveLog) (written int64, err error) {
 	w := &archiveWriter{store: t.store, folder: t.props.archiveFolder()}
-	last, err := w.goOn(ctx)
+	last, err := w.goOn(ctx, logs)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for _, i := range old {
 		for _, file := range byState(t.timeline.States(i.Time)) {
 			data, err := t.readInstant(ctx, file)
 			if err != nil {
-				return err
+				return 0, err
 			}
 			e, err := timeline.NewArchivedEntry(file, data)
 			if err != nil {
-				return &CorruptError{t.instantFile(file), err}
+				return 0, &CorruptError{t.instantFile(file), err}
 			}
 			if err := w.add(ctx, e); err != nil {
-				return err
+				return 0, err
 			}
 		}
 	}
 	if err := w.flush(ctx); err != nil || last == "" {
-		return err
+		return w.written, err
 	}
 	if err := t.store.Delete(ctx, last); err != nil {
-		return fmt.Errorf("delete %s: %w", last, err)
+		return 0, fmt.Errorf("delete %s: %w", last, err)
 	}
-	return nil
+	return w.written, nil
 }
 
 // goOn lets the writer's first file begin with what the archive's newest one has, if
-// that is short: so an archive of many years has few files. The newest one, which it
-// returns, is to be deleted afterwards.
-func (w *archiveWriter) goOn(ctx context.Context) (last string, err error) {
-	names, err := (&archiveReader{store: w.store, folder: w.folder}).logs(ctx)
-	if err != nil || len(names) == 0 {
-		return "", err
+// that is short: so an archive of many years has few files, and an archiving's price does
+// not follow what there is already. The newest one, which it returns, is to be deleted
+// afterwards.
+func (w *archiveWriter) goOn(ctx context.Context, logs []archiveLog) (last string, err error) {
+	if len(logs) == 0 {
+		return "", nil
 	}
-	last = names[len(names)-1]
-	n, _ := archiveVersion(last)
-	w.next = n + 1
-	last = path.Join(w.folder, last)
+	l := logs[len(logs)-1]
+	w.next = l.number + 1
+	if l.size >= archiveShortBytes {
+		return "", nil
+	}
+	last = path.Join(w.folder, l.name)
 	data, _, err := w.store.Get(ctx, last)
 	if err != nil {
 		return "", fmt.Errorf("read %s: %w", last, err)
 	}
-	if len(data) >= archiveFileBytes/2 {
-		return "", nil
-	}
 	w.file = slices.Clone(data)
+	w.written -= int64(len(w.file))
 	return last, nil
 }
 
-// trimArchive deletes the oldest files of the archive beyond a number of bytes.
-func (t *Table) trimArchive(ctx context.Context, limit int64) error {
-	if limit < 0 {
-		return nil
-	}
-	r := &archiveReader{store: t.store, folder: t.props.archiveFolder()}
-	names, err := r.logs(ctx)
-	if err != nil {
-		return err
-	}
-	sizes := map[string]int64{}
-	for info, err := range t.store.List(ctx, r.folder, false) {
-		if err != nil {
-			return fmt.Errorf("list the archived timeline: %w", err)
-		}
-		sizes[path.Base(info.Name)] = info.Size
-	}
-	for n, name := range slices.Backward(names) {
-		if limit -= sizes[name]; limit >= 0 || n == len(names)-1 {
+// trimArchive deletes the oldest of the archive's files beyond a number of bytes. What is
+// gone is no error.
+func (t *Table) trimArchive(ctx context.Context, logs []archiveLog, limit int64) error {
+	for _, l := range slices.Backward(logs) {
+		if limit -= l.size; limit >= 0 {
 			continue
 		}
-		if err := t.store.Delete(ctx, path.Join(r.folder, name)); err != nil {
-			return fmt.Errorf("delete %s: %w", path.Join(r.folder, name), err)
+		name := path.Join(t.props.archiveFolder(), l.name)
+		if err := t.store.Delete(ctx, name); err != nil {
+			return fmt.Errorf("delete %s: %w", name, err)
 		}
 	}
 	return nil
+}
+
+// archiveReader reads the archive's folder, of which nothing is known yet.
+func (t *Table) archiveReader() *archiveReader {
+	return &archiveReader{store: t.store, folder: t.props.archiveFolder()}
 }
 
 // byState sorts the files of an instant, the completed one last.

@@ -65,16 +65,11 @@ func (t *Table) loadAs(ctx context.Context, props Properties, tl *timeline.Timel
 
 // listTimeline are the names of the timeline's files, in order.
 func (t *Table) listTimeline(ctx context.Context) ([]string, error) {
-	var names []string
-	for info, err := range t.store.List(ctx, t.timelineAt, false) {
-		if err != nil {
-			return nil, fmt.Errorf("list timeline: %w", err)
-		}
-		if name := path.Base(info.Name); name[0] >= '0' && name[0] <= '9' {
-			names = append(names, name)
-		}
+	names, err := storage.Names(ctx, t.store, t.timelineAt)
+	if err != nil {
+		return nil, fmt.Errorf("list timeline: %w", err)
 	}
-	return names, nil
+	return slices.DeleteFunc(names, func(name string) bool { return name[0] < '0' || name[0] > '9' }), nil
 }
 
 // readInstant reads a file of the timeline.

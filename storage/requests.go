@@ -113,6 +113,10 @@ func (c *counted) List(ctx context.Context, folder string, recursive bool) iter.
 	return c.s.List(c.in(ctx), folder, recursive)
 }
 
+func (c *counted) Names(ctx context.Context, folder string) ([]string, error) {
+	return Names(c.in(ctx), c.s, folder)
+}
+
 func (c *counted) Dirs(ctx context.Context, folder string) ([]string, error) {
 	return c.s.Dirs(c.in(ctx), folder)
 }

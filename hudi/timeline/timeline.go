@@ -61,8 +61,26 @@ func parseNames(layout Layout, names []string) []Instant {
 			files = append(files, i)
 		}
 	}
-	slices.SortFunc(files, compare)
+	sortNearly(files)
 	return slices.Compact(files)
+}
+
+// sortNearly sorts files that mostly come in the order of their times, as in listings: then
+// those of one time alone.
+func sortNearly(files []Instant) {
+	byTime := func(a, b Instant) int { return strings.Compare(a.Time, b.Time) }
+	if !slices.IsSortedFunc(files, byTime) {
+		slices.SortFunc(files, compare)
+		return
+	}
+	for len(files) > 0 {
+		n := 1
+		for n < len(files) && files[n].Time == files[0].Time {
+			n++
+		}
+		slices.SortFunc(files[:n], compare)
+		files = files[n:]
+	}
 }
 
 // has tells whether files of an instant may stand in a timeline of the layout.

@@ -206,6 +206,21 @@ func (s *Store) list(ctx context.Context, folder string, recursive bool, yield f
 	return true
 }
 
+// Names is for [storage.Names].
+func (s *Store) Names(ctx context.Context, folder string) ([]string, error) {
+	entries, err := s.readDir(folder)
+	if err = cmp.Or(ctx.Err(), err); err != nil {
+		return nil, err
+	}
+	names := make([]string, 0, len(entries))
+	for _, e := range entries {
+		if !e.IsDir() && !hidden(e.Name()) {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
+
 // Dirs implements [storage.Store].
 func (s *Store) Dirs(_ context.Context, folder string) ([]string, error) {
 	entries, err := s.readDir(folder)

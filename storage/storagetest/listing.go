@@ -23,6 +23,13 @@ func testList(t *testing.T, s storage.Store) {
 	wantList(t, s, "a", false, "a/x", "a/x.y")
 	wantList(t, s, "a/d", false)
 	wantList(t, s, "a/d", true, "a/d/e/f")
+	for folder, want := range map[string][]string{"": {"a.b", "a0", "b"}, "a": {"x", "x.y"}, "a/d": nil, "none": nil} {
+		names, err := storage.Names(t.Context(), s, folder)
+		sub, subErr := storage.Names(t.Context(), storage.Sub(s, folder), "")
+		if err != nil || subErr != nil || !slices.Equal(names, want) || !slices.Equal(sub, want) {
+			t.Errorf("names in %q: %q and %q, %v, %v; want %q", folder, names, sub, err, subErr, want)
+		}
+	}
 	for i, err := range s.List(t.Context(), "a/d", true) {
 		check(t, err)
 		if i.Size != 4 || i.ModTime.Before(before) || i.ModTime.After(time.Now().Add(time.Minute)) {
