@@ -131,7 +131,7 @@ func bulkInsert(ctx context.Context, t *hudi.Table, source string) error {
 		rec := rows.RecordBatch()
 		rec.Retain()
 		return rec, nil
-	})
+	}, hudi.BulkOptions{})
 }
 
 // insertWide fills the table of long texts: those of one row in 25.
@@ -155,11 +155,11 @@ func insertWide(ctx context.Context, t *hudi.Table, rows int64) error {
 			b.Field(3).(*array.TimestampBuilder).Append(arrow.Timestamp(from))
 		}
 		return b.NewRecordBatch(), nil
-	})
+	}, hudi.BulkOptions{})
 }
 
 // insert writes batches in one transaction.
-func insert(ctx context.Context, t *hudi.Table, next func() (arrow.RecordBatch, error)) error {
+func insert(ctx context.Context, t *hudi.Table, next func() (arrow.RecordBatch, error), opts hudi.BulkOptions) error {
 	_, err := t.BulkInsert(ctx, func(yield func(arrow.RecordBatch, error) bool) {
 		for {
 			rows, err := next()
@@ -171,20 +171,6 @@ func insert(ctx context.Context, t *hudi.Table, next func() (arrow.RecordBatch, 
 			}
 			rows.Release()
 		}
-	}, hudi.BulkOptions{})
+	}, opts)
 	return err
-}
-
-func readAll(ctx context.Context, t *hudi.Table, least int64) error {
-	rows := int64(0)
-	for batch, err := range t.Read(ctx, hudi.ReadOptions{}) {
-		if err != nil {
-			return err
-		}
-		rows += batch.NumRows()
-	}
-	if rows < least {
-		return fmt.Errorf("%d rows of %d", rows, least)
-	}
-	return nil
 }
