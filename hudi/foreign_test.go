@@ -68,8 +68,8 @@ func (f *foreign) put(name string, data []byte) {
 // instant is that of the next commit.
 func (f *foreign) instant() string { return fmt.Sprintf("20260101%09d", f.commits+1) }
 
-// commit completes the next commit.
-func (f *foreign) commit() {
+// commit completes the next commit, which wrote a file.
+func (f *foreign) commit(file string) {
 	f.t.Helper()
 	avro, err := schema.FromArrow("t", arrow.NewSchema(f.fields, nil))
 	if err != nil {
@@ -77,7 +77,9 @@ func (f *foreign) commit() {
 	}
 	extra := map[string]string{timeline.SchemaKey: avro}
 	maps.Copy(extra, f.extra)
-	text, err := json.Marshal(map[string]any{"partitionToWriteStats": map[string]any{}, "operationType": "UPSERT", "extraMetadata": extra})
+	text, err := json.Marshal(map[string]any{"partitionToWriteStats": map[string]any{"": []any{
+		map[string]any{"fileId": foreignFile, "path": file, "prevCommit": f.base},
+	}}, "operationType": "UPSERT", "extraMetadata": extra})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -131,8 +133,9 @@ func (f *foreign) writeBase(text string) {
 	f.base = f.instant()
 	batch := f.rows(text)
 	defer batch.Release()
-	f.put(baseName(foreignFile, "0-0-0", f.base), f.parquet(batch))
-	f.commit()
+	name := baseName(foreignFile, "0-0-0", f.base)
+	f.put(name, f.parquet(batch))
+	f.commit(name)
 }
 
 func (f *foreign) parquet(batch arrow.RecordBatch) []byte {
@@ -145,8 +148,9 @@ func (f *foreign) log(typ logfile.BlockType, header map[logfile.HeaderKey]string
 	f.t.Helper()
 	f.logs++
 	header[logfile.InstantTime] = f.instant()
-	f.put(logfile.FileName(foreignFile, f.base, f.logs, "0-0-0"), rawBlock(typ, header, content))
-	f.commit()
+	name := logfile.FileName(foreignFile, f.base, f.logs, "0-0-0")
+	f.put(name, rawBlock(typ, header, content))
+	f.commit(name)
 }
 
 // rawBlock is a log block as any writer may make it.

@@ -256,7 +256,36 @@ func TestMerge(t *testing.T) {
 			if !slices.Equal(got, c.want) {
 				t.Errorf("got\n\t%s\nwant\n\t%s", strings.Join(got, "\n\t"), strings.Join(c.want, "\n\t"))
 			}
+			compacted(t, f, c.want)
 		})
+	}
+}
+
+// compacted compacts a table of another writer's, as far as it is of version 6, however its
+// rows are merged: the base file has then what a read had merged.
+func compacted(t *testing.T, f *foreign, want []string) {
+	t.Helper()
+	if f.props[propVersion] != version6 {
+		return
+	}
+	table, err := Open(t.Context(), f.store, Options{})
+	if err == nil {
+		_, err = table.Compact(t.Context(), CompactOptions{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := f.read(ReadOptions{ReadOptimized: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("compacted: got\n\t%s\nwant\n\t%s", strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
+	}
+	_, err = table.Begin(t.Context(), TxnOptions{})
+	var refused *UnsupportedError
+	if table.merge.latestWins() != (err == nil || !errors.As(err, &refused) || refused.What != "merging") {
+		t.Errorf("a write: %v", err)
 	}
 }
 

@@ -276,8 +276,20 @@ func (p Properties) check() error {
 	return nil
 }
 
-// checkWritable refuses tables that this package can read but not write.
+// checkWritable refuses tables to which this package can write no rows.
 func (p Properties) checkWritable() error {
+	if err := p.checkServable(); err != nil {
+		return err
+	}
+	if rule, err := p.mergeRule(); err != nil || !rule.latestWins() {
+		return cmp.Or(err, error(&UnsupportedError{"merging", cmp.Or(p[propPayload], p[propMergeMode]), "this writer's later change counts, whatever its ordering value: writes need " + payloadOverwrite + ", reads and table services do not"}))
+	}
+	return nil
+}
+
+// checkServable refuses tables that this package can only read. Table services take rows
+// as a read merges them, so that any way of merging that can be read will do.
+func (p Properties) checkServable() error {
 	if err := p.checkVersionWritable(); err != nil {
 		return err
 	}
@@ -289,9 +301,6 @@ func (p Properties) checkWritable() error {
 	}
 	if err := p.checkKeyGenerator(); err != nil {
 		return err
-	}
-	if rule, err := p.mergeRule(); err != nil || !rule.latestWins() {
-		return cmp.Or(err, error(&UnsupportedError{"merging", cmp.Or(p[propPayload], p[propMergeMode]), "this writer's later change counts, whatever its ordering value: the table needs " + payloadOverwrite}))
 	}
 	for key, bad := range map[string]string{propCDC: "true", propMetaFields: "false"} {
 		if v := p[key]; strings.EqualFold(v, bad) {

@@ -154,13 +154,13 @@ func (t *Table) sameMerge(props Properties) bool {
 	return err == nil && reflect.DeepEqual(rule, t.merge)
 }
 
-// prepare makes ready for a transaction or service: the table as it is now, writable,
-// with nothing half done on it.
+// prepare makes ready for a transaction or service: the table as it is now, one that is
+// not only read here, with nothing half done on it.
 func (t *Table) prepare(ctx context.Context) error {
 	if err := t.refresh(ctx); err != nil {
 		return err
 	}
-	if err := t.props.checkWritable(); err != nil {
+	if err := t.props.checkServable(); err != nil {
 		return err
 	}
 	if t.latest != "" {
@@ -182,7 +182,7 @@ func (t *Table) prepare(ctx context.Context) error {
 // quiet tells whether nothing is known to be half done, or to be refused, and nobody else
 // may have done something since.
 func (t *Table) quiet() bool {
-	return !t.opts.Concurrency.optimistic() && len(t.timeline.Pending()) == 0 && t.props.checkWritable() == nil
+	return !t.opts.Concurrency.optimistic() && len(t.timeline.Pending()) == 0 && t.props.checkServable() == nil
 }
 
 // lock waits until nothing else writes to the table through t, and where there are

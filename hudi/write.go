@@ -122,6 +122,11 @@ func (t *Table) begin(ctx context.Context, opts TxnOptions) (*Txn, error) {
 	if err := t.prepare(ctx); err != nil {
 		return nil, err
 	}
+	if opts.replace == nil {
+		if err := t.props.checkWritable(); err != nil {
+			return nil, err
+		}
+	}
 	if t.index() == nil {
 		return nil, t.noIndex()
 	}

@@ -179,7 +179,11 @@ func (x *Txn) check(ctx context.Context, m *timeline.CommitMetadata) error {
 	if err != nil {
 		return err
 	}
-	if err := props.checkWritable(); err != nil {
+	able := props.checkWritable
+	if x.replace != nil {
+		able = props.checkServable
+	}
+	if err := able(); err != nil {
 		return err
 	}
 	if typ := TableType(props[propType]); typ != x.typ {
