@@ -20,9 +20,9 @@ func TestSchemaHistory(t *testing.T) {
 	f.step(`base [{"id":"a","price":0.1,"note":"old","place":{"city":"Oslo"}},{"id":"b","price":2,"note":"old","place":{"city":"Rome"}}]`)
 	f.step(`log [{"id":"b","price":2.5,"note":"older","place":{"city":"Bern"}},{"id":"c","price":3}]`)
 
-	then := `{"version-id":20260101000000001,"type":"record","fields":[{"id":0,"name":"id","type":"string"},{"id":1,"name":"price","type":"float"},` +
+	then := `{"version_id":20260101000000001,"type":"record","fields":[{"id":0,"name":"id","type":"string"},{"id":1,"name":"price","type":"float"},` +
 		`{"id":2,"name":"note","type":"string"},{"id":3,"name":"place","type":{"type":"record","fields":[{"id":4,"name":"city","type":"string"}]}}]}`
-	now := `{"version-id":20260101000000003,"type":"record","fields":[{"id":1,"name":"total","type":"double"},{"id":0,"name":"id","type":"string"},` +
+	now := `{"version_id":20260101000000003,"type":"record","fields":[{"id":1,"name":"total","type":"double"},{"id":0,"name":"id","type":"string"},` +
 		`{"id":3,"name":"place","type":{"type":"record","fields":[{"id":5,"name":"zip","type":"string"},{"id":4,"name":"town","type":"string"}]}},{"id":6,"name":"note","type":"string"}]}`
 	f.put(path.Join(schemaFolder, f.instant()+schemaSuffix), []byte(`{"schemas":[`+now+`,`+then+`]}`))
 	f.put(path.Join(schemaFolder, "20270101000000000"+schemaSuffix), []byte(`{`)) // of a change that did not complete

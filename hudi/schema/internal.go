@@ -72,7 +72,7 @@ func ParseInternal(text string) (*Internal, error) {
 // UnmarshalJSON reads a version and its columns.
 func (s *Internal) UnmarshalJSON(data []byte) error {
 	var head struct {
-		Version int64 `json:"version-id"`
+		Version int64 `json:"version_id"`
 	}
 	if err := json.Unmarshal(data, &head); err != nil {
 		return err

@@ -12,7 +12,7 @@ import (
 // The columns of now: id, total (was price), a nested place with a renamed and an added
 // field, and a note that took the name of one that was dropped.
 const (
-	schemaNow = `{"max_column_id":12,"version-id":20260101000000003,"type":"record","fields":[
+	schemaNow = `{"max_column_id":12,"version_id":20260101000000003,"type":"record","fields":[
 		{"id":5,"name":"total","optional":true,"type":"double"},
 		{"id":0,"name":"id","optional":false,"type":"string"},
 		{"id":6,"name":"place","optional":true,"type":{"type":"record","fields":[
@@ -20,7 +20,7 @@ const (
 		{"id":8,"name":"stops","optional":true,"type":{"type":"array","element_id":9,"element":{"type":"record","fields":[
 			{"id":10,"name":"at","optional":true,"type":"string"}]},"element_optional":true}},
 		{"id":12,"name":"note","optional":true,"type":"decimal(10, 2)"}]}`
-	schemaThen = `{"max_column_id":10,"version-id":20260101000000001,"type":"record","fields":[
+	schemaThen = `{"max_column_id":10,"version_id":20260101000000001,"type":"record","fields":[
 		{"id":0,"name":"id","optional":false,"type":"string"},
 		{"id":5,"name":"price","optional":true,"type":"float"},
 		{"id":4,"name":"note","optional":true,"type":"string"},
