@@ -215,7 +215,8 @@ func (r *rowCheck) checkPlace(key string, said, made *array.String, row int) {
 // checkUnique names keys that come twice.
 func (c *checker) checkUnique(ctx context.Context, seen *keyCensus, found []*FileSlice) error {
 	const most = 10 // that are named
-	global := c.opts.GlobalKeys || isGlobal(c.table.Properties()["hoodie.index.type"])
+	props := c.table.Properties()
+	global := c.opts.GlobalKeys || isGlobal(props[propIndex]) || props[propOwnIndex] == string(IndexGlobalKey)
 	twice, err := seen.twice(func(a, b int32) bool { return global || found[a].Partition == found[b].Partition })
 	if err != nil {
 		return err

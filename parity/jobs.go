@@ -19,6 +19,7 @@ type Read struct {
 	NoMeta     bool     // leave out the _hoodie_ columns
 	MDT        string   // "true" or "false": read by the metadata table or not, Spark only
 	Where      []string // a column, an operator as = or >=, and a value's text: rows for which that holds
+	ListAll    bool     // list all partitions before Where is looked at, Spark only
 }
 
 // Read returns a table's rows, a folder's or, by its s3:// URL, a bucket's, sorted by partition path and record key.
@@ -34,7 +35,7 @@ func (e *Engine) Read(ctx context.Context, table string, r Read) ([]string, erro
 	}
 	job["no_meta"] = r.NoMeta
 	if r.Where != nil {
-		job["where"] = r.Where
+		job["where"], job["list_all"] = r.Where, r.ListAll
 	}
 	if e.hudi == "" {
 		job["engine"] = "rs"

@@ -29,7 +29,10 @@ func partitionBy(t *testing.T, typ hudi.TableType, fields ...string) func(*optio
 		}
 		o.PartitionBy = append(o.PartitionBy, f)
 	}
-	return func(p *options) { p.Table = func(*change.Table) pipeline.TableOptions { return o } }
+	index := t.TempDir()
+	return func(p *options) {
+		p.IndexDir, p.Table = index, func(*change.Table) pipeline.TableOptions { return o }
+	}
 }
 
 // rows are a lake table's rows as "partition key", in order.

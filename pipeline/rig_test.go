@@ -28,7 +28,7 @@ type options = pipeline.Options
 
 // rig is a database, a lake and the pipeline between them.
 type rig struct {
-	t    *testing.T
+	t    testing.TB
 	db   *pgtest.Database
 	name string // of the pipeline
 	lake storage.Store
@@ -41,12 +41,12 @@ type rig struct {
 }
 
 // newRig makes a rig on the shared server and runs statements in its database.
-func newRig(t *testing.T, sql ...string) *rig {
+func newRig(t testing.TB, sql ...string) *rig {
 	t.Helper()
 	return newRigOn(t, pgtest.NewDatabase(t), sql...)
 }
 
-func newRigOn(t *testing.T, db *pgtest.Database, sql ...string) *rig {
+func newRigOn(t testing.TB, db *pgtest.Database, sql ...string) *rig {
 	t.Helper()
 	db.Exec(t, sql...)
 	return &rig{t: t, db: db, name: db.Name, lake: mem.New(), skip: map[string]bool{}}

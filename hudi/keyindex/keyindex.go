@@ -8,6 +8,7 @@
 package keyindex
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -140,6 +141,9 @@ func (s *Store) at(dst []byte, key string) []byte {
 // state is where the state is.
 func (s *Store) state() []byte { return append(slices.Clone(s.prefix), stateKey...) }
 
+// fewKeys is how many keys are looked for one by one, and not on one way through all.
+const fewKeys = 64
+
 // Load reads values; "" for a key that is not there.
 func (s *Store) Load(keys []string) ([]string, error) {
 	order := make([]int, len(keys)) // neighbours are read together
@@ -148,6 +152,9 @@ func (s *Store) Load(keys []string) ([]string, error) {
 	}
 	slices.SortFunc(order, func(a, b int) int { return strings.Compare(keys[a], keys[b]) })
 	out := make([]string, len(keys))
+	if len(keys) > fewKeys {
+		return out, s.walk(keys, order, out)
+	}
 	var at []byte
 	for _, i := range order {
 		at = s.at(at, keys[i])
@@ -158,6 +165,35 @@ func (s *Store) Load(keys []string) ([]string, error) {
 		out[i] = string(value)
 	}
 	return out, nil
+}
+
+// walk reads values on one way through the keys, in their order.
+func (s *Store) walk(keys []string, order []int, out []string) error {
+	prefix := s.at(nil, "")
+	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: append(slices.Clone(s.prefix), keyPrefix[0]+1)})
+	if err != nil {
+		return fmt.Errorf("read key index: %w", err)
+	}
+	var at []byte
+	last := ""
+	for _, i := range order {
+		at = s.at(at, keys[i])
+		if !iter.SeekGE(at) || !bytes.Equal(iter.Key(), at) {
+			continue
+		}
+		value, err := iter.ValueAndErr()
+		if err != nil {
+			return errors.Join(fmt.Errorf("read key index: %w", err), iter.Close())
+		}
+		if string(value) != last {
+			last = string(value) // neighbours are often in one partition
+		}
+		out[i] = last
+	}
+	if err := errors.Join(iter.Error(), iter.Close()); err != nil {
+		return fmt.Errorf("read key index: %w", err)
+	}
+	return nil
 }
 
 func (s *Store) get(key []byte) ([]byte, error) {

@@ -1,6 +1,8 @@
 package keyindex_test
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -92,5 +94,55 @@ func TestDamage(t *testing.T) {
 	}
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// BenchmarkLoad looks for a tenth of a million keys, spread and some of them not there.
+func BenchmarkLoad(b *testing.B) {
+	db, err := keyindex.OpenDB(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	s := db.Store("t")
+	values := map[string]string{}
+	for i := range 1_000_000 {
+		if values[fmt.Sprint(i)] = "day=2026-01-02"; len(values) == 100_000 {
+			if err := s.Save(values, nil); err != nil {
+				b.Fatal(err)
+			}
+			clear(values)
+		}
+	}
+	var keys []string
+	for i := range 16384 {
+		keys = append(keys, fmt.Sprint(i*67%1_100_000))
+	}
+	for b.Loop() {
+		if _, err := s.Load(keys); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// TestLoadMany looks for more keys than are looked for one by one.
+func TestLoadMany(t *testing.T) {
+	t.Parallel()
+	db := openDB(t, t.TempDir())
+	defer db.Close()
+	values, keys := map[string]string{}, []string{}
+	for i := range 1000 {
+		keys = append(keys, fmt.Sprint(i*7919%1000))
+		if i%3 > 0 {
+			values[fmt.Sprint(i)] = fmt.Sprint("p", i%10)
+		}
+	}
+	if err := errors.Join(db.Store("a").Save(values, nil), db.Store("b").Save(map[string]string{"0": "other"}, nil)); err != nil {
+		t.Fatal(err)
+	}
+	for i, got := range load(t, db.Store("a"), keys...) {
+		if got != values[keys[i]] {
+			t.Errorf("key %s has %q, want %q", keys[i], got, values[keys[i]])
+		}
 	}
 }

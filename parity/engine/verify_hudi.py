@@ -156,7 +156,9 @@ def sread(s, t, mode="snapshot", as_of=None, begin=None, end=None, mdt=None, opt
     return r.load(t)
 
 
-def spark_rows(*a, where=None, **k):
+def spark_rows(*a, where=None, list_all=False, **k):
+    if list_all:
+        k["opts"] = {"hoodie.datasource.read.file.index.listing.mode": "eager"}
     df = sread(*a, **k)
     if where:
         df = df.filter("`%s` %s '%s'" % tuple(where))
@@ -203,7 +205,7 @@ def cmd_read(a):
     if a.get("engine") == "rs":
         rows = rs_rows(a["table"], mode, **kw)
     else:
-        rows = spark_rows(spark(a["hudi"]), a["table"], mode, mdt=a.get("mdt"), **kw)
+        rows = spark_rows(spark(a["hudi"]), a["table"], mode, mdt=a.get("mdt"), list_all=a.get("list_all"), **kw)
     return lines(rows, a.get("no_meta"))
 
 
