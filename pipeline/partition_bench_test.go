@@ -2,6 +2,7 @@ package pipeline_test
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -27,7 +28,8 @@ func BenchmarkPartitioned(b *testing.B) {
 				r.drain()
 				copied := cpuTime() - began
 				round := func(i int) time.Duration {
-					r.db.Exec(b, fmt.Sprintf(`update t set n = n + 1, at = case when id %% 10 = 0 then at + interval '1 day' else at end where %s`, strings.Replace(where, "$", fmt.Sprint(i%(rows/changed)), 1)))
+					r.db.Exec(b, `update t set n = n + 1, at = case when id % 10 = 0 then at + interval '1 day' else at end where `+
+						strings.Replace(where, "$", strconv.Itoa(i%(rows/changed)), 1))
 					began := cpuTime()
 					r.drain()
 					return cpuTime() - began

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -135,7 +136,7 @@ func TestPartitionsOfKeysLost(t *testing.T) {
 			t.Fatalf("%s: %v", name, err)
 		}
 		r.equal(nil)
-		if rows, n := r.rows("t"), r.query("select count(*) from t"); fmt.Sprint(len(rows)) != n {
+		if rows, n := r.rows("t"), r.query("select count(*) from t"); strconv.Itoa(len(rows)) != n {
 			t.Fatalf("%s: %d rows in the lake, %s in the source", name, len(rows), n)
 		}
 	}
@@ -183,7 +184,7 @@ func TestPartitionedSpilled(t *testing.T) {
 	for _, row := range r.rows("t") {
 		have[strings.Fields(row)[0]] = true
 	}
-	if fmt.Sprint(len(have)) != days {
+	if strconv.Itoa(len(have)) != days {
 		t.Errorf("rows lie in %d partitions, want %s", len(have), days)
 	}
 }

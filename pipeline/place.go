@@ -97,15 +97,20 @@ func (o *places) lookUp(ctx context.Context, txn *hudi.Txn, r *reduction) error 
 	}
 	keys = slices.AppendSeq(keys, maps.Values(r.fill))
 	o.old, o.known = map[string]string{}, true
+	one := map[string]string{} // a partition's path, once
 	for some := range slices.Chunk(keys, chunkRows) {
 		found, err := txn.Partitions(ctx, some)
 		if err != nil {
 			return err
 		}
 		for i, partition := range found {
-			if partition != "" {
-				o.old[some[i]] = partition
+			if partition == "" {
+				continue
 			}
+			if one[partition] == "" {
+				one[partition] = partition
+			}
+			o.old[some[i]] = one[partition]
 		}
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 
 	"lakefeed/hudi/keyindex"
@@ -107,7 +108,7 @@ func BenchmarkLoad(b *testing.B) {
 	s := db.Store("t")
 	values := map[string]string{}
 	for i := range 1_000_000 {
-		if values[fmt.Sprint(i)] = "day=2026-01-02"; len(values) == 100_000 {
+		if values[strconv.Itoa(i)] = "day=2026-01-02"; len(values) == 100_000 {
 			if err := s.Save(values, nil); err != nil {
 				b.Fatal(err)
 			}
