@@ -47,6 +47,7 @@ type Pipeline struct {
 	ArchiveKeepMin int
 	ArchiveKeepMax int
 	SpillDir       string
+	Spool          Spool
 	IndexDir       string
 }
 
@@ -64,6 +65,12 @@ type Postgres struct {
 type Messages struct {
 	Match []*regexp.Regexp // of their prefixes
 	Path  string           // folder under the lake; empty: _lakefeed/messages/NAME
+}
+
+// Spool is where changes wait of tables that cannot be written.
+type Spool struct {
+	URL      string // as storage/all takes it; empty: in the lake
+	MaxBytes int64  // 0: no bound
 }
 
 // Lake is where the tables land.

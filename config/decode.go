@@ -164,6 +164,7 @@ var homes = map[string]string{
 	"archive_keep_max":   "pipelines[]",
 	"spill_dir":          "pipelines[]",
 	"index_dir":          "pipelines[]",
+	"spool":              "pipelines[]",
 	"partition_by":       "an entry of pipelines[].tables",
 	"tables":             "pipelines[]",
 	"types":              "pipelines[] or an entry of pipelines[].tables",

@@ -43,6 +43,7 @@ func (p *Pipeline) Options(log *slog.Logger) pipeline.Options {
 		MaxBytes:       p.MaxBytes,
 		MemoryBudget:   p.MemoryBudget,
 		SpillDir:       p.SpillDir,
+		SpoolBytes:     p.Spool.MaxBytes,
 		IndexDir:       p.IndexDir,
 		LeanColumns:    p.Lake.LeanColumns,
 		CompactAfter:   p.CompactAfter,

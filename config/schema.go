@@ -63,6 +63,7 @@ func (d *decoder) pipeline(n ast.Node, at string) Pipeline {
 		"retain_commits":   func(n ast.Node, at string) { p.RetainCommits = int(d.count(n, at, 10_000)) },
 		"archive_keep_min": func(n ast.Node, at string) { p.ArchiveKeepMin = int(d.count(n, at, 10_000)) },
 		"archive_keep_max": func(n ast.Node, at string) { p.ArchiveKeepMax = int(d.count(n, at, 100_000)) },
+		"spool":            func(n ast.Node, at string) { p.Spool = d.spool(n, at) },
 		"spill_dir":        func(n ast.Node, at string) { p.SpillDir = d.text(n, at) },
 		"index_dir":        func(n ast.Node, at string) { p.IndexDir = d.text(n, at) },
 	}, "name", "source", "tables", "lake")
@@ -70,6 +71,28 @@ func (d *decoder) pipeline(n ast.Node, at string) Pipeline {
 		d.problem(n, at, "%v", err)
 	}
 	return p
+}
+
+func (d *decoder) spool(n ast.Node, at string) Spool {
+	s := Spool{}
+	d.mapping(n, at, keys{
+		"url":       func(n ast.Node, at string) { s.URL = d.storeURL(n, at) },
+		"max_bytes": func(n ast.Node, at string) { s.MaxBytes = d.size(n, at) },
+	})
+	return s
+}
+
+// storeURL is the URL of a store, with what it needs in its parameters. It never prints
+// what it read, as postgresURL does not.
+func (d *decoder) storeURL(n ast.Node, at string) string {
+	s := d.text(n, at)
+	if s == "" {
+		return ""
+	}
+	if err := all.Check(s); err != nil {
+		d.problem(n, at, "%s", err)
+	}
+	return s
 }
 
 func (d *decoder) source(n ast.Node, at string, p *Pipeline) {

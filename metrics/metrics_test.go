@@ -14,7 +14,7 @@ import (
 func TestScrape(t *testing.T) {
 	m := metrics.New("v1")
 	m.Watch(func() pipeline.Status {
-		return pipeline.Status{Pipeline: "shop", SlotLag: 4096, Read: "1/0", Acked: "0/10", Commits: 3, Spilled: 7, Tables: []pipeline.TableStatus{
+		return pipeline.Status{Pipeline: "shop", SlotLag: 4096, Read: "1/0", Acked: "0/10", Commits: 3, Spilled: 7, Spooled: 9, Tables: []pipeline.TableStatus{
 			{Table: "public.orders", State: pipeline.Streaming, Rows: 12, Freshness: 1.5, Checkpoint: "0/20", CommitTime: time.UnixMilli(1_700_000_000_500)},
 			{Table: `public.a "b"`, State: pipeline.Copying, CopyRows: 5, Estimate: 10},
 		}}
@@ -31,6 +31,7 @@ func TestScrape(t *testing.T) {
 		`lakefeed_acked_lsn{pipeline="shop"} 16`,
 		`lakefeed_commits_total{pipeline="shop"} 3`,
 		`lakefeed_spilled_bytes_total{pipeline="shop"} 7`,
+		`lakefeed_spooled_bytes{pipeline="shop"} 9`,
 		`lakefeed_rows_total{pipeline="shop",table="public.orders"} 12`,
 		`lakefeed_freshness_seconds{pipeline="shop",table="public.orders"} 1.5`,
 		`lakefeed_last_commit_timestamp_seconds{pipeline="shop",table="public.orders"} 1.7000000005e+09`,

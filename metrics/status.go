@@ -15,6 +15,7 @@ var (
 	readLSN = desc("read_lsn", "Position up to which the source's log was read, as a number.", ofPipeline)
 	acked   = desc("acked_lsn", "Position up to which the source may forget, as a number.", ofPipeline)
 	commits = desc("commits_total", "Commits written to tables of the lake.", ofPipeline)
+	spooled = desc("spooled_bytes", "Bytes of changes that wait in the spool, of tables that cannot be written now.", ofPipeline)
 	spilled = desc("spilled_bytes_total", "Bytes of changes that went through local disk.", ofPipeline)
 
 	rows       = desc("rows_total", "Changes written, rows of the first copy included.", ofTable)
@@ -27,7 +28,7 @@ var (
 	tableState = desc("table_state", "1 for the state that the table is in, 0 for the others.", []string{"pipeline", "table", "state"})
 )
 
-var states = []pipeline.State{pipeline.Waiting, pipeline.Copying, pipeline.CatchingUp, pipeline.Streaming, pipeline.Failed}
+var states = []pipeline.State{pipeline.Waiting, pipeline.Copying, pipeline.CatchingUp, pipeline.Streaming, pipeline.Paused, pipeline.Failed}
 
 func desc(name, help string, labels []string) *prometheus.Desc {
 	return prometheus.NewDesc("lakefeed_"+name, help, labels, nil)
@@ -68,6 +69,7 @@ func collect(ch chan<- prometheus.Metric, s pipeline.Status) {
 	lsn(acked, s.Acked, s.Pipeline)
 	counter(commits, s.Commits, s.Pipeline)
 	counter(spilled, s.Spilled, s.Pipeline)
+	gauge(spooled, float64(s.Spooled), s.Pipeline)
 	for _, t := range s.Tables {
 		counter(rows, t.Rows, s.Pipeline, t.Table)
 		gauge(freshness, t.Freshness, s.Pipeline, t.Table)

@@ -28,6 +28,21 @@ type Order struct {
 	Since  time.Time  `json:"since"`
 }
 
+// String is the order for people.
+func (o Order) String() string {
+	switch {
+	case o.Removed:
+		return "it was removed from the pipeline"
+	case o.Paused && o.Resync != 0:
+		return "it is paused, and to be copied anew"
+	case o.Paused:
+		return "it is paused"
+	case o.Resync != 0:
+		return "it is to be copied anew"
+	}
+	return ""
+}
+
 func (o Order) none() bool { return !o.Paused && !o.Removed && o.Resync == 0 }
 
 func ordersName(pipeline string) string { return "_lakefeed/tables/" + folderName(pipeline) }

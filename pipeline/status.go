@@ -3,6 +3,7 @@ package pipeline
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"lakefeed/change"
@@ -153,6 +154,7 @@ func (p *Pipeline) addTarget(t *target) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.targets = append(slices.Clone(p.targets), t)
+	slices.SortFunc(p.targets, func(a, b *target) int { return strings.Compare(a.name, b.name) })
 	p.byName[t.name], p.byNumber[t.number()] = t, t
 }
 

@@ -7,6 +7,7 @@
 //	GET  /status                       what every pipeline and table is doing, a [Report]
 //	POST /pipelines/{name}/hold        stop at a transaction's end; answers its LSN
 //	POST /pipelines/{name}/cut?lsn=L   commit exactly up to L; answers each table's instant
+//	POST /pipelines/{name}/tables/{table}/{verb}   pause, resume, resync, add or remove one table
 //
 // It listens on loopback only and asks nobody who they are. Against web pages that
 // a browser on the same machine shows, it answers only to loopback host names, and
@@ -40,6 +41,8 @@ type Pipeline interface {
 	Hold(ctx context.Context) (change.LSN, error)
 	// Cut commits exactly what comes before lsn and returns each table's newest instant.
 	Cut(ctx context.Context, lsn change.LSN) (map[string]string, error)
+	// Instruct asks something for one table.
+	Instruct(ctx context.Context, table string, verb pipeline.Verb) (pipeline.Order, error)
 }
 
 // Report is the answer of /status.
@@ -113,6 +116,7 @@ func (s *Server) Handler() http.Handler {
 	}
 	mux.HandleFunc("POST /pipelines/{name}/hold", s.hold)
 	mux.HandleFunc("POST /pipelines/{name}/cut", s.cut)
+	mux.HandleFunc("POST /pipelines/{name}/tables/{table}/{verb}", s.instruct)
 	return guard(mux)
 }
 

@@ -36,6 +36,27 @@ func (s *stand) Cut(_ context.Context, lsn change.LSN) (map[string]string, error
 	return map[string]string{"public.t": "20260101000000000"}, s.err
 }
 
+func (s *stand) Instruct(_ context.Context, table string, verb pipeline.Verb) (pipeline.Order, error) {
+	return pipeline.Order{Paused: verb == pipeline.Pause, Why: table}, s.err
+}
+
+// TestInstruct asks something for a table whose name has what a path may not.
+func TestInstruct(t *testing.T) {
+	p := new(stand)
+	h := httptest.NewServer(newServer(p).Handler())
+	defer h.Close()
+	c := server.NewClient(strings.TrimPrefix(h.URL, "http://"))
+	defer c.Close()
+	o, err := c.Pipeline("shop").Instruct(t.Context(), `public.a/b "?`, pipeline.Pause)
+	if err != nil || !o.Paused || o.Why != `public.a/b "?` {
+		t.Errorf("%+v, %v", o, err)
+	}
+	p.err = errors.New("no such table")
+	if _, err := c.Pipeline("shop").Instruct(t.Context(), "public.t", pipeline.Resume); err == nil || !strings.Contains(err.Error(), "no such table") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func newServer(p *stand) *server.Server {
 	return server.New(server.Options{Version: "v1", Order: []string{"shop"}, Pipelines: map[string]server.Pipeline{"shop": p}})
 }

@@ -33,6 +33,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		PersistentPreRun:  func(*cobra.Command, []string) { started = true },
 	}
 	root.AddCommand(demoCommand(), checkCommand(), runCommand(), statusCommand(), validateCommand(), quarantineCommand(), tableCommand(), queryCommand(), versionCommand())
+	root.AddCommand(lifeCommands()...)
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)

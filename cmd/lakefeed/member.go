@@ -160,3 +160,12 @@ func (m *member) Cut(ctx context.Context, lsn change.LSN) (map[string]string, er
 	}
 	return p.Cut(ctx, lsn)
 }
+
+// Instruct asks something for one table of the pipeline, if it runs.
+func (m *member) Instruct(ctx context.Context, table string, verb pipeline.Verb) (pipeline.Order, error) {
+	p, err := m.running()
+	if err != nil {
+		return pipeline.Order{}, err
+	}
+	return p.Instruct(ctx, table, verb)
+}

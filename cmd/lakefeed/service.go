@@ -83,10 +83,15 @@ func (s *service) add(p *config.Pipeline, address string, m *metrics.Metrics) *m
 		if parts.lake, err = all.Open(ctx, p.Lake.URL); err != nil {
 			return fmt.Errorf("open lake: %w", err)
 		}
+		o := p.Options(s.log)
+		if p.Spool.URL != "" {
+			if o.Spool, err = all.Open(ctx, p.Spool.URL); err != nil {
+				return fmt.Errorf("open spool: %w", err)
+			}
+		}
 		if parts.source, err = postgres.Open(ctx, p.Source(s.log)); err != nil {
 			return err
 		}
-		o := p.Options(s.log)
 		o.Source, o.Lake, o.Once, o.Listen, o.OnPhase = parts.source, parts.lake, s.once, address, s.phase
 		o.Retryable, o.RetryTable, o.Observer = worthRetry, tableWorthRetry, m.Observer(p.Name)
 		parts.pipeline, err = pipeline.New(o)

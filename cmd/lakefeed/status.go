@@ -167,6 +167,9 @@ func headline(s pipeline.Status) string {
 	if s.SlotLag >= 0 {
 		parts = append(parts, "the source keeps "+bytesText(s.SlotLag)+" of log for it")
 	}
+	if s.Spooled > 0 {
+		parts = append(parts, bytesText(s.Spooled)+" wait in the spool")
+	}
 	if s.Spilled > 0 {
 		parts = append(parts, bytesText(s.Spilled)+" spilled")
 	}

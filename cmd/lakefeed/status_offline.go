@@ -60,6 +60,15 @@ func offline(ctx context.Context, p *config.Pipeline, lake storage.Store) (*stat
 		r.Error = err.Error()
 	}
 	r.Tables = withStops(r.Tables, stops)
+	orders, err := pipeline.ReadOrders(ctx, lake, p.Name)
+	if err != nil {
+		r.Error = err.Error()
+	}
+	for i := range r.Tables {
+		if o := orders[r.Tables[i].Table]; o.Paused || o.Removed || o.Resync != 0 {
+			r.Tables[i].Note = o.String()
+		}
+	}
 	return r, nil
 }
 

@@ -143,6 +143,11 @@ func drain(ctx context.Context, p *config.Pipeline, lake storage.Store, at chang
 	defer func() { _ = source.Close(context.WithoutCancel(ctx)) }() // the pipeline has ended
 	o := p.Options(log)
 	o.Source, o.Lake, o.Once, o.Until = source, lake, true, at
+	if p.Spool.URL != "" {
+		if o.Spool, err = all.Open(ctx, p.Spool.URL); err != nil {
+			return nil, fmt.Errorf("open spool: %w", err)
+		}
+	}
 	run, err := pipeline.New(o)
 	if err != nil {
 		return nil, err

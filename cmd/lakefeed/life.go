@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"lakefeed/config"
+	"lakefeed/pipeline"
+	"lakefeed/server"
+	"lakefeed/storage/all"
+)
+
+// lifeVerb is a command that asks something for single tables.
+type lifeVerb struct {
+	verb              pipeline.Verb
+	short, long, done string
+}
+
+var lifeVerbs = []lifeVerb{
+	{
+		pipeline.Pause, "Write no more into tables; their changes wait in the spool",
+		`Write no more into tables, until they are resumed. Their changes go to the spool meanwhile,
+so that the source may forget them; the other tables go on.`,
+		"is paused: its changes wait in the spool",
+	},
+	{
+		pipeline.Resume, "Go on with tables that are paused, or that stopped",
+		`Go on with tables that were paused, and try those again that stopped. What has waited in
+the spool is written first, in the order of the log.`,
+		"goes on",
+	},
+	{
+		pipeline.Resync, "Copy tables anew, beside the stream",
+		`Copy tables anew while all others go on. Readers see the old rows until the one commit in
+which the new ones come; changes that come meanwhile follow.`,
+		"is copied anew",
+	},
+	{
+		pipeline.Remove, "Follow tables no more, though the configuration takes them",
+		`Follow tables no more, though the configuration takes them. What the lake has of them stays
+as it is. Add takes them back.`,
+		"is followed no more",
+	},
+	{
+		pipeline.Add, "Follow tables again that were removed",
+		`Follow tables again that were removed. They are copied anew beside the stream, since what
+happened to them meanwhile is in no log.`,
+		"is followed",
+	},
+}
+
+func lifeCommands() []*cobra.Command {
+	list := make([]*cobra.Command, len(lifeVerbs))
+	for i, v := range lifeVerbs {
+		list[i] = v.command()
+	}
+	return list
+}
+
+func (v lifeVerb) command() *cobra.Command {
+	var file, only string
+	c := &cobra.Command{
+		Use:   string(v.verb) + " -c FILE TABLE...",
+		Short: v.short,
+		Long: v.long + `
+
+TABLE is a name as status prints it, schema.name. A process that runs the pipeline is told;
+where none does, the lake keeps it for the next one.`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usage("which table? %s -c FILE schema.name", v.verb)
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := loadConfig(file)
+			if err != nil {
+				return err
+			}
+			for _, table := range args {
+				p, err := pipelineOf(cfg, only, table)
+				if err != nil {
+					return err
+				}
+				if err := v.ask(cmd.Context(), p, table); err != nil {
+					return err
+				}
+				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", table, v.done); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	configFlag(c, &file)
+	c.Flags().StringVar(&only, "pipeline", "", "the pipeline of this name, where several take the table")
+	return c
+}
+
+// pipelineOf is the pipeline whose configuration takes a table.
+func pipelineOf(cfg *config.Config, only, table string) (*config.Pipeline, error) {
+	schema, name, ok := strings.Cut(table, ".")
+	if !ok {
+		return nil, usage("table %q: want schema.name, as status prints it", table)
+	}
+	pipelines, err := chosen(cfg, only)
+	if err != nil {
+		return nil, err
+	}
+	var found *config.Pipeline
+	for i := range pipelines {
+		switch p := &pipelines[i]; {
+		case !p.Match(schema, name):
+		case found != nil:
+			return nil, usage("table %s: pipelines %s and %s both take it: name one by --pipeline", table, found.Name, p.Name)
+		default:
+			found = p
+		}
+	}
+	if found == nil {
+		return nil, usage("table %s: no entry of tables in the configuration takes it", table)
+	}
+	return found, nil
+}
+
+// ask tells the process that runs the pipeline, or leaves it to the next one in the lake.
+func (v lifeVerb) ask(ctx context.Context, p *config.Pipeline, table string) error {
+	lake, err := all.Open(ctx, p.Lake.URL)
+	if err != nil {
+		return fmt.Errorf("open lake: %w", err)
+	}
+	holder, err := pipeline.ReadLock(ctx, lake, p.Name)
+	switch {
+	case err != nil:
+		return err
+	case holder == nil || !holder.Alive():
+		_, err = pipeline.Instruct(ctx, lake, p.Name, table, v.verb)
+		return err
+	case holder.Address == "":
+		return fmt.Errorf("process %d on %s runs the pipeline and has no server to ask: wait for its end, or start it with --listen", holder.PID, holder.Host)
+	}
+	client := server.NewClient(holder.Address)
+	defer client.Close()
+	_, err = client.Pipeline(p.Name).Instruct(ctx, table, v.verb)
+	return err
+}
