@@ -86,14 +86,15 @@ func (h *heartbeat) check() error {
 }
 
 // end stops the beats and takes the file away. What is left of a failure there expires,
-// and so does that of an instant which somebody else may have taken over.
+// and so does that of an instant which somebody else may have taken over: one that is
+// rolled back nobody has.
 func (h *heartbeat) end(ctx context.Context) {
 	if h == nil {
 		return
 	}
 	h.stop()
 	h.done.Wait()
-	if h.check() != nil {
+	if h.check() != nil && len(h.table.Timeline().States(h.instant)) > 0 {
 		return
 	}
 	if err := h.table.store.Delete(ctx, heartbeatFile(h.instant)); err != nil {
