@@ -20,21 +20,7 @@ import (
 // changedRows reads changes as lines in the form of the expected files.
 func changedRows(t *testing.T, table *Table, opts ChangesOptions) []string {
 	t.Helper()
-	var lines []string
-	for batch, err := range table.Changes(t.Context(), opts) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i := range int(batch.NumRows()) {
-			row := map[string]any{}
-			for c, f := range batch.Schema().Fields() {
-				row[f.Name] = canonicalValue(batch.Column(c), i)
-			}
-			lines = append(lines, canonical(t, row))
-		}
-	}
-	slices.Sort(lines)
-	return lines
+	return rowLines(t, table.Changes(t.Context(), opts))
 }
 
 // TestGoldenChanges reads what Spark read incrementally.

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"math"
 	"os"
 	"path/filepath"
@@ -80,8 +81,14 @@ func canonical(t *testing.T, row map[string]any) string {
 // tableRows reads a table as lines in the form of the expected files.
 func tableRows(t *testing.T, table *Table, opts ReadOptions) []string {
 	t.Helper()
+	return rowLines(t, table.Read(t.Context(), opts))
+}
+
+// rowLines are rows as sorted lines in the form of the expected files.
+func rowLines(t *testing.T, rows iter.Seq2[arrow.RecordBatch, error]) []string {
+	t.Helper()
 	var lines []string
-	for batch, err := range table.Read(t.Context(), opts) {
+	for batch, err := range rows {
 		if err != nil {
 			t.Fatal(err)
 		}

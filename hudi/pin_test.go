@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"lakefeed/storage"
@@ -144,6 +145,10 @@ func TestPinRelease(t *testing.T) {
 // TestReadHoldsPin cleans in the middle of a long read, that asked for a pin or not.
 func TestReadHoldsPin(t *testing.T) {
 	t.Parallel()
+	synctest.Test(t, readHoldsPin)
+}
+
+func readHoldsPin(t *testing.T) {
 	store := newStore(t)
 	table := newTable(t, store, CopyOnWrite, 4)
 	rows := map[string]modelRow{}
@@ -165,8 +170,8 @@ func TestReadHoldsPin(t *testing.T) {
 				for range 2 {
 					mustUpsert(t, table, rows)
 				}
+				time.Sleep(pin * 2) //nolint:forbidigo // of the test's own time: longer than the pin lasts that is not renewed
 				mustClean(t, table)
-				time.Sleep(pin * 2) //nolint:forbidigo // longer than the pin lasts that is not renewed
 			}
 		}
 		if got != len(rows) {
@@ -174,7 +179,7 @@ func TestReadHoldsPin(t *testing.T) {
 		}
 		return nil
 	}
-	if err := read(100 * time.Millisecond); err != nil {
+	if err := read(time.Minute); err != nil {
 		t.Errorf("with a pin: %v", err)
 	}
 	if pins, err := table.Pins(t.Context()); err != nil || len(pins) > 0 {
