@@ -86,10 +86,20 @@ func same(t *testing.T, parts, whole *feed) {
 // exact is a row with its place, time, transaction and key.
 func (r row) exact() string { return fmt.Sprint(r, r.at, r.time, r.xid, r.key) }
 
-// each runs a test on every PostgreSQL there is.
+// versions are the oldest PostgreSQL there is and the newest; in a soak, all.
+func versions(t *testing.T) []int {
+	t.Helper()
+	all := pgtest.Versions(t)
+	if soak() {
+		return all
+	}
+	return slices.Compact([]int{all[0], all[len(all)-1]})
+}
+
+// each runs a test on databases of these versions.
 func each(t *testing.T, test func(t *testing.T, db *pgtest.Database)) {
 	t.Helper()
-	for _, v := range pgtest.Versions(t) {
+	for _, v := range versions(t) {
 		t.Run(strconv.Itoa(v), func(t *testing.T) { test(t, pgtest.Shared(t, v).NewDatabase(t)) })
 	}
 }
@@ -312,8 +322,7 @@ func TestNoRoomForParts(t *testing.T) {
 // TestTwoPhase: prepared transactions come when they are committed, whatever restarts lie
 // between, and not when they are rolled back; in parts and in one piece.
 func TestTwoPhase(t *testing.T) {
-	versions := pgtest.Versions(t)
-	for _, v := range slices.Compact([]int{versions[0], versions[len(versions)-1]}) {
+	for _, v := range versions(t) {
 		t.Run(strconv.Itoa(v), func(t *testing.T) {
 			t.Parallel()
 			server := pgtest.Start(t, pgtest.Options{Version: v, Conf: map[string]string{"max_prepared_transactions": "10"}})

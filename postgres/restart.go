@@ -18,13 +18,22 @@ func (c *Connector) mend(ctx context.Context, s *stream, err error) (bool, error
 	case s.binary && needsText(err):
 		s.binary = false
 		c.log.Info("a column has no binary form: the stream goes on as text", "slot", c.slot, "lsn", s.end)
-	case s.inParts && errors.Is(err, errNeedsWhole):
+	case s.inParts && (errors.Is(err, errNeedsWhole) || failsInside(err)):
 		s.inParts = false
 		c.log.Info("the stream goes on with transactions in one piece, when they have committed", "slot", c.slot, "lsn", s.end, "because", err)
 	default:
 		return false, err
 	}
 	return true, c.restart(ctx, s)
+}
+
+// failsInside reports whether the server met an error of its own. Versions up to 17 do
+// where a part of a transaction works on storage that a sub-transaction made which was
+// rolled back meanwhile ("could not map filenumber to relation OID"); the whole transaction decodes.
+func failsInside(err error) bool {
+	const internalError = "XX000"
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == internalError
 }
 
 // errNeedsWhole is a transaction whose parts do not say what was rolled back of it.

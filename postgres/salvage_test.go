@@ -83,7 +83,7 @@ func TestSilence(t *testing.T) {
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY, v text)`)
 	db.Exec(t, "ALTER DATABASE "+db.Name+" SET wal_sender_timeout = '2s'") // the server's own patience
-	const timeout = 1500 * time.Millisecond
+	const timeout = time.Second
 	f, proxy := through(t, db, postgres.Options{ReceiveTimeout: timeout})
 	f.begin().stream()
 	for began := time.Now(); time.Since(began) < 3*timeout; {
