@@ -213,14 +213,17 @@ func (t *Table) runCompaction(ctx context.Context, at string, plan *timeline.Com
 		}
 		return t.outlast(ctx, at)
 	})
+	if err == nil {
+		for _, s := range stats {
+			m.PartitionToWriteStats[s.PartitionPath] = append(m.PartitionToWriteStats[s.PartitionPath], s)
+		}
+		err = t.deleteEarlier(ctx, files[2], m, written)
+	}
 	if errors.As(err, new(*ConflictError)) {
 		return errors.Join(err, t.deleteFiles(context.WithoutCancel(ctx), written)) // who took it over may have seen none of them
 	}
 	if err != nil {
 		return err
-	}
-	for _, s := range stats {
-		m.PartitionToWriteStats[s.PartitionPath] = append(m.PartitionToWriteStats[s.PartitionPath], s)
 	}
 	if err := t.complete(ctx, files[:], m); err != nil {
 		return err
@@ -241,20 +244,57 @@ func (t *Table) deleteFiles(ctx context.Context, files []*DataFile) error {
 		if f == nil {
 			continue
 		}
-		if err := t.store.Delete(ctx, f.Path()); err != nil {
+		err := ctx.Err()
+		if err == nil {
+			err = t.store.Delete(ctx, f.Path())
+		}
+		if err != nil {
 			return fmt.Errorf("delete %s: %w", f.Path(), err)
 		}
 	}
 	return nil
 }
 
-// deleteAttempts deletes the base files that an instant announced and its commit does not
-// name, and then its markers. They are of attempts that broke off, or of a process that
-// goes on though it was taken for dead: before the commit it might be the one to make it.
-func (t *Table) deleteAttempts(ctx context.Context, at string, m *timeline.CommitMetadata) error {
-	marked, err := t.markedFiles(ctx, at)
+// deleteEarlier deletes the files of earlier attempts at an instant right before it is
+// completed: hudi-rs reads no file group that has two base files of one commit. It does so
+// only for as long as the lock is surely held, as one of them may be completed after that.
+// Somebody else may have done the same before, and died: then it is a conflict.
+func (t *Table) deleteEarlier(ctx context.Context, done timeline.Instant, m *timeline.CommitMetadata, written []*DataFile) error {
+	ctx, stop, err := t.fence(ctx, done)
 	if err != nil {
 		return err
+	}
+	defer stop()
+	others, err := t.unnamed(ctx, done.Time, m)
+	if err != nil || len(others) == 0 {
+		return err
+	}
+	for _, f := range written {
+		if found, err := exists(ctx, t.store, f.Path()); err != nil || !found {
+			return cmp.Or(err, error(&ConflictError{Instant: done.Time, Reason: "another writer took it over and deleted " + f.Path()}))
+		}
+	}
+	return t.deleteFiles(ctx, others)
+}
+
+// deleteAttempts deletes the base files that an instant announced and its commit does not
+// name, and then its markers: a process that was taken for dead may have written on.
+func (t *Table) deleteAttempts(ctx context.Context, at string, m *timeline.CommitMetadata) error {
+	others, err := t.unnamed(ctx, at, m)
+	if err == nil {
+		err = t.deleteFiles(ctx, others)
+	}
+	if err != nil {
+		return err
+	}
+	return t.deleteMarkers(ctx, at)
+}
+
+// unnamed are the base files that an instant announced and its commit does not name.
+func (t *Table) unnamed(ctx context.Context, at string, m *timeline.CommitMetadata) ([]*DataFile, error) {
+	marked, err := t.markedFiles(ctx, at)
+	if err != nil {
+		return nil, err
 	}
 	wrote := map[string]bool{}
 	for _, stats := range m.PartitionToWriteStats {
@@ -262,16 +302,13 @@ func (t *Table) deleteAttempts(ctx context.Context, at string, m *timeline.Commi
 			wrote[s.Path] = true
 		}
 	}
+	var out []*DataFile
 	for _, name := range marked {
-		f, ok := parseDataFile(name, 0)
-		if !ok || f.IsLog() || f.Instant != at || wrote[name] {
-			continue
-		}
-		if err := t.store.Delete(ctx, name); err != nil {
-			return fmt.Errorf("delete %s: %w", name, err)
+		if f, ok := parseDataFile(name, 0); ok && !f.IsLog() && f.Instant == at && !wrote[name] {
+			out = append(out, f)
 		}
 	}
-	return t.deleteMarkers(ctx, at)
+	return out, nil
 }
 
 // compactors is how many file groups are compacted at a time: each has a row group
