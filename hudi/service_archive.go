@@ -32,7 +32,7 @@ type ArchiveResult struct {
 
 // Archive takes the oldest instants off the timeline into the archived timeline, so that
 // it stays short: what readers and writers do at each commit follows its length. It goes
-// no further than the oldest instant that is pending, savepointed or kept by the newest
+// no further than the oldest instant that is pending, savepointed, pinned or kept by the newest
 // cleaning, replaced file groups that are still there, or extra metadata that no later
 // commit has (see [Table.LastExtra]).
 //
@@ -124,6 +124,11 @@ func (t *Table) archiveLimit(ctx context.Context, newest string) (*archiveLimit,
 			limit.lower(at, "file group "+id.FileID+", which "+at+" replaced, is not cleaned yet")
 		}
 	}
+	pinned, err := t.retained(ctx, timeline.Instant{Time: limit.time})
+	if err != nil {
+		return nil, err
+	}
+	limit.lower(pinned.Time, "a reader has pinned "+pinned.Time)
 	return limit, t.keepExtras(ctx, limit)
 }
 
