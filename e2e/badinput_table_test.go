@@ -270,8 +270,10 @@ func TestTableRenamed(t *testing.T) {
 	t.Parallel()
 	db, b, r := streaming(t)
 	db.Exec(t, `ALTER TABLE t RENAME TO renamed`, `INSERT INTO renamed VALUES (2, 'b')`)
-	b.stops(db, `public\.t stopped at .* UTC: it was renamed to public\.renamed`, `the next start copies it under that name`)
-	_ = r.end() // it may say that a table stopped
-	b.once(0, `public\.renamed +streaming +2 `)
+	await(t, "it is copied under its new name", func() bool {
+		return strings.Contains(b.Run(0, "status"), "public.renamed  streaming  ")
+	})
+	r.stop()
 	b.well()
+	b.table("public/renamed", `"id": 2`)
 }

@@ -114,9 +114,12 @@ func (p *Pipeline) checkKeys(ctx context.Context, record *progress) error {
 		if t.at.LSN == 0 || t.failed() || t.recopy != nil {
 			continue
 		}
-		err := t.samePublished(published)
-		if err == nil && len(t.segments) == 0 { // else what they hold may be of the table as it was between
+		var err error
+		if len(t.segments) == 0 { // else what they hold may be of the table as it was between
 			err = t.at.still(t.source)
+		}
+		if err == nil {
+			err = t.samePublished(published)
 		}
 		if err != nil {
 			p.fail(t, err)
