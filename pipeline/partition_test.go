@@ -165,11 +165,11 @@ func TestPartitionsOfKeysLost(t *testing.T) {
 // and a first copy that does not.
 func TestPartitionedSpilled(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, partitionedTable, `insert into t select i, 'eu', timestamptz '2026-01-01' + i * interval '30 minutes', 0, repeat('x', 50) from generate_series(1, 5000) i`)
+	r := newRig(t, partitionedTable, `insert into t select i, 'eu', timestamptz '2026-01-01' + i * interval '7 minutes', 0, repeat('x', 50) from generate_series(1, 5000) i`)
 	r.mods = append(r.mods, partitionBy(t, hudi.MergeOnRead, "day(at)"), func(o *options) { o.MemoryBudget = 256 << 10 })
 	r.drain()
 	r.db.Exec(t, `begin; update t set at = at + interval '1 day' where id % 3 = 0; update t set id = id + 100000 where id % 7 = 0;
-		delete from t where id % 5 = 0; insert into t select i, 'us', timestamptz '2027-01-01' + i * interval '30 minutes', 0, '' from generate_series(6000, 7500) i; commit`)
+		delete from t where id % 5 = 0; insert into t select i, 'us', timestamptz '2027-01-01' + i * interval '7 minutes', 0, '' from generate_series(6000, 7500) i; commit`)
 	p, c := r.pipeline(func(o *options) { o.Once = true })
 	defer r.close(c)
 	if err := p.Run(t.Context()); err != nil {
