@@ -1,13 +1,17 @@
 package pipeline
 
-import "lakefeed/change"
+import (
+	"context"
+
+	"lakefeed/change"
+)
 
 // judge stops the tables that are in the source no longer what they are in the lake, as
 // the next start would, by a look at the source's catalogs. It waits until the lake
 // holds everything up to the look: what the log brings by itself has then come, and what
 // has not come is not in it. A table that has committed beyond the look is left to the
 // next one: its description may be newer than the look.
-func (p *Pipeline) judge(written change.LSN) {
+func (p *Pipeline) judge(ctx context.Context, written change.LSN) {
 	look := p.looked.Load()
 	if look == nil || written < look.At {
 		return
@@ -32,6 +36,8 @@ func (p *Pipeline) judge(written change.LSN) {
 			if name, there := names[t.at.TableID]; there && name != t.name {
 				t.settled = true
 				p.fail(t, &renamedError{name})
+			} else if !there {
+				p.leave(ctx, t)
 			}
 			continue
 		}
