@@ -2,6 +2,7 @@ package hudi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -43,6 +44,7 @@ func TestOnS3(t *testing.T) {
 		})
 	}
 	t.Run("requests", testRequests)
+	t.Run("requests of partitions", testPartitionRequests)
 }
 
 // bucketRows are n rows for each of some buckets of a table.
@@ -87,6 +89,74 @@ func testRequests(t *testing.T) {
 	}
 	closeFile(log)
 }
+
+// requestsOf counts what a step asks of the server.
+func requestsOf(t *testing.T, what string, step func(ctx context.Context) error) int {
+	t.Helper()
+	var made storage.Requests
+	if err := step(storage.CountRequests(t.Context(), &made)); err != nil {
+		t.Fatal(err)
+	}
+	var list []string
+	for _, op := range slices.Sorted(maps.Keys(made.ByOperation())) {
+		list = append(list, fmt.Sprintf("%s %d", op, made.ByOperation()[op].Requests))
+	}
+	t.Logf("%s: %d requests: %s", what, made.Total(), strings.Join(list, ", "))
+	return int(made.Total())
+}
+
+// testPartitionRequests bounds what a table of 20 partitions asks of the server when two
+// of them change, when these are compacted, and when 10 commits are archived.
+func testPartitionRequests(t *testing.T) {
+	t.Parallel()
+	opts := placeOptions(MergeOnRead)
+	opts.Options = Options{Buckets: 1}
+	table, err := Create(t.Context(), newStore(t), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []placeRow
+	for p := range 20 {
+		all = append(all, placeRow{fmt.Sprint("k", p), fmt.Sprint("p", p), 0, 0})
+	}
+	if _, err := table.Upsert(t.Context(), placeBatch(all...)); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		made := requestsOf(t, "commit", func(ctx context.Context) error {
+			_, err := table.Upsert(ctx, placeBatch(placeRow{"k3", "p3", 0, int64(i)}, placeRow{"k7", "p7", 0, int64(i)}))
+			return err
+		})
+		if made > commitRequests {
+			t.Errorf("a commit of two partitions made %d requests, want %d at most", made, commitRequests)
+		}
+	}
+	made := requestsOf(t, "compaction of two file groups", func(ctx context.Context) error {
+		at, err := table.Compact(ctx, CompactOptions{})
+		if err == nil && at == "" {
+			err = errors.New("there was nothing to compact")
+		}
+		return err
+	})
+	if made > compactRequests {
+		t.Errorf("a compaction of two file groups made %d requests, want %d at most", made, compactRequests)
+	}
+	made = requestsOf(t, "archiving of four instants", func(ctx context.Context) error {
+		res, err := table.Archive(ctx, ArchiveOptions{KeepMin: 1, KeepMax: 1})
+		if err == nil && res.Instants != 4 {
+			err = fmt.Errorf("%d instants were archived", res.Instants)
+		}
+		return err
+	})
+	if made > archiveRequests {
+		t.Errorf("archiving four instants made %d requests, want %d at most", made, archiveRequests)
+	}
+}
+
+const (
+	compactRequests = 28
+	archiveRequests = 33
+)
 
 // commitRequests are those of a merge-on-read commit that touches two buckets.
 const commitRequests = 14

@@ -87,11 +87,15 @@ func (b *bench) run(ctx context.Context) error {
 		defer os.RemoveAll(dir)
 		b.dir = dir
 	}
+	var err error
+	if b.dir, err = filepath.Abs(b.dir); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(b.dir, 0o750); err != nil {
 		return err
 	}
 	fmt.Printf("%-56s %8s %8s %8s %8s\n", "", "CPU s", "wall s", "MiB", "bound")
-	err := b.tables(ctx)
+	err = b.tables(ctx)
 	if err == nil && b.missed > 0 {
 		err = fmt.Errorf("%d bounds missed", b.missed)
 	}
