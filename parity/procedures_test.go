@@ -225,13 +225,14 @@ var madeOptions = parity.Options{
 	"hoodie.compact.inline": "false", "hoodie.clean.automatic": "false", "hoodie.archive.automatic": "false",
 }
 
-// sparkMakes makes a partitioned table by Spark SQL, as somebody else would.
+// sparkMakes makes a partitioned table by Spark SQL, as somebody else would: with rows
+// that are merged in the engine's own way.
 func sparkMakes(t *testing.T, spark *parity.Engine, name, path, typ string) {
 	t.Helper()
 	for _, text := range []string{
 		`create table %[1]s (id int, v string, price decimal(12,2), region string) using hudi partitioned by (region) location '%[2]s'
-			tblproperties (type = '%[3]s', primaryKey = 'id', 'hoodie.datasource.write.payload.class' = 'org.apache.hudi.common.model.OverwriteWithLatestAvroPayload',
-			'hoodie.record.merge.mode' = 'COMMIT_TIME_ORDERING', 'hoodie.write.table.version' = '6', 'hoodie.metadata.enable' = 'false')`,
+			tblproperties (type = '%[3]s', primaryKey = 'id', preCombineField = 'id',
+			'hoodie.write.table.version' = '6', 'hoodie.metadata.enable' = 'false')`,
 		`insert into %[1]s select id, 'first', id * 1.25, concat('r', id %% 2) from range(20)`,
 		`update %[1]s set v = 'second' where id < 5`,
 		`delete from %[1]s where id = 19`,

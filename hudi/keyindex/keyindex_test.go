@@ -117,7 +117,7 @@ func BenchmarkLoad(b *testing.B) {
 	}
 	var keys []string
 	for i := range 16384 {
-		keys = append(keys, fmt.Sprint(i*67%1_100_000))
+		keys = append(keys, strconv.Itoa(i*67%1_100_000))
 	}
 	for b.Loop() {
 		if _, err := s.Load(keys); err != nil {
@@ -133,9 +133,9 @@ func TestLoadMany(t *testing.T) {
 	defer db.Close()
 	values, keys := map[string]string{}, []string{}
 	for i := range 1000 {
-		keys = append(keys, fmt.Sprint(i*7919%1000))
+		keys = append(keys, strconv.Itoa(i*7919%1000))
 		if i%3 > 0 {
-			values[fmt.Sprint(i)] = fmt.Sprint("p", i%10)
+			values[strconv.Itoa(i)] = fmt.Sprint("p", i%10)
 		}
 	}
 	if err := errors.Join(db.Store("a").Save(values, nil), db.Store("b").Save(map[string]string{"0": "other"}, nil)); err != nil {
