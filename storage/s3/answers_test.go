@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"lakefeed/internal/s3test"
@@ -234,5 +235,35 @@ func TestProfile(t *testing.T) {
 	check(t, s.Put(t.Context(), "f", nil))
 	if h := requests.header[http.MethodPut]; !strings.Contains(h.Get("Authorization"), "of-profile/") {
 		t.Errorf("headers %v", h)
+	}
+}
+
+// TestUnreadableAnswer asks again where an answer breaks off, and says so where all do.
+func TestUnreadableAnswer(t *testing.T) {
+	t.Parallel()
+	const whole = `<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>lake/a</Key><Size>1</Size></Contents></ListBucketResult>`
+	list := func(s *s3.Store) (names []string, err error) {
+		for info, err := range s.List(t.Context(), "", true) {
+			if err != nil {
+				return nil, err
+			}
+			names = append(names, info.Name)
+		}
+		return names, nil
+	}
+	var asked atomic.Int32
+	s := answering(t, "", func(w http.ResponseWriter, _ *http.Request) {
+		answer := whole
+		if asked.Add(1) == 1 {
+			answer = whole[:len(whole)/2]
+		}
+		_, _ = io.WriteString(w, answer)
+	})
+	if names, err := list(s); err != nil || len(names) != 1 || asked.Load() != 2 {
+		t.Errorf("after one broken answer: %v, %v, asked %d times", names, err, asked.Load())
+	}
+	s = answering(t, "", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, whole[:len(whole)/2]) })
+	if _, err := list(s); err == nil || !strings.Contains(err.Error(), "HTTP 200 OK: the answer cannot be read: ") {
+		t.Errorf("of broken answers: %v", err)
 	}
 }

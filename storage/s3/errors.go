@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go"
 
@@ -99,6 +100,8 @@ func (s *Store) failed(ctx context.Context, op, key string, err error) error {
 	case e.Status == 0 && e.Code == "":
 		e.Message = plain(ctx, err)
 		e.WayOut = s.unreached(ctx, err)
+	case unreadable(err) == aws.TrueTernary:
+		e.Message = "the answer cannot be read: " + plain(ctx, err)
 	case !e.missing():
 		e.WayOut = s.wayOut(e, region)
 	}

@@ -38,6 +38,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
 	"golang.org/x/sync/semaphore"
 
@@ -126,14 +127,22 @@ func (s *Store) config(ctx context.Context) (aws.Config, error) {
 	return cfg, nil
 }
 
-// newRetryer repeats what may pass: no answer, 5xx, throttling (503 SlowDown), another
-// write of the object that is under way (409), with a growing random pause.
+// newRetryer repeats what may pass: no answer, one that breaks off or makes no sense, 5xx,
+// throttling (503 SlowDown), another write of the object that is under way (409), with a
+// growing random pause.
 func newRetryer(backoff time.Duration) aws.Retryer {
 	return retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts, o.MaxBackoff = maxAttempts, backoff
 		o.RateLimiter = ratelimit.None // the budget is each call's, not all calls' together
-		o.Retryables = append(o.Retryables, retry.RetryableHTTPStatusCode{Codes: map[int]struct{}{http.StatusConflict: {}}})
+		o.Retryables = append(o.Retryables, retry.RetryableHTTPStatusCode{Codes: map[int]struct{}{http.StatusConflict: {}}}, retry.IsErrorRetryableFunc(unreadable))
 	})
+}
+
+func unreadable(err error) aws.Ternary {
+	if _, ok := errors.AsType[*smithy.DeserializationError](err); ok {
+		return aws.TrueTernary
+	}
+	return aws.UnknownTernary
 }
 
 func newHTTPClient() *awshttp.BuildableClient {
