@@ -41,7 +41,10 @@ func TestFrozen(t *testing.T) {
 	b := newBad(t, url, allTables, "    commit_interval: 200ms")
 	b.rewrite("heartbeat_interval: 1s", "receive_timeout: 2s")
 	r := startRun(t, b.Lake)
-	await(t, "the tables are copied", func() bool { return strings.Count(b.Run(0, "status"), "  streaming  ") == 2 })
+	await(t, "the log is read", func() bool {
+		return db.Query(t, `SELECT count(*) FROM pg_stat_replication r JOIN pg_replication_slots s ON s.active_pid = r.pid
+			WHERE s.slot_name = '`+b.slotName()+`' AND r.state = 'streaming'`)[0][0] == "1"
+	})
 	proxy.Freeze()
 	db.Exec(t, `INSERT INTO t VALUES (77, 'frozen')`)
 	await(t, "the connection is made anew", func() bool { return strings.Contains(b.table("public/t"), `"id": 77`) })

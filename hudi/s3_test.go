@@ -154,8 +154,8 @@ func testPartitionRequests(t *testing.T) {
 }
 
 const (
-	compactRequests = 28
-	archiveRequests = 33
+	compactRequests = 29
+	archiveRequests = 34
 )
 
 // commitRequests are those of a merge-on-read commit that touches two buckets.

@@ -112,12 +112,19 @@ func Command(ctx context.Context, t testing.TB, args ...string) *exec.Cmd {
 // Run runs lakefeed to its end, which must be exit code want, and returns what it printed.
 func (l *Lake) Run(want int, args ...string) string {
 	l.t.Helper()
+	code, out := l.Exit(args...)
+	if code != want {
+		l.t.Fatalf("lakefeed %s: exit code %d, want %d\n%s", strings.Join(args, " "), code, want, out)
+	}
+	return out
+}
+
+// Exit runs lakefeed to its end, and returns its exit code and what it printed.
+func (l *Lake) Exit(args ...string) (code int, printed string) {
+	l.t.Helper()
 	cmd := l.Command(context.Background(), args...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	_ = cmd.Run() // the exit code says it
-	if code := cmd.ProcessState.ExitCode(); code != want {
-		l.t.Fatalf("lakefeed %s: exit code %d, want %d\n%s", strings.Join(args, " "), code, want, out.String())
-	}
-	return out.String()
+	return cmd.ProcessState.ExitCode(), out.String()
 }
