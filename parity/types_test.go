@@ -58,7 +58,7 @@ var typeColumns = []struct{ name, typ, text string }{
 	{"lsn", "pg_lsn", "lsn::text"},
 	{"x8", "xid8", "x8::text"},
 	{"cash", "money", "cash::text"},
-	{"doc", "xml", "doc::text"},
+	{"doc", "xml", "case when doc is not null then format('%s', doc) end"},
 	{"p", "pair", whole("p", "json_build_object('a', (p).a, 'b', (p).b)")},
 	{"dp", "fine_pair", whole("dp", "json_build_object('a', ((dp)::pair).a, 'b', ((dp)::pair).b)")},
 	{"deep", "deep", whole("deep", `json_build_object('p', case when (deep).p::text is not null then json_build_object('a', ((deep).p).a, 'b', ((deep).p).b) end,
