@@ -49,7 +49,7 @@ race: ## the same under the race detector
 	go test -race -timeout 30m $(PKGS)
 
 parity: setup ## Spark 1.2.0 and 0.15.0 and hudi-rs on our tables
-	LAKEFEED_PARITY=1 go test -count=1 -timeout 30m ./parity/...
+	LAKEFEED_PARITY=1 go test -count=1 -timeout 60m ./parity/...
 
 fuzz: ## every fuzz target, FUZZTIME each
 	@grep -rlE '^func Fuzz' --include='*_test.go' . | while read -r f; do \

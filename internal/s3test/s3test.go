@@ -56,9 +56,12 @@ var Environment = sync.OnceFunc(func() {
 type Server struct {
 	URL string // http://127.0.0.1:port
 
-	client  *s3.Client
-	buckets atomic.Int64
+	client *s3.Client
 }
+
+// buckets numbers the buckets of all servers of a process: Spark keeps a client for each
+// name, and with it the address of the server that it first found there.
+var buckets atomic.Int64
 
 // Start runs a server. Where it is not installed the test is skipped, or fails where the
 // variable CI is set.
@@ -96,7 +99,7 @@ func (s *Server) Client() *s3.Client { return s.client }
 // Bucket makes a bucket and returns its URL, as storage/all takes it.
 func (s *Server) Bucket(t testing.TB) string {
 	t.Helper()
-	name := fmt.Sprintf("bucket-%d", s.buckets.Add(1))
+	name := fmt.Sprintf("bucket-%d", buckets.Add(1))
 	if _, err := s.client.CreateBucket(context.Background(), &s3.CreateBucketInput{Bucket: aws.String(name)}); err != nil {
 		t.Fatal(err)
 	}
