@@ -62,7 +62,7 @@ var typeColumns = []struct{ name, typ, text string }{
 	{"p", "pair", whole("p", "json_build_object('a', (p).a, 'b', (p).b)")},
 	{"dp", "fine_pair", whole("dp", "json_build_object('a', ((dp)::pair).a, 'b', ((dp)::pair).b)")},
 	{"deep", "deep", whole("deep", `json_build_object('p', case when (deep).p::text is not null then json_build_object('a', ((deep).p).a, 'b', ((deep).p).b) end,
-		'amount', (deep).amount::text, 'at', to_char((deep).at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'), 'd', to_char((deep).d, 'YYYY-MM-DD'), 'by', encode((deep).by, 'base64'), 'tags', array_to_json((deep).tags)::text)`)},
+		'amount', (deep).amount::text, 'd', to_char((deep).d, 'YYYY-MM-DD'), 'by', encode((deep).by, 'base64'), 'tags', array_to_json((deep).tags)::text)`)},
 	{"pa", "pair[]", "array_to_json(pa)::text"},
 	{"li", "integer[]", "to_json(li)"},
 	{"lt", "text[]", "to_json(lt)"},
@@ -91,17 +91,17 @@ var typeRows = []string{
 	`-32768, -2147483648, -9223372036854775808, 1.1754944e-38, -1.7976931348623157e308, -9999999999999999.9999, '-99999999999999999999999999999999999999', -12345678901234567890.123456789012345678,
 	 false, '', '', '', '', '0001-01-01', '00:00:00', '0002-01-01 00:00:00', '0002-01-01 00:00:00+00', '-1 year -2 mons +3 days -04:05:06.789', '00000000-0000-0000-0000-000000000000',
 	 '{"b": 1,  "a":2}', '{"b": 1,  "a":2}', 'sad', 'x', '{}', '{}', '{}', '{}', '{}', '{}', '::1', 'empty',
-	 '{}', '::/0', '00:00:00:00:00:00', '', '(-1e300,NaN)', '((0,0))', '', '0/0', '0', -92233720368547758.08, '', '(,)', '(1,)', '(,,,,,)', '{}', '{}', '{}', '{}', -1e-400, '-infinity', '{}', '(,)'`,
+	 '{}', '::/0', '00:00:00:00:00:00', '', '(-1e300,NaN)', '((0,0))', '', '0/0', '0', -92233720368547758.08, '', '(,)', '(1,)', '(,,,,)', '{}', '{}', '{}', '{}', -1e-400, '-infinity', '{}', '(,)'`,
 	`32767, 2147483647, 9223372036854775807, 3.4028235e38, 1e-300, 9999999999999999.9999, 99999999999999999999999999999999999999, 0.000000000000000001,
 	 true, E'tab\t newline\n quote" back\\ é漢😀', 'x', 'ab', '\x00ff10', '9999-12-31', '24:00:00', '9999-12-31 23:59:59.999999', '9999-12-31 23:59:59.999999+00', '178000000 years', 'ffffffff-ffff-ffff-ffff-ffffffffffff',
 	 '[1, null]', '[1.50, null, "é"]', 'happy', 'yz', '{1,NULL,-3}', '{a,NULL,"","q\"uo,te",NULL}', '{1.50,NULL,-0.01}', '{2024-02-29 12:00:00.123+02,NULL}', '{1e20,NaN,-0.1,Infinity}', '{{t,f},{NULL,t}}', '10.0.0.0/8', '[1,5)',
 	 '{[2026-01-01,2026-02-01),[2027-01-01,)}', '10.0.0.0/8', '08:00:2b:01:02:03', '1010101010', '(1.5,2)', '((0,0),(1,1),(2,0.1))', $$'a\b' 'it''s':1A,2$$, 'FFFFFFFF/FFFFFFFF', '18446744073709551615', 92233720368547758.07, '<a b="c">é</a>',
-	 (-2147483648, E'x,"y"\\()\n'), (2, 'é'), ((1, 'x'), -9999999999.99, '0002-01-01 00:00:00.000001+00', '9999-12-31', '\x00ff', '{a,NULL,"b,c"}'), array[(1, 'a,"b'), null, (null, '')]::pair[],
+	 (-2147483648, E'x,"y"\\()\n'), (2, 'é'), ((1, 'x'), -9999999999.99, '9999-12-31', '\x00ff', '{a,NULL,"b,c"}'), array[(1, 'a,"b'), null, (null, '')]::pair[],
 	 '{1,-2,2147483647}', '{a,"","b,c",é}', array[(1, 'x'), (null, null)]::pair[], 1e400 + 1e-400, 'infinity', '[0:1]={1,NULL}', (1, 'a,b')`,
 	`0, 1, 2, 'NaN', 'Infinity', 0, 0, 100, true, 'x', 'y', 'zzzzz', 'abc', '1500-03-01', '12:34:56.789', '1800-06-15 01:02:03.000004', '1850-06-15 01:02:03.5+00', '1 day', gen_random_uuid(),
 	 'null', '{"n": 1e400}', 'ok', 'z', '[0:1]={7,8}', '{{a,b},{c,d}}', '{100}', '{1899-12-31 00:00:00+00}', '{0.1}', '{t}', '192.168.0.1', '(,)',
 	 '{(,)}', 'fe80::/10', 'ff:ff:ff:ff:ff:ff', '1', '(0,-0)', '((1,2),(3,4))', 'word', '16/B374D848', '5', 0.01, '<?xml version="1.0"?><a/>',
-	 (0, ''), (7, null), (null, 0.01, null, '1500-03-01', '', '{}'), array[null, null]::pair[], '{0}', '{""}', array[(0, '')]::pair[], 'NaN', '10000-01-01 00:00+00', '{{1,2},{3,4}}', (null, '')`,
+	 (0, ''), (7, null), (null, 0.01, '1500-03-01', '', '{}'), array[null, null]::pair[], '{0}', '{""}', array[(0, '')]::pair[], 'NaN', '10000-01-01 00:00+00', '{{1,2},{3,4}}', (null, '')`,
 	strings.TrimSuffix(strings.Repeat("null,", len(typeColumns)), ","),
 }
 
@@ -112,13 +112,14 @@ func typeInsert(table string, first int) (sql []string) {
 	return sql
 }
 
-// TestTypes writes every type into base and log files of both table types.
+// TestTypes writes every type into base and log files of both table types. A composite
+// has no timestamp in it: hudi-rs does not read those from log files (docs/readers.md).
 func TestTypes(t *testing.T) {
 	parity.Engines(t)
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, `create type mood as enum ('sad', 'ok', 'happy')`, `create domain short as varchar(5) check (length(value) > 0)`,
 		`create type pair as (a int, b text)`, `create domain fine_pair as pair check ((value).a > 0)`,
-		`create type deep as (p pair, amount numeric(12,2), at timestamptz, d date, by bytea, tags text[])`)
+		`create type deep as (p pair, amount numeric(12,2), d date, by bytea, tags text[])`)
 	fields, defs := []string{"'id', id"}, []string{"id int primary key"}
 	for _, c := range typeColumns {
 		fields = append(fields, fmt.Sprintf("'%s', %s", c.name, c.text))
