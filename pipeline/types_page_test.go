@@ -2,6 +2,7 @@ package pipeline_test
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -138,7 +139,7 @@ func TestTypesPage(t *testing.T) {
 	if !*updatePage {
 		t.Fatalf("docs/types.md is out of date: run go test ./pipeline -run TestTypesPage -update; the table should be\n%s", table)
 	}
-	if err := os.WriteFile(pageName, []byte(before+pageBegin+table+pageEnd+after), 0o644); err != nil { //nolint:gosec // a page for everybody
+	if err := os.WriteFile(pageName, []byte(before+pageBegin+table+pageEnd+after), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -185,15 +186,16 @@ func tableOf(t *testing.T, r *rig, missing map[int]bool, old string) string {
 		for i, c := range rec.Columns() {
 			printed[rec.ColumnName(i)] = c.ValueStr(0)
 			if b, ok := c.(*array.Binary); ok {
-				printed[rec.ColumnName(i)] = fmt.Sprintf("%x", b.Value(0))
+				printed[rec.ColumnName(i)] = hex.EncodeToString(b.Value(0))
 			}
 		}
 	}
-	out := "| PostgreSQL | rule | Arrow | Avro | Parquet | a value | it lands as | |\n|---|---|---|---|---|---|---|---|\n"
+	var out strings.Builder
+	out.WriteString("| PostgreSQL | rule | Arrow | Avro | Parquet | a value | it lands as | |\n|---|---|---|---|---|---|---|---|\n")
 	for i, line := range typeLines {
 		column := fmt.Sprintf("c%d", i)
 		if missing[i] {
-			out += lineOf(old, line.typ)
+			out.WriteString(lineOf(old, line.typ))
 			continue
 		}
 		at := lake.Schema().FieldIndices(column)
@@ -205,10 +207,10 @@ func tableOf(t *testing.T, r *rig, missing map[int]bool, old string) string {
 		if line.ruleText != "" {
 			rule = "`" + line.ruleText + "`"
 		}
-		out += fmt.Sprintf("| `%s` | %s | %s | %s | %s | `%s` | `%s` | %s |\n", line.typ, rule, inCell(arrow), inCell(avro[column]), inCell(parquet[column]),
+		fmt.Fprintf(&out, "| `%s` | %s | %s | %s | %s | `%s` | `%s` | %s |\n", line.typ, rule, inCell(arrow), inCell(avro[column]), inCell(parquet[column]),
 			inCell(line.value), inCell(printed[column]), line.remark)
 	}
-	return out
+	return out.String()
 }
 
 // lineOf is the line of the old table that is of a type.
@@ -280,7 +282,7 @@ func parquetTypes(t *testing.T, r *rig) map[string]string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer f.Close() //nolint:errcheck // bytes in memory
+		defer f.Close()
 		schema := f.MetaData().Schema
 		for i := range schema.NumColumns() {
 			c := schema.Column(i)
