@@ -70,34 +70,11 @@ func (m *tableModel) die() {
 }
 
 // dies does a step and tells whether the process died in it.
-func (m *tableModel) dies() (died bool) {
-	m.dying = true
-	defer func() {
-		m.dying = false
-		if r := recover(); r != nil {
-			if _, died = r.(modelDeath); !died {
-				panic(r)
-			}
-		}
-	}()
-	m.step()
-	return false
-}
+func (m *tableModel) dies() bool { return diesIn(&m.dying, m.step) }
 
-// remake brings the model's past in line with the timeline after a death: of the commits
-// after an instant some are gone, and others nobody was told of.
+// remake brings the model's past in line with the timeline after a death.
 func (m *tableModel) remake(last string) {
-	tl := m.table.Timeline()
-	for at := range m.past {
-		if !tl.IsCompleted(at) && !tl.BeforeStart(at) {
-			delete(m.past, at)
-		}
-	}
-	for _, i := range tl.Completed() {
-		if _, known := m.past[i.Time]; !known && i.Time > last {
-			m.remember(i.Time)
-		}
-	}
+	remakePast(m.table.Timeline(), m.past, last, m.remember)
 	m.cleaned()
 }
 

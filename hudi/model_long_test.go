@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"testing"
 
+	"lakefeed/hudi/timeline"
 	"lakefeed/internal/seed"
 	"lakefeed/storage/storagetest"
 )
@@ -80,35 +81,42 @@ func (m *model) die() {
 }
 
 // dies does a step and tells whether the process died in it.
-func (m *model) dies() (died bool) {
-	m.dying = true
+func (m *model) dies() bool { return diesIn(&m.dying, m.step) }
+
+// diesIn does a step, while dying is set, and tells whether the process died in it.
+func diesIn(dying *bool, step func()) (died bool) {
+	*dying = true
 	defer func() {
-		m.dying = false
+		*dying = false
 		if r := recover(); r != nil {
 			if _, died = r.(modelDeath); !died {
 				panic(r)
 			}
 		}
 	}()
-	m.step()
+	step()
 	return false
 }
 
-// remake brings the model's past in line with the timeline after a death: of the commits
-// after an instant some are gone, and others nobody was told of.
+// remake brings the model's past in line with the timeline after a death.
 func (m *model) remake(last string) {
-	tl := m.table.Timeline()
-	for at := range m.past {
+	remakePast(m.table.Timeline(), m.past, last, m.remember)
+	m.cleaned()
+}
+
+// remakePast brings a past in line with the timeline after a death: of the commits after
+// an instant some are gone, and others nobody was told of.
+func remakePast[S any](tl *timeline.Timeline, past map[string]S, last string, remember func(at string)) {
+	for at := range past {
 		if !tl.IsCompleted(at) && !tl.BeforeStart(at) {
-			delete(m.past, at)
+			delete(past, at)
 		}
 	}
 	for _, i := range tl.Completed() {
-		if _, known := m.past[i.Time]; !known && i.Time > last {
-			m.remember(i.Time)
+		if _, known := past[i.Time]; !known && i.Time > last {
+			remember(i.Time)
 		}
 	}
-	m.cleaned()
 }
 
 // TestModelLong is TestModel with 10,000 operations, from two seeds; in the soak from 50.
