@@ -58,7 +58,7 @@ type fieldDecoder struct {
 // order. Columns that the records lack become null, columns that it lacks are
 // stepped over; int becomes long and float double where it asks for it.
 func NewDecoder(avroSchema string, reader *arrow.Schema) (*Decoder, error) {
-	fields, err := parseFields(avroSchema)
+	fields, err := schema.Record(avroSchema)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +92,7 @@ func NewDecoder(avroSchema string, reader *arrow.Schema) (*Decoder, error) {
 // Decodable returns the reader's schema with those columns that [NewDecoder] would
 // refuse in the type that the records have for them, for the caller to convert.
 func Decodable(avroSchema string, reader *arrow.Schema) (*arrow.Schema, error) {
-	nodes, err := parseFields(avroSchema)
+	nodes, err := schema.Record(avroSchema)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,8 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/twmb/avro"
+
+	"lakefeed/hudi/schema"
 )
 
 // Encoder turns rows of record batches into the Avro records of data blocks. It is
@@ -26,7 +28,7 @@ type appendFunc func(dst []byte, row int) []byte
 // included, from batches of the Arrow schema, which has the same columns in the
 // same order.
 func NewEncoder(avroSchema string, arrowSchema *arrow.Schema) (*Encoder, error) {
-	fields, err := parseFields(avroSchema)
+	fields, err := schema.Record(avroSchema)
 	if err != nil {
 		return nil, err
 	}
@@ -42,19 +44,6 @@ func NewEncoder(avroSchema string, arrowSchema *arrow.Schema) (*Encoder, error) 
 		}
 	}
 	return &Encoder{fields: fields, schema: arrowSchema}, nil
-}
-
-// parseFields returns the columns of an Avro record schema, all names resolved.
-func parseFields(avroSchema string) ([]avro.SchemaField, error) {
-	s, err := avro.Parse(avroSchema)
-	if err != nil {
-		return nil, fmt.Errorf("parse schema: %w", err)
-	}
-	root := s.Root().ExpandReferences()
-	if root.Type != "record" {
-		return nil, fmt.Errorf("parse schema: a %s, not a record", root.Type)
-	}
-	return root.Fields, nil
 }
 
 // Append appends one row of batch to the content of a data block. It allocates

@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/twmb/avro"
+
+	"lakefeed/hudi/schema"
 )
 
 // skipFunc steps over the value at the cursor.
@@ -88,7 +90,7 @@ type scanField struct {
 // schema. A column that the schema lacks is never valid; one that is a list, a map
 // or a record is an error.
 func NewScanner(avroSchema string, columns ...string) (*Scanner, error) {
-	fields, err := parseFields(avroSchema)
+	fields, err := schema.Record(avroSchema)
 	if err != nil {
 		return nil, err
 	}

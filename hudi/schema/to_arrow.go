@@ -13,25 +13,21 @@ import (
 // does not: [T, "null"], decimals in bytes, enums (as text), fixed, times, local
 // timestamps and maps. The error for anything else names the column.
 func ToArrow(avroJSON string) (*arrow.Schema, error) {
-	s, err := avro.Parse(avroJSON)
+	record, err := Record(avroJSON)
 	if err != nil {
-		return nil, fmt.Errorf("parse schema: %w", err)
+		return nil, err
 	}
-	root := s.Root().ExpandReferences()
-	if root.Type != "record" {
-		return nil, fmt.Errorf("parse schema: a %s, not a record", root.Type)
-	}
-	fields, err := arrowFields(root)
+	fields, err := arrowFields(record)
 	if err != nil {
 		return nil, err
 	}
 	return arrow.NewSchema(fields, nil), nil
 }
 
-func arrowFields(rec *avro.SchemaNode) ([]arrow.Field, error) {
-	fields := make([]arrow.Field, 0, len(rec.Fields))
-	for i := range rec.Fields {
-		f, err := arrowField(rec.Fields[i].Name, &rec.Fields[i].Type)
+func arrowFields(record []avro.SchemaField) ([]arrow.Field, error) {
+	fields := make([]arrow.Field, 0, len(record))
+	for i := range record {
+		f, err := arrowField(record[i].Name, &record[i].Type)
 		if err != nil {
 			return nil, err
 		}
@@ -121,7 +117,7 @@ func arrowType(node *avro.SchemaNode) (arrow.DataType, error) {
 		key := arrow.Field{Name: "key", Type: arrow.BinaryTypes.String}
 		return arrow.MapOfFields(key, f), nil
 	case "record", "error":
-		fields, err := arrowFields(node)
+		fields, err := arrowFields(node.Fields)
 		if err != nil {
 			return nil, err
 		}
