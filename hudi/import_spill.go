@@ -16,6 +16,7 @@ import (
 
 	"lakefeed/hudi/basefile"
 	"lakefeed/hudi/internal/column"
+	"lakefeed/internal/scratch"
 )
 
 // importSpill divides rows by the file groups that they go to, into files: all rows of a
@@ -128,11 +129,10 @@ func (p *importPart) flush() error {
 		return nil
 	}
 	if p.file == nil {
-		f, err := os.CreateTemp(p.spill.dir, "lakefeed-import-*")
+		f, err := scratch.Create(p.spill.dir, "lakefeed-import")
 		if err != nil {
 			return fmt.Errorf("make a file for rows: %w", err)
 		}
-		_ = os.Remove(f.Name()) // it lives while it is open
 		p.file, p.w = f, ipc.NewWriter(f, ipc.WithSchema(p.spill.schema), ipc.WithLZ4())
 	}
 	for _, b := range p.waiting {

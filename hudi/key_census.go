@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"lakefeed/hudi/basefile"
+	"lakefeed/internal/scratch"
 )
 
 // keyCensus finds keys that come twice among any number of rows, in bounded memory:
@@ -60,11 +61,10 @@ func (k *keyCensus) add(h basefile.KeyHash, slice int32) error {
 
 func (k *keyCensus) spill() error {
 	for len(k.parts) < censusParts {
-		f, err := os.CreateTemp(k.dir, "lakefeed-keys-*")
+		f, err := scratch.Create(k.dir, "lakefeed-keys")
 		if err != nil {
 			return fmt.Errorf("make a file for hashes of keys: %w", err)
 		}
-		_ = os.Remove(f.Name()) // it lives while it is open
 		k.parts = append(k.parts, &censusPart{f, bufio.NewWriterSize(f, 16<<10)})
 	}
 	var b [censusBytes]byte

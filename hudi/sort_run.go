@@ -16,6 +16,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 
 	"lakefeed/hudi/internal/column"
+	"lakefeed/internal/scratch"
 )
 
 // sortRun is a sorted run of rows in a file: a stream of Arrow IPC.
@@ -36,14 +37,12 @@ type sortRun struct {
 	batch  int32      // where the row's batch is in runMerge
 }
 
-// newSortRun begins a run. Its file has no name any more, where the system allows it, so
-// that nothing stays if this process is killed.
+// newSortRun begins a run.
 func newSortRun(dir string, schema *arrow.Schema, level int) (*sortRun, error) {
-	f, err := os.CreateTemp(dir, "lakefeed-sort-*")
+	f, err := scratch.Create(dir, "lakefeed-sort")
 	if err != nil {
 		return nil, err
 	}
-	_ = os.Remove(f.Name()) // else close does it
 	r := &sortRun{schema: schema, level: level, f: f, buf: bufio.NewWriterSize(f, 64<<10)}
 	r.w = ipc.NewWriter(r.buf, ipc.WithSchema(schema), ipc.WithAllocator(column.Allocator))
 	return r, nil
@@ -73,7 +72,6 @@ func (r *sortRun) end() error {
 func (r *sortRun) close() {
 	r.rest()
 	closeFile(r.f)
-	_ = os.Remove(r.f.Name()) // it is of no use, and in a temporary folder
 }
 
 func closeRuns(runs []*sortRun) {

@@ -23,7 +23,7 @@
 // what could go wrong, looked at before · catalog.go tables and their keys ·
 // publication.go · slot.go · snapshot.go and copy.go the first copy · stream.go
 // START_REPLICATION over the frames of wire.go · status.go what each side hears of the other ·
-// transaction.go messages to changes · progress.go and spool.go transactions in
+// transaction.go messages to changes · progress.go and transaction_file.go transactions in
 // progress, on disk until they commit · restart.go a stream that has to come otherwise · relation.go a table's builders · type.go
 // which types travel how · value*.go values to Arrow · message.go logical
 // messages and the heartbeat · outbox.go messages as rows · error.go what is worth a retry · advice.go the way

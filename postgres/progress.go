@@ -17,7 +17,7 @@ func (c *Connector) streamed(s *stream, msg []byte) error {
 		if err := s.parser.Parse(msg); err != nil {
 			return err
 		}
-		return s.spool.stop()
+		return s.inProgress.stop()
 	}
 	_, xid, err := pgoutput.StreamedXid(msg)
 	keep := false
@@ -28,12 +28,12 @@ func (c *Connector) streamed(s *stream, msg []byte) error {
 	if err != nil {
 		return err
 	}
-	return s.spool.write(xid, msg, keep)
+	return s.inProgress.write(xid, msg, keep)
 }
 
 // replayFrom begins to read the changes of a transaction in progress that has committed.
 func (s *stream) replayFrom(m *pgoutput.Message) error {
-	t, err := s.spool.take(m.Xid)
+	t, err := s.inProgress.take(m.Xid)
 	if err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func (c *Connector) replayed(ctx context.Context, s *stream, msg []byte) error {
 
 // abort drops a transaction in progress, or a part of it.
 func (s *stream) abort(m *pgoutput.Message) error {
-	doubt, err := s.spool.abort(m.Xid, m.SubXid)
+	doubt, err := s.inProgress.abort(m.Xid, m.SubXid)
 	if err == nil && doubt {
 		err = errNeedsWhole
 	}

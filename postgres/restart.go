@@ -73,7 +73,7 @@ func (c *Connector) restart(ctx context.Context, s *stream) error {
 
 // drop forgets the transactions in progress, which come anew.
 func (s *stream) drop() {
-	s.spool.reset()
+	s.inProgress.reset()
 	if s.replay != nil {
 		_ = s.replay.close() // it was only read
 		s.replay = nil

@@ -30,9 +30,9 @@ type stream struct {
 	interval time.Duration // at which the server hears from us
 	silence  time.Duration // for so long nothing came while we waited
 
-	spool     spool      // transactions in progress
-	replay    *spooled   // the one that has committed and is being read, nil: none
-	replayEnd change.LSN // where its commit record ends
+	inProgress transactionFiles // what has not committed
+	replay     *transactionFile // the one that has committed and is being read, nil: none
+	replayEnd  change.LSN       // where its commit record ends
 
 	relations map[uint32]*relation
 	failed    map[uint32]bool // tables that a Failure was reported for
@@ -85,7 +85,7 @@ func (c *Connector) Stream(ctx context.Context, from change.LSN) error {
 		return fmt.Errorf("start the stream: %w", err)
 	}
 	s := &stream{
-		binary: native && !c.opts.Text, inParts: !c.opts.WholeTransactions, end: from, spool: spool{dir: c.opts.SpillDir},
+		binary: native && !c.opts.Text, inParts: !c.opts.WholeTransactions, end: from, inProgress: transactionFiles{dir: c.opts.SpillDir},
 		relations: map[uint32]*relation{}, failed: map[uint32]bool{}, covered: maps.Clone(c.covered),
 	}
 	if c.opts.Messages != nil {
@@ -326,7 +326,7 @@ func (c *Connector) frame(ctx context.Context, s *stream, kind byte, body []byte
 		return fmt.Errorf("the server ended the stream (message %q)", kind)
 	}
 	switch {
-	case len(body) > walHeader && body[0] == 'w' && s.spool.now != nil:
+	case len(body) > walHeader && body[0] == 'w' && s.inProgress.now != nil:
 		return c.streamed(s, body[walHeader:])
 	case len(body) > walHeader && body[0] == 'w':
 		s.clock = int64(binary.BigEndian.Uint64(body[walHeader-8:]))
@@ -336,7 +336,7 @@ func (c *Connector) frame(ctx context.Context, s *stream, kind byte, body []byte
 		s.bytes += int64(len(body))
 		return c.message(ctx, s, &s.parser)
 	case len(body) == 18 && body[0] == 'k':
-		if end := change.LSN(binary.BigEndian.Uint64(body[1:])); !s.open && s.spool.now == nil {
+		if end := change.LSN(binary.BigEndian.Uint64(body[1:])); !s.open && s.inProgress.now == nil {
 			if s.want.Commit != 0 && end > s.want.Commit { // passed by
 				return &change.HistoryError{Want: s.want}
 			}

@@ -21,9 +21,9 @@ func (c *Connector) message(ctx context.Context, s *stream, m *pgoutput.Message)
 	case pgoutput.Commit:
 		s.commit(change.LSN(m.EndLSN))
 	case pgoutput.StreamStart:
-		return s.spool.start(m.Xid, m.Flags&1 != 0)
+		return s.inProgress.start(m.Xid, m.Flags&1 != 0)
 	case pgoutput.StreamStop:
-		return s.spool.stop()
+		return s.inProgress.stop()
 	case pgoutput.StreamCommit:
 		if err := c.takeFollowed(ctx, s); err != nil {
 			return err

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+
+	"lakefeed/internal/scratch"
 )
 
 // Sizes of parts. S3 takes 10,000 of them, each of at least 5 MiB but the last: the size
@@ -64,11 +66,10 @@ func (p *part) grow(n int) bool {
 
 // spill moves the part to a file.
 func (p *part) spill() error {
-	f, err := os.CreateTemp("", "lakefeed-s3-*")
+	f, err := scratch.Create("", "lakefeed-s3")
 	if err != nil {
 		return fmt.Errorf("keep a part for s3: %w", err)
 	}
-	_ = os.Remove(f.Name()) // where that cannot be, it stays behind, no more
 	p.file = f
 	if _, err := f.Write(p.mem); err != nil {
 		return fmt.Errorf("keep a part for s3: %w", err)

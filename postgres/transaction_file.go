@@ -9,25 +9,26 @@ import (
 	"os"
 	"slices"
 
+	"lakefeed/internal/scratch"
 	"lakefeed/postgres/pgoutput"
 )
 
-// spool is the transactions in progress that the server streams to us, each in a
+// transactionFiles are the transactions in progress that the server streams to us, each in a
 // file of its own: its messages as they came, each behind its length. They are read
 // as changes only when the transaction commits, since until then its columns and
 // types are in no catalog that others see, and it may be rolled back.
 //
 // The files have no names: they are gone with the process, however it ends, and the
 // server streams what had not committed from its beginning again.
-type spool struct {
-	dir string              // for the files; empty: os.TempDir
-	all map[uint32]*spooled // by transaction id
-	now *spooled            // whose messages come in, nil outside a block of them
+type transactionFiles struct {
+	dir string                      // for the files; empty: os.TempDir
+	all map[uint32]*transactionFile // by transaction id
+	now *transactionFile            // whose messages come in, nil outside a block of them
 	buf *bufio.Writer
 }
 
-// spooled is one transaction in progress.
-type spooled struct {
+// transactionFile is one transaction in progress.
+type transactionFile struct {
 	xid  uint32
 	file *os.File
 	size int64
@@ -53,13 +54,13 @@ type subStart struct {
 }
 
 const (
-	subStarts   = 4096 // of so many sub-transactions the beginning is known
-	spoolBuffer = 256 << 10
-	spoolHeader = 4 // the length of a message
+	subStarts         = 4096 // of so many sub-transactions the beginning is known
+	transactionBuffer = 256 << 10
+	transactionHeader = 4 // the length of a message
 )
 
 // start begins, or goes on with, the messages of a transaction.
-func (p *spool) start(xid uint32, first bool) error {
+func (p *transactionFiles) start(xid uint32, first bool) error {
 	t := p.all[xid]
 	switch {
 	case p.now != nil:
@@ -67,13 +68,13 @@ func (p *spool) start(xid uint32, first bool) error {
 	case first == (t != nil):
 		return fmt.Errorf("the server sent a part of transaction %d, and its first part is missing or comes twice", xid)
 	case first:
-		file, err := p.create()
+		file, err := scratch.Create(p.dir, "lakefeed-stream")
 		if err != nil {
 			return fmt.Errorf("spill a transaction in progress (spill_dir may name another place): %w", err)
 		}
-		t = &spooled{xid: xid, file: file, newest: xid, message: -1}
+		t = &transactionFile{xid: xid, file: file, newest: xid, message: -1}
 		if p.all == nil {
-			p.all, p.buf = map[uint32]*spooled{}, bufio.NewWriterSize(nil, spoolBuffer)
+			p.all, p.buf = map[uint32]*transactionFile{}, bufio.NewWriterSize(nil, transactionBuffer)
 		}
 		p.all[xid] = t
 	}
@@ -82,21 +83,9 @@ func (p *spool) start(xid uint32, first bool) error {
 	return nil
 }
 
-// create makes a file without a name.
-func (p *spool) create() (*os.File, error) {
-	f, err := os.CreateTemp(p.dir, "lakefeed-stream-")
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
-}
-
 // write adds a message of the transaction, or of its sub-transaction xid; keep says
 // that it is a logical message which somebody wants.
-func (p *spool) write(xid uint32, msg []byte, keep bool) error {
+func (p *transactionFiles) write(xid uint32, msg []byte, keep bool) error {
 	t := p.now
 	if int32(xid-t.newest) > 0 { // ids wrap around
 		if t.newest = xid; len(t.subs) == subStarts {
@@ -107,8 +96,8 @@ func (p *spool) write(xid uint32, msg []byte, keep bool) error {
 	if keep && t.message < 0 {
 		t.message = t.size
 	}
-	t.size += int64(spoolHeader + len(msg))
-	var n [spoolHeader]byte
+	t.size += int64(transactionHeader + len(msg))
+	var n [transactionHeader]byte
 	binary.BigEndian.PutUint32(n[:], uint32(len(msg)))
 	if _, err := p.buf.Write(n[:]); err != nil {
 		return p.full(err)
@@ -120,7 +109,7 @@ func (p *spool) write(xid uint32, msg []byte, keep bool) error {
 }
 
 // stop ends the block of messages.
-func (p *spool) stop() error {
+func (p *transactionFiles) stop() error {
 	if p.now == nil {
 		return errors.New("the server ended a part of a transaction that it did not begin")
 	}
@@ -132,13 +121,13 @@ func (p *spool) stop() error {
 }
 
 // full says what room is missing.
-func (p *spool) full(err error) error {
+func (p *transactionFiles) full(err error) error {
 	return fmt.Errorf("spill a transaction in progress (make room, let spill_dir name another place, or set streaming: false so that the server keeps it on its own disk until it commits): %w", err)
 }
 
 // abort drops a transaction, or one of its sub-transactions. It reports whether a
 // logical message stays that may have been of the latter: the server does not say.
-func (p *spool) abort(xid, sub uint32) (doubt bool, err error) {
+func (p *transactionFiles) abort(xid, sub uint32) (doubt bool, err error) {
 	t := p.all[xid]
 	switch {
 	case t == nil:
@@ -156,7 +145,7 @@ func (p *spool) abort(xid, sub uint32) (doubt bool, err error) {
 }
 
 // cut drops what came since a sub-transaction began.
-func (t *spooled) cut(sub uint32) error {
+func (t *transactionFile) cut(sub uint32) error {
 	for i, start := range slices.Backward(t.subs) {
 		if start.xid != sub {
 			continue
@@ -177,7 +166,7 @@ func (t *spooled) cut(sub uint32) error {
 }
 
 // take hands out a transaction that has committed, to be read from its beginning.
-func (p *spool) take(xid uint32) (*spooled, error) {
+func (p *transactionFiles) take(xid uint32) (*transactionFile, error) {
 	t := p.all[xid]
 	if t == nil || p.now != nil {
 		return nil, fmt.Errorf("the server committed transaction %d, which it did not send, or not to its end", xid)
@@ -186,12 +175,12 @@ func (p *spool) take(xid uint32) (*spooled, error) {
 	if _, err := t.file.Seek(0, io.SeekStart); err != nil {
 		return nil, errors.Join(err, t.close())
 	}
-	t.in = bufio.NewReaderSize(io.LimitReader(t.file, t.size), spoolBuffer)
+	t.in = bufio.NewReaderSize(io.LimitReader(t.file, t.size), transactionBuffer)
 	return t, nil
 }
 
 // next is the next message, nil at the end. It holds until the next call.
-func (t *spooled) next() ([]byte, error) {
+func (t *transactionFile) next() ([]byte, error) {
 	for {
 		msg, err := t.read()
 		if err != nil || msg == nil || len(t.aborted) == 0 {
@@ -207,26 +196,26 @@ func (t *spooled) next() ([]byte, error) {
 	}
 }
 
-func (t *spooled) read() ([]byte, error) {
+func (t *transactionFile) read() ([]byte, error) {
 	if _, err := t.in.Discard(t.used); err != nil {
 		return nil, readBack(err)
 	}
 	t.used = 0
-	head, err := t.in.Peek(spoolHeader)
+	head, err := t.in.Peek(transactionHeader)
 	if len(head) == 0 && errors.Is(err, io.EOF) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, readBack(err)
 	}
-	n := spoolHeader + int(binary.BigEndian.Uint32(head))
+	n := transactionHeader + int(binary.BigEndian.Uint32(head))
 	if n <= t.in.Size() {
 		msg, err := t.in.Peek(n)
 		if err != nil {
 			return nil, readBack(err)
 		}
 		t.used = n
-		return msg[spoolHeader:], nil
+		return msg[transactionHeader:], nil
 	}
 	if cap(t.long) < n {
 		t.long = make([]byte, n)
@@ -234,7 +223,7 @@ func (t *spooled) read() ([]byte, error) {
 	if _, err := io.ReadFull(t.in, t.long[:n]); err != nil {
 		return nil, readBack(err)
 	}
-	return t.long[spoolHeader:n], nil
+	return t.long[transactionHeader:n], nil
 }
 
 func readBack(err error) error {
@@ -244,10 +233,10 @@ func readBack(err error) error {
 	return fmt.Errorf("read a spilled transaction back: %w", err)
 }
 
-func (t *spooled) close() error { return t.file.Close() }
+func (t *transactionFile) close() error { return t.file.Close() }
 
 // reset drops every transaction in progress.
-func (p *spool) reset() {
+func (p *transactionFiles) reset() {
 	for _, t := range p.all {
 		_ = t.close() // there is nothing in it that anybody wants
 	}

@@ -10,11 +10,11 @@ import (
 	"testing"
 )
 
-// spoolModel is what a server does with one transaction: sub-transactions nest, and each
+// transactionModel is what a server does with one transaction: sub-transactions nest, and each
 // gets its id with its first message, behind those that it is within.
-type spoolModel struct {
+type transactionModel struct {
 	t     *testing.T
-	p     *spool
+	p     *transactionFiles
 	rng   *rand.Rand
 	top   uint32
 	next  uint32
@@ -23,7 +23,7 @@ type spoolModel struct {
 	owner []uint32
 }
 
-func (m *spoolModel) write() {
+func (m *transactionModel) write() {
 	for i := range m.open {
 		if len(m.open[i]) == 0 {
 			m.open[i] = append(m.open[i], m.next)
@@ -36,7 +36,7 @@ func (m *spoolModel) write() {
 	}
 	size := m.rng.IntN(40)
 	if m.rng.IntN(500) == 0 {
-		size = 3 * spoolBuffer / 2
+		size = 3 * transactionBuffer / 2
 	}
 	msg := binary.BigEndian.AppendUint32([]byte{'I'}, xid)
 	msg = fmt.Appendf(msg, "%d %*d", len(m.kept), size, 0)
@@ -47,7 +47,7 @@ func (m *spoolModel) write() {
 }
 
 // end closes the innermost level, in one of the two ways.
-func (m *spoolModel) end(commit bool) {
+func (m *transactionModel) end(commit bool) {
 	n := len(m.open) - 1
 	ids := m.open[n]
 	m.open = m.open[:n]
@@ -69,14 +69,14 @@ func (m *spoolModel) end(commit bool) {
 	}
 }
 
-// TestSpool: what a transaction leaves after any nesting of sub-transactions, released and
+// TestTransactionFiles: what a transaction leaves after any nesting of sub-transactions, released and
 // rolled back, of more of them than are remembered, over the end of the ids.
-func TestSpool(t *testing.T) {
+func TestTransactionFiles(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(8) {
-		p := &spool{dir: t.TempDir()}
+		p := &transactionFiles{dir: t.TempDir()}
 		first := ^uint32(0) - uint32(seed*800)
-		m := &spoolModel{t: t, p: p, rng: rand.New(rand.NewPCG(seed, 1)), top: first, next: first + 1}
+		m := &transactionModel{t: t, p: p, rng: rand.New(rand.NewPCG(seed, 1)), top: first, next: first + 1}
 		for block := range 40 {
 			if err := p.start(m.top, block == 0); err != nil {
 				t.Fatal(err)
@@ -102,11 +102,11 @@ func TestSpool(t *testing.T) {
 		for len(m.open) > 0 {
 			m.end(m.rng.IntN(2) == 0)
 		}
-		compareSpool(t, p, m)
+		compareTransaction(t, p, m)
 	}
 }
 
-func compareSpool(t *testing.T, p *spool, m *spoolModel) {
+func compareTransaction(t *testing.T, p *transactionFiles, m *transactionModel) {
 	t.Helper()
 	s, err := p.take(m.top)
 	if err != nil {
@@ -128,15 +128,15 @@ func compareSpool(t *testing.T, p *spool, m *spoolModel) {
 	}
 }
 
-// TestSpoolCuts: a large part that is rolled back again and again leaves no bytes behind.
-func TestSpoolCuts(t *testing.T) {
+// TestTransactionFilesCut: a large part that is rolled back again and again leaves no bytes behind.
+func TestTransactionFilesCut(t *testing.T) {
 	t.Parallel()
-	p := &spool{dir: t.TempDir()}
+	p := &transactionFiles{dir: t.TempDir()}
 	for try := range uint32(50) {
 		if err := p.start(100, try == 0); err != nil {
 			t.Fatal(err)
 		}
-		if err := p.write(101+try, make([]byte, spoolBuffer), true); err != nil {
+		if err := p.write(101+try, make([]byte, transactionBuffer), true); err != nil {
 			t.Fatal(err)
 		}
 		if err := p.stop(); err != nil {
@@ -152,10 +152,10 @@ func TestSpoolCuts(t *testing.T) {
 	p.reset()
 }
 
-// TestSpoolFaults: parts that do not follow each other are refused.
-func TestSpoolFaults(t *testing.T) {
+// TestTransactionFilesFail: parts that do not follow each other are refused.
+func TestTransactionFilesFail(t *testing.T) {
 	t.Parallel()
-	p := &spool{dir: t.TempDir()}
+	p := &transactionFiles{dir: t.TempDir()}
 	refused := func(what string, err error) {
 		t.Helper()
 		if err == nil {
