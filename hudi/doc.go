@@ -50,6 +50,7 @@
 //     write_marker.go, write_commit.go; write_rows.go, whole transactions in one call;
 //     write_sorted.go, changes of many file groups, by sort.go; write_bulk.go
 //   - recover.go, write_rollback.go: what a crash left
+//   - dates.go: what others take a file's date for
 //   - concurrency.go, heartbeat.go: several writers (package lock has their locks);
 //     pin.go
 //   - read.go; read_slice.go and read_logs.go, base and logs merged; read_blocks.go,

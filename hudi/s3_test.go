@@ -154,7 +154,7 @@ func testPartitionRequests(t *testing.T) {
 }
 
 const (
-	compactRequests = 29
+	compactRequests = 32
 	archiveRequests = 34
 )
 

@@ -86,7 +86,12 @@ func (t *Table) beginConvert(ctx context.Context, opts ConvertOptions) (*Txn, er
 	switch {
 	case rebucket && !t.hashed():
 		return nil, errors.New("the table has no hash buckets")
-	case !rebucket && (typ == t.typ || typ == MergeOnRead):
+	case !rebucket && typ == t.typ:
+		return nil, t.settle(ctx, typ, buckets)
+	case !rebucket && typ == MergeOnRead:
+		if err := t.redate(ctx); err != nil {
+			return nil, err
+		}
 		return nil, t.settle(ctx, typ, buckets)
 	}
 	var packs [][]*FileSlice

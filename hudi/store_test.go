@@ -1,6 +1,11 @@
 package hudi
 
 import (
+	"context"
+	"fmt"
+	"iter"
+	"path"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -43,56 +48,116 @@ func newBucket(t *testing.T) storage.Store {
 	return s
 }
 
-// wholeSeconds is a store that says of its files' times what S3 does.
-type wholeSeconds struct{ storage.Store }
+// wholeSeconds is a store that says of its files' times what S3 does, by a clock that is
+// behind.
+type wholeSeconds struct {
+	storage.Store
+
+	behind time.Duration
+}
 
 func (wholeSeconds) ModTimeStep() time.Duration { return time.Second }
 
-// TestDatesInWholeSeconds lays base files over others: by their dates in whole seconds
-// the commits must not have been completed before they began. Spark with Hudi 1.2.0
+func (s wholeSeconds) List(ctx context.Context, folder string, recursive bool) iter.Seq2[storage.Info, error] {
+	return func(yield func(storage.Info, error) bool) {
+		for info, err := range s.Store.List(ctx, folder, recursive) {
+			info.ModTime = info.ModTime.Add(-s.behind).Truncate(time.Second)
+			if !yield(info, err) {
+				return
+			}
+		}
+	}
+}
+
+// TestDatesInWholeSeconds lays base files over others, by each kind of writer: by their
+// dates the commits must not have been completed before they began. Spark with Hudi 1.2.0
 // would not see what is logged on these base files.
 func TestDatesInWholeSeconds(t *testing.T) {
 	t.Parallel()
+	for _, mode := range []ConcurrencyMode{SingleWriter, Optimistic} {
+		for _, behind := range []time.Duration{0, 3 * time.Millisecond, 1300 * time.Millisecond} {
+			for name, lay := range map[string]func(*testing.T, *Table) []string{"logged on": layLogged, "converted": layConverted} {
+				t.Run(fmt.Sprintf("%s, %s, %s behind", name, mode, behind), func(t *testing.T) {
+					t.Parallel()
+					opts := placeOptions(MergeOnRead)
+					if name == "converted" {
+						opts = placeOptions(CopyOnWrite)
+					}
+					opts.Options = Options{Index: IndexSimple, Concurrency: Concurrency{Mode: mode}}
+					store := wholeSeconds{mem.New(), behind}
+					table, err := Create(t.Context(), store, opts)
+					if err != nil {
+						t.Fatal(err)
+					}
+					checkDates(t, store, lay(t, table))
+					if n := len(table.Slices()); n != 1 {
+						t.Errorf("%d slices", n)
+					}
+				})
+			}
+		}
+	}
+}
+
+// noted notes the instants of writes that must not fail.
+func noted(t *testing.T, writes ...func() (string, error)) (instants []string) {
+	t.Helper()
+	for _, write := range writes {
+		instant, err := write()
+		if err != nil {
+			t.Fatal(err)
+		}
+		instants = append(instants, instant)
+	}
+	return instants
+}
+
+// layLogged lays base files under what is logged, by inserts and by a compaction, and
+// returns the instants.
+func layLogged(t *testing.T, table *Table) []string {
+	t.Helper()
 	ctx := t.Context()
-	opts := placeOptions(MergeOnRead)
-	opts.Options = Options{Index: IndexSimple}
-	store := wholeSeconds{mem.New()}
-	table, err := Create(ctx, store, opts)
-	if err != nil {
+	at := noted(t,
+		func() (string, error) { return table.Upsert(ctx, placeBatch(placeRow{"a", "eu", 0, 1})) },
+		func() (string, error) { return table.Insert(ctx, placeBatch(placeRow{"b", "eu", 0, 1})) }, // into the small file
+		func() (string, error) { return table.Upsert(ctx, placeBatch(placeRow{"a", "eu", 0, 2})) },
+		func() (string, error) { return table.Compact(ctx, CompactOptions{}) },
+	)
+	return []string{at[1], at[3]}
+}
+
+// layConverted makes a merge-on-read table of a copy-on-write one.
+func layConverted(t *testing.T, table *Table) []string {
+	t.Helper()
+	upsert := func() (string, error) { return table.Upsert(t.Context(), placeBatch(placeRow{"a", "eu", 0, 1})) }
+	at := noted(t, upsert, upsert, upsert)
+	if err := table.Convert(t.Context(), ConvertOptions{Type: MergeOnRead}); err != nil {
 		t.Fatal(err)
 	}
-	var rebased []string
-	note := func(instant string, err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		rebased = append(rebased, instant)
-	}
-	if _, err := table.Upsert(ctx, placeBatch(placeRow{"a", "eu", 0, 1})); err != nil {
-		t.Fatal(err)
-	}
-	note(table.Insert(ctx, placeBatch(placeRow{"b", "eu", 0, 1}))) // into the small file
-	if _, err := table.Upsert(ctx, placeBatch(placeRow{"a", "eu", 0, 2})); err != nil {
-		t.Fatal(err)
-	}
-	note(table.Compact(ctx, CompactOptions{}))
+	return at[2:]
+}
+
+// checkDates sees that no instant's commit is dated before it, and that no heartbeat stays.
+func checkDates(t *testing.T, store storage.Store, instants []string) {
+	t.Helper()
 	found := 0
-	for info, err := range store.List(ctx, metaFolder, false) {
+	for info, err := range store.List(t.Context(), metaFolder, true) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, instant := range rebased {
-			if name := metaFolder + "/" + instant; info.Name != name+".commit" && info.Name != name+".deltacommit" {
-				continue
-			}
-			found++
-			if dated := timeline.FormatTime(info.ModTime.Truncate(time.Second)); dated < instant {
-				t.Errorf("%s is dated %s", info.Name, dated)
-			}
+		if strings.HasPrefix(info.Name, heartbeatFolder) {
+			t.Errorf("%s stays", info.Name)
+		}
+		instant, kind, _ := strings.Cut(path.Base(info.Name), ".")
+		if !slices.Contains(instants, instant) || kind != "commit" && kind != "deltacommit" {
+			continue
+		}
+		found++
+		if dated := timeline.FormatTime(info.ModTime); dated < instant {
+			t.Errorf("%s is dated %s", info.Name, dated)
 		}
 	}
-	if found != 2 || len(table.Slices()) != 1 {
-		t.Errorf("%d commits, %d slices", found, len(table.Slices()))
+	if found != len(instants) {
+		t.Errorf("%d of %d commits", found, len(instants))
 	}
 }

@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"strconv"
-	"time"
 
 	"lakefeed/hudi/timeline"
-	"lakefeed/storage"
 )
 
 // start creates the requested and the inflight file of the transaction's instant.
@@ -149,27 +147,6 @@ func (x *Txn) rebases(m *timeline.CommitMetadata) bool {
 		}
 	}
 	return false
-}
-
-// outlast waits until what is written now will not be dated before the instant, in a
-// store that keeps whole seconds. Hudi 1.x takes the date of a commit's file for the time
-// of its completion, and a log file to be of the newest base file that is no younger than
-// the commit that it was begun on: one on a base file whose commit seems older than
-// itself it counts to the base file before, and its rows are not seen.
-func (t *Table) outlast(ctx context.Context, instant string) error {
-	step := storage.ModTimeStep(t.store)
-	began, err := timeline.ParseTime(instant)
-	if err != nil || step == 0 || began.Equal(began.Truncate(step)) {
-		return err
-	}
-	wait := time.NewTimer(min(step, began.Truncate(step).Add(step).Sub(t.opts.Now())))
-	defer wait.Stop()
-	select {
-	case <-wait.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // check looks once more whether the table is still ours to write.

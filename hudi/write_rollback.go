@@ -313,10 +313,8 @@ func (t *Table) forget(ctx context.Context, instant string) error {
 		gone = append(gone, i)
 	}
 	t.without(gone...)
-	if t.opts.Concurrency.optimistic() {
-		if err := t.store.Delete(ctx, heartbeatFile(instant)); err != nil {
-			return fmt.Errorf("delete heartbeat of %s: %w", instant, err)
-		}
+	if err := t.store.Delete(ctx, heartbeatFile(instant)); err != nil {
+		return fmt.Errorf("delete heartbeat of %s: %w", instant, err)
 	}
 	return t.deleteMarkers(ctx, instant)
 }

@@ -1,0 +1,137 @@
+package hudi
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"lakefeed/hudi/timeline"
+	"lakefeed/storage"
+)
+
+const (
+	datePatience = 10 * time.Second      // how long a commit waits for the clock of its store
+	clockTick    = 20 * time.Millisecond // more than what a file system's clock is behind the computer's
+)
+
+// outlast waits until the store dates what is written now no earlier than the instant,
+// where it keeps whole seconds. Hudi 1.x takes the date of a commit's file for the time
+// of its completion, and a log file to be of the newest base file that is no younger than
+// the commit that it was begun on: one on a base file whose commit seems older than
+// itself it counts to the base file before, and its rows are not seen.
+func (t *Table) outlast(ctx context.Context, instant string) error {
+	step := storage.ModTimeStep(t.store)
+	if step == 0 {
+		return nil
+	}
+	if !t.opts.Concurrency.optimistic() { // else the heartbeat is its writer's, who ends it
+		defer t.endDating(context.WithoutCancel(ctx), instant)
+	}
+	return t.awaitDate(ctx, instant, step)
+}
+
+// awaitDate waits for the store's clock, which only the date of a file tells: a disk's is
+// behind the computer's by some milliseconds, and a server's goes its own way. The file
+// is the instant's heartbeat. Where the clock is too far behind, the commit goes on.
+func (t *Table) awaitDate(ctx context.Context, instant string, step time.Duration) error {
+	began, err := timeline.ParseTime(instant)
+	if err != nil {
+		return err
+	}
+	var date time.Time
+	wait := min(step, began.Add(step-1).Truncate(step).Sub(t.opts.Now())) + clockTick
+	for left := datePatience; left > 0; left, wait = left-max(wait, 0), step/20 {
+		if err := sleep(ctx, wait); err != nil {
+			return err
+		}
+		if date, err = t.storeTime(ctx, instant); err != nil || !date.Before(began) {
+			return err
+		}
+	}
+	t.opts.Logger.Warn("the store's clock is behind the instant: until the next compaction Spark with Hudi 1.x will not see what is logged from now on",
+		"table", t.name, "instant", instant, "store's time", date)
+	return nil
+}
+
+// redate writes those commits of the newest base files once more, as they are, that the
+// store dates before their instants: copy-on-write commits do not wait for its clock, and
+// of what is to be logged on their files outlast tells.
+func (t *Table) redate(ctx context.Context) error {
+	step := storage.ModTimeStep(t.store)
+	if step == 0 {
+		return nil
+	}
+	instants := map[string]bool{}
+	for _, s := range t.view.slices(t.timeline, "", nil) {
+		instants[s.Instant] = true
+	}
+	files := map[string]string{} // the instants of their commits
+	for _, i := range t.timeline.Completed() {
+		if instants[i.Time] {
+			files[t.instantFile(i)] = i.Time
+		}
+	}
+	var newest string
+	var early []string
+	for info, err := range t.store.List(ctx, t.timelineAt, false) {
+		if err != nil {
+			return fmt.Errorf("list %s: %w", t.timelineAt, err)
+		}
+		if at, found := files[info.Name]; found && timeline.FormatTime(info.ModTime) < at {
+			early, newest = append(early, info.Name), max(newest, at)
+		}
+	}
+	if early == nil {
+		return nil
+	}
+	defer t.endDating(context.WithoutCancel(ctx), newest)
+	if err := t.awaitDate(ctx, newest, step); err != nil {
+		return err
+	}
+	for _, name := range early {
+		if err := t.rewrite(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rewrite lets the store give a file another date.
+func (t *Table) rewrite(ctx context.Context, name string) error {
+	data, _, err := t.store.Get(ctx, name)
+	if err == nil {
+		err = t.store.Put(ctx, name, data)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s once more: %w", name, err)
+	}
+	return nil
+}
+
+// storeTime is the date that the store gives to the instant's heartbeat, written now.
+func (t *Table) storeTime(ctx context.Context, instant string) (time.Time, error) {
+	if err := t.store.Put(ctx, heartbeatFile(instant), nil); err != nil {
+		return time.Time{}, fmt.Errorf("write heartbeat of %s: %w", instant, err)
+	}
+	beats, err := t.beats(ctx)
+	return beats[instant], err
+}
+
+// endDating takes away the heartbeat that nobody looks for.
+func (t *Table) endDating(ctx context.Context, instant string) {
+	if err := t.store.Delete(ctx, heartbeatFile(instant)); err != nil {
+		t.opts.Logger.Warn("a heartbeat's file stays, which does no harm", "table", t.name, "instant", instant, "error", err)
+	}
+}
+
+// sleep waits for a time or for the end of ctx, whose error it returns.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
