@@ -118,6 +118,9 @@ type Table struct {
 	// Storage changes when the source writes every row anew, without a change in the
 	// log: TRUNCATE, VACUUM FULL, some ALTER TABLE. Empty: not known.
 	Storage string
+	// Constraints are its checks, unique and foreign keys and exclusions, by name, as the
+	// source prints them; nil: not known.
+	Constraints map[string]string
 	// Note says why the table has no usable key, for people.
 	Note string
 	// Refused says why the source cannot deliver the table, empty: it can.

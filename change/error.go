@@ -16,6 +16,21 @@ func (e *RewrittenError) Error() string {
 	return e.Table + " was truncated, or written anew, while it was read: the snapshot does not show it any more"
 }
 
+// AlteredError is a table whose columns were changed after it was described, so that it
+// cannot be read as it was. By a newer description it can.
+type AlteredError struct {
+	Table string
+	Err   error // how that showed
+}
+
+// Error names the table.
+func (e *AlteredError) Error() string {
+	return e.Table + " was altered while it was read: " + e.Err.Error()
+}
+
+// Unwrap is how it showed.
+func (e *AlteredError) Unwrap() error { return e.Err }
+
 // HistoryError is a log that does not hold a transaction which was read from it: it is
 // another log, though it has the same name, as that of a database which was put back
 // from an older copy and has gone on since.

@@ -36,6 +36,7 @@ type Pipeline struct {
 	Messages Messages
 	Lake     Lake
 	Types    postgres.TableTypes // how values land
+	Schema   Schema              // what becomes of changes of schemas
 
 	// Zero takes the default of pipeline.Options.
 	CommitInterval time.Duration
@@ -65,6 +66,12 @@ type Postgres struct {
 type Messages struct {
 	Match []*regexp.Regexp // of their prefixes
 	Path  string           // folder under the lake; empty: _lakefeed/messages/NAME
+}
+
+// Schema says what becomes of changes of a source table's schema.
+type Schema struct {
+	Policy  pipeline.SchemaPolicy // empty: evolve
+	Columns []string              // with freeze: those that land, beside the key's; none: all
 }
 
 // Spool is where changes wait of tables that cannot be written.
@@ -100,6 +107,7 @@ type Table struct {
 	// PartitionBy lays the rows into folders, one below the other; none: all in one.
 	PartitionBy []pipeline.PartitionField
 	Types       postgres.TableTypes // how values land; what is empty is the pipeline's
+	Schema      Schema              // what becomes of changes of the schema; an empty policy: as the pipeline's
 	Line        int                 // of the entry in the file
 }
 

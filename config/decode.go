@@ -168,6 +168,7 @@ var homes = map[string]string{
 	"partition_by":       "an entry of pipelines[].tables",
 	"tables":             "pipelines[]",
 	"types":              "pipelines[] or an entry of pipelines[].tables",
+	"schema":             "pipelines[] or an entry of pipelines[].tables",
 	"out_of_range":       "types of a pipeline, a table or a column",
 	"lake":               "pipelines[]",
 	"source":             "pipelines[]",

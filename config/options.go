@@ -67,7 +67,7 @@ var tableTypes = map[TableType]hudi.TableType{MergeOnRead: hudi.MergeOnRead, Cop
 
 // Table says how a source table lands.
 func (p *Pipeline) Table(t *change.Table) pipeline.TableOptions {
-	o := pipeline.TableOptions{Type: tableTypes[p.Lake.TableType]}
+	o := pipeline.TableOptions{Type: tableTypes[p.Lake.TableType], Schema: p.schemaOf(t)}
 	if t.LogOnly {
 		o.Path = cmp.Or(p.Messages.Path, "_lakefeed/messages/"+p.Name)
 		return o

@@ -55,6 +55,7 @@ func (d *decoder) pipeline(n ast.Node, at string) Pipeline {
 		"messages":         func(n ast.Node, at string) { p.Messages = d.messages(n, at) },
 		"lake":             func(n ast.Node, at string) { p.Lake = d.lake(n, at) },
 		"types":            func(n ast.Node, at string) { p.Types = d.types(n, at, false) },
+		"schema":           func(n ast.Node, at string) { p.Schema = d.schemaPolicy(n, at, false) },
 		"commit_interval":  func(n ast.Node, at string) { p.CommitInterval = d.duration(n, at, false) },
 		"max_rows":         func(n ast.Node, at string) { p.MaxRows = d.count(n, at, 1<<40) },
 		"max_bytes":        func(n ast.Node, at string) { p.MaxBytes = d.size(n, at) },
@@ -184,6 +185,7 @@ func (d *decoder) table(n ast.Node, at string) Table {
 
 		"partition_by": func(n ast.Node, at string) { t.PartitionBy = d.partitionBy(n, at) },
 		"types":        func(n ast.Node, at string) { t.Types = d.types(n, at, false) },
+		"schema":       func(n ast.Node, at string) { t.Schema = d.schemaPolicy(n, at, true) },
 	}, "match")
 	if t.Exclude && (t.TableType != "" || t.Path != "" || t.Buckets != 0 || t.PartitionBy != nil) {
 		d.problem(n, at+".exclude", "tables that are left out land nowhere: remove the entry's other keys")

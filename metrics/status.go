@@ -25,6 +25,8 @@ var (
 	copied     = desc("copy_rows", "Rows that the first copy has read so far.", ofTable)
 	aside      = desc("quarantined_rows", "Rows in quarantine, which the table cannot hold.", ofTable)
 	estimate   = desc("copy_estimate_rows", "Rows that the first copy expects.", ofTable)
+	changed    = desc("schema_changes_total", "Changes of the source table's schema that were found.", ofTable)
+	pending    = desc("schema_pending_changes", "Changes of the source table's schema that the lake has not taken on: the table is frozen, or waits for a person.", ofTable)
 	tableState = desc("table_state", "1 for the state that the table is in, 0 for the others.", []string{"pipeline", "table", "state"})
 )
 
@@ -74,6 +76,8 @@ func collect(ch chan<- prometheus.Metric, s pipeline.Status) {
 		counter(rows, t.Rows, s.Pipeline, t.Table)
 		gauge(freshness, t.Freshness, s.Pipeline, t.Table)
 		gauge(aside, float64(t.Quarantined), s.Pipeline, t.Table)
+		counter(changed, t.SchemaChanges, s.Pipeline, t.Table)
+		gauge(pending, float64(t.SchemaPending), s.Pipeline, t.Table)
 		lsn(checkpoint, t.Checkpoint, s.Pipeline, t.Table)
 		if !t.CommitTime.IsZero() {
 			gauge(lastCommit, float64(t.CommitTime.UnixMilli())/1000, s.Pipeline, t.Table)

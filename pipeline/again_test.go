@@ -142,7 +142,7 @@ func TestFolderRemoved(t *testing.T) {
 	}
 	r.db.Exec(t, "insert into t values (2, 'b')", "insert into other values (1)")
 	r.await("it stops", func() bool { return run.table("public.t").State == pipeline.Failed })
-	r.says(errors.New(run.table("public.t").Error), "public/t", "is gone from the lake", "start it: the table is copied anew")
+	r.says(errors.New(run.table("public.t").Error), "public/t", "is gone from the lake", "copied anew")
 	r.await("the other goes on", func() bool { return r.column("other", "id") == "1" })
 	at := r.lsn("select pg_current_wal_lsn()")
 	r.await("the source may forget", func() bool { return r.confirmed() >= at })

@@ -343,7 +343,10 @@ func (p *Pipeline) gatherSegments(ctx context.Context, t *target, segs []segment
 			}
 			r.to, r.last, r.newest = h.To, h.Last, h.Newest
 			return nil
-		}, func(v *change.Table) { pend.version = v }, func(s *slab) error {
+		}, func(v *change.Table) { pend.seeVersion(v, seg.to) }, func(s *slab) error {
+			if s.Table == pend.version {
+				pend.since = min(pend.since, s.At[0].Commit)
+			}
 			if s = s.from(t.at.LSN); s == nil {
 				return nil
 			}

@@ -21,15 +21,16 @@ import (
 
 // recopy is a copy that is to be made beside the stream.
 type recopy struct {
-	why  string
-	wait time.Duration // before the last try
-	next time.Time     // when it is tried
-	void bool          // while it was made the source left changes of the table out
+	why    string
+	wait   time.Duration // before the last try
+	next   time.Time     // when it is tried
+	counts bool          // it is because of the schema: they are not made one after the other
+	void   bool          // while it was made the source left changes of the table out
 }
 
 // recopies reports whether a table that only a new copy helps is copied by itself.
-func (p *Pipeline) recopies(t *target) bool {
-	return p.opts.Recopy != nil && p.opts.Recopy(t.source)
+func (p *Pipeline) recopies(t *target, why *AnewError) bool {
+	return p.opts.Recopy != nil && p.opts.Recopy(t.source, why)
 }
 
 // recopy lets a table be copied anew. What comes of it until that begins is in the copy.
@@ -67,6 +68,11 @@ func (p *Pipeline) copyBeside(ctx context.Context, t *target, segs []segment) er
 	t.report(func(s *TableStatus) { s.State, s.CopyRows, s.Error, s.Since = Copying, 0, "", time.Time{} })
 	if err := p.spool.delete(ctx, t.name, segs); err != nil {
 		return err
+	}
+	if t.recopy.counts {
+		if err := p.noteCopy(ctx, t); err != nil {
+			return err
+		}
 	}
 	if err := p.findLanding(ctx, t); err != nil {
 		return err
@@ -183,10 +189,13 @@ func (p *Pipeline) finishCopy(ctx context.Context, t *target, err error) error {
 		}
 	})
 	t.stand()
-	if p.orderOf(t.name).Resync != 0 {
+	if o := p.orderOf(t.name); o.Resync != 0 || o.Accept != nil {
 		_, err := p.order(ctx, t.name, func(o Order) (Order, error) {
-			if o.Resync <= t.at.Copied {
+			if o.Resync <= t.at.Copied && o.Resync != 0 {
 				o.Resync, o.Why = 0, ""
+			}
+			if t.shows != nil && t.shows.accepted {
+				o.Accept, t.accept = nil, nil
 			}
 			return o, nil
 		})
@@ -207,7 +216,7 @@ func (p *Pipeline) copyFailed(ctx context.Context, t *target, err error) {
 		work = &recopy{why: "its first copy failed"}
 	}
 	source, ofSource := errors.AsType[*sourceError](err)
-	_, rewritten := errors.AsType[*change.RewrittenError](err)
+	rewritten := changedMeanwhile(err)
 	if errors.Is(err, errGone) {
 		t.recopy = nil
 		p.leave(ctx, t)
@@ -280,7 +289,11 @@ func (p *Pipeline) landing(ctx context.Context, t *target) (overwrite bool, err 
 	if t.table == nil || t.at.LSN == 0 || !t.keepsLayout() {
 		return false, p.makeTable(ctx, t, t.firstBuckets())
 	}
-	t.landing = newSchema(t.source, p.opts.LeanColumns, t.partitions)
+	if t.shows.frozen() { // what is frozen stays, with all that the source has no more
+		t.landing, _, err = evolve(t.landsAs(), t.table.Schema())
+		return true, err
+	}
+	t.landing = newSchema(t.landsAs(), p.opts.LeanColumns, t.partitions)
 	return true, nil
 }
 
@@ -309,12 +322,13 @@ func (t *target) copySchema() *arrow.Schema {
 // keepsLayout reports whether the rows of the table in the lake are identified, and laid
 // into partitions, as those of the source are now.
 func (t *target) keepsLayout() bool {
-	partitions, err := newPartitions(t.source, t.options.PartitionBy)
-	key := recordKey(t.source)
+	shown := t.landsAs()
+	partitions, err := newPartitions(shown, t.options.PartitionBy)
+	key := recordKey(shown)
 	if err != nil || !slices.Equal(lakeColumns(partitions), lakeColumns(t.partitions)) || !slices.Equal(key, t.table.RecordKey()) {
 		return false
 	}
-	have, want := t.table.Schema(), newSchema(t.source, false, partitions)
+	have, want := t.table.Schema(), newSchema(shown, false, partitions)
 	for _, name := range append(key, lakeColumns(partitions)...) {
 		a, b := have.FieldIndices(name), want.FieldIndices(name)
 		if len(a) == 0 || len(b) == 0 || !arrow.TypeEqual(have.Field(a[0]).Type, want.Field(b[0]).Type) {
@@ -322,4 +336,20 @@ func (t *target) keepsLayout() bool {
 		}
 	}
 	return true
+}
+
+// landsAs is the source's table as it lands by the copy that runs.
+func (t *target) landsAs() *change.Table {
+	if t.shows == nil || t.shows.version != t.source {
+		return t.source
+	}
+	return t.shows.shown()
+}
+
+// changedMeanwhile reports whether a table was truncated, written anew or altered while it
+// was read: under a newer snapshot, by a newer description, it can be.
+func changedMeanwhile(err error) bool {
+	_, rewritten := errors.AsType[*change.RewrittenError](err)
+	_, altered := errors.AsType[*change.AlteredError](err)
+	return rewritten || altered
 }

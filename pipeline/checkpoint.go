@@ -29,10 +29,7 @@ type checkpoint struct {
 	LSN      change.LSN      `json:"lsn"`
 	Last     change.Mark     `json:"last,omitzero"`   // the newest transaction that was read then; none: the first copy
 	Copied   change.LSN      `json:"copied,omitzero"` // the snapshot of its newest copy, 0: of before this was noted
-	TableID  uint32          `json:"table_id"`        // the source's own number for it
-	Storage  string          `json:"storage,omitempty"`
-	Columns  []knownColumn   `json:"columns"` // of the source table
-	Key      []string        `json:"key"`     // record key columns in the source, empty: append-only
+	description
 	// Partitions are the levels of the table's partitions, none where it has none.
 	Partitions []partitionColumn `json:"partitions,omitempty"`
 }
@@ -44,13 +41,17 @@ type knownColumn struct {
 	ID      int    `json:"id,omitempty"`    // 0: not known
 	Shape   string `json:"shape,omitempty"` // empty: not known
 	Missing bool   `json:"missing,omitempty"`
+	// SQL is the source's name of its type; empty: not known, as in checkpoints of before
+	// it was noted. Required says that it takes no NULL.
+	SQL      string `json:"sql,omitempty"`
+	Required bool   `json:"required,omitempty"`
 	// Type is nil where the type has none, and in checkpoints of before it was noted.
 	Type change.Definition `json:"type,omitempty"`
 }
 
 // describe notes what the table looks like in version v. What the source could not
 // say of a column stays as it was.
-func (c *checkpoint) describe(v *change.Table) {
+func (c *description) describe(v *change.Table) {
 	had := map[string]knownColumn{}
 	for _, k := range c.Columns {
 		had[k.Name] = k
@@ -59,21 +60,20 @@ func (c *checkpoint) describe(v *change.Table) {
 	if v.Storage != "" {
 		c.Storage = v.Storage
 	}
-	c.Columns, c.Key = nil, nil
+	c.Columns, c.Key, c.Left = nil, nil, nil
 	names := columnNames(v)
 	for i, col := range v.Columns {
-		k := knownColumn{Name: col.Name, Lake: names[i], ID: col.ID, Shape: col.Shape, Missing: col.Missing != nil, Type: col.Definition}
+		k := knownColumn{Name: col.Name, Lake: names[i], ID: col.ID, Shape: col.Shape, Missing: col.Missing != nil, SQL: col.Type, Required: !col.Nullable, Type: col.Definition}
 		old := had[col.Name]
 		if col.ID == 0 {
 			k.ID, k.Shape, k.Missing, k.Type = old.ID, old.Shape, old.Missing, old.Type
+			k.Required = k.Required || old.Required
 		} else if old.ID == col.ID {
 			k.Type = old.Type.With(col.Definition)
 		}
 		c.Columns = append(c.Columns, k)
 	}
-	for _, k := range v.Key {
-		c.Key = append(c.Key, v.Columns[k].Name)
-	}
+	c.Key = keyNames(v)
 }
 
 func (c checkpoint) extra() (map[string]string, error) {

@@ -53,7 +53,7 @@ func (p *Pipeline) copyAll(ctx context.Context, at change.LSN, last bool) error 
 		}
 		err := p.copyAnew(ctx, t, at)
 		source, ofSource := errors.AsType[*sourceError](err)
-		_, rewritten := errors.AsType[*change.RewrittenError](err)
+		rewritten := changedMeanwhile(err)
 		switch {
 		case err == nil:
 			t.recopy = nil
@@ -92,6 +92,11 @@ func (p *Pipeline) copyTable(ctx context.Context, t *target, at change.LSN) (err
 	t.quarantine.copying = aside
 	defer aside.abort(ctx, &err)
 	t.report(func(s *TableStatus) { s.State, s.CopyRows = Copying, 0 })
+	m, err := p.meetCopy(ctx, t, at)
+	if err != nil {
+		return err
+	}
+	t.shows = m
 	overwrite, err := p.landing(ctx, t)
 	if err != nil {
 		return err
@@ -109,9 +114,9 @@ func (p *Pipeline) copyTable(ctx context.Context, t *target, at change.LSN) (err
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	next := p.next(t, t.source, at, change.Mark{})
+	next := p.next(m, at, change.Mark{})
 	next.Copied, next.Columns = at, nil // what was known of these is of no use
-	next.describe(t.source)
+	m.describe(&next)
 	rows, instant, err := p.commitCopy(ctx, t, txn, next, write)
 	if err != nil {
 		if instant, err = published(ctx, txn, err); err != nil {
@@ -178,7 +183,7 @@ func (p *Pipeline) copyRows(ctx context.Context, t *target, txn *hudi.Txn) (int6
 			}
 		}()
 		var landed error
-		err := p.opts.Source.Copy(ctx, t.source, func(b *change.Batch) error {
+		err := p.opts.Source.Copy(ctx, t.shows.read(), func(b *change.Batch) error {
 			landed = p.byBucket(ctx, t, b, func(bucket int, rec arrow.RecordBatch, keys *array.String) error {
 				select {
 				case queues[bucket%workers] <- piece{bucket, rec, keys}:
@@ -233,15 +238,15 @@ func closeGroups(ctx context.Context, groups map[int]*hudi.GroupWriter) error {
 
 // byBucket hands over a batch of copied rows, in the table's columns, bucket by bucket.
 func (p *Pipeline) byBucket(ctx context.Context, t *target, b *change.Batch, emit func(int, arrow.RecordBatch, *array.String) error) error {
-	keys, err := recordKeys(b)
+	s, err := t.shows.copied(b)
 	if err != nil {
 		return err
 	}
-	l, err := newLayout(b.Table, t.copySchema())
+	l, err := newLayout(s.Table, t.copySchema())
 	if err != nil {
 		return err
 	}
-	r := &reduction{slabs: []*slab{{Batch: b, keys: keys}}}
+	r := &reduction{slabs: []*slab{s}}
 	if err := t.quarantine.copying.takeCopied(ctx, r.slabs[0]); err != nil {
 		return err
 	}

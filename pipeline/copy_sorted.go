@@ -43,7 +43,7 @@ func (p *Pipeline) sortRows(ctx context.Context, t *target) (*sortedCopy, error)
 
 func (p *Pipeline) readSorted(ctx context.Context, t *target, s *sortedCopy) error {
 	var landed error
-	err := p.opts.Source.Copy(ctx, t.source, func(b *change.Batch) error {
+	err := p.opts.Source.Copy(ctx, t.shows.read(), func(b *change.Batch) error {
 		if landed = p.sortBatch(ctx, t, s, b); landed == nil {
 			s.rows += int64(b.Len())
 			p.copied(t, s.rows)
@@ -57,15 +57,16 @@ func (p *Pipeline) readSorted(ctx context.Context, t *target, s *sortedCopy) err
 }
 
 func (p *Pipeline) sortBatch(ctx context.Context, t *target, s *sortedCopy, b *change.Batch) error {
-	keys, err := recordKeys(b)
+	shown, err := t.shows.copied(b)
 	if err != nil {
 		return err
 	}
-	l, err := t.layoutOf(b.Table, t.copySchema())
+	l, err := t.layoutOf(shown.Table, t.copySchema())
 	if err != nil {
 		return err
 	}
-	r := &reduction{slabs: []*slab{{Batch: b, keys: keys}}}
+	b = shown.Batch
+	r := &reduction{slabs: []*slab{shown}}
 	if err := t.quarantine.copying.takeCopied(ctx, r.slabs[0]); err != nil {
 		return err
 	}

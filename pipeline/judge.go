@@ -41,15 +41,14 @@ func (p *Pipeline) judge(ctx context.Context, written change.LSN) {
 			}
 			continue
 		}
-		err := t.at.still(v)
-		if err == nil {
+		err := p.meetLook(ctx, t, v, look.At)
+		if err == nil && t.direct() {
 			err = t.samePublished(look.Published)
 		}
 		if err != nil {
-			p.fail(t, err)
-			continue
+			p.fail(t, ofLake(err))
+			t.stand()
 		}
-		t.at.settle(v)
 	}
 }
 

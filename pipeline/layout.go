@@ -8,6 +8,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 
 	"lakefeed/change"
+	"lakefeed/hudi/schema"
 )
 
 // The columns that every table has beside the source's own, named as Hudi's
@@ -125,5 +126,9 @@ func (t *target) layoutOf(v *change.Table, schema *arrow.Schema) (*layout, error
 
 // widens reports whether every value of from is one of to, in files that hold from.
 func widens(from, to arrow.DataType) bool {
+	if to, ok := to.(*arrow.Decimal128Type); ok {
+		from, ok := from.(*arrow.Decimal128Type)
+		return ok && from.Scale == to.Scale && from.Precision <= to.Precision && schema.MinBytes(int(from.Precision)) == schema.MinBytes(int(to.Precision))
+	}
 	return from.ID() == arrow.INT32 && to.ID() == arrow.INT64 || from.ID() == arrow.FLOAT32 && to.ID() == arrow.FLOAT64
 }

@@ -25,7 +25,11 @@ type Order struct {
 	// position; 0: it is not.
 	Resync change.LSN `json:"resync,omitempty"`
 	Why    string     `json:"why,omitempty"`
-	Since  time.Time  `json:"since"`
+	// Held is the version of the source's table that its policy left to a person; empty: none.
+	Held string `json:"held,omitempty"`
+	// Accept is what a person took on of its schema since.
+	Accept *Acceptance `json:"accept,omitempty"`
+	Since  time.Time   `json:"since"`
 }
 
 // String is the order for people.
@@ -33,6 +37,8 @@ func (o Order) String() string {
 	switch {
 	case o.Removed:
 		return "it was removed from the pipeline"
+	case o.Held != "":
+		return "it waits for a person: " + o.Why
 	case o.Paused && o.Resync != 0:
 		return "it is paused, and to be copied anew"
 	case o.Paused:
@@ -43,7 +49,7 @@ func (o Order) String() string {
 	return ""
 }
 
-func (o Order) none() bool { return !o.Paused && !o.Removed && o.Resync == 0 }
+func (o Order) none() bool { return !o.Paused && !o.Removed && o.Resync == 0 && o.Accept == nil }
 
 func ordersName(pipeline string) string { return "_lakefeed/tables/" + folderName(pipeline) }
 
@@ -64,8 +70,8 @@ func ReadOrders(ctx context.Context, lake storage.Store, pipeline string) (map[s
 }
 
 // Instruct changes the orders of a pipeline that nobody runs, and returns the table's new
-// one. A pipeline that runs is a *[LockedError].
-func Instruct(ctx context.Context, lake storage.Store, pipeline, table string, verb Verb) (Order, error) {
+// one. A pipeline that runs is a *[LockedError]. Apply needs a look at the source.
+func Instruct(ctx context.Context, lake storage.Store, pipeline, table string, verb Verb, look *change.Look) (Order, error) {
 	lock, err := acquire(ctx, lake, pipeline, "", slog.New(slog.DiscardHandler))
 	if err != nil {
 		return Order{}, err
@@ -83,7 +89,11 @@ func Instruct(ctx context.Context, lake storage.Store, pipeline, table string, v
 	if record != nil {
 		at = max(at, record.LSN)
 	}
-	o, err := verb.apply(orders[table], at)
+	version := ""
+	if look != nil {
+		at, version = look.At, seenVersion(look, table)
+	}
+	o, err := verb.apply(orders[table], at, version)
 	if err != nil {
 		return o, fmt.Errorf("%s %s: %w", verb, table, err)
 	}
@@ -100,13 +110,15 @@ const (
 	Resync Verb = "resync" // copy it anew, beside the stream
 	Remove Verb = "remove" // follow it no more; what the lake has of it stays
 	Add    Verb = "add"    // follow again a table that was removed, by a new copy
+	Apply  Verb = "apply"  // take on what was changed of its schema, whatever its policy
 )
 
 // Verbs are all verbs.
-var Verbs = []Verb{Pause, Resume, Resync, Remove, Add}
+var Verbs = []Verb{Pause, Resume, Resync, Remove, Add, Apply}
 
-// apply is the order that is left by a verb, at a position of the log that was read.
-func (v Verb) apply(o Order, at change.LSN) (Order, error) {
+// apply is the order that is left by a verb, at a position of the log that was read, and
+// where a version of the source's table was seen.
+func (v Verb) apply(o Order, at change.LSN, version string) (Order, error) {
 	o.Since, o.Why = time.Now().UTC(), ""
 	if o.Removed && v != Add {
 		return o, errors.New("it was removed from the pipeline: add it first")
@@ -115,7 +127,14 @@ func (v Verb) apply(o Order, at change.LSN) (Order, error) {
 	case Pause:
 		o.Paused = true
 	case Resume:
-		o.Paused = false
+		if o.Paused = false; o.Held != "" {
+			o.Accept, o.Held = &Acceptance{at, o.Held}, ""
+		}
+	case Apply:
+		if version == "" {
+			return o, errors.New("the source has no such table")
+		}
+		o.Paused, o.Held, o.Accept = false, "", &Acceptance{at, version}
 	case Resync:
 		o.Resync = at
 	case Remove:
@@ -163,7 +182,22 @@ func (p *Pipeline) Instruct(ctx context.Context, table string, verb Verb) (Order
 	if !p.knows(table, verb) {
 		return Order{}, fmt.Errorf("%s %s: the pipeline has no such table: names are as `lakefeed status` prints them, and an entry of `tables` in the configuration has to take it", verb, table)
 	}
-	o, err := p.order(ctx, table, func(o Order) (Order, error) { return verb.apply(o, max(1, change.LSN(p.readLSN.Load()))) })
+	at, version := max(1, change.LSN(p.readLSN.Load())), ""
+	if verb == Apply {
+		look, err := p.opts.Source.Look(ctx)
+		if err != nil {
+			return Order{}, fmt.Errorf("%s %s: %w", verb, table, err)
+		}
+		at, version = look.At, seenVersion(look, table)
+	}
+	t := p.targetNamed(table)
+	o, err := p.order(ctx, table, func(o Order) (Order, error) {
+		o, err := verb.apply(o, at, version)
+		if verb == Apply && t != nil && t.failed() {
+			o.Resync = at
+		}
+		return o, err
+	})
 	if err != nil {
 		return o, fmt.Errorf("%s %s: %w", verb, table, err)
 	}
@@ -175,6 +209,16 @@ func (p *Pipeline) Instruct(ctx context.Context, table string, verb Verb) (Order
 	}
 	p.awake()
 	return o, nil
+}
+
+// seenVersion is the sum of a table as a look has it, empty where it does not.
+func seenVersion(look *change.Look, table string) string {
+	for _, v := range look.Tables {
+		if v.String() == table {
+			return versionSum(v)
+		}
+	}
+	return ""
 }
 
 // knows reports whether the pipeline has a table, or may have it.
@@ -198,13 +242,14 @@ func (p *Pipeline) order(ctx context.Context, table string, fn func(Order) (Orde
 	if err != nil {
 		return o, err
 	}
-	orders = withOrder(orders, table, o)
-	if err := writeOrders(ctx, p.opts.Lake, p.opts.Name, orders); err != nil {
+	all := withOrder(orders, table, o)
+	if err := writeOrders(ctx, p.opts.Lake, p.opts.Name, all); err != nil {
 		return o, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.orders = orders
+	p.ordersNew = !maps.Equal(p.orders, orders) // a policy has ordered something meanwhile
+	p.orders = withOrder(p.orders, table, o)
 	return o, nil
 }
 
@@ -245,8 +290,10 @@ func (p *Pipeline) obey(ctx context.Context) {
 		if slices.Contains(resumed, t.name) && t.trouble != nil {
 			t.resumed = true
 		}
+		t.accept = o.Accept
 		if t.paused != o.Paused {
 			t.paused = o.Paused
+			t.report(func(s *TableStatus) { s.Note = "" })
 			t.stand()
 		}
 		switch {

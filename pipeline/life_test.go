@@ -83,7 +83,7 @@ func TestRemoveAndAdd(t *testing.T) {
 }
 
 // recopies lets every table that only a new copy helps have one by itself.
-func recopies(o *options) { o.Recopy = func(*change.Table) bool { return true } }
+func recopies(o *options) { o.Recopy = func(*change.Table, *pipeline.AnewError) bool { return true } }
 
 // TestRecopied changes tables so that only a new copy helps, one change after the other,
 // while the pipeline runs and another table is written all the time: each is copied beside

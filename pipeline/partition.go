@@ -208,7 +208,7 @@ func clash(v *change.Table, partitions []partitionColumn) error {
 	for _, c := range partitions {
 		for i, name := range columnNames(v) {
 			if c.derived() && strings.EqualFold(name, c.Lake) {
-				return anew("column %s of %s would land as %s, which holds %s for the table's partitions", v.Columns[i].Name, v, name, c.By)
+				return &AnewError{What: fmt.Sprintf("column %s of %s would land as %s, which holds %s for the table's partitions", v.Columns[i].Name, v, name, c.By), Schema: true}
 			}
 		}
 	}

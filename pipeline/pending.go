@@ -21,6 +21,7 @@ type pending struct {
 	truncated bool          // the table was emptied before the first of them
 	limit     change.LSN    // rows of commits from here on do not count; 0: all do
 	version   *change.Table // the newest version of the table
+	since     change.LSN    // the commit of its first change
 	oldest    int64         // commit time of the first change, Unix microseconds
 	spill     *spill        // nil while everything fits in memory
 	journal   *spillFile    // what did not fit, in the order of the log: of a table whose changes go to the spool
@@ -31,7 +32,7 @@ func (p *pending) add(b *change.Batch) error {
 	if p.oldest == 0 {
 		p.oldest = b.Times[0]
 	}
-	p.version = b.Table
+	p.seeVersion(b.Table, b.At[0].Commit)
 	start := 0
 	for i, op := range b.Ops {
 		if op == change.Truncate {
@@ -55,6 +56,13 @@ func (p *pending) add(b *change.Batch) error {
 	}
 	p.take(&slab{Batch: b, keys: keys})
 	return nil
+}
+
+// seeVersion notes under which version of the table changes come from a commit on.
+func (p *pending) seeVersion(v *change.Table, since change.LSN) {
+	if p.version != v {
+		p.version, p.since = v, since
+	}
 }
 
 // take takes a slab in, after what came before.

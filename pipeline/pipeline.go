@@ -66,7 +66,7 @@ type Options struct {
 
 	// Recopy says whether a table that only a new copy helps gets one by itself, beside the
 	// stream; nil: none does.
-	Recopy func(t *change.Table) bool
+	Recopy func(t *change.Table, why *AnewError) bool
 
 	Observer Observer                                 // told of commits; may be nil
 	Logger   *slog.Logger                             // silent when nil
@@ -82,6 +82,8 @@ type TableOptions struct {
 	// PartitionBy lays the rows into folders; none: all lie in the table's. A table keeps
 	// the partitions that it was made with.
 	PartitionBy []PartitionField
+	// Schema says what becomes of changes of its schema.
+	Schema SchemaOptions
 }
 
 // Observer is called with figures as they arise; metrics are made of them. All
@@ -119,6 +121,7 @@ type Pipeline struct {
 	seen      map[string]bool          // tables that the last look saw; nil: it has been taken in
 	byNumber  map[uint32]*target
 	orders    map[string]Order // what is asked for tables, by name
+	ordersNew bool             // the lake has not noted all of them
 	resumed   []string         // tables that somebody asked to try again
 	lastErr   error
 	stops     map[string]Stop // tables that stopped, or are tried again, by name
@@ -215,10 +218,15 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	if err := p.recallOrders(ctx); err != nil {
 		return errors.Join(err, lock.release(context.WithoutCancel(ctx)))
 	}
-	ran := false // it has come to stream: the configuration is right
+	sessions := 1 // of Once
+	ran := false  // it has come to stream: the configuration is right
 	for wait := retryFirst; ; wait = min(2*wait, retryLast) {
 		streamed := false
 		err = p.session(ctx, func() { streamed, ran = true, true })
+		if again := p.opts.Once && p.opts.Until == 0 && err == nil && ctx.Err() == nil && p.awaitsCopy(); again && sessions < snapshots {
+			sessions++
+			continue
+		}
 		if errors.Is(err, errAgain) && ctx.Err() == nil {
 			continue
 		}

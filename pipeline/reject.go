@@ -71,7 +71,7 @@ func incomplete(s *slab, row int) *change.Reject {
 	r := &change.Reject{Reason: whyIncomplete}
 	values := map[string]*string{}
 	for c, col := range s.Table.Columns {
-		if s.Unchanged[c].Get(row) {
+		if s.Unchanged != nil && s.Unchanged[c].Get(row) {
 			if r.Unsent = append(r.Unsent, col.Name); r.Column == "" {
 				r.Column, r.Type = col.Name, col.Type
 			}

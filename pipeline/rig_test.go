@@ -38,6 +38,8 @@ type rig struct {
 	types func(schema, table string) postgres.TableTypes
 
 	spool storage.Store // nil: in the lake
+
+	table func(*change.Table) pipeline.TableOptions // nil: defaults
 }
 
 // newRig makes a rig on the shared server and runs statements in its database.
@@ -86,7 +88,7 @@ func (r *rig) pipeline(mods ...func(*options)) (*pipeline.Pipeline, *postgres.Co
 	c := r.source()
 	o := pipeline.Options{
 		Name: r.name, Source: c, Lake: r.lake, Interval: 100 * time.Millisecond,
-		Retryable: postgres.Retryable, Logger: r.logger(), Spool: r.spool, SpillDir: r.t.TempDir(), RetainCommits: 1000,
+		Retryable: postgres.Retryable, Logger: r.logger(), Spool: r.spool, Table: r.table, SpillDir: r.t.TempDir(), RetainCommits: 1000,
 	}
 	for _, mod := range slices.Concat(r.mods, mods) {
 		mod(&o)
@@ -191,7 +193,7 @@ func (r *rig) await(what string, holds func() bool) {
 func (r *rig) validation(run *running) (*pipeline.Report, error) {
 	source := r.source()
 	defer r.close(source)
-	o := pipeline.ValidateOptions{Name: r.name, Source: source, Lake: r.lake, Logger: r.logger()}
+	o := pipeline.ValidateOptions{Name: r.name, Source: source, Lake: r.lake, Table: r.table, Logger: r.logger()}
 	if run != nil {
 		o.Hold = func(ctx context.Context) error { _, err := run.Hold(ctx); return err }
 		o.Cut = run.Cut

@@ -228,7 +228,7 @@ func TestSpoolLost(t *testing.T) {
 			if got := r.recorded(); got < end || r.spooled("t") != 0 {
 				t.Errorf("the source keeps its log from %s, the spool %d segments", got, r.spooled("t"))
 			}
-			if err := r.once(func(o *options) { o.Recopy = func(*change.Table) bool { return true } }); err == nil {
+			if err := r.once(func(o *options) { o.Recopy = func(*change.Table, *pipeline.AnewError) bool { return true } }); err == nil {
 				t.Error("a table that stopped before is copied by itself")
 			}
 			r.forget("t")

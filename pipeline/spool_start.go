@@ -21,7 +21,7 @@ func (p *Pipeline) openSpool(ctx context.Context, record *progress) error {
 	for _, t := range p.targets {
 		segs := found[tableFolder(t.name)]
 		order := p.orderOf(t.name)
-		t.paused = order.Paused
+		t.paused, t.accept = order.Paused, order.Accept
 		switch {
 		case order.Resync != 0 && t.at.Copied < order.Resync:
 			err = p.spool.delete(ctx, t.name, segs)
@@ -129,6 +129,7 @@ func (p *Pipeline) restop(t *target, record *progress) {
 	case !ok || note.Copied != t.at.Copied:
 	case note.Recopy:
 		p.recopy(t, note.Why)
+		t.recopy.counts = true
 	default:
 		t.settled = true
 		p.fail(t, errors.New(note.Why))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"lakefeed/change"
@@ -110,13 +111,14 @@ func (p *Pipeline) checkKeys(ctx context.Context, record *progress) error {
 		return err
 	}
 	changed := false
+	look := sync.OnceValues(func() (*change.Look, error) { return p.opts.Source.Look(ctx) })
 	for _, t := range p.targets {
 		if t.at.LSN == 0 || t.failed() || t.recopy != nil {
 			continue
 		}
 		var err error
-		if len(t.segments) == 0 { // else what they hold may be of the table as it was between
-			err = t.at.still(t.source)
+		if len(t.segments) == 0 && !t.paused { // else what they hold may be of the table as it was between
+			err = p.meetStart(ctx, t, look)
 		}
 		if err == nil {
 			err = t.samePublished(published)
@@ -427,6 +429,8 @@ func (p *Pipeline) tableErrors() error {
 	for _, t := range p.targets {
 		if err, ok := p.failures.Load(t.name); ok {
 			errs = append(errs, &TableError{Table: t.name, Err: err.(error)})
+		} else if o := p.orderOf(t.name); t.paused && o.Why != "" {
+			errs = append(errs, &TableError{Table: t.name, Err: fmt.Errorf("%w: %s", ErrPaused, o.Why)})
 		} else if t.paused {
 			errs = append(errs, &TableError{Table: t.name, Err: ErrPaused})
 		}

@@ -42,6 +42,11 @@ type TableStatus struct {
 	Quarantined int64     `json:"quarantined,omitempty"`  // rows that it cannot hold, which stand in quarantine
 	Note        string    `json:"note,omitempty"`         // what else there is to know of it
 
+	// SchemaChanges is how many changes of its schema this process has found, SchemaPending
+	// how many the lake has not taken on: it is frozen, or waits for a person.
+	SchemaChanges int64 `json:"schema_changes,omitempty"`
+	SchemaPending int   `json:"schema_pending,omitempty"`
+
 	Spooled int64 `json:"spooled_bytes,omitempty"` // of its changes that wait in the spool
 	behind  int64 // commit time of the oldest of these, Unix microseconds; 0: none
 }

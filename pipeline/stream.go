@@ -48,6 +48,9 @@ func (p *Pipeline) stream(ctx context.Context) error {
 func (p *Pipeline) capture(ctx context.Context, rounds chan<- *round) error {
 	c := &capture{p: p, round: newRound(), rounds: rounds, sent: time.Now(), cut: p.opts.Until, read: p.acked()}
 	if p.opts.Once && p.opts.Until == 0 {
+		if err := p.lookOnce(ctx); err != nil {
+			return err
+		}
 		c.token = "once " + uuid.NewString()
 		if _, err := p.opts.Source.Emit(ctx, c.token); err != nil {
 			return fmt.Errorf("write the message to drain to: %w", err)

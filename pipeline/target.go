@@ -55,7 +55,11 @@ type target struct {
 	copied      change.LSN // the snapshot of its newest copy, as the last job or the start left it
 	lost        bool       // what the spool has of it is of no use
 	inOrder     bool       // changes of it are kept in the order of the log, whatever is done with them
-	aside       atomic.Bool
+
+	accept *Acceptance   // what a person took on of its schema
+	schema *schemaRecord // nil until it is needed
+	shows  *met          // how a copy that runs takes it
+	aside  atomic.Bool
 
 	mu        sync.Mutex        // guards what follows
 	published *change.Published // how it was published when it was taken; nil: not known
@@ -111,9 +115,19 @@ func (t *target) failed() bool {
 // fail stops the table: the others go on, and the spool keeps what it lacks. Of one that
 // only a new copy helps nothing is kept; where the policy says so, that copy is made.
 func (p *Pipeline) fail(t *target, err error) {
-	_, isAnew := errors.AsType[*AnewError](err)
-	if isAnew && p.recopies(t) {
-		p.recopy(t, err.Error())
+	if waits, ok := errors.AsType[*SchemaWaitError](err); ok {
+		p.hold(t, waits.Error(), waits.version)
+		return
+	}
+	if _, unfit := errors.AsType[*FrozenValueError](err); unfit && t.at.LSN != 0 {
+		p.hold(t, err.Error()+": have the type taken on with `lakefeed schema apply`", "")
+		return
+	}
+	why, isAnew := errors.AsType[*AnewError](err)
+	if isAnew && p.recopies(t, why) {
+		p.recopy(t, why.What)
+		t.recopy.next = p.copyAfter(t)
+		t.recopy.counts = why.Schema
 		return
 	}
 	t.settled = t.settled || isAnew
@@ -309,7 +323,8 @@ func (p *Pipeline) hudiOptions(t *target) (hudi.Options, error) {
 
 // makeTable makes the table's folder, or takes the one that an interrupted copy left.
 func (p *Pipeline) makeTable(ctx context.Context, t *target, buckets int) (err error) {
-	if t.partitions, err = newPartitions(t.source, t.options.PartitionBy); err != nil {
+	shown := t.landsAs()
+	if t.partitions, err = newPartitions(shown, t.options.PartitionBy); err != nil {
 		return err
 	}
 	if t.table != nil { // made, but its copy never committed
@@ -329,7 +344,7 @@ func (p *Pipeline) makeTable(ctx context.Context, t *target, buckets int) (err e
 	options.RowGroupBytes = min(max(p.opts.MemoryBudget/2/int64(buckets), 256<<10), 16<<20)
 	table, err := hudi.Create(ctx, t.store, hudi.CreateOptions{
 		Name: tableName(t.source), Type: t.options.Type,
-		Schema: newSchema(t.source, p.opts.LeanColumns, t.partitions), RecordKey: recordKey(t.source),
+		Schema: newSchema(shown, p.opts.LeanColumns, t.partitions), RecordKey: recordKey(shown),
 		PartitionBy: lakeColumns(t.partitions), HiveStyle: len(t.partitions) > 0, URLEncode: len(t.partitions) > 0,
 		OrderingField: colLSN, Options: options,
 	})
@@ -396,15 +411,16 @@ func (t *target) committed(at checkpoint, instant string, rows int64) {
 	})
 }
 
-// next is the checkpoint of the table's next commit, up to lsn, by the columns of
-// version v; last is the newest transaction that was read.
-func (p *Pipeline) next(t *target, v *change.Table, lsn change.LSN, last change.Mark) checkpoint {
+// next is the checkpoint of the table's next commit, up to lsn, by the columns of the
+// version that is met; last is the newest transaction that was read.
+func (p *Pipeline) next(m *met, lsn change.LSN, last change.Mark) checkpoint {
+	t := m.t
 	c := t.at
 	if last.Commit > c.Last.Commit && last.Commit < lsn {
 		c.Last = last
 	}
 	c.Partitions = t.partitions
 	c.Pipeline, c.Table, c.Path, c.Source, c.From, c.LSN = p.opts.Name, t.name, t.path, p.source, t.at.LSN, lsn
-	c.describe(v)
+	m.describe(&c)
 	return c
 }

@@ -107,7 +107,7 @@ func Validate(ctx context.Context, o ValidateOptions) (*Report, error) {
 	var todo []*validation
 	for i, path := range tablePaths(tables, o.Table, folders) {
 		if t := tables[i]; !t.LogOnly && (o.Only == nil || o.Only(t.String())) {
-			todo = append(todo, &validation{o: o, table: t, store: storage.Sub(o.Lake, path), quarantine: storage.Sub(o.Lake, QuarantineFolder+"/"+path)})
+			todo = append(todo, &validation{o: o, source: t, table: t, store: storage.Sub(o.Lake, path), quarantine: storage.Sub(o.Lake, QuarantineFolder+"/"+path)})
 		}
 	}
 	all := todo
@@ -164,7 +164,9 @@ func validateAt(ctx context.Context, o ValidateOptions, todo []*validation, last
 // validation is the comparison of one table.
 type validation struct {
 	o      ValidateOptions
-	table  *change.Table
+	source *change.Table
+	table  *change.Table // as it is compared
+	seen   *met
 	at     change.LSN
 	store  storage.Store
 	lake   *hudi.Table
@@ -220,7 +222,10 @@ func (v *validation) open(ctx context.Context) error {
 	if err := v.openAside(ctx, max(v.at, at.LSN)); err != nil {
 		return err
 	}
-	schema, added, err := evolve(v.table, at, t.Schema())
+	if err := v.see(at); err != nil {
+		return err
+	}
+	schema, added, err := evolve(v.table, t.Schema())
 	if err != nil {
 		return err
 	}
@@ -231,6 +236,20 @@ func (v *validation) open(ctx context.Context) error {
 	}
 	v.layout, err = newLayout(v.table, schema)
 	return err
+}
+
+// see finds what of the source the lake has: a table's columns may be frozen.
+func (v *validation) see(at *checkpoint) (err error) {
+	t := &target{name: v.source.String(), table: v.lake, at: *at}
+	if v.o.Table != nil {
+		t.options = v.o.Table(v.source)
+	}
+	v.seen = &met{t: t, version: v.source}
+	if v.seen.view, err = t.viewOf(v.source, false); err != nil {
+		return err
+	}
+	v.table = v.seen.shown()
+	return nil
 }
 
 // readPin is how long the lake keeps what a comparison reads if its process dies: a
@@ -248,12 +267,12 @@ type rows struct {
 type each func(ctx context.Context, fn func(rows) error) error
 
 func (v *validation) eachSource(ctx context.Context, fn func(rows) error) error {
-	return v.o.Source.Copy(ctx, v.table, func(b *change.Batch) error {
-		keys, err := recordKeys(b)
+	return v.o.Source.Copy(ctx, v.seen.read(), func(b *change.Batch) error {
+		s, err := v.seen.copied(b)
 		if err != nil {
 			return err
 		}
-		fit, keys, err := v.fitting(b, keys)
+		fit, keys, err := v.fitting(s.Batch, s.keys)
 		if err != nil {
 			return err
 		}

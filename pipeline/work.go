@@ -18,6 +18,7 @@ func (p *Pipeline) writeRounds(ctx context.Context, rounds <-chan *round) (err e
 		_ = j.group.Wait() // what a job says comes through done
 	}()
 	for open := true; ; {
+		p.recordOrders(ctx)
 		p.obey(ctx)
 		p.admit(ctx)
 		p.discard(ctx)

@@ -42,7 +42,7 @@ func (p *Pipeline) writeRound(ctx context.Context, r *round) error {
 			t.settled = true
 			p.fail(t, f.Err)
 		case f.Lost:
-			p.fail(t, anew("%v", f.Err))
+			p.fail(t, &AnewError{What: f.Err.Error(), Schema: t.policy() == EvolveSchema})
 		default: // the source's log brings the same change again: it is kept for nothing
 			t.settled = true
 			p.fail(t, fmt.Errorf("%w; what is committed from %s on is not in the lake: mend it in the source, then %s", f.Err, f.Since, CopyAnew))
@@ -130,11 +130,15 @@ func (p *Pipeline) commitTable(ctx context.Context, pend *pending, r *round) err
 	if err := t.quarantine.align(ctx, t.at.LSN); err != nil {
 		return err
 	}
-	schema, err := p.evolveTable(ctx, pend)
+	m, err := p.meetRound(ctx, pend, r)
 	if err != nil {
 		return err
 	}
-	l, err := t.layoutOf(pend.version, schema)
+	schema, err := p.evolveTable(ctx, pend, m)
+	if err != nil {
+		return err
+	}
+	l, err := t.layoutOf(m.shown(), schema)
 	if err != nil {
 		return err
 	}
@@ -144,10 +148,10 @@ func (p *Pipeline) commitTable(ctx context.Context, pend *pending, r *round) err
 	}
 	txn, err := t.table.Begin(ctx, hudi.TxnOptions{Operation: op, Schema: schema})
 	if err != nil {
-		return fmt.Errorf("begin: %w", err)
+		return ofSchema(fmt.Errorf("begin: %w", err))
 	}
-	next := p.next(t, pend.version, pend.until(r.to), r.last)
-	instant, err := p.writeChanges(ctx, pend, l, txn, next)
+	next := p.next(m, pend.until(r.to), r.last)
+	instant, err := p.writeChanges(ctx, pend, m, l, txn, next)
 	if err != nil {
 		if instant, err = published(ctx, txn, err); err != nil {
 			return err
@@ -171,7 +175,7 @@ func published(ctx context.Context, txn *hudi.Txn, failure error) (string, error
 	}
 }
 
-func (p *Pipeline) writeChanges(ctx context.Context, pend *pending, l *layout, txn *hudi.Txn, next checkpoint) (_ string, err error) {
+func (p *Pipeline) writeChanges(ctx context.Context, pend *pending, m *met, l *layout, txn *hudi.Txn, next checkpoint) (_ string, err error) {
 	out := p.sinkFor(pend, txn)
 	defer out.end()
 	aside := pend.target.quarantine.writer(pend.truncated)
@@ -181,6 +185,9 @@ func (p *Pipeline) writeChanges(ctx context.Context, pend *pending, l *layout, t
 			return "", err
 		}
 		p.phase("reduce")
+		if slabs, err = m.slabs(slabs); err != nil {
+			return "", err
+		}
 		r := reduce(slabs, pend.limit)
 		if err := aside.take(ctx, r, pend.version.KeyKind == change.NoKey); err != nil {
 			return "", fmt.Errorf("put rows in quarantine: %w", err)
@@ -271,23 +278,20 @@ func (p *Pipeline) rowsOf(ctx context.Context, t *target, l *layout, r *reductio
 // evolveTable is the schema that the table has after this round. Where a column
 // came with a constant default, the rows that are older than it get that value
 // now, by a commit of its own that covers nothing more of the source.
-func (p *Pipeline) evolveTable(ctx context.Context, pend *pending) (*arrow.Schema, error) {
-	t, v := pend.target, pend.version
-	if err := cmp.Or(t.at.still(v), clash(v, t.partitions)); err != nil {
-		return nil, err
-	}
-	schema, added, err := evolve(v, &t.at, t.table.Schema())
+func (p *Pipeline) evolveTable(ctx context.Context, pend *pending, m *met) (*arrow.Schema, error) {
+	t, v := pend.target, m.shown()
+	schema, added, err := evolve(v, t.table.Schema())
 	if err != nil {
 		return nil, err
 	}
 	if _, err := t.table.CompactFor(ctx, schema); err != nil {
-		return nil, err
+		return nil, ofSchema(err)
 	}
 	if !anyMissing(v, added) || pend.truncated {
 		return schema, nil
 	}
 	next := t.at
-	next.describe(v)
+	m.describe(&next)
 	extra, err := next.extra()
 	if err != nil {
 		return nil, err
@@ -296,7 +300,7 @@ func (p *Pipeline) evolveTable(ctx context.Context, pend *pending) (*arrow.Schem
 		return withMissing(rec, v, added, schema)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("fill new columns of %s with their default: %w", t.name, err)
+		return nil, ofSchema(fmt.Errorf("fill new columns of %s with their default: %w", t.name, err))
 	}
 	p.log.Info("columns added with their default", "table", t.name, "instant", instant)
 	t.at = next

@@ -160,6 +160,9 @@ func (c *Connector) describe(ctx context.Context, tx pgx.Tx, tables []*catalogTa
 	if err := describeKeys(ctx, tx, ids, byID); err != nil {
 		return fmt.Errorf("keys: %w", err)
 	}
+	if err := describeConstraints(ctx, tx, ids, byID); err != nil {
+		return err
+	}
 	for _, t := range tables {
 		c.land(t)
 	}

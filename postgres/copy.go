@@ -27,7 +27,8 @@ const (
 
 // Copy emits every row that the table has under the snapshot, in no order, from
 // several connections. emit is never called concurrently. A table that was truncated
-// or written anew since the snapshot was opened is a *[change.RewrittenError].
+// or written anew since the snapshot was opened is a *[change.RewrittenError], one whose
+// columns were changed since it was described a *[change.AlteredError].
 func (c *Connector) Copy(ctx context.Context, t *change.Table, emit func(*change.Batch) error) error {
 	if c.snap == nil {
 		return errors.New("copy " + t.String() + ": no snapshot is open")
@@ -36,9 +37,25 @@ func (c *Connector) Copy(ctx context.Context, t *change.Table, emit func(*change
 		return nil
 	}
 	if err := c.copyTable(ctx, t, emit); err != nil {
-		return fmt.Errorf("copy %s: %w", t, c.copyError(ctx, t, err))
+		return fmt.Errorf("copy %s: %w", t, c.copyError(ctx, t, c.altered(ctx, t, err)))
 	}
 	return nil
+}
+
+// altered is a copy's error, or says that the table's columns are no longer what the copy
+// was told: between two parts nothing keeps its owner from altering it.
+func (c *Connector) altered(ctx context.Context, t *change.Table, err error) error {
+	if _, known := errors.AsType[*change.RewrittenError](err); known || ctx.Err() != nil || Retryable(err) {
+		return err
+	}
+	now, lookErr := c.look(ctx, t.ID)
+	if lookErr != nil || now == nil {
+		return err
+	}
+	if _, changed := copyTypes(t, now); changed != nil {
+		return &change.AlteredError{Table: t.String(), Err: errors.Join(changed, err)}
+	}
+	return err
 }
 
 func (c *Connector) copyTable(ctx context.Context, t *change.Table, emit func(*change.Batch) error) error {

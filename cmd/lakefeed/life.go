@@ -7,8 +7,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"lakefeed/change"
 	"lakefeed/config"
 	"lakefeed/pipeline"
+	"lakefeed/postgres"
 	"lakefeed/server"
 	"lakefeed/storage/all"
 )
@@ -137,7 +139,13 @@ func (v lifeVerb) ask(ctx context.Context, p *config.Pipeline, table string) err
 	case err != nil:
 		return err
 	case holder == nil || !holder.Alive():
-		_, err = pipeline.Instruct(ctx, lake, p.Name, table, v.verb)
+		var look *change.Look
+		if v.verb == pipeline.Apply {
+			if look, err = lookAt(ctx, p); err != nil {
+				return err
+			}
+		}
+		_, err = pipeline.Instruct(ctx, lake, p.Name, table, v.verb, look)
 		return err
 	case holder.Address == "":
 		return fmt.Errorf("process %d on %s runs the pipeline and has no server to ask: wait for its end, or start it with --listen", holder.PID, holder.Host)
@@ -146,4 +154,14 @@ func (v lifeVerb) ask(ctx context.Context, p *config.Pipeline, table string) err
 	defer client.Close()
 	_, err = client.Pipeline(p.Name).Instruct(ctx, table, v.verb)
 	return err
+}
+
+// lookAt looks at the tables of a pipeline's source.
+func lookAt(ctx context.Context, p *config.Pipeline) (*change.Look, error) {
+	c, err := postgres.Open(ctx, p.Source(nil))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }() // it only looked
+	return c.Look(ctx)
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"lakefeed/change"
 	"lakefeed/config"
 	"lakefeed/metrics"
 	"lakefeed/pipeline"
@@ -94,6 +95,7 @@ func (s *service) add(p *config.Pipeline, address string, m *metrics.Metrics) *m
 		}
 		o.Source, o.Lake, o.Once, o.Listen, o.OnPhase = parts.source, parts.lake, s.once, address, s.phase
 		o.Retryable, o.RetryTable, o.Observer = worthRetry, tableWorthRetry, m.Observer(p.Name)
+		o.Recopy = recopies
 		parts.pipeline, err = pipeline.New(o)
 		return err
 	}
@@ -161,3 +163,7 @@ func (s *service) member() *member {
 	}
 	return s.members[0]
 }
+
+// recopies lets a table be copied anew by itself where a change of its schema is why: what
+// else has happened to it, somebody should hear of first.
+func recopies(_ *change.Table, why *pipeline.AnewError) bool { return why.Schema }

@@ -148,6 +148,11 @@ func printStatus(out io.Writer, s pipeline.Status) error {
 				return err
 			}
 		}
+		if t.SchemaPending > 0 {
+			if _, err := fmt.Fprintf(out, "  %s: %s of its schema the lake has not taken on (lakefeed schema diff)\n", t.Table, plural(int64(t.SchemaPending), "change")); err != nil {
+				return err
+			}
+		}
 		text := t.Table + ": " + cmp.Or(t.Error, t.Note)
 		if t.Error == "" && t.Note == "" || t.Error != "" && !t.Since.IsZero() {
 			continue

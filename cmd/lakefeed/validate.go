@@ -142,7 +142,7 @@ func drain(ctx context.Context, p *config.Pipeline, lake storage.Store, at chang
 	}
 	defer func() { _ = source.Close(context.WithoutCancel(ctx)) }() // the pipeline has ended
 	o := p.Options(log)
-	o.Source, o.Lake, o.Once, o.Until = source, lake, true, at
+	o.Source, o.Lake, o.Once, o.Until, o.Recopy = source, lake, true, at, recopies
 	if p.Spool.URL != "" {
 		if o.Spool, err = all.Open(ctx, p.Spool.URL); err != nil {
 			return nil, fmt.Errorf("open spool: %w", err)
