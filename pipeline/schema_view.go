@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 
@@ -165,9 +166,7 @@ func (w *view) reject(b *change.Batch, s *slab, column, row int, rules SchemaOpt
 	why.Column, why.Type = s.Table.Columns[from].Name, s.Table.Columns[from].Type
 	why.Reason = "it does not fit into the column's frozen type, " + w.table.Columns[column].Arrow.String()
 	rejects := map[int]*change.Reject{row: why}
-	for r, why := range b.Rejects { // those of others are shared
-		rejects[r] = why
-	}
+	maps.Copy(rejects, b.Rejects) // which is another's too
 	b.Rejects = rejects
 	return nil
 }

@@ -54,7 +54,8 @@ func TestCopyPauses(t *testing.T) {
 		ages []time.Duration // of the copies before
 		want time.Duration   // from now
 	}{
-		{nil, 0}, {[]time.Duration{time.Second}, 0},
+		{nil, 0},
+		{[]time.Duration{time.Second}, 0},
 		{[]time.Duration{time.Minute, time.Second}, 4 * time.Second},
 		{[]time.Duration{time.Minute, time.Minute, time.Second}, 9 * time.Second},
 		{[]time.Duration{2 * time.Hour, 2 * time.Hour, time.Second}, 0},

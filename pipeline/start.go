@@ -152,7 +152,7 @@ func (p *Pipeline) checkPublished(prepared *change.Prepared) (again bool) {
 	}
 	for _, t := range p.targets {
 		have, there := prepared.Published[t.source.ID]
-		if there && !t.failed() && (t.at.LSN == 0 || t.howPublished() == nil) {
+		if there && !t.failed() && (t.at.LSN == 0 || t.recopy != nil || t.howPublished() == nil) {
 			t.setPublished(&have)
 		}
 	}
