@@ -105,7 +105,7 @@ func (p *Pipeline) spoolPart(ctx context.Context, pend *pending, r *round) error
 	}
 	h := segmentHead{
 		Pipeline: p.opts.Name, Table: t.name, Source: p.source, From: t.safe, To: to,
-		Last: r.last, Newest: r.newest, Oldest: pend.oldest, Rows: pend.rows, Truncated: pend.truncated,
+		Last: r.last, Newest: r.newest, Oldest: pend.oldest, Rows: pend.rows, Truncated: pend.truncated, Emptied: pend.emptied,
 	}
 	p.phase("spool")
 	seg, err := p.spool.write(ctx, h, pend)
@@ -337,7 +337,7 @@ func (p *Pipeline) gatherSegments(ctx context.Context, t *target, segs []segment
 			if h.Pipeline != p.opts.Name || sameSource("", h.Source, p.source) != nil {
 				return errForeign
 			}
-			if h.Truncated {
+			if h.Truncated && (h.Emptied == 0 || h.Emptied >= t.at.LSN) { // else what the table has is newer: a copy
 				pend.reset()
 				pend.truncated = true
 			}

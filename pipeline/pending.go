@@ -18,7 +18,8 @@ type pending struct {
 	slabs     []*slab // in memory, in order
 	bytes     int64   // of the slabs
 	rows      int64
-	truncated bool          // the table was emptied before the first of them
+	truncated bool          // the table was emptied before the first of them ...
+	emptied   change.LSN    // ... by the transaction that commits here; 0: not known
 	limit     change.LSN    // rows of commits from here on do not count; 0: all do
 	version   *change.Table // the newest version of the table
 	since     change.LSN    // the commit of its first change
@@ -37,7 +38,7 @@ func (p *pending) add(b *change.Batch) error {
 	for i, op := range b.Ops {
 		if op == change.Truncate {
 			p.reset()
-			p.truncated = true
+			p.truncated, p.emptied = true, b.At[i].Commit
 			start = i + 1
 		}
 	}

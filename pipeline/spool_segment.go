@@ -25,8 +25,10 @@ type segmentHead struct {
 	Newest   time.Time       `json:"newest,omitzero"` // its commit time
 	Oldest   int64           `json:"oldest,omitempty"`
 	Rows     int64           `json:"rows"`
-	// Truncated says that the table was emptied before the first of these changes.
-	Truncated bool `json:"truncated,omitempty"`
+	// Truncated says that the table was emptied before the first of these changes, by the
+	// transaction that commits at Emptied; 0: not known.
+	Truncated bool       `json:"truncated,omitempty"`
+	Emptied   change.LSN `json:"emptied,omitzero"`
 }
 
 // SegmentError is a segment of the spool that cannot be read, or is not what it should be.

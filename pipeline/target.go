@@ -270,7 +270,7 @@ func (p *Pipeline) openTable(ctx context.Context, t *target, followed bool) erro
 	t.partitions = at.Partitions
 	if at.LSN < t.had {
 		t.settled = true
-		return fmt.Errorf("%s holds changes up to %s and held them up to %s before: somebody rolled commits back or put an older copy in its place, and the source has forgotten what is missing: %s", t.store, at.LSN, t.had, CopyAnew)
+		return anew("%s holds changes up to %s and held them up to %s before: somebody rolled commits back or put an older copy in its place, and the source has forgotten what is missing", t.store, at.LSN, t.had)
 	}
 	t.opened, t.at = true, *at
 	if err := table.Recover(ctx); err != nil {

@@ -67,7 +67,7 @@ func (p *Pipeline) writeTables(ctx context.Context, r *round) error {
 	var aside []*pending
 	for _, pend := range r.tables {
 		t := pend.target
-		if !t.direct() {
+		if !t.direct() || t.at.LSN > max(p.written, t.covered) { // copied since the round began: what the copy has is left out when the spool is drained
 			aside = append(aside, pend)
 			continue
 		}
