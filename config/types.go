@@ -19,6 +19,8 @@ func (d *decoder) types(n ast.Node, at string, inColumn bool) postgres.TableType
 		"numeric":      choice(d, &t.Numeric, postgres.NumericDecimal, postgres.NumericText),
 		"arrays":       choice(d, &t.Arrays, postgres.ArrayJSON, postgres.ArrayList, postgres.ArrayText),
 		"composites":   choice(d, &t.Composites, postgres.CompositeNested, postgres.CompositeText),
+		"vectors":      choice(d, &t.Vectors, postgres.VectorText, postgres.VectorList),
+		"geometry":     choice(d, &t.Geometry, postgres.GeometryText, postgres.GeometryEWKB),
 	}
 	if !inColumn {
 		takers["columns"] = func(n ast.Node, at string) { t.Columns = d.columnTypes(n, at) }

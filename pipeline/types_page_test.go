@@ -2,6 +2,7 @@ package pipeline_test
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/hex"
 	"encoding/json"
 	"flag"
@@ -14,6 +15,8 @@ import (
 	"github.com/apache/arrow-go/v18/parquet/file"
 
 	"lakefeed/hudi"
+	"lakefeed/internal/pgserver"
+	"lakefeed/internal/pgtest"
 	"lakefeed/postgres"
 	"lakefeed/storage"
 )
@@ -27,6 +30,8 @@ type typeLine struct {
 	rule       postgres.TableTypes
 	ruleText   string
 	remark     string
+	extension  string // where it is not named like the type
+	version    int    // of the server that has it, 0: the default one
 }
 
 const (
@@ -36,7 +41,8 @@ const (
 )
 
 var (
-	listed = postgres.TableTypes{Arrays: postgres.ArrayList}
+	listed = postgres.TableTypes{Arrays: postgres.ArrayList, Vectors: postgres.VectorList}
+	inEWKB = postgres.TableTypes{Geometry: postgres.GeometryEWKB}
 	asText = postgres.TableTypes{OutOfRange: postgres.AsText, Numeric: postgres.NumericText, Arrays: postgres.ArrayText, Composites: postgres.CompositeText}
 )
 
@@ -110,7 +116,11 @@ var typeLines = []typeLine{
 	{typ: "citext (extension)", value: "'Text'", remark: "as `text`"},
 	{typ: "hstore (extension)", value: `'a=>1,b=>NULL'`, remark: asPrint},
 	{typ: "ltree (extension)", value: "'a.b'", remark: asPrint + "; `lquery`, `ltxtquery` alike"},
-	{typ: "cube (extension)", value: "'(1,2)'", remark: "every other type, of PostGIS and pgvector too: " + asPrint + "; read as text"},
+	{typ: "geometry(Point,4326) (extension)", extension: "postgis", value: "'SRID=4326;POINT(1 2)'", remark: "EWKB in hexadecimal, as PostGIS prints it; `geography` alike"},
+	{typ: "geometry(Point,4326) (extension)", extension: "postgis", value: "'SRID=4326;POINT(1 2)'", rule: inEWKB, ruleText: "geometry: ewkb", remark: "exact: the bytes of `ST_AsEWKB`, with SRID, Z and M"},
+	{typ: "vector(3) (extension)", extension: "vector", version: 18, value: "'[1,2.5,-3]'", remark: "exact, as pgvector prints it; `halfvec`, `sparsevec` alike"},
+	{typ: "vector(3) (extension)", extension: "vector", version: 18, value: "'[1,2.5,-3]'", rule: listed, ruleText: "vectors: list", remark: "exact; `halfvec` alike; `sparsevec` stays text"},
+	{typ: "cube (extension)", value: "'(1,2)'", remark: "every other type, of any extension: " + asPrint + "; read as text"},
 }
 
 const (
@@ -144,34 +154,62 @@ func TestTypesPage(t *testing.T) {
 	}
 }
 
-// typesTable makes the table. Lines of extensions that the server does not have are
-// taken from the old one.
+// typesTable makes the table. Lines of what no server here has are taken from the old one.
 func typesTable(t *testing.T, old string) string {
 	t.Helper()
-	r := newRig(t, "create type mood as enum ('sad', 'happy')", "create type pair as (a int, b text)", "create domain price as numeric(10,2)")
+	lines := make([]string, len(typeLines))
+	land(t, newRig(t), 0, lines)
+	if _, err := pgserver.Find(18); err == nil {
+		land(t, newRigOn(t, pgtest.Shared(t, 18).NewDatabase(t)), 18, lines)
+	}
+	var out strings.Builder
+	out.WriteString("| PostgreSQL | rule | Arrow | Avro | Parquet | a value | it lands as | |\n|---|---|---|---|---|---|---|---|\n")
+	for i, line := range lines {
+		if line == "" {
+			line = typeLines[i].old(old)
+		}
+		out.WriteString(line)
+	}
+	return out.String()
+}
+
+// land lands the values of the types of one version's server, and writes their lines.
+func land(t *testing.T, r *rig, version int, lines []string) {
+	t.Helper()
+	r.db.Exec(t, "create type mood as enum ('sad', 'happy')", "create type pair as (a int, b text)", "create domain price as numeric(10,2)")
 	columns, values := []string{"id int primary key"}, []string{"1"}
 	rules := map[string]postgres.TableTypes{}
-	missing := map[int]bool{}
 	for i, line := range typeLines {
 		name, _, _ := strings.Cut(line.typ, " (")
-		if strings.HasSuffix(line.typ, "(extension)") {
-			if r.query("select count(*) from pg_available_extensions where name = '%s'", name) == "0" {
-				missing[i] = true
-				continue
-			}
-			r.db.Exec(t, "create extension "+name)
+		if line.version != version || strings.HasSuffix(line.typ, "(extension)") && !r.extend(cmp.Or(line.extension, name)) {
+			continue
 		}
 		column := fmt.Sprintf("c%d", i)
 		columns, values = append(columns, column+" "+name), append(values, line.value)
 		rules[column] = line.rule
 	}
+	if len(rules) == 0 {
+		return
+	}
 	r.types = func(string, string) postgres.TableTypes { return postgres.TableTypes{Columns: rules} }
 	r.db.Exec(t, fmt.Sprintf("create table t (%s)", strings.Join(columns, ", ")), fmt.Sprintf("insert into t values (%s)", strings.Join(values, ", ")))
 	r.drain()
-	return tableOf(t, r, missing, old)
+	r.typeLines(rules, lines)
 }
 
-func tableOf(t *testing.T, r *rig, missing map[int]bool, old string) string {
+// extend makes an extension, and tells whether the server has it.
+func (r *rig) extend(name string) bool {
+	r.t.Helper()
+	if r.query("select count(*) from pg_available_extensions where name = '%s'", name) == "0" {
+		return false
+	}
+	r.db.Exec(r.t, "create extension if not exists "+name)
+	return true
+}
+
+// typeLines writes the lines of the columns that have landed.
+func (r *rig) typeLines(rules map[string]postgres.TableTypes, lines []string) {
+	t := r.t
 	t.Helper()
 	lake, err := hudi.Open(t.Context(), storage.Sub(r.lake, "public/t"), hudi.Options{})
 	if err != nil {
@@ -190,12 +228,9 @@ func tableOf(t *testing.T, r *rig, missing map[int]bool, old string) string {
 			}
 		}
 	}
-	var out strings.Builder
-	out.WriteString("| PostgreSQL | rule | Arrow | Avro | Parquet | a value | it lands as | |\n|---|---|---|---|---|---|---|---|\n")
 	for i, line := range typeLines {
 		column := fmt.Sprintf("c%d", i)
-		if missing[i] {
-			out.WriteString(lineOf(old, line.typ))
+		if _, ok := rules[column]; !ok {
 			continue
 		}
 		at := lake.Schema().FieldIndices(column)
@@ -203,20 +238,24 @@ func tableOf(t *testing.T, r *rig, missing map[int]bool, old string) string {
 			t.Fatalf("no column for %s", line.typ)
 		}
 		arrow := strings.NewReplacer(" nullable", "", ", nullable", "", "element: ", "").Replace(fmt.Sprint(lake.Schema().Field(at[0]).Type))
-		rule := ""
-		if line.ruleText != "" {
-			rule = "`" + line.ruleText + "`"
-		}
-		fmt.Fprintf(&out, "| `%s` | %s | %s | %s | %s | `%s` | `%s` | %s |\n", line.typ, rule, inCell(arrow), inCell(avro[column]), inCell(parquet[column]),
+		lines[i] = fmt.Sprintf("%s %s | %s | %s | `%s` | `%s` | %s |\n", line.begin(), inCell(arrow), inCell(avro[column]), inCell(parquet[column]),
 			inCell(line.value), inCell(printed[column]), line.remark)
 	}
-	return out.String()
 }
 
-// lineOf is the line of the old table that is of a type.
-func lineOf(old, typ string) string {
-	for line := range strings.Lines(old) {
-		if strings.HasPrefix(line, "| `"+typ+"` |") {
+// begin is how its line begins: the type and the rule.
+func (l *typeLine) begin() string {
+	rule := ""
+	if l.ruleText != "" {
+		rule = "`" + l.ruleText + "`"
+	}
+	return fmt.Sprintf("| `%s` | %s |", l.typ, rule)
+}
+
+// old is its line in the old table.
+func (l *typeLine) old(table string) string {
+	for line := range strings.Lines(table) {
+		if strings.HasPrefix(line, l.begin()) {
 			return line
 		}
 	}
@@ -226,7 +265,7 @@ func lineOf(old, typ string) string {
 func inCell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
 
 // avroTypes are the types of the columns in an Avro schema, without their null.
-func avroTypes(t *testing.T, schema string) map[string]string {
+func avroTypes(t testing.TB, schema string) map[string]string {
 	t.Helper()
 	var rec struct {
 		Fields []struct {
@@ -264,7 +303,7 @@ func avroType(v any) string {
 }
 
 // parquetTypes are the types of the columns in the base file.
-func parquetTypes(t *testing.T, r *rig) map[string]string {
+func parquetTypes(t testing.TB, r *rig) map[string]string {
 	t.Helper()
 	out := map[string]string{}
 	for info, err := range r.lake.List(t.Context(), "public/t", true) {

@@ -18,6 +18,10 @@ type TableTypes struct {
 	Arrays ArrayForm
 	// Composites is the form of composite types.
 	Composites CompositeForm
+	// Vectors is the form of pgvector's vector and halfvec.
+	Vectors VectorForm
+	// Geometry is the form of PostGIS's geometry and geography.
+	Geometry GeometryForm
 	// Columns are exceptions, by the source's name of the column. Columns of those are ignored.
 	Columns map[string]TableTypes
 }
@@ -62,6 +66,24 @@ const (
 	CompositeText   CompositeForm = "text"   // as PostgreSQL prints them
 )
 
+// VectorForm is how vectors land.
+type VectorForm string
+
+// The forms of vectors.
+const (
+	VectorText VectorForm = "text" // as pgvector prints them; the default
+	VectorList VectorForm = "list" // lists of float32
+)
+
+// GeometryForm is how geometries land.
+type GeometryForm string
+
+// The forms of geometries.
+const (
+	GeometryText GeometryForm = "text" // as PostGIS prints them, EWKB in hexadecimal; the default
+	GeometryEWKB GeometryForm = "ewkb" // bytes in EWKB, with SRID, Z and M
+)
+
 // of is what holds for a column.
 func (t TableTypes) of(column string) TableTypes { return t.With(t.Columns[column]) }
 
@@ -69,6 +91,7 @@ func (t TableTypes) of(column string) TableTypes { return t.With(t.Columns[colum
 func (t TableTypes) With(e TableTypes) TableTypes {
 	t.OutOfRange, t.Numeric = cmp.Or(e.OutOfRange, t.OutOfRange), cmp.Or(e.Numeric, t.Numeric)
 	t.Arrays, t.Composites = cmp.Or(e.Arrays, t.Arrays), cmp.Or(e.Composites, t.Composites)
+	t.Vectors, t.Geometry = cmp.Or(e.Vectors, t.Vectors), cmp.Or(e.Geometry, t.Geometry)
 	columns := maps.Clone(t.Columns)
 	for name, c := range e.Columns {
 		if columns == nil {
@@ -109,6 +132,14 @@ func (d dataType) land(t TableTypes, flat bool) dataType {
 		d.attributes = slices.Clone(d.attributes)
 		for i := range d.attributes {
 			d.attributes[i].dataType = d.attributes[i].land(t, false)
+		}
+	case embedding, halfEmbedding:
+		if t.Vectors == VectorList && !flat {
+			d.landing = nested
+		}
+	case geometry:
+		if t.Geometry == GeometryEWKB && !flat {
+			d.landing = nested
 		}
 	default:
 	}

@@ -55,10 +55,14 @@ const (
 	tsvector
 	vector // int2vector, oidvector
 	hstore
-	list       // an array
-	rangeOf    // a range
-	multirange // ranges of one type
-	composite  // attributes
+	geometry        // PostGIS: geometry, geography
+	embedding       // pgvector: vector
+	halfEmbedding   // halfvec
+	sparseEmbedding // sparsevec
+	list            // an array
+	rangeOf         // a range
+	multirange      // ranges of one type
+	composite       // attributes
 )
 
 // builtin are the kinds of the types whose numbers are fixed.
@@ -73,9 +77,11 @@ var builtin = map[uint32]kind{
 	3614: tsvector, 22: vector, 30: vector,
 }
 
-// extensionKinds are types of PostgreSQL's own extensions, whose numbers are not fixed.
+// extensionKinds are types of extensions, whose numbers are not fixed.
 var extensionKinds = map[string]kind{
 	"citext.citext": text, "hstore.hstore": hstore,
+	"postgis.geometry": geometry, "postgis.geography": geometry,
+	"vector.vector": embedding, "vector.halfvec": halfEmbedding, "vector.sparsevec": sparseEmbedding,
 	"ltree.ltree": versioned, "ltree.lquery": versioned, "ltree.ltxtquery": versioned,
 }
 
@@ -102,7 +108,7 @@ type landing uint8
 const (
 	plain  landing = iota
 	asText         // as PostgreSQL prints it
-	nested         // a list or a composite in Arrow's own form
+	nested         // a list, a composite, a vector or a geometry in Arrow's own form
 )
 
 // The decimal type of numerics: at most 38 digits; those without a declared
@@ -163,6 +169,14 @@ func (d *dataType) arrow() arrow.DataType {
 		return arrow.FixedWidthTypes.Date32
 	case timestamp, timestampTZ:
 		return arrow.FixedWidthTypes.Timestamp_us
+	case geometry:
+		if d.landing == nested {
+			return arrow.BinaryTypes.Binary
+		}
+	case embedding, halfEmbedding:
+		if d.landing == nested {
+			return arrow.ListOfField(arrow.Field{Name: "element", Type: arrow.PrimitiveTypes.Float32, Nullable: true})
+		}
 	case list:
 		if d.landing == nested {
 			return arrow.ListOfField(arrow.Field{Name: "element", Type: d.elem.arrow(), Nullable: true})

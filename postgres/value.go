@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -98,7 +99,11 @@ func bind(b array.Builder, d *dataType) column {
 	case date, timestamp, timestampTZ:
 		c.times(b, d)
 	case bytea:
-		c.bytes(b.(*array.BinaryBuilder))
+		c.bytes(b.(*array.BinaryBuilder), `\x`) // bytea_output is hex
+	case geometry:
+		c.bytes(b.(*array.BinaryBuilder), "")
+	case embedding, halfEmbedding:
+		c.embeddings(b.(*array.ListBuilder), d)
 	case list:
 		c.lists(b.(*array.ListBuilder), d)
 	case composite:
@@ -192,15 +197,17 @@ func (c *column) times(b array.Builder, d *dataType) {
 	c.text = func(v []byte) error { return add(timestampFromText(v)) }
 }
 
-func (c *column) bytes(b *array.BinaryBuilder) {
+// bytes are in hexadecimal behind prefix where they come as text.
+func (c *column) bytes(b *array.BinaryBuilder, prefix string) {
 	c.binary = func(v []byte) error { b.Append(v); return nil }
 	var buf []byte
-	c.text = func(v []byte) error { // bytea_output is hex
-		if len(v) < 2 || string(v[:2]) != `\x` {
+	c.text = func(v []byte) error {
+		v, ok := bytes.CutPrefix(v, []byte(prefix))
+		if !ok {
 			return errMalformed
 		}
 		var err error
-		if buf, err = hex.AppendDecode(buf[:0], v[2:]); err == nil {
+		if buf, err = hex.AppendDecode(buf[:0], v); err == nil {
 			b.Append(buf)
 		}
 		return err
@@ -308,6 +315,12 @@ func (d *dataType) appendText(dst, v []byte) ([]byte, error) {
 		return appendVector(dst, v)
 	case hstore:
 		return appendHstore(dst, v)
+	case geometry:
+		return fmt.Appendf(dst, "%X", v), nil
+	case embedding, halfEmbedding:
+		return d.appendEmbedding(dst, v)
+	case sparseEmbedding:
+		return appendSparse(dst, v)
 	case vector:
 		return appendNumbers(dst, v)
 	case list:

@@ -12,6 +12,9 @@ func FuzzValue(f *testing.F) {
 	}
 	var types []dataType
 	for k := range list {
+		if k == embedding || k == halfEmbedding || k == geometry {
+			types = append(types, dataType{kind: k, landing: nested})
+		}
 		types = append(types, dataType{kind: k}, dataType{kind: k, landing: asText})
 	}
 	pair := dataType{kind: composite, landing: nested, attributes: []attributeType{{"a", 23, dataType{kind: int4}}, {"b", 25, dataType{kind: text}}}}

