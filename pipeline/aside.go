@@ -49,7 +49,18 @@ func (p *Pipeline) passes(err error) bool {
 
 // direct reports whether rounds are written into the table.
 func (t *target) direct() bool {
-	return !t.isDropped() && !t.paused && t.trouble == nil && t.recopy == nil && !t.job && len(t.segments) == 0
+	return !t.isDropped() && !t.paused && !t.ahead && t.trouble == nil && t.recopy == nil && !t.job && len(t.segments) == 0
+}
+
+// overtake lets tables be written again once the log has been read up to their newest copies: what
+// came till then is in these, and the spool leaves it out.
+func (p *Pipeline) overtake() {
+	for _, t := range p.all() {
+		if t.ahead && p.written >= t.at.LSN {
+			t.ahead = false
+			t.stand()
+		}
+	}
 }
 
 // spooling reports whether the table's part of a round is needed, though not in the table.

@@ -25,6 +25,7 @@ type recopy struct {
 	wait   time.Duration // before the last try
 	next   time.Time     // when it is tried
 	counts bool          // it is because of the schema: they are not made one after the other
+	once   bool          // it was tried again at once
 	void   bool          // while it was made the source left changes of the table out
 }
 
@@ -179,6 +180,7 @@ func (p *Pipeline) finishCopy(ctx context.Context, t *target, err error) error {
 		return nil
 	}
 	t.copied = t.at.Copied
+	t.ahead = p.written < t.at.LSN
 	t.recopy, t.trouble, t.lost, t.had, t.safe = nil, nil, false, t.at.LSN, max(t.safe, t.at.LSN)
 	p.failures.Delete(t.name)
 	p.renumber(t)
@@ -216,16 +218,22 @@ func (p *Pipeline) copyFailed(ctx context.Context, t *target, err error) {
 		work = &recopy{why: "its first copy failed"}
 	}
 	source, ofSource := errors.AsType[*sourceError](err)
-	rewritten := changedMeanwhile(err)
+	changed := changedMeanwhile(err)
 	if errors.Is(err, errGone) {
 		t.recopy = nil
 		p.leave(ctx, t)
 		return
 	}
+	if changed && !work.once && !p.opts.Once {
+		work.once, work.next, t.recopy = true, time.Now(), work
+		p.log.Info("table is copied once more", "table", t.name, "because", err)
+		t.stand()
+		return
+	}
 	t.drop()
 	p.stop(t, fmt.Errorf("copy: %w", ofLake(err)))
 	t.recopy, t.gaveUp = nil, p.orderOf(t.name).Since
-	if rewritten || work.void || ofSource && p.retryable(source.error) || !ofSource && p.passes(ofLake(err)) {
+	if changed || work.void || ofSource && p.retryable(source.error) || !ofSource && p.passes(ofLake(err)) {
 		work.wait = p.after(work.wait)
 		work.next = time.Now().Add(work.wait)
 		t.recopy = work
@@ -275,6 +283,11 @@ func (p *Pipeline) leave(ctx context.Context, t *target) {
 	t.drop()
 	t.settled = true
 	p.failures.Delete(t.name)
+	if t.table != nil && t.at.LSN == 0 && t.had == 0 { // a copy that failed left its folder
+		if err := removeCopy(ctx, t.store); err != nil {
+			p.log.Warn("the folder of a table that is left out stays in the lake, empty", "table", t.name, "error", err)
+		}
+	}
 	if err := p.spool.delete(ctx, t.name, t.segments); err != nil {
 		p.log.Warn("the spool keeps segments of a table that is left out", "table", t.name, "error", err)
 	}

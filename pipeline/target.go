@@ -53,6 +53,7 @@ type target struct {
 	job         bool       // a goroutine of its own has it
 	held        bool       // the spool was full: the source keeps what is behind safe
 	copied      change.LSN // the snapshot of its newest copy, as the last job or the start left it
+	ahead       bool       // its newest copy shows more than has been read of the log
 	lost        bool       // what the spool has of it is of no use
 	inOrder     bool       // changes of it are kept in the order of the log, whatever is done with them
 

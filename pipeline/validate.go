@@ -143,15 +143,18 @@ func validateAt(ctx context.Context, o ValidateOptions, todo []*validation, last
 	}
 	for _, v := range todo {
 		err := v.run(ctx, at, instants[v.table.String()])
-		_, rewritten := errors.AsType[*change.RewrittenError](err)
+		changed := changedMeanwhile(err)
+		if changed && !last {
+			err = errors.Join(err, v.describe(ctx))
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
-		case rewritten && !last:
+		case changed && !last:
 			o.Logger.Info("table is compared at another position", "table", v.table, "error", err)
 			again = append(again, v)
 			continue
-		case rewritten:
+		case changed:
 			v.report.Error = err.Error() + "; run validate again when that has an end"
 		case err != nil:
 			v.report.Error = err.Error()
@@ -159,6 +162,20 @@ func validateAt(ctx context.Context, o ValidateOptions, todo []*validation, last
 		o.Logger.Info("table compared", "table", v.table, "source", v.report.SourceRows, "lake", v.report.LakeRows, "different", v.report.Different)
 	}
 	return again, nil
+}
+
+// describe looks anew at a table that was altered.
+func (v *validation) describe(ctx context.Context) error {
+	look, err := v.o.Source.Look(ctx)
+	if err != nil {
+		return err
+	}
+	for _, t := range look.Tables {
+		if t.String() == v.table.String() {
+			v.table = t
+		}
+	}
+	return nil
 }
 
 // validation is the comparison of one table.

@@ -49,6 +49,7 @@ func (p *Pipeline) writeRound(ctx context.Context, r *round) error {
 		}
 	}
 	p.written = max(p.written, r.to)
+	p.overtake()
 	p.judge(ctx, r.to)
 	if err := p.acknowledge(ctx, r); err != nil {
 		return err

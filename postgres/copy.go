@@ -45,7 +45,9 @@ func (c *Connector) Copy(ctx context.Context, t *change.Table, emit func(*change
 // altered is a copy's error, or says that the table's columns are no longer what the copy
 // was told: between two parts nothing keeps its owner from altering it.
 func (c *Connector) altered(ctx context.Context, t *change.Table, err error) error {
-	if _, known := errors.AsType[*change.RewrittenError](err); known || ctx.Err() != nil || Retryable(err) {
+	_, rewritten := errors.AsType[*change.RewrittenError](err)
+	_, altered := errors.AsType[*change.AlteredError](err)
+	if rewritten || altered || ctx.Err() != nil || Retryable(err) {
 		return err
 	}
 	now, lookErr := c.look(ctx, t.ID)
@@ -68,6 +70,9 @@ func (c *Connector) copyTable(ctx context.Context, t *change.Table, emit func(*c
 	}
 	types, err := copyTypes(t, now)
 	if err != nil {
+		return err
+	}
+	if err := c.asDescribed(ctx, t); err != nil {
 		return err
 	}
 	parts, err := c.copyParts(ctx, now)
@@ -107,17 +112,57 @@ type copyPart struct {
 	table uint32 // the number of the table, or of the partition
 }
 
-// copyTypes are the types of t's columns, if the table still has them.
+// asDescribed sees that the snapshot has the columns of the table that t says, none altered and none
+// more: what a column that t lacks held before the snapshot would be in no log.
+func (c *Connector) asDescribed(ctx context.Context, t *change.Table) error {
+	w, err := c.reader(ctx)
+	if err != nil {
+		return err
+	}
+	var want []string
+	for _, col := range t.Columns {
+		want = append(want, fmt.Sprint(col.ID, " ", col.Shape))
+	}
+	stop := w.watch(ctx)
+	have, err := w.value(fmt.Sprintf(`SELECT coalesce(string_agg(attnum || ' ' || xmin, ',' ORDER BY attnum), '') FROM pg_attribute
+		WHERE attrelid = %d AND attnum > 0 AND NOT attisdropped AND attgenerated = ''`, t.ID))
+	stop()
+	if err != nil {
+		return errors.Join(interrupted(ctx, fmt.Errorf("look at the columns that the snapshot has: %w", err)), w.close())
+	}
+	c.snap.idle <- w // there are never more than it holds
+	if have != strings.Join(want, ",") {
+		return &change.AlteredError{Table: t.String(), Err: errors.New("the snapshot has other columns of it")}
+	}
+	return nil
+}
+
+// copyTypes are the types of t's columns, which are read by their names of now, if the table has them still.
 func copyTypes(t *change.Table, now *catalogTable) ([]dataType, error) {
+	if now.String() != t.String() {
+		return nil, fmt.Errorf("its name is %s now", now)
+	}
 	types := make([]dataType, len(t.Columns))
 	for i, col := range t.Columns {
 		j := columnIndex(now.Table, col.Name)
-		if j < 0 || now.Columns[j].Type != col.Type {
+		if j < 0 || now.Columns[j].Type != col.Type || now.Columns[j].ID != col.ID {
 			return nil, fmt.Errorf("column %s was changed meanwhile", col.Name)
 		}
 		types[i] = now.types[j]
 	}
+	if !slices.Equal(keyNames(t), keyNames(now.Table)) {
+		return nil, fmt.Errorf("its key was (%s)", strings.Join(keyNames(t), ", "))
+	}
 	return types, nil
+}
+
+// keyNames are the columns of a table's key.
+func keyNames(t *change.Table) []string {
+	names := make([]string, len(t.Key))
+	for i, k := range t.Key {
+		names[i] = t.Columns[k].Name
+	}
+	return names
 }
 
 // copyParts are together the whole table.

@@ -60,7 +60,7 @@ func withExtension(t *testing.T, version int, extensions ...string) *pgtest.Data
 	t.Helper()
 	db := pgtest.Shared(t, version).NewDatabase(t)
 	for _, x := range extensions {
-		if db.Query(t, "SELECT count(*) FROM pg_available_extensions WHERE name = '" + x + "'")[0][0] == "0" {
+		if db.Query(t, "SELECT count(*) FROM pg_available_extensions WHERE name = '"+x+"'")[0][0] == "0" {
 			if os.Getenv("CI") != "" {
 				t.Fatalf("PostgreSQL %d lacks the extension %s: `make setup` installs it", version, x)
 			}
@@ -170,7 +170,7 @@ func knownVectors(t *testing.T, version int) []typeCase {
 	t.Helper()
 	db := withExtension(t, version, "vector")
 	return slices.DeleteFunc(slices.Clone(pgvector), func(c typeCase) bool {
-		return db.Query(t, "SELECT to_regtype('" + c.typ + "') IS NULL")[0][0] == "t"
+		return db.Query(t, "SELECT to_regtype('"+c.typ+"') IS NULL")[0][0] == "t"
 	})
 }
 
