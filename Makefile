@@ -20,9 +20,10 @@ export GOFLAGS := $(GOFLAGS) '-ldflags=-s -w'
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-setup: ## install what the tests need: PostgreSQL 15 to 18, Spark with Hudi, hudi-rs, DynamoDB Local, an S3 server
+setup: ## install what the tests need: PostgreSQL 15 to 18 with its regression suite, Spark with Hudi, hudi-rs, DynamoDB Local, an S3 server
 	@scripts/install-cxx.sh
 	@scripts/install-postgres.sh all
+	@scripts/install-regress.sh || [ -z "$$CI" ] # TestRegress is skipped without it
 	@scripts/install-interop.sh
 	@scripts/install-dynamodb.sh
 	@scripts/install-s3.sh

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // Proxy stands between a client and a server, and behaves as bad networks do.
@@ -15,6 +16,7 @@ type Proxy struct {
 	listen net.Listener
 	limit  atomic.Int64 // bytes from the server after which a connection is reset, 0: none
 	resets atomic.Int64
+	delay  atomic.Int64 // nanoseconds that pass before what a client says reaches the server
 
 	mu    sync.Mutex
 	conns []*proxied
@@ -58,6 +60,9 @@ func (p *Proxy) ResetEvery(n int64) { p.limit.Store(n) }
 
 // Resets is how many connections have broken so.
 func (p *Proxy) Resets() int64 { return p.resets.Load() }
+
+// Delay makes all that a client says reach the server that much later, as from afar.
+func (p *Proxy) Delay(d time.Duration) { p.delay.Store(int64(d)) }
 
 // Freeze lets nothing pass through the connections that there are, which stay open. New
 // ones work.
@@ -114,6 +119,9 @@ func (c *proxied) pass(to, from net.Conn, limit *atomic.Int64, p *Proxy) {
 			return
 		}
 		passed += int64(n)
+		if limit == nil {
+			time.Sleep(time.Duration(p.delay.Load()))
+		}
 		if _, werr := to.Write(buf[:n]); err != nil || werr != nil {
 			return
 		}
