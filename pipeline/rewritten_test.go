@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"lakefeed/change"
 	"lakefeed/pipeline"
@@ -70,7 +71,7 @@ func TestValidateTruncated(t *testing.T) {
 			t.Run(fmt.Sprint(name, " before read ", nth+1), func(t *testing.T) {
 				t.Parallel()
 				r := newRig(t, table, "insert into t select i, 'a' from generate_series(1, 50) i")
-				run := r.start()
+				run := r.start(func(o *options) { o.Interval = 300 * time.Millisecond }) // the catalogs are looked at after ten times as long
 				r.await("copied", func() bool { return run.table("public.t").Instant != "" })
 				report := r.validateRewriting(run, &rewriting{times: 2, nth: nth + 1, do: func() { r.db.Exec(t, sql) }})
 				if !report.OK() {
