@@ -110,8 +110,10 @@ type Table struct {
 	Schema, Name string
 	ID           uint32 // the source's own number for it
 	Columns      []Column
-	Key          []int // indexes of the key columns in key order, empty for NoKey
-	KeyKind      KeyKind
+	// Left are columns that the table has besides, and that nobody wants.
+	Left    []Column
+	Key     []int // indexes of the key columns in key order, empty for NoKey
+	KeyKind KeyKind
 	// Bytes and RowsEstimate are the source's own measure of the table when it
 	// was looked at: size on disk without indexes, and estimated rows.
 	Bytes, RowsEstimate int64

@@ -171,8 +171,8 @@ func (v *validation) describe(ctx context.Context) error {
 		return err
 	}
 	for _, t := range look.Tables {
-		if t.String() == v.table.String() {
-			v.table = t
+		if t.String() == v.source.String() {
+			v.source = t
 		}
 	}
 	return nil

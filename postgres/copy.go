@@ -112,16 +112,18 @@ type copyPart struct {
 	table uint32 // the number of the table, or of the partition
 }
 
-// asDescribed sees that the snapshot has the columns of the table that t says, none altered and none
-// more: what a column that t lacks held before the snapshot would be in no log.
+// asDescribed sees that the snapshot has the columns of the table that t says, those that t leaves out
+// among them, none altered and none more: what a column that t lacks held before the snapshot would be in no log.
 func (c *Connector) asDescribed(ctx context.Context, t *change.Table) error {
 	w, err := c.reader(ctx)
 	if err != nil {
 		return err
 	}
-	var want []string
-	for _, col := range t.Columns {
-		want = append(want, fmt.Sprint(col.ID, " ", col.Shape))
+	columns := slices.Concat(t.Columns, t.Left)
+	slices.SortFunc(columns, func(a, b change.Column) int { return a.ID - b.ID })
+	want := make([]string, len(columns))
+	for i, col := range columns {
+		want[i] = fmt.Sprint(col.ID, " ", col.Shape)
 	}
 	stop := w.watch(ctx)
 	have, err := w.value(fmt.Sprintf(`SELECT coalesce(string_agg(attnum || ' ' || xmin, ',' ORDER BY attnum), '') FROM pg_attribute
@@ -132,7 +134,7 @@ func (c *Connector) asDescribed(ctx context.Context, t *change.Table) error {
 	}
 	c.snap.idle <- w // there are never more than it holds
 	if have != strings.Join(want, ",") {
-		return &change.AlteredError{Table: t.String(), Err: errors.New("the snapshot has other columns of it")}
+		return &change.AlteredError{Table: t.String(), Err: errors.New("its columns are others in the snapshot")}
 	}
 	return nil
 }

@@ -120,7 +120,7 @@ func (c *proxied) pass(to, from net.Conn, limit *atomic.Int64, p *Proxy) {
 		}
 		passed += int64(n)
 		if limit == nil {
-			time.Sleep(time.Duration(p.delay.Load()))
+			<-time.After(time.Duration(p.delay.Load()))
 		}
 		if _, werr := to.Write(buf[:n]); err != nil || werr != nil {
 			return
