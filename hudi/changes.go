@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -24,7 +25,8 @@ import (
 type ChangesOptions struct {
 	// From and To bound the commits whose changes are read: those after From and up to
 	// To. They are times of commits, in tables of version 8 and later those of their
-	// completion. Empty: from the table's beginning, to the last commit.
+	// completion, or times as [timeline.ParseInstant] reads them. Empty: from the table's
+	// beginning, for which Hudi's "000" and "earliest" stand too, to the last commit.
 	From, To string
 	// Images reads what each changed row was and is, deleted rows too. Without it the
 	// rows are read that were written in between, as they are at To.
@@ -58,7 +60,9 @@ const (
 // they are at To. Rows that were deleted are not among them; as in Hudi's incremental
 // queries, rows that came late and lost by their ordering value are. With images it has the
 // columns "op", "before" and "after", the latter two structs of the wanted columns, and
-// the table must still hold its state of From. Compaction and clustering change nothing.
+// the table must still hold its state of From. Deletes come before all else: a row that
+// went from one partition to another is a delete of the one and an insert into the other,
+// and stays for who follows by the key. Compaction and clustering change nothing.
 // [ErrCleaned] says that a needed state has been cleaned away, or was archived.
 //
 // A read with images holds some ten thousand changed rows and, for a part of the keys at
@@ -128,7 +132,24 @@ func (t *Table) planChanges(ctx context.Context, opts ChangesOptions) (*changeRe
 	return c, c.readStates(ctx)
 }
 
+// check brings From and To into the form of instants, and refuses what they cannot be.
+func (o *ChangesOptions) check() (err error) {
+	if o.From == "earliest" || strings.Trim(o.From, "0") == "" {
+		o.From = ""
+	}
+	if o.From, err = parsePoint("From", o.From); err != nil {
+		return err
+	}
+	if o.To, err = parsePoint("To", o.To); err != nil {
+		return err
+	}
+	return checkAmounts(map[string]int{"BatchRows": o.BatchRows})
+}
+
 func (t *Table) newChanges(ctx context.Context, opts ChangesOptions) (*changeReader, error) {
+	if err := opts.check(); err != nil {
+		return nil, err
+	}
 	if opts.To != "" && opts.To < opts.From {
 		return nil, fmt.Errorf("from %s to %s: the end is before the beginning", opts.From, opts.To)
 	}
@@ -403,18 +424,28 @@ func (c *changeReader) partitions() []string {
 }
 
 func (c *changeReader) run(ctx context.Context, yield func(arrow.RecordBatch) error) error {
-	for _, p := range c.partitions() {
-		var err error
-		if c.opts.Images {
-			err = c.images(ctx, p, yield)
-		} else {
-			err = c.written(ctx, p, func(batch arrow.RecordBatch) error {
+	if !c.opts.Images {
+		return c.inPartitions(ctx, yield, func(ctx context.Context, partition string, yield func(arrow.RecordBatch) error) error {
+			return c.written(ctx, partition, func(batch arrow.RecordBatch) error {
 				out := firstColumns(batch, c.wanted)
 				defer out.Release()
 				return yield(out)
 			})
-		}
-		if err != nil {
+		})
+	}
+	if err := c.inPartitions(ctx, yield, c.deletes); err != nil {
+		return err
+	}
+	return c.inPartitions(ctx, yield, c.upserts)
+}
+
+// inPartitions yields what read yields of each partition.
+func (c *changeReader) inPartitions(
+	ctx context.Context, yield func(arrow.RecordBatch) error,
+	read func(ctx context.Context, partition string, yield func(arrow.RecordBatch) error) error,
+) error {
+	for _, p := range c.partitions() {
+		if err := read(ctx, p, yield); err != nil {
 			return err
 		}
 	}

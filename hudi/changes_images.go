@@ -33,13 +33,6 @@ func (c *changeReader) imageSchema() *arrow.Schema {
 	}, nil)
 }
 
-func (c *changeReader) images(ctx context.Context, partition string, yield func(arrow.RecordBatch) error) error {
-	if err := c.upserts(ctx, partition, yield); err != nil {
-		return err
-	}
-	return c.deletes(ctx, partition, yield)
-}
-
 // upserts yields the rows that were written in range, beside their old ones.
 func (c *changeReader) upserts(ctx context.Context, partition string, yield func(arrow.RecordBatch) error) error {
 	var held []arrow.RecordBatch

@@ -55,7 +55,7 @@ func (p *Pin) Info() PinInfo {
 
 func pinFile(id string) string { return path.Join(pinFolder, id+".json") }
 
-// Pin keeps the table readable as of an instant for a time: until then [Table.Clean]
+// Pin keeps the table readable as of an instant, or a time, for a while: until then [Table.Clean]
 // deletes nothing that it needs. An instant that is "" or newer than all that this Table
 // knows is the newest one. [ErrCleaned] where a cleaning has passed the instant already.
 // Other engines' cleanings know no pins.
@@ -70,6 +70,10 @@ func (t *Table) Pin(ctx context.Context, instant string, d time.Duration) (*Pin,
 func (t *Table) pin(ctx context.Context, instant string, d time.Duration) (*Pin, error) {
 	if d <= 0 {
 		return nil, fmt.Errorf("time %v: want a positive one", d)
+	}
+	instant, err := parsePoint("instant", instant)
+	if err != nil {
+		return nil, err
 	}
 	newest, ok := t.Timeline().Last()
 	switch {

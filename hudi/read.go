@@ -26,8 +26,8 @@ type ReadOptions struct {
 	Meta bool
 	// ReadOptimized leaves out what stands in log files only.
 	ReadOptimized bool
-	// AsOf is an instant: the table is read as the commits up to it left it;
-	// [ErrCleaned] where a cleaning has passed that instant.
+	// AsOf is an instant, or a time as [timeline.ParseInstant] reads it: the table is read
+	// as the commits up to it left it; [ErrCleaned] where a cleaning has passed it.
 	AsOf string
 	// Schema is the one to read in with AsOf: that of then, the default, or of now.
 	Schema ReadSchema
@@ -55,7 +55,11 @@ type ReadOptions struct {
 // first error. What it reads must not be cleaned meanwhile: see Pin.
 func (t *Table) Read(ctx context.Context, opts ReadOptions) iter.Seq2[arrow.RecordBatch, error] {
 	var scans []*sliceScan
-	pin, err := t.pinRead(ctx, opts)
+	var pin *Pin
+	err := opts.check()
+	if err == nil {
+		pin, err = t.pinRead(ctx, opts)
+	}
 	if err == nil {
 		scans, err = t.plan(ctx, opts)
 	}
@@ -77,6 +81,36 @@ func (t *Table) Read(ctx context.Context, opts ReadOptions) iter.Seq2[arrow.Reco
 			yield(nil, fmt.Errorf("read table %s: %w", t.name, err))
 		}
 	}
+}
+
+// check refuses what the options cannot mean, and brings AsOf into the form of instants.
+func (o *ReadOptions) check() (err error) {
+	if o.AsOf, err = parsePoint("AsOf", o.AsOf); err != nil {
+		return err
+	}
+	return checkAmounts(map[string]int{"BatchRows": o.BatchRows, "Parallel": o.Parallel})
+}
+
+// parsePoint reads a point of a timeline; "" is left to mean what it does.
+func parsePoint(what, s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	at, err := timeline.ParseInstant(s)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", what, err)
+	}
+	return at, nil
+}
+
+// checkAmounts refuses amounts below zero.
+func checkAmounts(of map[string]int) error {
+	for what, n := range of {
+		if n < 0 {
+			return fmt.Errorf("%s %d: want a number from 0 on", what, n)
+		}
+	}
+	return nil
 }
 
 // plan makes the scans of the file slices that a read needs.

@@ -76,13 +76,17 @@ func (t *Table) historySince(ctx context.Context, tl *timeline.Timeline, asOf st
 	return h, cmp.Or(err, bad)
 }
 
-// SchemaAsOf is the schema of the data columns that a read as of an instant has: that
-// of the newest commit up to it.
+// SchemaAsOf is the schema of the data columns that a read as of an instant, or a time,
+// has: that of the newest commit up to it.
 func (t *Table) SchemaAsOf(ctx context.Context, asOf string) (*arrow.Schema, error) {
+	asOf, err := parsePoint("instant", asOf)
+	if err != nil {
+		return nil, fmt.Errorf("schema of %s: %w", t.name, err)
+	}
 	t.mu.RLock()
 	full, tl := t.full, t.timeline
 	t.mu.RUnlock()
-	full, err := t.schemaAsOf(ctx, tl, asOf, full)
+	full, err = t.schemaAsOf(ctx, tl, asOf, full)
 	if err != nil {
 		return nil, fmt.Errorf("schema of %s as of %s: %w", t.name, asOf, err)
 	}

@@ -10,15 +10,16 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/compute"
 
 	"lakefeed/hudi/internal/column"
+	"lakefeed/hudi/schema"
 )
 
-// conform makes rows of schema out of batch, column by name: a column that batch
-// lacks is null, and types that hold no more than the schema's become these. The
+// conform makes rows of a table out of batch, column by name: a column that batch
+// lacks is null, and types that hold no more than the table's become these. The
 // result is the caller's to release.
-func conform(ctx context.Context, batch arrow.RecordBatch, schema *arrow.Schema) (arrow.RecordBatch, error) {
-	columns := make([]arrow.Array, schema.NumFields())
+func conform(ctx context.Context, batch arrow.RecordBatch, table *arrow.Schema) (arrow.RecordBatch, error) {
+	columns := make([]arrow.Array, table.NumFields())
 	defer column.Release(columns)
-	for i, f := range schema.Fields() {
+	for i, f := range table.Fields() {
 		at := batch.Schema().FieldIndices(f.Name)
 		if len(at) == 0 {
 			if !f.Nullable {
@@ -33,7 +34,29 @@ func conform(ctx context.Context, batch arrow.RecordBatch, schema *arrow.Schema)
 		}
 		columns[i] = col
 	}
-	return array.NewRecordBatch(schema, columns, batch.NumRows()), nil
+	return array.NewRecordBatch(table, columns, batch.NumRows()), nil
+}
+
+// conformAll is conform for rows of which no column may be left out.
+func conformAll(ctx context.Context, rows arrow.RecordBatch, table *arrow.Schema) (arrow.RecordBatch, error) {
+	if err := checkKnown(rows.Schema(), table); err != nil {
+		return nil, err
+	}
+	return conform(ctx, rows, table)
+}
+
+// checkKnown refuses columns of rows that would not reach the table. Meta columns, which
+// rows have that were read from a table, may be there: they are made anew.
+func checkKnown(rows, table *arrow.Schema) error {
+	for i, f := range rows.Fields() {
+		switch {
+		case rows.FieldIndices(f.Name)[0] != i:
+			return &SchemaError{f.Name, "rows have it twice"}
+		case !table.HasField(f.Name) && !schema.IsMeta(f.Name):
+			return &SchemaError{f.Name, "rows have it, and the table does not: TxnOptions.Schema adds it"}
+		}
+	}
+	return nil
 }
 
 func conformColumn(ctx context.Context, col arrow.Array, f arrow.Field) (arrow.Array, error) {

@@ -31,6 +31,9 @@ func (t *Table) Restore(ctx context.Context, instant string) (RestoreResult, err
 }
 
 func (t *Table) restore(ctx context.Context, to string) (RestoreResult, error) {
+	if to == "" {
+		return RestoreResult{}, errors.New("it has to be said to which commit")
+	}
 	plan, err := t.planRestore(ctx, to)
 	if err != nil || len(plan.InstantsToRollback) == 0 {
 		return RestoreResult{}, err

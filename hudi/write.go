@@ -353,8 +353,9 @@ type groupOut interface {
 }
 
 // Upsert writes rows, which replace those of the same keys that the table had. Rows
-// have the table's data columns by name, in any order; missing ones are null. Keys
-// are the rows' record keys. Over all calls in a transaction a key comes at most once.
+// have the table's data columns by name, in any order; missing ones are null, others a
+// *[SchemaError]. Keys are the rows' record keys. Over all calls in a transaction a key
+// comes at most once.
 // What a call brings may be written at once: memory stays bounded.
 func (g *GroupWriter) Upsert(ctx context.Context, rows arrow.RecordBatch, keys *array.String) error {
 	if int(rows.NumRows()) != keys.Len() || keys.NullN() > 0 {
@@ -425,7 +426,7 @@ func (g *GroupWriter) do(ctx context.Context, verb string, step func() error) er
 
 // withMeta makes rows of the table's schema with the meta columns in front.
 func (g *GroupWriter) withMeta(ctx context.Context, rows arrow.RecordBatch, keys *array.String) (arrow.RecordBatch, error) {
-	data, err := conform(ctx, rows, g.txn.schema)
+	data, err := conformAll(ctx, rows, g.txn.schema)
 	if err != nil {
 		return nil, err
 	}

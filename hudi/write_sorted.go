@@ -64,7 +64,7 @@ func (s *Sorter) Partitions() int { return len(s.partitions) }
 // Upsert takes rows, with their record keys and partition paths. Rows have the columns of
 // the schema by name, in any order; missing ones are null.
 func (s *Sorter) Upsert(ctx context.Context, rows arrow.RecordBatch, keys, partitions *array.String) error {
-	data, err := conform(ctx, rows, s.opts.Schema)
+	data, err := conformAll(ctx, rows, s.opts.Schema)
 	if err != nil {
 		return err
 	}

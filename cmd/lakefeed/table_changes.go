@@ -38,6 +38,9 @@ completion. What compactions and clusterings rewrote has not changed.`,
 				return usage("%s is not for a terminal: put > FILE behind the command", format)
 			}
 			var err error
+			if strings.Trim(from, "0") == "" || from == "earliest" { // as Hudi's own tools have it
+				from = ""
+			}
 			if opts.From, err = parseInstant("--from", from); err != nil {
 				return err
 			}

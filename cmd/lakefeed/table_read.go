@@ -6,7 +6,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/spf13/cobra"
@@ -122,13 +121,9 @@ func parseInstant(flag, s string) (string, error) {
 	if s == "" {
 		return "", nil
 	}
-	if strings.Trim(s, "0123456789") == "" && (len(s) == 14 || len(s) == 17) {
-		return s, nil
+	at, err := timeline.ParseInstant(s)
+	if err != nil {
+		return "", usage("%s %v", flag, err)
 	}
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05.999999999", "2006-01-02T15:04", "2006-01-02 15:04", time.DateOnly} {
-		if t, err := time.Parse(layout, s); err == nil {
-			return timeline.FormatTime(t), nil
-		}
-	}
-	return "", usage("%s %q is neither an instant (20260131120000000) nor a time (2026-01-31T12:00:00Z)", flag, s)
+	return at, nil
 }

@@ -35,6 +35,24 @@ func ParseTime(s string) (time.Time, error) {
 	return t.Add(time.Duration(millis) * time.Millisecond), nil
 }
 
+// ParseInstant reads a point of a timeline as people give it: an instant, in 14, 17 or
+// more digits, which stays as it is, or a time, as 2026-01-31T12:00:00Z. Without a zone
+// it is UTC; seconds, or the time of day, may be left out, and T may be a blank.
+func ParseInstant(s string) (string, error) {
+	if digits(s) && (len(s) == secondsDigits || len(s) >= millisDigits) {
+		return s, nil
+	}
+	for _, layout := range []string{
+		time.RFC3339Nano, "2006-01-02 15:04:05.999999999Z07:00", "2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05.999999999",
+		"2006-01-02T15:04", "2006-01-02 15:04", time.DateOnly,
+	} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return FormatTime(t), nil
+		}
+	}
+	return "", fmt.Errorf("%q is neither an instant (20260131120000000) nor a time (2026-01-31T12:00:00Z)", s)
+}
+
 // after is the first time that is greater than s, as times compare.
 func after(s string) string {
 	if t, err := ParseTime(s); err == nil {

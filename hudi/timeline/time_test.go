@@ -29,6 +29,27 @@ func TestTimes(t *testing.T) {
 	}
 }
 
+func TestParseInstant(t *testing.T) {
+	for in, want := range map[string]string{
+		testTime:                        testTime,
+		"20261122013503":                "20261122013503",
+		"2026-11-22":                    "20261122000000000",
+		"2026-11-22 01:35":              "20261122013500000",
+		"2026-11-22 01:35:03.716":       testTime,
+		"2026-11-22T03:35:03.716+02:00": testTime,
+		"2026-11-22T01:35:03Z":          "20261122013503000",
+	} {
+		if got, err := ParseInstant(in); err != nil || got != want {
+			t.Errorf("%q: %q, %v, want %q", in, got, err, want)
+		}
+	}
+	for _, in := range []string{"", "now", "latest", "000", "2026", "20261122", " " + testTime, testTime + "x", "2026-13-01"} {
+		if got, err := ParseInstant(in); err == nil {
+			t.Errorf("%q: %q, want an error", in, got)
+		}
+	}
+}
+
 func TestNextIsGreater(t *testing.T) {
 	now := time.Date(2026, 11, 22, 1, 35, 3, 716_000_000, time.UTC)
 	for _, c := range []struct{ last, want string }{
