@@ -22,10 +22,11 @@ func (p *Pipeline) judge(ctx context.Context, written change.LSN) {
 		tables[v.String()], names[v.ID] = v, v.String()
 	}
 	for _, t := range p.all() {
+		v := tables[t.name]
 		if t.failed() || t.at.LSN == 0 || !t.direct() {
+			p.noteAside(ctx, t, v, look.At)
 			continue
 		}
-		v := tables[t.name]
 		if t.at.LSN > look.At {
 			if err := t.at.learnTypes(v); err != nil { // which nothing in the log tells of
 				p.fail(t, err)

@@ -52,6 +52,20 @@ func (p *Pipeline) meetLook(ctx context.Context, t *target, v *change.Table, at 
 	return nil
 }
 
+// noteAside logs what a look saw of a table that stands aside: a person who comes to it
+// is to know what has come meanwhile.
+func (p *Pipeline) noteAside(ctx context.Context, t *target, v *change.Table, at change.LSN) {
+	if v == nil || t.failed() || t.job || t.table == nil || t.at.LSN == 0 || !t.paused && t.recopy == nil {
+		return
+	}
+	_, list, _ := t.decide(v, false) // what follows has been done
+	if err := p.noteSchema(ctx, t, v, list, at, at); err != nil {
+		p.log.Warn("cannot log changes of a schema, which waits until that is possible", "table", t.name, "error", err)
+		return
+	}
+	t.showPending(list)
+}
+
 // takeOn gives the table in the lake the columns of a version, by a commit that covers
 // nothing more of the source.
 func (p *Pipeline) takeOn(ctx context.Context, m *met) error {

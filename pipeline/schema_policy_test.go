@@ -169,6 +169,8 @@ func TestSchemaPolicies(t *testing.T) {
 			run = r.start(recopies)
 			r.awaitDecisions(run, want)
 			r.equalButWaiting(run, want)
+			r.db.Exec(t, "alter table dropped add later int") // while it waits, perhaps
+			r.await("it is logged", func() bool { return r.logged("dropped", pipeline.ColumnAdded) == want(schemaCases["added"]) })
 			r.applyAll(run)
 			r.equal(run)
 			for name, c := range schemaCases {
