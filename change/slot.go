@@ -1,5 +1,7 @@
 package change
 
+import "time"
+
 // SlotState is what a source's server says about the replication slot that it
 // keeps log for.
 type SlotState struct {
@@ -20,6 +22,46 @@ type SlotState struct {
 	// invalid otherwise: it can never be read again. Why says what the server gave as the reason.
 	Lost bool   `json:"lost"`
 	Why  string `json:"why,omitempty"`
+}
+
+// SlotFigures is what a source's server says of the log that it keeps for a slot, at one moment.
+type SlotFigures struct {
+	At        time.Time `json:"at"`                 // when the server was asked, by our clock
+	Current   LSN       `json:"current_lsn"`        // the end of the server's log
+	Confirmed LSN       `json:"confirmed_lsn"`      // up to here the slot's reader needs nothing more
+	Restart   LSN       `json:"restart_lsn"`        // from here on the server keeps its log for the slot
+	Active    bool      `json:"active"`             // someone reads it now
+	Status    string    `json:"wal_status"`         // the server's word: reserved, extended, unreserved or lost
+	Safe      int64     `json:"safe_wal_bytes"`     // how much more log may be written before the slot is lost; -1: no limit
+	Limit     int64     `json:"limit_bytes"`        // how much log the server keeps for a slot at most; -1: no limit
+	Lost      bool      `json:"lost,omitempty"`     // as in SlotState
+	Why       string    `json:"lost_why,omitempty"` // as in SlotState
+	// IdleTimeout is how long a slot may go unread before the server gives it up, 0: for
+	// ever; IdleSince is since when ours is, where the server tells.
+	IdleTimeout time.Duration `json:"idle_timeout,omitempty"`
+	IdleSince   time.Time     `json:"idle_since,omitzero"`
+	// Holder is the oldest open transaction, where the server keeps much more log than what
+	// is not confirmed: because of it.
+	Holder string `json:"holder,omitempty"`
+}
+
+// Lag is how many bytes of log were written behind what the slot's reader has confirmed.
+func (f *SlotFigures) Lag() int64 { return behind(f.Current, f.Confirmed) }
+
+// Kept is how many bytes of log the server keeps for the slot: no less than Lag, since it
+// decodes from the beginning of the oldest transaction that was open then.
+func (f *SlotFigures) Kept() int64 {
+	if f.Restart == 0 { // a slot that is lost keeps nothing
+		return 0
+	}
+	return behind(f.Current, f.Restart)
+}
+
+func behind(end, at LSN) int64 {
+	if end < at {
+		return 0
+	}
+	return int64(end - at) //nolint:gosec // a log is never so long
 }
 
 // Prepared is what a source found when it made its server publish tables.

@@ -49,6 +49,7 @@ type Pipeline struct {
 	ArchiveKeepMax int
 	SpillDir       string
 	Spool          Spool
+	WALBudget      pipeline.WALBudget
 	IndexDir       string
 }
 

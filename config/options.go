@@ -44,6 +44,7 @@ func (p *Pipeline) Options(log *slog.Logger) pipeline.Options {
 		MemoryBudget:   p.MemoryBudget,
 		SpillDir:       p.SpillDir,
 		SpoolBytes:     p.Spool.MaxBytes,
+		WALBudget:      p.WALBudget,
 		IndexDir:       p.IndexDir,
 		LeanColumns:    p.Lake.LeanColumns,
 		CompactAfter:   p.CompactAfter,

@@ -65,6 +65,7 @@ func (d *decoder) pipeline(n ast.Node, at string) Pipeline {
 		"archive_keep_min": func(n ast.Node, at string) { p.ArchiveKeepMin = int(d.count(n, at, 10_000)) },
 		"archive_keep_max": func(n ast.Node, at string) { p.ArchiveKeepMax = int(d.count(n, at, 100_000)) },
 		"spool":            func(n ast.Node, at string) { p.Spool = d.spool(n, at) },
+		"wal_budget":       func(n ast.Node, at string) { p.WALBudget = d.walBudget(n, at) },
 		"spill_dir":        func(n ast.Node, at string) { p.SpillDir = d.text(n, at) },
 		"index_dir":        func(n ast.Node, at string) { p.IndexDir = d.text(n, at) },
 	}, "name", "source", "tables", "lake")
@@ -81,6 +82,19 @@ func (d *decoder) spool(n ast.Node, at string) Spool {
 		"max_bytes": func(n ast.Node, at string) { s.MaxBytes = d.size(n, at) },
 	})
 	return s
+}
+
+// walBudget is steps, each of which begins at a size that is larger than the one before it.
+func (d *decoder) walBudget(n ast.Node, at string) pipeline.WALBudget {
+	b := pipeline.WALBudget{}
+	d.mapping(n, at, keys{
+		"warn":      func(n ast.Node, at string) { b.Warn = d.size(n, at) },
+		"spool":     func(n ast.Node, at string) { b.Spool = d.size(n, at) },
+	})
+	if b.Spool != 0 && b.Spool < b.Warn {
+		d.problem(n, at, "the steps are taken in turn: want warn below spool")
+	}
+	return b
 }
 
 // storeURL is the URL of a store, with what it needs in its parameters. It never prints

@@ -7,14 +7,23 @@ import (
 	"testing"
 	"time"
 
+	"lakefeed/change"
 	"lakefeed/metrics"
 	"lakefeed/pipeline"
 )
 
+// governed is a slot over its budget.
+func governed() *pipeline.SlotStatus {
+	return &pipeline.SlotStatus{
+		SlotFigures: &change.SlotFigures{Current: 100, Confirmed: 60, Restart: 40, Status: "extended", Safe: 7, Limit: 67},
+		Lag:         40, Kept: 60, LagSeconds: 2.5, LimitIn: 3, BudgetIn: -1, Step: pipeline.StepSpool, Budget: pipeline.WALBudget{Warn: 10, Spool: 20},
+	}
+}
+
 func TestScrape(t *testing.T) {
 	m := metrics.New("v1")
 	m.Watch(func() pipeline.Status {
-		return pipeline.Status{Pipeline: "shop", SlotLag: 4096, Read: "1/0", Acked: "0/10", Commits: 3, Spilled: 7, Spooled: 9, Tables: []pipeline.TableStatus{
+		return pipeline.Status{Pipeline: "shop", SlotLag: 4096, Slot: governed(), Read: "1/0", Acked: "0/10", Commits: 3, Spilled: 7, Spooled: 9, Tables: []pipeline.TableStatus{
 			{Table: "public.orders", State: pipeline.Streaming, Rows: 12, Freshness: 1.5, Checkpoint: "0/20", CommitTime: time.UnixMilli(1_700_000_000_500)},
 			{Table: `public.a "b"`, State: pipeline.Copying, CopyRows: 5, Estimate: 10},
 		}}
@@ -41,6 +50,18 @@ func TestScrape(t *testing.T) {
 		`lakefeed_commit_duration_seconds_count{pipeline="shop"} 1`,
 		`lakefeed_commit_latency_seconds_sum{pipeline="shop"} 2`,
 		`lakefeed_build_info{version="v1"} 1`,
+		`lakefeed_slot_lag_seconds{pipeline="shop"} 2.5`,
+		`lakefeed_slot_kept_bytes{pipeline="shop"} 60`,
+		`lakefeed_slot_safe_bytes{pipeline="shop"} 7`,
+		`lakefeed_slot_limit_seconds{pipeline="shop"} 3`,
+		`lakefeed_slot_wal_status{pipeline="shop",status="extended"} 1`,
+		`lakefeed_slot_wal_status{pipeline="shop",status="lost"} 0`,
+		`lakefeed_wal_budget_step{pipeline="shop",step="spool"} 1`,
+		`lakefeed_wal_budget_step{pipeline="shop",step="none"} 0`,
+		`lakefeed_wal_budget_bytes{pipeline="shop",step="warn"} 10`,
+		`lakefeed_source_lsn{pipeline="shop"} 100`,
+		`lakefeed_slot_confirmed_lsn{pipeline="shop"} 60`,
+		`lakefeed_slot_restart_lsn{pipeline="shop"} 40`,
 		`go_goroutines`,
 	} {
 		if !strings.Contains(body, want) {

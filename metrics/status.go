@@ -11,7 +11,7 @@ var (
 	ofPipeline = []string{"pipeline"}
 	ofTable    = []string{"pipeline", "table"}
 
-	slotLag = desc("slot_lag_bytes", "Bytes of log that the source keeps because of this pipeline's slot.", ofPipeline)
+	slotLag = desc("slot_lag_bytes", "Bytes of log that the source wrote behind what this pipeline's slot has confirmed.", ofPipeline)
 	readLSN = desc("read_lsn", "Position up to which the source's log was read, as a number.", ofPipeline)
 	acked   = desc("acked_lsn", "Position up to which the source may forget, as a number.", ofPipeline)
 	commits = desc("commits_total", "Commits written to tables of the lake.", ofPipeline)
@@ -72,6 +72,7 @@ func collect(ch chan<- prometheus.Metric, s pipeline.Status) {
 	counter(commits, s.Commits, s.Pipeline)
 	counter(spilled, s.Spilled, s.Pipeline)
 	gauge(spooled, float64(s.Spooled), s.Pipeline)
+	collectSlot(ch, s.Pipeline, s.Slot)
 	for _, t := range s.Tables {
 		counter(rows, t.Rows, s.Pipeline, t.Table)
 		gauge(freshness, t.Freshness, s.Pipeline, t.Table)

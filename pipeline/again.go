@@ -43,7 +43,11 @@ var errAgain = errors.New("what could not be taken in is read once more")
 
 // dueAgain reports whether a session is to end so that the next one does what is asked.
 func (p *Pipeline) dueAgain() bool {
-	return !p.opts.Once && p.replayAsked.Swap(false) // a start reads what is to be replayed
+	if p.opts.Once {
+		return false
+	}
+	replay, afresh := p.replayAsked.Swap(false), p.afresh.Swap(false)
+	return replay || afresh // a start reads what is to be replayed
 }
 
 // removed is the error of a table whose folder somebody took away while the pipeline

@@ -295,6 +295,9 @@ func (p *Pipeline) drain(ctx context.Context, t *target, segs []segment, reopen 
 		if err := p.openTable(ctx, t, true); err != nil {
 			return 0, ofLake(err)
 		}
+		if err := t.recall(); err != nil {
+			return 0, err
+		}
 		if t.table == nil {
 			return 0, anew("its folder %s is gone from the lake", t.store)
 		}

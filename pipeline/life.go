@@ -285,8 +285,12 @@ func (p *Pipeline) obey(ctx context.Context) {
 	orders, resumed := p.orders, p.resumed
 	p.resumed = nil
 	p.mu.Unlock()
+	again := p.retryTables.Swap(false) // what they failed at has passed
 	for _, t := range p.all() {
 		o := orders[t.name]
+		if again && t.trouble != nil && t.trouble.passes {
+			t.trouble.next = time.Unix(1, 0)
+		}
 		if slices.Contains(resumed, t.name) && t.trouble != nil {
 			t.resumed = true
 		}

@@ -43,6 +43,7 @@ type Options struct {
 	IndexDir     string        // for the partitions of keys, which it keeps; default: SpillDir, without it lakefeed in os.UserCacheDir
 	Spool        storage.Store // where changes of tables that cannot be written are kept; nil: in the lake, under _lakefeed/spool
 	SpoolBytes   int64         // beyond so many in it the source keeps the log instead; 0: no bound
+	WALBudget    WALBudget     // how much log the source may keep, and what is done about it
 	LeanColumns  bool          // leave out the extra columns but _event_lsn
 
 	CompactAfter  int // delta commits before a merge-on-read table is compacted inline, default 10
@@ -136,8 +137,25 @@ type Pipeline struct {
 	replaying   atomic.Bool // they are not all in the lake
 	replayAsked atomic.Bool // a start is to read some
 
-	commits, spilled, slotLag atomic.Int64
-	readLSN, ackedLSN         atomic.Uint64
+	commits, spilled  atomic.Int64
+	readLSN, ackedLSN atomic.Uint64
+
+	governor     *governor
+	lake         storage.Store           // as Options had it
+	gate         *gate                   // before it, where the spool has a place of its own; else nil
+	lock         *held                   // the lake's, nil until we have it
+	locked       atomic.Pointer[held]    // the same, for the governor
+	cancel       context.CancelCauseFunc // ends the run
+	probed       time.Time               // when the governor last looked whether the lake answers
+	diverted     atomic.Bool             // rounds go to the spool
+	writingSince atomic.Int64            // a round is written since then, Unix milliseconds; 0: none is
+	lakeFailed   atomic.Bool             // the lake refused a record
+	afresh       atomic.Bool             // the next session begins with what this one lacks
+	retryTables  atomic.Bool             // tables are to be tried again now
+
+	recordMu sync.Mutex // guards what follows
+	recorded *progress  // the newest record that was written
+	lakeLost time.Time  // when the lake last refused one
 }
 
 // New makes a pipeline; nothing is touched before [Pipeline.Run].
@@ -160,8 +178,12 @@ func New(o Options) (*Pipeline, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	p := &Pipeline{opts: o, log: log.With("pipeline", o.Name), control: make(chan request), wake: make(chan struct{}, 1), spool: newSpool(&o), journal: map[string]bool{}, fresh: map[string]*change.Table{}}
-	p.slotLag.Store(-1)
+	p := &Pipeline{opts: o, log: log.With("pipeline", o.Name), control: make(chan request), wake: make(chan struct{}, 1), spool: newSpool(&o), journal: map[string]bool{}, fresh: map[string]*change.Table{}, stops: map[string]Stop{}, lake: o.Lake, cancel: func(error) {}}
+	if p.spool.own {
+		p.gate = newGate(o.Lake)
+		p.opts.Lake = p.gate
+	}
+	p.governor = newGovernor(p, o.WALBudget)
 	return p, nil
 }
 
@@ -199,32 +221,39 @@ func setDefault[T comparable](v *T, def T) {
 // the lake has caught up. A table that fails is left behind and shown in
 // [Pipeline.Status]; Run returns an error when the source, the lake or the lock
 // fails, or at the end of Once when a table failed.
-func (p *Pipeline) Run(ctx context.Context) error {
-	lock, err := acquire(ctx, p.opts.Lake, p.opts.Name, p.opts.Listen, p.log)
+func (p *Pipeline) Run(ctx context.Context) (err error) {
+	ctx, p.cancel = context.WithCancelCause(ctx)
+	defer p.cancel(nil)
+	unlock, err := p.enterSpool(ctx)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	stop := context.AfterFunc(lock.holding(ctx), func() { cancel(errLockLost) })
-	defer stop()
+	defer func() { err = p.release(ctx, err, unlock) }()
+	if err := p.enterLake(ctx); err != nil {
+		return err
+	}
 	clean, err := p.spillFolder()
 	if err != nil {
 		return err
 	}
 	defer clean()
 	defer p.closeKeys()
-	p.recallStops(ctx)
-	if err := p.recallOrders(ctx); err != nil {
-		return errors.Join(err, lock.release(context.WithoutCancel(ctx)))
-	}
-	sessions := 1 // of Once
-	ran := false  // it has come to stream: the configuration is right
+	defer p.govern(ctx)()
+	return p.sessions(ctx)
+}
+
+// sessions makes one connection to the source after the other, until nothing is left to do
+// or to try.
+func (p *Pipeline) sessions(ctx context.Context) (err error) {
+	rounds := 1                   // of Once
+	ran := p.gate.closed() != nil // it has come to stream: the configuration is right
 	for wait := retryFirst; ; wait = min(2*wait, retryLast) {
 		streamed := false
-		err = p.session(ctx, func() { streamed, ran = true, true })
-		if again := p.opts.Once && p.opts.Until == 0 && err == nil && ctx.Err() == nil && p.awaitsCopy(); again && sessions < snapshots {
-			sessions++
+		if err = p.enterLake(ctx); err == nil {
+			err = p.session(ctx, func() { streamed, ran = true, true })
+		}
+		if again := p.opts.Once && p.opts.Until == 0 && err == nil && ctx.Err() == nil && p.awaitsCopy(); again && rounds < snapshots {
+			rounds++
 			continue
 		}
 		if errors.Is(err, errAgain) && ctx.Err() == nil {
@@ -233,7 +262,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		p.setError(err)
 		lake, ofLake := errors.AsType[*LakeError](err)
 		if passes := p.retryable(err) || ofLake && ran; err == nil || ctx.Err() != nil || p.opts.Once || !passes {
-			break
+			return err
 		}
 		if streamed {
 			wait = retryFirst
@@ -248,13 +277,30 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		case <-time.After(wait):
 		}
 	}
+}
+
+// release gives the locks back, and says why the run has ended.
+func (p *Pipeline) release(ctx context.Context, err error, unlock func(context.Context) error) error {
 	if cause := context.Cause(ctx); errors.Is(cause, errLockLost) {
 		err = cause
 	}
-	if cause := lock.release(context.WithoutCancel(ctx)); err == nil && cause != nil {
+	ctx = context.WithoutCancel(ctx)
+	cause := error(nil)
+	if p.lock != nil {
+		cause = p.lock.release(ctx)
+	}
+	if cause = errors.Join(cause, unlock(ctx)); err == nil && cause != nil {
 		err = fmt.Errorf("release lock: %w", cause)
 	}
 	return err
+}
+
+// govern runs the governor until stop is called.
+func (p *Pipeline) govern(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var done sync.WaitGroup
+	done.Go(func() { p.governor.run(ctx) })
+	return func() { cancel(); done.Wait() }
 }
 
 // The first and the longest wait for a source that failed.
@@ -278,6 +324,7 @@ func (p *Pipeline) session(ctx context.Context, streaming func()) error {
 		return fmt.Errorf("stream from %s: %w", from, err)
 	}
 	streaming()
+	p.governor.soon()
 	p.setError(nil)
 	err = p.stream(ctx) // stream.go: rounds are captured and written
 	if cause := p.opts.Source.EndStream(); err == nil {

@@ -159,7 +159,7 @@ func (p *Pipeline) relieve(r *round) error {
 		}
 		p.spilled.Add(largest.bytes)
 		toDisk := largest.toDisk
-		if largest.spill == nil && (largest.journal != nil || largest.target.aside.Load()) {
+		if largest.spill == nil && (largest.journal != nil || p.diverted.Load() || largest.target.aside.Load()) {
 			toDisk = largest.toJournal
 		}
 		if err := toDisk(p.spillDir); err != nil {

@@ -57,6 +57,9 @@ type Source interface {
 	Ack(ctx context.Context, lsn change.LSN) error
 	// Emit writes a logical message into the log and returns its position.
 	Emit(ctx context.Context, content string) (change.LSN, error)
-	// LagBytes is how much log the source keeps for the slot.
-	LagBytes(ctx context.Context) (int64, error)
+	// Figures is what the source says of the log that it keeps for the slot, nil where there is
+	// none; it may be called beside everything else, and waits for nothing else.
+	Figures(ctx context.Context) (*change.SlotFigures, error)
+	// GiveUpSlot removes the slot though we read it; it may be called beside everything else.
+	GiveUpSlot(ctx context.Context) error
 }

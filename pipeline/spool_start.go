@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"lakefeed/change"
@@ -111,7 +110,9 @@ func (t *target) incomplete() bool {
 // noteStopped notes why a table waits for a new copy, so that the next start knows.
 func (p *Pipeline) noteStopped(r *progress, t *target) {
 	note := stopNote{Copied: t.copied}
-	if t.recopy != nil {
+	if t.noted != nil {
+		note = *t.noted
+	} else if t.recopy != nil {
 		note.Why, note.Recopy = t.recopy.why, true
 	} else if err, ok := p.failures.Load(t.name); ok {
 		note.Why = err.(error).Error() // only errors are stored
@@ -122,10 +123,17 @@ func (p *Pipeline) noteStopped(r *progress, t *target) {
 // restop stops a table again that waited for a new copy and has none, or lets it be copied.
 func (p *Pipeline) restop(t *target, record *progress) {
 	t.copied = t.at.Copied
-	if record == nil || t.failed() || t.recopy != nil || t.at.LSN == 0 {
+	if record == nil || t.recopy != nil {
 		return
 	}
-	switch note, ok := record.Stopped[t.name]; {
+	note, ok := record.Stopped[t.name]
+	if ok && !t.opened { // whether it has its copy shows when it can be read
+		t.noted = &note
+	}
+	if t.failed() || t.at.LSN == 0 {
+		return
+	}
+	switch {
 	case !ok || note.Copied != t.at.Copied:
 	case note.Recopy:
 		p.recopy(t, note.Why)
@@ -139,37 +147,4 @@ func (p *Pipeline) restop(t *target, record *progress) {
 // withoutRemoved leaves out the tables that somebody removed from the pipeline.
 func (p *Pipeline) withoutRemoved(tables []*change.Table) []*change.Table {
 	return slices.DeleteFunc(slices.Clone(tables), func(t *change.Table) bool { return p.orderOf(t.String()).Removed })
-}
-
-// readRecord is the newest progress record: the lake's, or the one beside the spool, which
-// is written while the lake cannot be.
-func (p *Pipeline) readRecord(ctx context.Context) (*progress, error) {
-	record, err := readProgress(ctx, p.opts.Lake, p.opts.Name)
-	if err != nil || !p.spool.own {
-		return record, err
-	}
-	beside, err := readProgressAt(ctx, p.spool.store, spoolRecord)
-	if err != nil {
-		return nil, err
-	}
-	if record == nil || beside != nil && (beside.LSN > record.LSN || beside.LSN == record.LSN && beside.Written.After(record.Written)) {
-		return beside, nil
-	}
-	return record, nil
-}
-
-// spoolRecord is the name of the progress record beside the spool.
-const spoolRecord = "progress"
-
-// writeRecord writes the progress record into the lake or, while that refuses it, beside a
-// spool of its own.
-func (p *Pipeline) writeRecord(ctx context.Context, r progress) error {
-	err := writeProgress(ctx, p.opts.Lake, r)
-	if err == nil || !p.spool.own || ctx.Err() != nil {
-		return err
-	}
-	if cause := writeProgressAt(ctx, p.spool.store, spoolRecord, r); cause != nil {
-		return fmt.Errorf("%w; and beside the spool: %w", err, cause)
-	}
-	return nil
 }

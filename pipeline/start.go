@@ -173,6 +173,9 @@ func (p *Pipeline) openSlot(ctx context.Context, record *progress) (change.LSN, 
 		return 0, err
 	}
 	known := p.known(record)
+	if err := p.fitsAway(slot, known); err != nil {
+		return 0, err
+	}
 	if err := fits(p.source, slot, known, record); err != nil {
 		return 0, err
 	}
@@ -371,6 +374,9 @@ func (p *Pipeline) record(ctx context.Context, lsn change.LSN) error {
 		if n := len(t.segments); n > 0 {
 			r.Spooled[t.name] = t.segments[n-1].to
 		}
+		if !t.opened && t.expected > r.Spooled[t.name] { // one that is gone is missed when it can be read
+			r.Spooled[t.name] = t.expected
+		}
 		had := t.had
 		if !t.job { // else its checkpoint moves
 			had = max(had, t.at.LSN)
@@ -378,7 +384,7 @@ func (p *Pipeline) record(ctx context.Context, lsn change.LSN) error {
 		if had != 0 {
 			r.Commits[t.name] = had
 		}
-		if t.settled || t.incomplete() {
+		if t.settled || t.incomplete() || t.noted != nil {
 			p.noteStopped(&r, t)
 			continue
 		}

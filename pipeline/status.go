@@ -69,9 +69,10 @@ type Status struct {
 	Pipeline string          `json:"pipeline"`
 	Source   change.Identity `json:"source"`
 	State    State           `json:"state"`
-	Read     string          `json:"read_lsn"`       // up to here the source's log was read
-	Acked    string          `json:"acked_lsn"`      // up to here the source may forget
-	SlotLag  int64           `json:"slot_lag_bytes"` // bytes of log that the source keeps for the slot, -1 unknown
+	Read     string          `json:"read_lsn"`           // up to here the source's log was read
+	Acked    string          `json:"acked_lsn"`          // up to here the source may forget
+	SlotLag  int64           `json:"slot_lag_bytes"`     // bytes of log that the source wrote behind what is confirmed, -1 unknown
+	Slot     *SlotStatus     `json:"governor,omitempty"` // of the slot; nil before the first measurement
 	Commits  int64           `json:"commits"`
 	Rows     int64           `json:"rows"`
 	Spilled  int64           `json:"spilled_bytes"`
@@ -87,7 +88,13 @@ func (p *Pipeline) Status() Status {
 	s := Status{
 		Pipeline: p.opts.Name, Source: p.source, State: Waiting,
 		Read: change.LSN(p.readLSN.Load()).String(), Acked: p.acked().String(),
-		SlotLag: p.slotLag.Load(), Commits: p.commits.Load(), Spilled: p.spilled.Load(), Spooled: p.spool.bytes.Load(),
+		SlotLag: -1, Slot: p.governor.status(), Commits: p.commits.Load(), Spilled: p.spilled.Load(), Spooled: p.spool.bytes.Load(),
+	}
+	if s.Slot != nil {
+		s.SlotLag = s.Slot.Lag
+	}
+	if away := p.gate.closed(); away != nil {
+		s.Error = away.Error()
 	}
 	if p.lastErr != nil {
 		s.Error = p.lastErr.Error()

@@ -36,10 +36,9 @@ func (p *Pipeline) stream(ctx context.Context) error {
 		return err
 	})
 	g.Go(func() error {
-		defer cancel() // the lag is watched until the last round is written
+		defer cancel()
 		return p.writeRounds(ctx, rounds)
 	})
-	g.Go(func() error { p.watchLag(ctx); return nil })
 	g.Go(func() error { p.watchTables(ctx); return nil })
 	return cmp.Or(g.Wait(), lost)
 }
@@ -261,21 +260,5 @@ func (c *capture) reply() {
 	if c.held.reply != nil {
 		c.held.reply <- answer{at: c.read}
 		c.held.reply = nil
-	}
-}
-
-// watchLag asks the source now and then how much log it keeps for us.
-func (p *Pipeline) watchLag(ctx context.Context) {
-	tick := time.NewTicker(10 * time.Second)
-	defer tick.Stop()
-	for {
-		if lag, err := p.opts.Source.LagBytes(ctx); err == nil {
-			p.slotLag.Store(lag)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
 	}
 }

@@ -54,6 +54,7 @@ type target struct {
 	held        bool       // the spool was full: the source keeps what is behind safe
 	copied      change.LSN // the snapshot of its newest copy, as the last job or the start left it
 	ahead       bool       // its newest copy shows more than has been read of the log
+	noted       *stopNote  // it waited for a new copy, and could not be read since
 	lost        bool       // what the spool has of it is of no use
 	inOrder     bool       // changes of it are kept in the order of the log, whatever is done with them
 
@@ -123,6 +124,13 @@ func (p *Pipeline) fail(t *target, err error) {
 	if _, unfit := errors.AsType[*FrozenValueError](err); unfit && t.at.LSN != 0 {
 		p.hold(t, err.Error()+": have the type taken on with `lakefeed schema apply`", "")
 		return
+	}
+	if noted, ok := errors.AsType[*notedError](err); ok {
+		if noted.Recopy {
+			p.recopy(t, err.Error())
+			return
+		}
+		t.settled, t.lost = true, true
 	}
 	why, isAnew := errors.AsType[*AnewError](err)
 	if isAnew && p.recopies(t, why) {

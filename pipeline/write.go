@@ -26,6 +26,8 @@ const (
 // writeRound writes the tables of a round side by side, and then acknowledges it.
 func (p *Pipeline) writeRound(ctx context.Context, r *round) error {
 	defer r.remove()
+	p.writingSince.Store(time.Now().UnixMilli())
+	defer p.writingSince.Store(0)
 	p.mu.Lock()
 	p.writing = r.to
 	p.mu.Unlock()
@@ -68,7 +70,7 @@ func (p *Pipeline) writeTables(ctx context.Context, r *round) error {
 	var aside []*pending
 	for _, pend := range r.tables {
 		t := pend.target
-		if !t.direct() || t.at.LSN > max(p.written, t.covered) { // copied since the round began: what the copy has is left out when the spool is drained
+		if p.diverted.Load() || !t.direct() || t.at.LSN > max(p.written, t.covered) { // copied since the round began: what the copy has is left out when the spool is drained
 			aside = append(aside, pend)
 			continue
 		}

@@ -108,7 +108,7 @@ const (
 const patience = 5
 
 // Connector reads one PostgreSQL database. [Connector.Next] and the copies are for
-// one goroutine; Ack, Emit, Slot and LagBytes may be called beside them.
+// one goroutine; Ack, Emit, Slot and Figures may be called beside them.
 type Connector struct {
 	opts     Options
 	log      *slog.Logger
@@ -119,6 +119,7 @@ type Connector struct {
 
 	catalog session // catalog queries
 	talk    session // logical messages: Emit and the heartbeat
+	watch   session // Figures, which waits for nothing else
 
 	snap     *snapshot
 	stream   *stream
@@ -137,14 +138,14 @@ func Open(ctx context.Context, opts Options) (*Connector, error) {
 		opts: opts, log: opts.Logger, slot: SlotName(opts.Pipeline), types: newTypeCache(),
 		tables: tableCache{tables: map[uint32]*change.Table{}},
 	}
-	for _, s := range []*session{&c.catalog, &c.talk} {
+	for _, s := range []*session{&c.catalog, &c.talk, &c.watch} {
 		s.url, s.patience = opts.URL, patience*opts.ReceiveTimeout
 	}
 	err := c.catalog.do(ctx, func(db *pgx.Conn) error {
 		v, err := serverVersion(db)
 		c.version = v
 		if db.PgConn().ParameterStatus("server_encoding") == noEncoding && err == nil {
-			c.encoding, c.catalog.encoding, c.talk.encoding = noEncoding, noEncoding, noEncoding
+			c.encoding, c.catalog.encoding, c.talk.encoding, c.watch.encoding = noEncoding, noEncoding, noEncoding, noEncoding
 			_, err = db.Exec(ctx, "SET client_encoding TO "+noEncoding)
 		}
 		return err
@@ -158,7 +159,7 @@ func Open(ctx context.Context, opts Options) (*Connector, error) {
 // Close ends every connection. The slot stays.
 func (c *Connector) Close(ctx context.Context) error {
 	err := c.closeStream()
-	return errors.Join(err, c.CloseSnapshot(ctx), c.talk.close(ctx), c.catalog.close(ctx))
+	return errors.Join(err, c.CloseSnapshot(ctx), c.talk.close(ctx), c.watch.close(ctx), c.catalog.close(ctx))
 }
 
 // application is the name of our sessions.

@@ -26,13 +26,10 @@ func (c *Connector) Slot(ctx context.Context) (*change.SlotState, error) {
 func lookSlot(ctx context.Context, db *pgx.Conn, name string) (*change.SlotState, error) {
 	s := &change.SlotState{Name: name}
 	var confirmed, restart int64
-	// The columns that newer versions have go through to_jsonb: one query for all.
 	err := db.QueryRow(ctx, `
 		SELECT coalesce(plugin, ''), coalesce(database, ''), active, coalesce(active_pid, 0),
 			coalesce((SELECT application_name FROM pg_stat_activity a WHERE a.pid = active_pid), ''),
-			coalesce(confirmed_flush_lsn - '0/0', 0)::bigint, coalesce(restart_lsn - '0/0', 0)::bigint,
-			coalesce(wal_status = 'lost', false) OR coalesce(to_jsonb(s)->>'conflicting' = 'true', false) OR to_jsonb(s)->>'invalidation_reason' IS NOT NULL,
-			coalesce(to_jsonb(s)->>'invalidation_reason', CASE WHEN wal_status = 'lost' THEN 'wal_removed' END, '')
+			coalesce(confirmed_flush_lsn - '0/0', 0)::bigint, coalesce(restart_lsn - '0/0', 0)::bigint, `+slotLost+`, `+slotWhy+`
 		FROM pg_replication_slots s WHERE slot_name = $1`, name).
 		Scan(&s.Plugin, &s.Database, &s.Active, &s.PID, &s.Reader, &confirmed, &restart, &s.Lost, &s.Why)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -78,17 +75,4 @@ func (c *Connector) DropSlot(ctx context.Context) error {
 		return fmt.Errorf("drop slot %s: %w", c.slot, c.slotError(ctx, err))
 	}
 	return nil
-}
-
-// LagBytes is how much log was written since what the slot's reader has confirmed.
-func (c *Connector) LagBytes(ctx context.Context) (int64, error) {
-	var n int64
-	err := c.catalog.do(ctx, func(db *pgx.Conn) error {
-		return db.QueryRow(ctx, `SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END
-			- confirmed_flush_lsn)::bigint FROM pg_replication_slots WHERE slot_name = $1`, c.slot).Scan(&n)
-	})
-	if err != nil {
-		return 0, fmt.Errorf("measure the lag of slot %s: %w", c.slot, err)
-	}
-	return max(n, 0), nil
 }

@@ -90,6 +90,7 @@ func (c *Connector) listened(s *stream, began time.Time, heard bool) error {
 	if s.silence += time.Since(began); s.silence >= c.opts.ReceiveTimeout {
 		c.catalog.sever() // they went the same way
 		c.talk.sever()
+		c.watch.sever()
 		return &brokenError{fmt.Errorf("the server has not answered for %s (receive_timeout)", c.opts.ReceiveTimeout)}
 	}
 	return nil

@@ -142,8 +142,8 @@ func TestAckRules(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, func() bool { return confirmed() == end })
-	if lag, err := f.LagBytes(t.Context()); err != nil || lag <= 0 {
-		t.Errorf("lag %d, %v", lag, err)
+	if s, err := f.Figures(t.Context()); err != nil || s.Lag() <= 0 || s.Kept() < s.Lag() || s.Status == "" {
+		t.Errorf("%+v, %v", s, err)
 	}
 	if err := f.Stream(t.Context(), end); err != nil && !errors.As(err, new(*postgres.SlotActiveError)) {
 		t.Fatal(err)

@@ -19,11 +19,15 @@ import (
 
 // checkLake opens the lake and tries all that a pipeline does there; nil where that fails.
 func checkLake(ctx context.Context, p *config.Pipeline, r *checkReport) storage.Store {
+	if p.WALBudget.Spool != 0 && p.Spool.URL == "" {
+		r.add(heed, "", "spool: {url: file:///... or s3://...}", "wal_budget.spool: the spool is in the lake itself, so that the slot stands still while the lake is away; give it a place of its own")
+	}
 	lake, err := all.Open(ctx, p.Lake.URL)
 	if err != nil {
 		r.add(mustMend, "", "", "open lake: %s", err)
 		return nil
 	}
+	checkSpool(ctx, p, r)
 	if err := tryLake(ctx, lake); err != nil {
 		r.add(mustMend, "", "", "the lake %s %s", lake, err)
 		return nil
@@ -36,6 +40,20 @@ func checkLake(ctx context.Context, p *config.Pipeline, r *checkReport) storage.
 		r.add(note, "", "", "the pipeline is run by process %d on %s since %s", holder.PID, holder.Host, holder.Since.Format("2006-01-02 15:04:05"))
 	}
 	return lake
+}
+
+// checkSpool tries the place of the spool, where that is not the lake.
+func checkSpool(ctx context.Context, p *config.Pipeline, r *checkReport) {
+	if p.Spool.URL == "" {
+		return
+	}
+	spool, err := all.Open(ctx, p.Spool.URL)
+	if err == nil {
+		err = tryLake(ctx, spool)
+	}
+	if err != nil {
+		r.add(mustMend, "", "", "the spool (spool.url): %s", err)
+	}
 }
 
 // tryLake writes a file, reads, lists and removes it, and sees that the lake refuses to

@@ -133,7 +133,7 @@ func (f *runFlags) summary(w io.Writer, list []pipeline.Status) error {
 		if len(st.Tables) == 0 {
 			continue // it did not start, and its error is printed
 		}
-		st.SlotLag = -1 // measured before the last acknowledgement
+		st.SlotLag, st.Slot = -1, nil // measured before the last acknowledgement
 		if err := printStatus(w, st); err != nil {
 			return err
 		}

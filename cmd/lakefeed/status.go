@@ -119,6 +119,9 @@ func printStatus(out io.Writer, s pipeline.Status) error {
 	if s.Error != "" {
 		_, _ = fmt.Fprintf(out, "  error: %s\n", s.Error) // as above
 	}
+	if s.Slot != nil && (s.Slot.Step != pipeline.StepNone || s.Slot.LimitIn >= 0 || s.Slot.Problem != "") {
+		_, _ = fmt.Fprintf(out, "  slot: %s\n", s.Slot.Text()) // as above
+	}
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	if len(s.Tables) > 0 {
 		_, _ = fmt.Fprintln(w, "  TABLE\tSTATE\tCHANGES\tBEHIND\tCHECKPOINT\tLAST COMMIT\tFOLDER") // as above
@@ -170,7 +173,11 @@ func headline(s pipeline.Status) string {
 		parts = append(parts, fmt.Sprintf("%s in %s", plural(s.Rows, "change"), plural(s.Commits, "commit")))
 	}
 	if s.SlotLag >= 0 {
-		parts = append(parts, "the source keeps "+bytesText(s.SlotLag)+" of log for it")
+		lag := s.SlotLag
+		if s.Slot != nil && s.Slot.Kept > lag {
+			lag = s.Slot.Kept
+		}
+		parts = append(parts, "the source keeps "+bytesText(lag)+" of log for it")
 	}
 	if s.Spooled > 0 {
 		parts = append(parts, bytesText(s.Spooled)+" wait in the spool")

@@ -26,6 +26,7 @@ type slotReport struct {
 	*change.SlotState
 	LagBytes int64  `json:"lag_bytes"` // log written behind what was confirmed; -1 unknown
 	Problem  string `json:"problem,omitempty"`
+	figures  *pipeline.SlotStatus
 }
 
 // String says it for people.
@@ -36,7 +37,11 @@ func (s *slotReport) String() string {
 	case s.Lost:
 		return fmt.Sprintf("  source: slot %s has lost its log (%s): the tables have to be copied anew", s.Name, s.Why)
 	}
-	return fmt.Sprintf("  source: slot %s is confirmed up to %s; %s of log came since, and the source keeps it until the pipeline runs", s.Name, s.Confirmed, bytesText(s.LagBytes))
+	text := fmt.Sprintf("  source: slot %s is confirmed up to %s; %s of log came since, and the source keeps it until the pipeline runs", s.Name, s.Confirmed, bytesText(s.LagBytes))
+	if s.figures != nil && (s.figures.Safe >= 0 || s.figures.IdleTimeout > 0) {
+		text += "\n  source: " + s.figures.Text()
+	}
+	return text
 }
 
 // offline tells of a pipeline that nobody runs.
@@ -44,7 +49,7 @@ func offline(ctx context.Context, p *config.Pipeline, lake storage.Store) (*stat
 	r := &statusReport{Status: pipeline.Status{Pipeline: p.Name, State: stopped, SlotLag: -1}}
 	r.Slot = askSlot(ctx, p)
 	if r.Slot.Problem == "" {
-		r.SlotLag = r.Slot.LagBytes
+		r.SlotLag, r.Status.Slot = r.Slot.LagBytes, r.Slot.figures
 	}
 	err := eachTable(ctx, lake, "", 0, func(folder string) {
 		if t := offlineTable(ctx, p.Name, lake, folder); t != nil {
@@ -103,8 +108,8 @@ func askSlot(ctx context.Context, p *config.Pipeline) *slotReport {
 		r.Problem = "there is no slot " + postgres.SlotName(p.Name)
 		return r
 	}
-	if lag, err := c.LagBytes(ctx); err == nil {
-		r.LagBytes = lag
+	if f, err := c.Figures(ctx); err == nil && f != nil {
+		r.LagBytes, r.figures = f.Lag(), &pipeline.SlotStatus{SlotFigures: f, Lag: f.Lag(), Kept: f.Kept(), LagSeconds: -1, LimitIn: -1, BudgetIn: -1, Step: pipeline.StepNone}
 	}
 	return r
 }

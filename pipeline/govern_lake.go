@@ -1,0 +1,169 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"lakefeed/change"
+)
+
+// A lake that is away keeps nothing waiting where the spool has a place of its own: rounds
+// go there, and so does the progress record. Who reads the slot then holds the spool's lock,
+// and has the record that the source was last acknowledged by; the lake's lock he takes
+// before he writes there again. See docs/adr/0011-go-on-while-the-lake-is-away.md.
+
+// patience is for how long a round is written before we ask the lake for a sign of life.
+const patience = 30 * time.Second
+
+// enterSpool takes the lock of a spool that has a place of its own.
+func (p *Pipeline) enterSpool(ctx context.Context) (release func(context.Context) error, err error) {
+	if !p.spool.own {
+		return func(context.Context) error { return nil }, nil
+	}
+	lock, err := acquire(ctx, p.spool.store, p.opts.Name, p.opts.Listen, p.log)
+	if err != nil {
+		return nil, fmt.Errorf("the spool %s: %w", p.spool.store, err)
+	}
+	p.holdLock(ctx, lock)
+	return lock.release, nil
+}
+
+// holdLock ends the run when a lock is lost.
+func (p *Pipeline) holdLock(ctx context.Context, lock *held) {
+	lost := lock.holding(ctx)
+	context.AfterFunc(lost, func() { p.cancel(errLockLost) })
+}
+
+// enterLake takes the lake's lock, unless we have it, and reads what only the lake knows. A
+// lake that is away is no error where we can go on without it.
+func (p *Pipeline) enterLake(ctx context.Context) error {
+	if p.lock != nil {
+		return nil
+	}
+	may, err := p.maySpool(ctx)
+	if err != nil {
+		return err
+	}
+	if may {
+		if err := p.probe(ctx); err != nil {
+			p.shut(ctx, err)
+			return ctx.Err()
+		}
+	}
+	lock, err := acquire(ctx, p.lake, p.opts.Name, p.opts.Listen, p.log)
+	if _, locked := errors.AsType[*LockedError](err); err != nil && may && !locked && ctx.Err() == nil {
+		p.shut(ctx, err)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	p.lock = lock
+	p.locked.Store(lock)
+	p.holdLock(ctx, lock)
+	if p.gate.open() {
+		p.log.Info("the lake answers again", "lake", p.lake.String())
+	}
+	p.recallStops(ctx)
+	return p.recallOrders(ctx)
+}
+
+// maySpool reports whether the pipeline can go on without the lake: it ran with this spool before.
+func (p *Pipeline) maySpool(ctx context.Context) (bool, error) {
+	if !p.spool.own || p.opts.Once {
+		return false, nil
+	}
+	beside, err := readProgressAt(ctx, p.spool.store, spoolRecord)
+	return beside != nil, err
+}
+
+// probe sees whether the lake can be written.
+func (p *Pipeline) probe(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, p.governor.budget.Answer)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { // a disk that hangs heeds no context
+		name := "_lakefeed/probe-" + folderName(p.opts.Name)
+		err := p.lake.Put(ctx, name, []byte("lakefeed: may be removed\n"))
+		if err == nil {
+			err = p.lake.Delete(ctx, name)
+		}
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("it has not answered for %s", p.governor.budget.Answer)
+	}
+}
+
+// shut stops waiting for the lake.
+func (p *Pipeline) shut(ctx context.Context, err error) {
+	if ctx.Err() != nil || p.gate.closed() != nil {
+		return
+	}
+	p.gate.shut(err)
+	p.log.Warn("the lake is away: changes go to the spool until it is back", "lake", p.lake.String(), "spool", p.spool.store.String(), "error", err)
+}
+
+// watchLake looks whether the lake answers: where it was away, and where a round, or the
+// slot, have waited for it for long.
+func (p *Pipeline) watchLake(ctx context.Context) {
+	if p.gate == nil || time.Since(p.probed) < p.governor.budget.Answer {
+		return
+	}
+	since := time.Duration(0)
+	if at := p.writingSince.Load(); at != 0 {
+		since = time.Since(time.UnixMilli(at))
+	}
+	away := p.gate.closed() != nil
+	if !away && since < patience && !(p.diverted.Load() && since > 0) && !p.lakeFailed.Swap(false) {
+		return
+	}
+	p.probed = time.Now()
+	switch err := p.probe(ctx); {
+	case err != nil && !away:
+		p.shut(ctx, err)
+	case err == nil && away:
+		p.lakeIsBack(ctx)
+	case err == nil && p.diverted.Load() && since >= patience:
+		p.log.Warn("the lake takes too long for a round, which goes to the spool", "seconds", int(since.Seconds()))
+		p.gate.breakOff(errors.New("it took too long for a round while the slot's lag was over the budget"))
+	}
+}
+
+// lakeIsBack goes on with the lake: at once where its lock is ours still, else from the
+// next session on, which takes it.
+func (p *Pipeline) lakeIsBack(ctx context.Context) {
+	if lock := p.locked.Load(); lock == nil {
+		p.afresh.Store(true)
+	} else {
+		l, _, err := readLock(ctx, p.lake, lock.name)
+		if err != nil {
+			return // the next look will tell
+		}
+		if l == nil || l.ID != lock.lock.ID {
+			p.cancel(errLockLost)
+			return
+		}
+		p.gate.open()
+		p.log.Info("the lake answers again", "lake", p.lake.String())
+		p.retryTables.Store(true)
+	}
+	p.awake()
+}
+
+// fitsAway is fits for a start without the lake: what does not fit waits for it.
+func (p *Pipeline) fitsAway(slot *change.SlotState, known change.LSN) error {
+	away := p.gate.closed()
+	if away == nil {
+		return nil
+	}
+	if slot == nil || slot.Lost || slot.Confirmed > known {
+		return &LakeError{fmt.Errorf("%w; the record beside the spool is not the newest, and only the lake knows more", away)}
+	}
+	return nil
+}
