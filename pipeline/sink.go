@@ -24,7 +24,7 @@ type sink interface {
 // sinkFor is where a round's changes go: into the file groups right away or, where the
 // round comes in parts, each of which may have something for each of the many groups of a
 // partitioned table, sorted first.
-func (p *Pipeline) sinkFor(pend *pending, txn *hudi.Txn) sink {
+func (p *Pipeline) sinkFor(ctx context.Context, pend *pending, txn *hudi.Txn) sink {
 	t := pend.target
 	if pend.spill != nil && len(t.partitions) > 0 {
 		return &sortedGroups{txn: txn, sorter: hudi.NewSorter(hudi.SortOptions{
@@ -32,11 +32,12 @@ func (p *Pipeline) sinkFor(pend *pending, txn *hudi.Txn) sink {
 			SortBytes: p.opts.MemoryBudget / 4, TempDir: p.spillDir,
 		})}
 	}
-	return &openGroups{txn: txn, several: pend.spill != nil, partitioned: len(t.partitions) > 0, open: map[groupID]*hudi.GroupWriter{}}
+	return &openGroups{ctx: ctx, txn: txn, several: pend.spill != nil, partitioned: len(t.partitions) > 0, open: map[groupID]*hudi.GroupWriter{}}
 }
 
 // openGroups writes into file groups.
 type openGroups struct {
+	ctx         context.Context // of the commit: groups that stay open between parts outlive those
 	txn         *hudi.Txn
 	several     bool // parts come, so that groups stay open between them
 	partitioned bool
@@ -66,6 +67,9 @@ func (o *openGroups) group(ctx context.Context, id groupID) (*hudi.GroupWriter, 
 }
 
 func (o *openGroups) delete(ctx context.Context, id groupID, keys []string) error {
+	if o.several {
+		ctx = o.ctx
+	}
 	g, err := o.group(ctx, id)
 	if err != nil {
 		return err
@@ -74,6 +78,9 @@ func (o *openGroups) delete(ctx context.Context, id groupID, keys []string) erro
 }
 
 func (o *openGroups) upsert(ctx context.Context, id groupID, rows arrow.RecordBatch, keys *array.String) error {
+	if o.several {
+		ctx = o.ctx
+	}
 	g, err := o.group(ctx, id)
 	if err != nil {
 		return err

@@ -179,7 +179,7 @@ func published(ctx context.Context, txn *hudi.Txn, failure error) (string, error
 }
 
 func (p *Pipeline) writeChanges(ctx context.Context, pend *pending, m *met, l *layout, txn *hudi.Txn, next checkpoint) (_ string, err error) {
-	out := p.sinkFor(pend, txn)
+	out := p.sinkFor(ctx, pend, txn)
 	defer out.end()
 	aside := pend.target.quarantine.writer(pend.truncated)
 	defer aside.abort(ctx, &err)
