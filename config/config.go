@@ -50,6 +50,7 @@ type Pipeline struct {
 	SpillDir       string
 	Spool          Spool
 	WALBudget      pipeline.WALBudget
+	RemakeSlot     bool // on_lost_slot: resync
 	IndexDir       string
 }
 

@@ -77,13 +77,14 @@ pipelines:
     archive_keep_max: 30
     spill_dir: /var/tmp
     spool: {url: "file:///var/spool", max_bytes: 10GiB}
-    wal_budget: {warn: 1GiB, spool: 2GiB}
+    wal_budget: {warn: 1GiB, spool: 2GiB, drop_slot: 9GiB}
+    on_lost_slot: resync
     index_dir: /var/cache
 `).Pipelines[0]
 	if p.Postgres.HeartbeatInterval != 5*time.Second || p.Postgres.CopyConnections != 3 || !p.Postgres.WholeTransactions || p.Postgres.ReceiveTimeout != 20*time.Second {
 		t.Errorf("postgres: %+v", p.Postgres)
 	}
-	if p.MaxRows != 1000 || p.MaxBytes != 64<<20 || p.MemoryBudget != 3<<29 || p.CompactAfter != 5 || p.RetainCommits != 7 || p.ArchiveKeepMin != 20 || p.ArchiveKeepMax != 30 || p.Spool != (config.Spool{URL: "file:///var/spool", MaxBytes: 10 << 30}) || p.WALBudget != (pipeline.WALBudget{Warn: 1 << 30, Spool: 2 << 30}) || p.SpillDir != "/var/tmp" || p.IndexDir != "/var/cache" {
+	if p.MaxRows != 1000 || p.MaxBytes != 64<<20 || p.MemoryBudget != 3<<29 || p.CompactAfter != 5 || p.RetainCommits != 7 || p.ArchiveKeepMin != 20 || p.ArchiveKeepMax != 30 || p.Spool != (config.Spool{URL: "file:///var/spool", MaxBytes: 10 << 30}) || p.WALBudget != (pipeline.WALBudget{Warn: 1 << 30, Spool: 2 << 30, DropSlot: 9 << 30}) || !p.RemakeSlot || p.SpillDir != "/var/tmp" || p.IndexDir != "/var/cache" {
 		t.Errorf("bounds: %+v", p)
 	}
 	if !p.Lake.LeanColumns || p.Lake.TableType != config.MergeOnRead {
@@ -140,6 +141,7 @@ func TestProblems(t *testing.T) {
 		"not yaml":           {"pipelines: [", "f.yaml:1:12: "},
 		"list":               {"- a\n", "f.yaml:1:1: here is a list: want keys and values, without a dash in front: pipelines"},
 		"no mapping":         {"a\n", "f.yaml:1:1: want keys and values: pipelines"},
+		"lost slot":          {replace("commit_interval: 10s", "on_lost_slot: hope"), `pipelines[0].on_lost_slot: "hope" is none of "stop" "resync"`},
 		"budget's steps":     {replace("commit_interval: 10s", "wal_budget: {warn: 2GiB, spool: 1GiB}"), "pipelines[0].wal_budget: the steps are taken in turn"},
 		"spool's scheme":     {replace("commit_interval: 10s", "spool: {url: \"ftp://u:hunter2@x\"}"), "pipelines[0].spool.url: no store for ftp://"},
 		"lake's scheme":      {replace("file:///data", "ftp://u:hunter2@data"), "f.yaml:9:12: pipelines[0].lake.url: no store for ftp://"},

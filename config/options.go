@@ -45,6 +45,7 @@ func (p *Pipeline) Options(log *slog.Logger) pipeline.Options {
 		SpillDir:       p.SpillDir,
 		SpoolBytes:     p.Spool.MaxBytes,
 		WALBudget:      p.WALBudget,
+		Remake:         p.RemakeSlot,
 		IndexDir:       p.IndexDir,
 		LeanColumns:    p.Lake.LeanColumns,
 		CompactAfter:   p.CompactAfter,

@@ -66,6 +66,7 @@ func (d *decoder) pipeline(n ast.Node, at string) Pipeline {
 		"archive_keep_max": func(n ast.Node, at string) { p.ArchiveKeepMax = int(d.count(n, at, 100_000)) },
 		"spool":            func(n ast.Node, at string) { p.Spool = d.spool(n, at) },
 		"wal_budget":       func(n ast.Node, at string) { p.WALBudget = d.walBudget(n, at) },
+		"on_lost_slot":     func(n ast.Node, at string) { p.RemakeSlot = d.onLostSlot(n, at) },
 		"spill_dir":        func(n ast.Node, at string) { p.SpillDir = d.text(n, at) },
 		"index_dir":        func(n ast.Node, at string) { p.IndexDir = d.text(n, at) },
 	}, "name", "source", "tables", "lake")
@@ -84,15 +85,23 @@ func (d *decoder) spool(n ast.Node, at string) Spool {
 	return s
 }
 
+// onLostSlot reports whether a slot that is lost is made anew by itself.
+func (d *decoder) onLostSlot(n ast.Node, at string) bool {
+	var word string
+	choice(d, &word, "stop", "resync")(n, at)
+	return word == "resync"
+}
+
 // walBudget is steps, each of which begins at a size that is larger than the one before it.
 func (d *decoder) walBudget(n ast.Node, at string) pipeline.WALBudget {
 	b := pipeline.WALBudget{}
 	d.mapping(n, at, keys{
 		"warn":      func(n ast.Node, at string) { b.Warn = d.size(n, at) },
 		"spool":     func(n ast.Node, at string) { b.Spool = d.size(n, at) },
+		"drop_slot": func(n ast.Node, at string) { b.DropSlot = d.size(n, at) },
 	})
-	if b.Spool != 0 && b.Spool < b.Warn {
-		d.problem(n, at, "the steps are taken in turn: want warn below spool")
+	if last := max(b.Warn, b.Spool); b.Spool != 0 && b.Spool < b.Warn || b.DropSlot != 0 && b.DropSlot <= last {
+		d.problem(n, at, "the steps are taken in turn: want warn below spool below drop_slot")
 	}
 	return b
 }

@@ -120,7 +120,11 @@ type progress struct {
 	Spooled map[string]change.LSN `json:"spooled,omitempty"`
 	// Stopped are the tables that only a new copy helps, and why.
 	Stopped map[string]stopNote `json:"stopped,omitempty"`
-	Written time.Time           `json:"written"`
+	// Remake says that the slot is about to be made anew, or was just made: until the next
+	// record one of that name may be dropped. Dropped is why the governor dropped it.
+	Remake  bool      `json:"remake,omitempty"`
+	Dropped string    `json:"dropped,omitempty"`
+	Written time.Time `json:"written"`
 }
 
 // stopNote is why a table waits for a new copy, and where its last one was made.
@@ -180,7 +184,11 @@ func writeProgressAt(ctx context.Context, lake storage.Store, name string, r pro
 
 // PositionError is a source whose log is not, or no longer, the one that the lake
 // was made from. Going on would lose or double changes.
-type PositionError struct{ What, WayOut string }
+type PositionError struct {
+	What, WayOut string
+
+	slot fate // of the slot, where that is what is wrong
+}
 
 // Error says what is wrong and the way out.
 func (e *PositionError) Error() string { return e.What + "; " + e.WayOut }

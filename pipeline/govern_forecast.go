@@ -37,7 +37,7 @@ func (h *history) add(f *change.SlotFigures) {
 		}
 		*h = thin
 	}
-	*h = append(*h, sample{f.At, int64(f.Current), f.Kept()}) //nolint:gosec // a log is never so long
+	*h = append(*h, sample{f.At, int64(f.Current), f.Kept()})
 }
 
 // recent is the measurements of the last minutes.
@@ -76,7 +76,7 @@ func (h history) reaches(left int64, of func(sample) int64) float64 {
 // it, as far as it was measured: 0 where nothing was written since, at least so much where
 // that was before the first measurement.
 func (h history) lagSeconds(f *change.SlotFigures) float64 {
-	at := int64(f.Confirmed) //nolint:gosec // a log is never so long
+	at := int64(f.Confirmed)
 	i := sort.Search(len(h), func(i int) bool { return h[i].current > at })
 	if i == len(h) {
 		return 0

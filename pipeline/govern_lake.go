@@ -96,9 +96,17 @@ func (p *Pipeline) probe(ctx context.Context) error {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
+	}
+	select {
+	case err := <-done: // what it was tried again for
+		return err
+	case <-time.After(200 * time.Millisecond):
 		return fmt.Errorf("it has not answered for %s", p.governor.budget.Answer)
 	}
 }
+
+// away reports whether we go on without the lake.
+func (p *Pipeline) away() bool { return p.gate.closed() != nil }
 
 // shut stops waiting for the lake.
 func (p *Pipeline) shut(ctx context.Context, err error) {
@@ -119,8 +127,9 @@ func (p *Pipeline) watchLake(ctx context.Context) {
 	if at := p.writingSince.Load(); at != 0 {
 		since = time.Since(time.UnixMilli(at))
 	}
-	away := p.gate.closed() != nil
-	if !away && since < patience && !(p.diverted.Load() && since > 0) && !p.lakeFailed.Swap(false) {
+	away := p.away()
+	waits := since >= patience || since > 0 && p.diverted.Load()
+	if failed := p.lakeFailed.Swap(false); !away && !waits && !failed {
 		return
 	}
 	p.probed = time.Now()

@@ -27,9 +27,19 @@ func TestBudgetSteps(t *testing.T) {
 		lag, kept int64
 		want      Step
 	}{
-		{50, 99, StepNone}, {50, 100, StepWarn}, {50, 76, StepWarn}, {50, 75, StepWarn}, {50, 74, StepNone},
-		{199, 199, StepWarn}, {200, 210, StepSpool}, {151, 160, StepSpool}, {149, 160, StepWarn},
-		{10, 399, StepWarn}, {10, 400, StepDrop}, {250, 300, StepDrop}, {250, 299, StepSpool},
+		{50, 99, StepNone},
+		{50, 100, StepWarn},
+		{50, 76, StepWarn},
+		{50, 75, StepWarn},
+		{50, 74, StepNone},
+		{199, 199, StepWarn},
+		{200, 210, StepSpool},
+		{151, 160, StepSpool},
+		{149, 160, StepWarn},
+		{10, 399, StepWarn},
+		{10, 400, StepDrop},
+		{250, 300, StepDrop},
+		{250, 299, StepSpool},
 	} {
 		if step = b.step(step, figures(time.Now(), 1000, c.lag, c.kept)); step != c.want {
 			t.Errorf("%d: lag %d, kept %d: %s, want %s", i, c.lag, c.kept, step, c.want)

@@ -69,6 +69,10 @@ type Options struct {
 	// stream; nil: none does.
 	Recopy func(t *change.Table, why *AnewError) bool
 
+	// Remake says that a slot which is lost, or gone from the source, is made anew by itself,
+	// and all tables are copied anew; else the run ends, and [ResyncAll] asks for it.
+	Remake bool
+
 	Observer Observer                                 // told of commits; may be nil
 	Logger   *slog.Logger                             // silent when nil
 	OnPhase  func(phase string)                       // called as work enters a phase: copy, capture, reduce, marker, data file, log append, publish, ack, rollback, compaction, clean; for crash tests
@@ -150,6 +154,8 @@ type Pipeline struct {
 	diverted     atomic.Bool             // rounds go to the spool
 	writingSince atomic.Int64            // a round is written since then, Unix milliseconds; 0: none is
 	lakeFailed   atomic.Bool             // the lake refused a record
+	dropped      atomic.Pointer[string]  // why the governor dropped the slot; nil: it did not
+	remaking     bool                    // the slot is being made anew
 	afresh       atomic.Bool             // the next session begins with what this one lacks
 	retryTables  atomic.Bool             // tables are to be tried again now
 

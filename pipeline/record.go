@@ -58,7 +58,11 @@ func (p *Pipeline) writeRecord(ctx context.Context, r progress) error {
 	defer p.recordMu.Unlock()
 	r.Written = time.Now().UTC()
 	if !p.spool.own {
-		return writeProgress(ctx, p.opts.Lake, r)
+		err := writeProgress(ctx, p.opts.Lake, r)
+		if err == nil {
+			p.recorded = &r
+		}
+		return err
 	}
 	beside := writeProgressAt(ctx, p.spool.store, spoolRecord, r)
 	if beside == nil && time.Since(p.lakeLost) < lakeRest {

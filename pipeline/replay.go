@@ -77,7 +77,7 @@ type replay struct {
 func (p *Pipeline) startReplay(ctx context.Context) error {
 	p.replay = nil
 	p.replaying.Store(false)
-	if p.opts.Until != 0 || p.gate.closed() != nil {
+	if p.opts.Until != 0 || p.away() {
 		return nil
 	}
 	asked, err := readReplay(ctx, p.opts.Lake, p.opts.Name)

@@ -176,11 +176,24 @@ func (p *Pipeline) openSlot(ctx context.Context, record *progress) (change.LSN, 
 	if err := p.fitsAway(slot, known); err != nil {
 		return 0, err
 	}
-	if err := fits(p.source, slot, known, record); err != nil {
+	if err := fits(p.source, slot, known, record); p.mayRemake(err) {
+		return p.remakeSlot(ctx, slot, known, err)
+	} else if err != nil {
+		p.lost(ctx, err)
 		return 0, err
 	}
 	if known == 0 {
+		if err := p.forgetOrder(ctx); err != nil {
+			return 0, err
+		}
 		return p.firstSlot(ctx, slot != nil)
+	}
+	if record != nil && record.Remake {
+		return p.remakeSlot(ctx, slot, known, errors.New("a start that made it anew was interrupted"))
+	}
+	p.dropped.Store(nil) // it is there
+	if p.orderOf(allTables).Resync != 0 {
+		p.recopyAll(asked)
 	}
 	if err := p.checkEnd(ctx, known); err != nil {
 		return 0, err
@@ -190,7 +203,7 @@ func (p *Pipeline) openSlot(ctx context.Context, record *progress) (change.LSN, 
 	if record != nil {
 		at = max(at, record.LSN) // its acknowledgement did not arrive
 	}
-	if err := p.record(ctx, at); err != nil {
+	if err := errors.Join(p.record(ctx, at), p.forgetOrder(ctx)); err != nil {
 		return 0, err
 	}
 	// Not behind the newest transaction, which must show again.
@@ -209,16 +222,21 @@ func (p *Pipeline) openSlot(ctx context.Context, record *progress) (change.LSN, 
 	return from, nil
 }
 
+// remakeWay is the way out where a slot is of no use any more.
+const remakeWay = "`lakefeed resync --all` lets the next run make the slot anew and copy all tables anew, beside the stream, and `on_lost_slot: resync` lets it do so by itself where the slot is lost or gone"
+
 // fits refuses a slot that is not the one through which the lake was filled up to known.
 func fits(source change.Identity, slot *change.SlotState, known change.LSN, record *progress) error {
 	if err := ownSlot(source, slot); err != nil {
 		return err
 	}
 	switch {
+	case record != nil && record.Remake: // whatever is there may be dropped
 	case slot == nil && known != 0:
 		return &PositionError{
-			What:   fmt.Sprintf("the lake was kept in step up to %s through slot %s, and the slot is gone from the source", known, source.Slot),
-			WayOut: "changes since then may be lost: give the pipeline an empty lake folder, so that its tables are copied anew",
+			What:   fmt.Sprintf("the lake was kept in step up to %s through slot %s, and the slot is %s", known, source.Slot, record.goneBy()),
+			WayOut: "changes since then may be lost: " + remakeWay + "; or give the pipeline an empty lake folder",
+			slot:   gone,
 		}
 	case slot == nil:
 	case known == 0 && (record == nil || !record.Starting):
@@ -230,12 +248,14 @@ func fits(source change.Identity, slot *change.SlotState, known change.LSN, reco
 	case slot.Lost:
 		return &PositionError{
 			What:   fmt.Sprintf("slot %s lost its log: %s", source.Slot, lostBy(slot.Why)),
-			WayOut: "drop the slot and give the pipeline an empty lake folder, so that its tables are copied anew",
+			WayOut: remakeWay + "; or drop the slot and give the pipeline an empty lake folder",
+			slot:   gone,
 		}
 	case slot.Confirmed > known:
 		return &PositionError{
-			What:   fmt.Sprintf("slot %s was moved to %s, and the lake holds changes up to %s only: someone else read it or made it anew", source.Slot, slot.Confirmed, known),
-			WayOut: "changes between the two are lost: give the pipeline an empty lake folder and drop the slot, so that its tables are copied anew",
+			What:   fmt.Sprintf("slot %s was moved to %s, and the lake holds changes up to %s only: someone else read it or made it anew, or another machine has the spool", source.Slot, slot.Confirmed, known),
+			WayOut: "changes between the two are lost: " + remakeWay + "; or drop the slot and give the pipeline an empty lake folder",
+			slot:   moved,
 		}
 	}
 	return nil
@@ -365,7 +385,7 @@ func (p *Pipeline) firstSlot(ctx context.Context, again bool) (change.LSN, error
 func (p *Pipeline) record(ctx context.Context, lsn change.LSN) error {
 	r := progress{
 		Pipeline: p.opts.Name, Source: p.source, LSN: lsn, Last: p.last, Folders: p.folders, Commits: map[string]change.LSN{},
-		Published: map[string]change.Published{}, Spooled: map[string]change.LSN{}, Stopped: map[string]stopNote{},
+		Remake: p.remaking, Dropped: p.droppedBy(), Published: map[string]change.Published{}, Spooled: map[string]change.LSN{}, Stopped: map[string]stopNote{},
 	}
 	for _, t := range p.targets {
 		if published := t.howPublished(); published != nil {

@@ -94,6 +94,8 @@ func (c *Connector) slotError(ctx context.Context, err error) error {
 			active.PID = s.PID
 		}
 		return active
+	case pg.Code == codeUndefined && strings.Contains(pg.Message, c.slot):
+		return &brokenError{err} // it was there a moment ago: a new look says what became of it
 	case pg.Code == codeNotReady && strings.Contains(pg.Message, "wal_level"):
 		return fmt.Errorf("%w; %s", err, mendWALLevel)
 	case pg.Code == codeLimit:
@@ -104,9 +106,8 @@ func (c *Connector) slotError(ctx context.Context, err error) error {
 
 // streamError recognises what ends the stream and would end it again.
 func (c *Connector) streamError(err error) error {
-	const undefinedObject = "42704"
 	var pg *pgconn.PgError
-	if !errors.As(err, &pg) || pg.Code != undefinedObject || !strings.Contains(pg.Message, "publication") {
+	if !errors.As(err, &pg) || pg.Code != codeUndefined || !strings.Contains(pg.Message, "publication") {
 		return err
 	}
 	return &SetupError{fmt.Sprintf("%s: somebody dropped it, and until it is there again the log is of no use, which making it anew does not change; drop the slot (SELECT pg_drop_replication_slot('%s')) and give the pipeline an empty lake folder, so that its tables are copied anew", pg.Message, c.slot)}

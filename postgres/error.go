@@ -28,6 +28,7 @@ const (
 	codeNotAllowed     = "28000" // by pg_hba.conf
 	codePrivilege      = "42501"
 	codeNotReady       = "55000" // for one, wal_level
+	codeUndefined      = "42704" // for one, a slot or a publication
 	codeLimit          = "53400" // for one, max_replication_slots
 )
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -64,6 +65,7 @@ func lifeCommands() []*cobra.Command {
 
 func (v lifeVerb) command() *cobra.Command {
 	var file, only string
+	var every bool
 	c := &cobra.Command{
 		Use:   string(v.verb) + " -c FILE TABLE...",
 		Short: v.short,
@@ -72,7 +74,10 @@ func (v lifeVerb) command() *cobra.Command {
 TABLE is a name as status prints it, schema.name. A process that runs the pipeline is told;
 where none does, the lake keeps it for the next one.`,
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
+			switch {
+			case every && len(args) > 0:
+				return usage("--all takes all tables: name none")
+			case len(args) == 0 && !every:
 				return usage("which table? %s -c FILE schema.name", v.verb)
 			}
 			return nil
@@ -81,6 +86,9 @@ where none does, the lake keeps it for the next one.`,
 			cfg, err := loadConfig(file)
 			if err != nil {
 				return err
+			}
+			if every {
+				return resyncAll(cmd.Context(), cfg, only, cmd.OutOrStdout())
 			}
 			for _, table := range args {
 				p, err := pipelineOf(cfg, only, table)
@@ -98,6 +106,9 @@ where none does, the lake keeps it for the next one.`,
 		},
 	}
 	configFlag(c, &file)
+	if v.verb == pipeline.Resync {
+		c.Flags().BoolVar(&every, "all", false, "all tables of the pipeline; where its slot is lost, gone or moved, the next run makes it anew")
+	}
 	c.Flags().StringVar(&only, "pipeline", "", "the pipeline of this name, where several take the table")
 	return c
 }
@@ -126,6 +137,40 @@ func pipelineOf(cfg *config.Config, only, table string) (*config.Pipeline, error
 		return nil, usage("table %s: no entry of tables in the configuration takes it", table)
 	}
 	return found, nil
+}
+
+// resyncAll copies all tables of a pipeline anew. Where none runs, as when its slot is lost,
+// the next one does, and makes the slot anew if it must.
+func resyncAll(ctx context.Context, cfg *config.Config, only string, out io.Writer) error {
+	pipelines, err := chosen(cfg, only)
+	if err != nil {
+		return err
+	}
+	if len(pipelines) > 1 {
+		return usage("the configuration has %d pipelines: name one by --pipeline", len(pipelines))
+	}
+	p := &pipelines[0]
+	report, err := statusOf(ctx, p)
+	if err != nil {
+		return err
+	}
+	if report.Running {
+		for _, t := range report.Tables {
+			if err := (lifeVerb{verb: pipeline.Resync}).ask(ctx, p, t.Table); err != nil {
+				return err
+			}
+		}
+	} else {
+		lake, err := all.Open(ctx, p.Lake.URL)
+		if err != nil {
+			return fmt.Errorf("open lake: %w", err)
+		}
+		if err := pipeline.ResyncAll(ctx, lake, p.Name); err != nil {
+			return err
+		}
+	}
+	_, err = fmt.Fprintf(out, "all tables of pipeline %s are copied anew\n", p.Name)
+	return err
 }
 
 // ask tells the process that runs the pipeline, or leaves it to the next one in the lake.
