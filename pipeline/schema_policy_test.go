@@ -32,7 +32,7 @@ var schemaCases = map[string]schemaCase{
 	"longer":    {"alter table longer alter w type varchar(9); insert into longer values (51, 'b', 51, 'longer')", pipeline.ColumnRetyped, pipeline.TakenOn, pipeline.Recorded},
 	"rewritten": {"alter table rewritten alter v type text using v || '!'; delete from rewritten where id = 5", pipeline.ColumnRewritten, pipeline.CopiedAnew, pipeline.CopiedAnew},
 	"readded":   {"alter table readded drop v; alter table readded add v text; insert into readded (id, n, v) values (51, 51, 'b')", pipeline.ColumnReadded, pipeline.CopiedAnew, pipeline.CopiedAnew},
-	"anew":      {"drop table anew; create table anew (id int primary key, v text, n int not null, w varchar(3)); insert into anew values (5, 'new', 1, 'w')", pipeline.TableRemade, pipeline.CopiedAnew, pipeline.CopiedAnew},
+	"anew":      {"begin; drop table anew; create table anew (id int primary key, v text, n int not null, w varchar(3)); insert into anew values (5, 'new', 1, 'w'); commit", pipeline.TableRemade, pipeline.CopiedAnew, pipeline.CopiedAnew},
 	"retyped":   {"alter table retyped alter n type text using n || 'x'; insert into retyped values (51, 'b', '51', 'w')", pipeline.ColumnRetyped, pipeline.CopiedAnew, pipeline.Waits},
 	"rekeyed":   {"alter table rekeyed drop constraint rekeyed_pkey, add primary key (n); insert into rekeyed values (51, 'b', 51, 'w')", pipeline.KeyChanged, pipeline.CopiedAnew, pipeline.Waits},
 	"checked":   {"alter table checked add check (n > 0); insert into checked values (51, 'b', 51, 'w')", pipeline.ConstraintChanged, pipeline.Recorded, pipeline.Recorded},
