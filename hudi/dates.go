@@ -14,8 +14,7 @@ const (
 	clockTick    = 20 * time.Millisecond // more than what a file system's clock is behind the computer's
 )
 
-// outlast waits until the store dates what is written now no earlier than the instant,
-// where it keeps whole seconds. Hudi 1.x takes the date of a commit's file for the time
+// outlast waits until the store dates what is written now no earlier than the instant. Hudi 1.x takes the date of a commit's file for the time
 // of its completion, and a log file to be of the newest base file that is no younger than
 // the commit that it was begun on: one on a base file whose commit seems older than
 // itself it counts to the base file before, and its rows are not seen.
@@ -24,19 +23,22 @@ func (t *Table) outlast(ctx context.Context, instant string) error {
 	if step == 0 {
 		return nil
 	}
-	if !t.opts.Concurrency.optimistic() { // else the heartbeat is its writer's, who ends it
+	if step >= time.Second && !t.opts.Concurrency.optimistic() { // else the heartbeat is its writer's, who ends it
 		defer t.endDating(context.WithoutCancel(ctx), instant)
 	}
 	return t.awaitDate(ctx, instant, step)
 }
 
-// awaitDate waits for the store's clock, which only the date of a file tells: a disk's is
-// behind the computer's by some milliseconds, and a server's goes its own way. The file
-// is the instant's heartbeat. Where the clock is too far behind, the commit goes on.
+// awaitDate waits for the store's clock. That of a disk is the computer's, at most a step
+// behind. That of a store of whole seconds goes its own way, and only the date of a file
+// tells it, the instant's heartbeat; where it is too far behind, the commit goes on.
 func (t *Table) awaitDate(ctx context.Context, instant string, step time.Duration) error {
 	began, err := timeline.ParseTime(instant)
 	if err != nil {
 		return err
+	}
+	if step < time.Second {
+		return sleep(ctx, min(2*step, began.Add(step).Sub(t.opts.Now())))
 	}
 	var date time.Time
 	wait := min(step, began.Add(step-1).Truncate(step).Sub(t.opts.Now())) + clockTick

@@ -48,20 +48,19 @@ func newBucket(t *testing.T) storage.Store {
 	return s
 }
 
-// wholeSeconds is a store that says of its files' times what S3 does, by a clock that is
-// behind.
-type wholeSeconds struct {
+// dated is a store that rounds its files' times down, by a clock that is behind.
+type dated struct {
 	storage.Store
 
-	behind time.Duration
+	step, behind time.Duration
 }
 
-func (wholeSeconds) ModTimeStep() time.Duration { return time.Second }
+func (s dated) ModTimeStep() time.Duration { return s.step }
 
-func (s wholeSeconds) List(ctx context.Context, folder string, recursive bool) iter.Seq2[storage.Info, error] {
+func (s dated) List(ctx context.Context, folder string, recursive bool) iter.Seq2[storage.Info, error] {
 	return func(yield func(storage.Info, error) bool) {
 		for info, err := range s.Store.List(ctx, folder, recursive) {
-			info.ModTime = info.ModTime.Add(-s.behind).Truncate(time.Second)
+			info.ModTime = info.ModTime.Add(-s.behind).Truncate(s.step)
 			if !yield(info, err) {
 				return
 			}
@@ -69,22 +68,27 @@ func (s wholeSeconds) List(ctx context.Context, folder string, recursive bool) i
 	}
 }
 
-// TestDatesInWholeSeconds lays base files over others, by each kind of writer: by their
+// TestDates lays base files over others, by each kind of writer: by their
 // dates the commits must not have been completed before they began. Spark with Hudi 1.2.0
 // would not see what is logged on these base files.
-func TestDatesInWholeSeconds(t *testing.T) {
+func TestDates(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []ConcurrencyMode{SingleWriter, Optimistic} {
-		for _, behind := range []time.Duration{0, 3 * time.Millisecond, 1300 * time.Millisecond} {
+		for _, clock := range []dated{
+			{step: time.Second},
+			{step: time.Second, behind: 3 * time.Millisecond},
+			{step: time.Second, behind: 1300 * time.Millisecond},
+			{step: 10 * time.Millisecond},
+		} {
 			for name, lay := range map[string]func(*testing.T, *Table) []string{"logged on": layLogged, "converted": layConverted} {
-				t.Run(fmt.Sprintf("%s, %s, %s behind", name, mode, behind), func(t *testing.T) {
+				t.Run(fmt.Sprintf("%s, %s, steps of %s, %s behind", name, mode, clock.step, clock.behind), func(t *testing.T) {
 					t.Parallel()
 					opts := placeOptions(MergeOnRead)
 					if name == "converted" {
 						opts = placeOptions(CopyOnWrite)
 					}
 					opts.Options = Options{Index: IndexSimple, Concurrency: Concurrency{Mode: mode}}
-					store := wholeSeconds{mem.New(), behind}
+					store := dated{mem.New(), clock.step, clock.behind}
 					table, err := Create(t.Context(), store, opts)
 					if err != nil {
 						t.Fatal(err)

@@ -102,7 +102,7 @@ type Store interface {
 }
 
 // ModTimeStep is what a store's modification times are rounded down to: a second in S3,
-// and 0 where they have fractions of it.
+// less where they are by this computer's clock, and 0 where they are exact.
 func ModTimeStep(s Store) time.Duration {
 	if rounded, ok := s.(interface{ ModTimeStep() time.Duration }); ok {
 		return rounded.ModTimeStep()

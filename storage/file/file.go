@@ -22,6 +22,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"lakefeed/storage"
 )
@@ -59,6 +60,10 @@ func OpenFS(root string, fsys FS) (*Store, error) {
 
 // String implements [storage.Store].
 func (s *Store) String() string { return "file://" + s.root }
+
+// ModTimeStep is that of [storage.ModTimeStep]: a kernel dates files by its tick, of at
+// most 10 ms.
+func (s *Store) ModTimeStep() time.Duration { return 10 * time.Millisecond }
 
 func (s *Store) path(name string) string { return filepath.Join(s.root, filepath.FromSlash(name)) }
 
