@@ -18,6 +18,7 @@ func TestAlteredBeforeCopy(t *testing.T) {
 		"another type":        {"alter table fresh alter v type int using length(v)"},
 		"another column":      {"alter table fresh drop v", "alter table fresh add v text", "update fresh set v = id"},
 		"another key":         {"alter table fresh drop constraint fresh_pkey, add primary key (v)"},
+		"made anew":           {"drop table fresh", "create table fresh (n int primary key)", "insert into fresh values (1)"},
 		"another name":        {"alter table fresh rename to older", "create table fresh (n int primary key)", "insert into fresh values (1)"},
 	} {
 		t.Run(name, func(t *testing.T) {

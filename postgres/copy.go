@@ -66,7 +66,7 @@ func (c *Connector) copyTable(ctx context.Context, t *change.Table, emit func(*c
 		return err
 	}
 	if now == nil {
-		return errors.New("the table is gone")
+		return &change.AlteredError{Table: t.String(), Err: errors.New("it is gone")}
 	}
 	types, err := copyTypes(t, now)
 	if err != nil {
