@@ -192,21 +192,21 @@ func (t *Table) cleanedBefore(ctx context.Context, f *DataFile) (bool, error) {
 
 // open opens a file of the slice that is as long as commits made it. A log file may be
 // longer, by what other writers append.
-func (s *sliceScan) open(ctx context.Context, f *DataFile) (storage.Reader, error) {
+func (s *sliceScan) open(ctx context.Context, f *DataFile) (*reading, error) {
 	file, err := s.table.openFile(ctx, f.Path())
 	wrote, known := s.wrote[f.Name]
 	if err != nil {
 		return nil, s.table.missing(ctx, wrote, err)
 	}
 	if !known {
-		return file, nil
+		return &reading{Reader: file, path: f.Path()}, nil
 	}
 	end, size := wrote.end(), file.Size()
 	if end.to > 0 && (size < end.to || size > end.to && !f.IsLog()) {
 		closeFile(file)
 		return nil, &CorruptError{f.Path(), fmt.Errorf("it is %d bytes, and commit %s wrote %d", size, end.commit, end.to)}
 	}
-	return file, nil
+	return &reading{Reader: file, path: f.Path()}, nil
 }
 
 // checkWhole looks through the files of all slices, down to the blocks of their logs but

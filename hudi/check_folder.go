@@ -68,11 +68,26 @@ func (c *checker) accountFor(f TableFile) error {
 	}
 }
 
-// checkMissing looks for what commits wrote since the newest base file of each group.
+// What it means that a file is missing, of now and of before.
+const (
+	rowsLost = "its rows are lost: restore the file from a copy, or the table to a savepoint before that commit"
+	pastLost = "the table as of older instants needs it, and that of now does not: restore the file from a copy, or have it cleaned away"
+)
+
+// checkMissing looks for what commits of the timeline wrote and no cleaning deleted.
 func (c *checker) checkMissing(ctx context.Context) error {
-	for _, id := range c.written.ids(checkScope{}.has) {
-		wrote := c.written.files(id, c.timeline)
-		for _, f := range wrote {
+	if err := c.checkMissingOf(ctx, c.written, rowsLost); err != nil {
+		return err
+	}
+	return c.checkMissingOf(ctx, c.older, pastLost)
+}
+
+func (c *checker) checkMissingOf(ctx context.Context, w *written, wayOut string) error {
+	for _, id := range w.ids(checkScope{}.has) {
+		for _, f := range w.files(id, c.timeline) {
+			if c.damaged[f.Path()] {
+				continue
+			}
 			size, there := c.sizes[f.Path()]
 			if there {
 				if err := c.checkSize(f, size); err != nil {
@@ -87,7 +102,7 @@ func (c *checker) checkMissing(ctx context.Context) error {
 			if err = c.table.missing(ctx, f, err); errors.Is(err, ErrCleaned) {
 				continue
 			}
-			if err = c.fault(err, "its rows are lost: restore the file from a copy, or the table to a savepoint before that commit"); err != nil {
+			if err = c.fault(err, wayOut); err != nil {
 				return err
 			}
 		}

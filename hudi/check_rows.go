@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -93,7 +92,7 @@ func (r *rowCheck) unreadable(err error) error {
 		}
 	}
 	if corrupt, ok := errors.AsType[*CorruptError](err); ok {
-		return r.fault(&CorruptError{path.Join(r.slice.Partition, path.Base(corrupt.File)), corrupt.Err}, fromCopy)
+		return r.fault(corrupt, fromCopy)
 	}
 	return r.add(Broken, r.file(), -1, fromCopy, "its rows cannot be read: %v", err)
 }
@@ -155,7 +154,7 @@ func textOf(col *array.String, row int) string {
 // madeKeys are the keys that the key columns make, in our form and in Hudi's; none
 // where a key generator of another kind makes them.
 func (r *rowCheck) madeKeys(batch arrow.RecordBatch) *array.String {
-	if !plainKeys(r.table.Properties()[propKeyGenerator]) {
+	if !plainKeys(r.table.Properties().keyGenerator()) {
 		return nil
 	}
 	made, err := RecordKeys(batch, r.table.key)
@@ -177,7 +176,7 @@ func plainKeys(class string) bool {
 
 // madePlaces are the partition paths that the partition columns make.
 func (r *rowCheck) madePlaces(batch arrow.RecordBatch) *array.String {
-	if r.table.partition.depth() == 0 || !plainKeys(r.table.Properties()[propKeyGenerator]) {
+	if r.table.partition.depth() == 0 || !plainKeys(r.table.Properties().keyGenerator()) {
 		return nil
 	}
 	made, err := r.table.partition.paths(batch)

@@ -120,7 +120,8 @@ type checker struct {
 	table    *Table
 	timeline *timeline.Timeline
 	files    []TableFile
-	written  *written
+	written  *written         // of what a reader needs
+	older    *written         // of that, and of what reads as of older instants need
 	sizes    map[string]int64 // of the files, by path
 	damaged  map[string]bool  // paths of which a fault is told: a row that they cannot give is none of its own
 }

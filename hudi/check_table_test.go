@@ -158,6 +158,18 @@ func TestCheckDamage(t *testing.T) {
 		"missing base file": {func(t *testing.T, store storage.Store, table *Table) {
 			damage(t, store, table.Slices()[0].Base.Path(), gone)
 		}, "it is missing, and commit "},
+		"empty commit": {func(t *testing.T, store storage.Store, _ *Table) {
+			damage(t, store, pick(t, store, ".commit"), func([]byte) []byte { return []byte{} })
+		}, ".commit: it is empty"},
+		"missing older base file": {func(t *testing.T, store storage.Store, table *Table) {
+			damage(t, store, table.view.groups(nil)[0].Slices[0].Base.Path(), gone)
+		}, "it is missing, and commit "},
+		"missing older log file": {func(t *testing.T, store storage.Store, table *Table) {
+			damage(t, store, table.view.groups(nil)[0].Slices[0].Logs[0].Path(), gone)
+		}, "it is missing, and commit "},
+		"emptied older log file": {func(t *testing.T, store storage.Store, table *Table) {
+			damage(t, store, table.view.groups(nil)[0].Slices[0].Logs[0].Path(), func([]byte) []byte { return []byte{} })
+		}, "it is 0 bytes, and commit "},
 		"missing log file": {func(t *testing.T, store storage.Store, table *Table) {
 			damage(t, store, table.Slices()[0].Logs[0].Path(), gone)
 		}, "it is missing, and commit "},
@@ -177,7 +189,7 @@ func TestCheckDamage(t *testing.T) {
 				}
 				return d
 			})
-		}, "its rows cannot be read"},
+		}, ".parquet: read base file: "},
 		"log block": {func(t *testing.T, store storage.Store, table *Table) {
 			damage(t, store, table.Slices()[0].Logs[0].Path(), func(d []byte) []byte { d[1] = '?'; return d })
 		}, " at 0: a block of commit "},

@@ -85,7 +85,7 @@ func (c *checker) checkPending(i timeline.Instant) error {
 		if i.State == timeline.Requested {
 			severity = Note // a plan: an engine that works apart from the writer carries it out
 		}
-		wayOut = "the engine that planned it carries it out; lakefeed table rollback finishes it, too"
+		wayOut = "the engine that planned it carries it out; so does lakefeed table rollback, where this program may change the table"
 	default:
 	}
 	return c.add(severity, c.table.instantFile(i), -1, wayOut, "%s %s is %s", i.Action, i.Time, i.State)
@@ -93,7 +93,8 @@ func (c *checker) checkPending(i timeline.Instant) error {
 
 // checkContents reads what the completed instants say.
 func (c *checker) checkContents(ctx context.Context) error {
-	c.written = newWritten()
+	c.written, c.older = newWritten(), newWritten()
+	c.older.all = true
 	instants := c.timeline.Instants()
 	errs := make([]error, len(instants))
 	var read errgroup.Group
@@ -137,8 +138,9 @@ func (c *checker) checkContent(ctx context.Context, i timeline.Instant) error {
 	default:
 		if i.Writes() {
 			var m *timeline.CommitMetadata
-			if m, err = timeline.UnmarshalCommit(data); err == nil {
+			if m, err = unmarshalCommit(data); err == nil {
 				c.written.add(i.Time, i.Completion, m)
+				c.older.add(i.Time, i.Completion, m)
 			}
 		}
 	}

@@ -201,3 +201,95 @@ func TestRestoredTimeline(t *testing.T) {
 		t.Error("the file that counts again is damaged, and nothing says so")
 	}
 }
+
+// flipped is a store whose reads of a file fail, or have other bits.
+type flipped struct {
+	storage.Store
+	name string
+	at   int64 // below 0: reads fail
+}
+
+type flippedReader struct {
+	storage.Reader
+	at int64
+}
+
+func (s *flipped) Open(ctx context.Context, name string) (storage.Reader, error) {
+	r, err := s.Store.Open(ctx, name)
+	if err == nil && name == s.name {
+		r = flippedReader{r, s.at}
+	}
+	return r, err
+}
+
+func (r flippedReader) ReadAt(p []byte, off int64) (int, error) {
+	if r.at < 0 {
+		return 0, errAway
+	}
+	n, err := r.Reader.ReadAt(p, off)
+	if i := r.at - off; i >= 0 && i < int64(n) {
+		p[i] ^= 0xff
+	}
+	return n, err
+}
+
+func readAll(ctx context.Context, table *Table) error {
+	for _, err := range table.Read(ctx, ReadOptions{}) {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var errAway = errors.New("the store is away")
+
+// TestFlippedBits reads a table of which one byte is another, each in turn: what is
+// noticed is the file's fault, by name, and a store that fails is not.
+func TestFlippedBits(t *testing.T) {
+	t.Parallel()
+	store, table := damaged(t, MergeOnRead)
+	slice := table.Slices()[0]
+	for _, f := range []*DataFile{slice.Base, slice.Logs[0]} {
+		bad := &flipped{Store: store, name: f.Path(), at: -1}
+		again, err := Open(t.Context(), bad, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = readAll(t.Context(), again)
+		if corrupt, ok := errors.AsType[*CorruptError](err); ok || !errors.Is(err, errAway) {
+			t.Errorf("%s of a store that is away: %v, %v", f.Name, err, corrupt)
+		}
+		noticed := 0
+		for bad.at = range f.Size {
+			err := readAll(t.Context(), again)
+			if err == nil {
+				continue // a value, or what no reader needs
+			}
+			noticed++
+			if (isA[*SchemaError](err) || isA[*UnsupportedError](err)) && strings.Contains(err.Error(), f.Name) {
+				continue // what it says now is another thing
+			}
+			if corrupt, ok := errors.AsType[*CorruptError](err); !ok || corrupt.File != f.Path() {
+				t.Fatalf("byte %d of %s: %v", bad.at, f.Name, err)
+			}
+		}
+		if noticed < 50 {
+			t.Errorf("%d of %d bytes of %s were missed", noticed, f.Size, f.Name)
+		}
+	}
+}
+
+// TestEmptyCommit refuses a table of whose commit a crash of its machine left the name.
+func TestEmptyCommit(t *testing.T) {
+	t.Parallel()
+	eachType(t, func(t *testing.T, typ TableType) {
+		store, table := damaged(t, typ)
+		last, _ := table.Timeline().Last()
+		damage(t, store, table.instantFile(last), func([]byte) []byte { return []byte{} })
+		_, err := Open(t.Context(), store, Options{})
+		if corrupt, ok := errors.AsType[*CorruptError](err); !ok || corrupt.File != table.instantFile(last) {
+			t.Errorf("open: %v", err)
+		}
+	})
+}

@@ -325,13 +325,19 @@ func keyGenerator(key, partitionBy []string) string {
 // keyGeneratorTypes are the types by which newer tables name these classes.
 var keyGeneratorTypes = map[string]string{"NON_PARTITION": keygenNone, "SIMPLE": keygenSimple, "COMPLEX": keygenComplex}
 
+// keyGenerator is the class that makes keys and partition paths, or its type where that
+// stands for none of ours; "" where the table does not say.
+func (p Properties) keyGenerator() string {
+	if typ := p[propKeyGenType]; p[propKeyGenerator] == "" && typ != "" {
+		return cmp.Or(keyGeneratorTypes[typ], typ)
+	}
+	return p[propKeyGenerator]
+}
+
 // checkKeyGenerator refuses to write tables whose keys or partition paths are made in
 // another way than ours.
 func (p Properties) checkKeyGenerator() error {
-	class := p[propKeyGenerator]
-	if typ := p[propKeyGenType]; class == "" && typ != "" {
-		class = cmp.Or(keyGeneratorTypes[typ], typ)
-	}
+	class := p.keyGenerator()
 	key, partitionBy := p.list(propRecordKey), p.list(propPartition)
 	switch {
 	case strings.EqualFold(p[propMetafileFormat], "true"):

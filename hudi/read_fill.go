@@ -263,7 +263,7 @@ func (f *filler) readBlock(ctx context.Context, block int32, records []int32, fo
 		err = fmt.Errorf("it has no record %d any more", records[0])
 	}
 	if err != nil {
-		return fmt.Errorf("read %s block of %s in the logs of %s: %w", b.Type, b.Instant(), f.scan.slice.FileID, err)
+		return f.logs.blame(b, err)
 	}
 	return nil
 }

@@ -26,6 +26,7 @@ const (
 type mergedLogs struct {
 	files   []io.Closer
 	blocks  []*logfile.Block
+	in      map[*logfile.Block]*reading // the file of each
 	winners map[basefile.KeyHash]winner
 	order   *ordering // nil: the order of the log decides
 	fills   fillChains
@@ -93,10 +94,18 @@ func (s *sliceScan) scanBlocks(ctx context.Context, logs *mergedLogs) error {
 			return err
 		}
 		if err := s.scanBlock(ctx, logs, int32(i), b); err != nil {
-			return fmt.Errorf("read %s block of %s in the logs of %s: %w", b.Type, b.Instant(), s.slice.FileID, err)
+			return logs.blame(b, err)
 		}
 	}
 	return nil
+}
+
+// blame says of which block an error is.
+func (l *mergedLogs) blame(b *logfile.Block, err error) error {
+	if err == nil || errors.Is(err, errEnough) {
+		return err
+	}
+	return l.in[b].blame(fmt.Errorf("%s block of %s at offset %d: %w", b.Type, b.Instant(), b.Offset, err))
 }
 
 // openLog collects the blocks of a log file that count.
@@ -106,6 +115,9 @@ func (s *sliceScan) openLog(ctx context.Context, logs *mergedLogs, f *DataFile) 
 		return err
 	}
 	logs.files = append(logs.files, file)
+	if logs.in == nil {
+		logs.in = map[*logfile.Block]*reading{}
+	}
 	s.stats.logFiles++
 	s.stats.logBytes += file.Size()
 	r := logfile.NewReader(file, file.Size())
@@ -115,12 +127,13 @@ func (s *sliceScan) openLog(ctx context.Context, logs *mergedLogs, f *DataFile) 
 			return nil
 		}
 		if err != nil {
-			return err
+			return file.blame(err)
 		}
 		if commit, hit := s.wrote[f.Name].at(b.Offset, b.Offset+b.Len); hit && b.Type == logfile.Corrupt {
-			return &CorruptError{f.Name, fmt.Errorf("a block of commit %s is broken at offset %d", commit, b.Offset)}
+			return &CorruptError{f.Path(), fmt.Errorf("a block of commit %s is broken at offset %d", commit, b.Offset)}
 		}
 		s.stats.logBlocks++
+		logs.in[b] = file
 		s.addBlock(logs, b)
 	}
 }
@@ -335,9 +348,13 @@ func (l *mergedLogs) emit(ctx context.Context, s *sliceScan, yield func(arrow.Re
 		wanted := records[i]
 		records[i] = nil
 		slices.Sort(wanted)
-		err := l.rows(ctx, s, b, s.schema, wanted, func(batch arrow.RecordBatch) error { return s.yield(batch, yield) })
+		to := consumer[arrow.RecordBatch]{take: func(batch arrow.RecordBatch) error { return s.yield(batch, yield) }}
+		err := l.rows(ctx, s, b, s.schema, wanted, to.yield)
+		if to.err != nil {
+			return to.err
+		}
 		if err != nil {
-			return fmt.Errorf("read %s block of %s in the logs of %s: %w", b.Type, b.Instant(), s.slice.FileID, err)
+			return l.blame(b, err)
 		}
 	}
 	return nil

@@ -91,17 +91,21 @@ func (s *sliceScan) base(ctx context.Context, logs *mergedLogs, yield func(arrow
 	sh := s.shapeOf(schema, s.slice.Base.Instant)
 	r, err := s.openBase(file, sh.read, logs)
 	if err != nil {
-		return err
+		return file.blame(err)
 	}
 	defer func() { _ = r.Close() }()
-	return r.Each(ctx, func(batch arrow.RecordBatch) error {
+	to := consumer[arrow.RecordBatch]{take: func(batch arrow.RecordBatch) error {
 		fit, err := sh.fit(batch)
 		if err != nil {
 			return err
 		}
 		defer fit.Release()
 		return s.baseBatch(ctx, logs, fit, extra, yield)
-	})
+	}}
+	if err := r.Each(ctx, to.yield); to.err == nil {
+		return file.blame(err)
+	}
+	return to.err
 }
 
 // baseRows reads rows of a base file.

@@ -87,6 +87,7 @@ func sampleRows(t *testing.T, file string) []string {
 }
 
 // TestSamples reads hudi-rs's sample tables and finds the rows that hudi-rs 0.5.0 found.
+// Nothing is broken in them but that some were filled by plain inserts of keys twice.
 func TestSamples(t *testing.T) {
 	archives, err := filepath.Glob(filepath.Join(sampleFolder, "*.zip"))
 	if err != nil || len(archives) == 0 {
@@ -96,7 +97,13 @@ func TestSamples(t *testing.T) {
 		name := strings.TrimSuffix(filepath.Base(archive), ".zip")
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			table, err := Open(t.Context(), sampleStore(t, archive), Options{})
+			store := sampleStore(t, archive)
+			for _, f := range mustCheck(t, store, CheckOptions{}).Faults {
+				if f.Severity == Broken && !strings.Contains(f.What, "comes twice") {
+					t.Error(f)
+				}
+			}
+			table, err := Open(t.Context(), store, Options{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,6 +1,7 @@
 package hudi
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -87,11 +88,21 @@ func (t *Table) readCommit(ctx context.Context, i timeline.Instant) (*timeline.C
 	if err != nil {
 		return nil, err
 	}
-	m, err := timeline.UnmarshalCommit(data)
+	m, err := unmarshalCommit(data)
 	if err != nil {
 		return nil, &CorruptError{t.instantFile(i), err}
 	}
 	return m, nil
+}
+
+// unmarshalCommit reads the metadata of a completed write. Hudi takes an empty file for a
+// commit of nothing that is known, and shows its rows; it is what a crash leaves of a
+// commit on a disk that had not stored it.
+func unmarshalCommit(data []byte) (*timeline.CommitMetadata, error) {
+	if len(bytes.TrimSpace(data)) == 0 {
+		return nil, errors.New("it is empty, and does not say what the commit wrote: restore it from a copy")
+	}
+	return timeline.UnmarshalCommit(data) //nolint:wrapcheck // the caller names the file
 }
 
 // instantFile is where a file of the timeline is.

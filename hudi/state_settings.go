@@ -28,14 +28,19 @@ func (t *Table) readSettings(ctx context.Context, tl *timeline.Timeline, props P
 	var s settings
 	index := props[propIndex]
 	bucketed := strings.EqualFold(index, string(IndexBucket)) || index == "" && v.mayHaveBuckets()
-	err = t.eachCommit(ctx, newestFirst(tl.Completed()), func(_ timeline.Instant, m *timeline.CommitMetadata) (more bool) {
+	var damaged error
+	err = t.eachCommit(ctx, newestFirst(tl.Completed()), func(i timeline.Instant, m *timeline.CommitMetadata) (more bool) {
 		if s.avro == "" {
 			s.avro, s.latest = m.ExtraMetadata[timeline.SchemaKey], m.ExtraMetadata[schema.LatestKey]
+			if _, err := schema.Record(s.avro); s.avro != "" && err != nil {
+				damaged = &CorruptError{t.instantFile(i), err}
+				return false
+			}
 		}
 		s.buckets = cmp.Or(s.buckets, m.ExtraMetadata[BucketsKey])
 		return s.avro == "" || bucketed && s.buckets == ""
 	})
-	if err != nil {
+	if err = cmp.Or(err, damaged); err != nil {
 		return "", "", 0, err
 	}
 	if avro = cmp.Or(s.avro, props[propCreateSchema]); avro == "" {

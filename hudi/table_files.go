@@ -110,7 +110,7 @@ func (s *stocktaking) list(ctx context.Context) ([]TableFile, error) {
 			continue
 		}
 		f := TableFile{Path: info.Name, Bytes: info.Size, Modified: info.ModTime}
-		if f.Data, _ = parseDataFile(info.Name, info.Size); f.Data != nil && s.table.partition.check(f.Data.Partition) != nil {
+		if f.Data, _ = parseDataFile(info.Name, info.Size); f.Data != nil && s.table.plainPartitions() && s.table.partition.check(f.Data.Partition) != nil {
 			f.Data = nil // in a folder that is no partition
 		}
 		if f.State, err = s.state(ctx, f); err != nil {

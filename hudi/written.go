@@ -22,6 +22,7 @@ type written struct {
 	seen     map[string]bool // the commits that it knows
 	groups   map[GroupID]*writtenGroup
 	replaced map[GroupID]bool // by a replacecommit
+	all      bool             // older files and replaced groups are kept
 }
 
 type writtenGroup struct {
@@ -107,7 +108,9 @@ func (w *written) add(instant, completion string, m *timeline.CommitMetadata) {
 	for partition, ids := range m.PartitionToReplaceFileIDs {
 		for _, id := range ids {
 			w.replaced[GroupID{partition, id}] = true
-			delete(w.groups, GroupID{partition, id})
+			if !w.all {
+				delete(w.groups, GroupID{partition, id})
+			}
 		}
 	}
 }
@@ -119,10 +122,10 @@ func (w *written) addFile(f *DataFile, since string, part writtenPart) {
 		g = &writtenGroup{files: map[string]*writtenFile{}}
 		w.groups[id] = g
 	}
-	if w.replaced[id] || since < g.base {
+	if !w.all && (w.replaced[id] || since < g.base) {
 		return
 	}
-	if !f.IsLog() && f.Instant > g.base {
+	if !w.all && !f.IsLog() && f.Instant > g.base {
 		g.base = f.Instant
 		for name, o := range g.files {
 			if o.since < g.base {
