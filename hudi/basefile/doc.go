@@ -20,7 +20,7 @@
 // # Files
 //
 //   - write.go, write_snappy.go; bloom.go, bloom_read.go: the filter of a footer; key.go
-//   - read.go, read_sound.go (arrays of damaged files), read_int96.go
+//   - read.go, read_flat.go and read_flat_runs.go (columns that are not nested), read_int96.go; read_sound.go (arrays of damaged files)
 //   - pick.go, some rows; prune.go and value.go: the pages that a condition leaves
 //   - rewrite.go, rewrite_keys.go: a file with changes, of row groups that are copied,
 //     spliced or decoded

@@ -29,18 +29,30 @@ type Reader struct {
 	parquet *file.Reader
 	rows    pqarrow.RecordReader // nil when the file has none of the columns
 	leaves  []int                // that rows reads
-	times   map[string]int       // leaves of timestamps of 96 bits, which it does not
+	own     map[string]ownColumn // that it does not read, and that are read here
 	columns []int                // of rows, for each column of schema; -1: it has none
-	int96   []*int96Column       // for each column of schema; nil for all others
 	read    int64
 	batch   int64 // rows in a batch
+	library bool  // which reads all that it can, for comparison
+}
+
+// ownColumn reads a column without the Parquet library's reader of records.
+type ownColumn interface {
+	// begin names the row groups to read.
+	begin(groups []int)
+	// next are the values of the next n rows; the caller releases them.
+	next(n int64) (arrow.Array, error)
 }
 
 // Open opens a base file for the columns of schema: by name, in its order
 // and types; what the file lacks is null. A nil schema means the file's own. It reads
 // what Hudi's Avro writer and Spark's row writer write: lists of two and of three
 // levels, decimals as integers and as bytes.
-func Open(r io.ReaderAt, size int64, schema *arrow.Schema) (reader *Reader, err error) {
+func Open(r io.ReaderAt, size int64, schema *arrow.Schema) (*Reader, error) {
+	return open(r, size, schema, false)
+}
+
+func open(r io.ReaderAt, size int64, schema *arrow.Schema, library bool) (reader *Reader, err error) {
 	defer recoverParquet("open", &err)
 	props := parquet.NewReaderProperties(column.Allocator)
 	props.BufferedStreamEnabled = true
@@ -48,7 +60,7 @@ func Open(r io.ReaderAt, size int64, schema *arrow.Schema) (reader *Reader, err 
 	if err != nil {
 		return nil, fmt.Errorf("open base file: %w", err)
 	}
-	b := &Reader{schema: schema, parquet: pq}
+	b := &Reader{schema: schema, parquet: pq, library: library}
 	err = b.checkChunks(size)
 	if err == nil {
 		err = b.open()
@@ -117,7 +129,7 @@ func (b *Reader) open() error {
 // find looks for the wanted columns in the file, and returns the leaves of all of them.
 func (b *Reader) find(manifest *pqarrow.SchemaManifest) (all []int, err error) {
 	found := map[string]bool{}
-	b.times = map[string]int{}
+	b.own = map[string]ownColumn{}
 	for i := range manifest.Fields {
 		f := &manifest.Fields[i]
 		name := f.Field.Name
@@ -129,9 +141,13 @@ func (b *Reader) find(manifest *pqarrow.SchemaManifest) (all []int, err error) {
 		all = append(all, leaves...)
 		switch old := b.oldTimes(leaves); {
 		case !old:
-			b.leaves = append(b.leaves, leaves...)
+			if flat := b.flat(f); flat != nil {
+				b.own[name] = flat
+			} else {
+				b.leaves = append(b.leaves, leaves...)
+			}
 		case f.IsLeaf() && b.parquet.MetaData().Schema.Column(leaves[0]).MaxRepetitionLevel() == 0:
-			b.times[name] = leaves[0]
+			b.own[name] = &int96Column{parquet: b.parquet, leaf: leaves[0]}
 		default:
 			return nil, &ColumnError{name, "it holds timestamps of 96 bits within a nested type, which are not read here: let Spark rewrite the file"}
 		}
@@ -144,6 +160,17 @@ func (b *Reader) find(manifest *pqarrow.SchemaManifest) (all []int, err error) {
 	return all, nil
 }
 
+// flat is the reader of a column that the library's own would read dearer, else nil.
+func (b *Reader) flat(f *pqarrow.SchemaField) ownColumn {
+	if b.library || !f.IsLeaf() {
+		return nil
+	}
+	if c := newFlatColumn(b.parquet, f.ColIndex, f.Field.Type); c != nil {
+		return c
+	}
+	return nil
+}
+
 // oldTimes tells whether one of the leaves is of timestamps of 96 bits.
 func (b *Reader) oldTimes(leaves []int) bool {
 	return slices.ContainsFunc(leaves, func(leaf int) bool {
@@ -154,7 +181,6 @@ func (b *Reader) oldTimes(leaves []int) bool {
 // openGroups begins to read row groups; nil: all.
 func (b *Reader) openGroups(groups []int) error {
 	b.columns = make([]int, b.schema.NumFields())
-	b.int96 = make([]*int96Column, b.schema.NumFields())
 	all := groups
 	if all == nil {
 		all = make([]int, b.parquet.NumRowGroups())
@@ -162,11 +188,11 @@ func (b *Reader) openGroups(groups []int) error {
 			all[i] = i
 		}
 	}
-	for i, f := range b.schema.Fields() {
+	for i := range b.columns {
 		b.columns[i] = -1
-		if leaf, ok := b.times[f.Name]; ok {
-			b.int96[i] = &int96Column{parquet: b.parquet, groups: all, leaf: leaf}
-		}
+	}
+	for _, c := range b.own {
+		c.begin(all)
 	}
 	if len(b.leaves) == 0 {
 		return nil
@@ -340,9 +366,10 @@ func (b *Reader) take(rows arrow.RecordBatch, n int64) (arrow.RecordBatch, error
 
 // column is a column of the next n rows, as the file has it; the caller releases it.
 func (b *Reader) column(i int, rows arrow.RecordBatch, n int64) (arrow.Array, error) {
+	own, ok := b.own[b.schema.Field(i).Name]
 	switch {
-	case b.int96[i] != nil:
-		return b.int96[i].next(n)
+	case ok:
+		return own.next(n)
 	case b.columns[i] < 0:
 		return array.MakeArrayOfNull(column.Allocator, b.schema.Field(i).Type, int(n)), nil
 	}

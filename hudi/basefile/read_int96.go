@@ -29,6 +29,8 @@ type int96Column struct {
 // julianEpoch is the Julian day of 1970-01-01.
 const julianEpoch = 2440588
 
+func (c *int96Column) begin(groups []int) { c.groups, c.chunk, c.left = groups, nil, 0 }
+
 // next are the times of the next n rows; the caller releases them.
 func (c *int96Column) next(n int64) (arrow.Array, error) {
 	b := array.NewTimestampBuilder(column.Allocator, arrow.FixedWidthTypes.Timestamp_us.(*arrow.TimestampType))
