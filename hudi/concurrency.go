@@ -322,6 +322,9 @@ func (x *Txn) checkConflicts(ctx context.Context, m *timeline.CommitMetadata) er
 		return err
 	}
 	for i, groups := range busy {
+		if i.Time == x.time { // its own plan
+			continue
+		}
 		if err := x.conflict(i, mine, groups); err != nil {
 			return err
 		}

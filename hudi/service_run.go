@@ -19,8 +19,8 @@ type ServicesOptions struct {
 }
 
 // RunServices runs the table's services round by round beside writers, until ctx ends or
-// something fails. A service that meets a writer's transaction or waits for the lock in
-// vain is left to the next round.
+// something fails. A service that gave way to a writer for all of Concurrency.RetryFor is
+// logged as a warning and left to the next round.
 //
 // The Table must be another than the writer's, in this process or in one of its own, and
 // both must have the same [Concurrency]. Then a killed service blocks no more than the
@@ -36,8 +36,12 @@ func (t *Table) RunServices(ctx context.Context, opts ServicesOptions) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
-		if err := t.RunServicesOnce(ctx, opts); err != nil {
+		gaveWay, err := t.runServices(ctx, opts)
+		if err != nil {
 			return err
+		}
+		if gaveWay != nil {
+			t.opts.Logger.Warn("services gave way to a writer, and are tried again in the next round", "table", t.name, "error", gaveWay)
 		}
 		select {
 		case <-ctx.Done():
@@ -47,20 +51,30 @@ func (t *Table) RunServices(ctx context.Context, opts ServicesOptions) error {
 	}
 }
 
-// RunServicesOnce is one round of [Table.RunServices], for a table with one writer too.
+// RunServicesOnce is one round of [Table.RunServices], for a table with one writer too. A
+// service that meets a writer's transaction is tried again for Concurrency.RetryFor; one
+// that gave way till the end, or waited for the lock in vain, is an error once the others
+// have run.
 func (t *Table) RunServicesOnce(ctx context.Context, opts ServicesOptions) error {
+	gaveWay, err := t.runServices(ctx, opts)
+	return errors.Join(gaveWay, err)
+}
+
+// runServices is one round; gaveWay are the errors of services that writers kept from
+// their work.
+func (t *Table) runServices(ctx context.Context, opts ServicesOptions) (gaveWay, err error) {
 	for _, service := range t.services(opts) {
-		err := service(ctx)
+		err := t.Retry(ctx, service)
 		waited := errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil // for the lock
 		switch {
 		case err == nil:
 		case t.opts.Concurrency.optimistic() && (waited || errors.As(err, new(*ConflictError))):
-			t.opts.Logger.Info("a service gave way to a writer", "table", t.name, "error", err)
+			gaveWay = errors.Join(gaveWay, err)
 		default:
-			return err
+			return gaveWay, err
 		}
 	}
-	return nil
+	return gaveWay, nil
 }
 
 // services are those that are wanted, in the order in which they help each other: what

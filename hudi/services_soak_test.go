@@ -124,6 +124,13 @@ func TestServicesSoakChild(t *testing.T) {
 	s := soakShared(t, dir)
 	table := s.open(t, s.store)
 	if role == "services" {
+		clustering := s.open(t, s.store)
+		go func() {
+			t.Error(clustering.RunServices(t.Context(), ServicesOptions{
+				Cluster: &ClusterOptions{SortBy: []string{"name"}, MaxBytes: 32 << 10}, Every: 2 * time.Second,
+			}))
+			os.Exit(1)
+		}()
 		t.Fatal(table.RunServices(t.Context(), ServicesOptions{
 			Compact: &CompactOptions{MinDeltaCommits: 3, MaxGroups: 5}, Clean: &CleanOptions{Retain: 5 * time.Second},
 			Archive: &ArchiveOptions{KeepMin: 100, KeepMax: 150}, Every: 300 * time.Millisecond,
@@ -366,7 +373,7 @@ func (l *soakLedger) checkEnd(t *testing.T, s *shared) (instants, compactions in
 	if _, err := table.Compact(t.Context(), CompactOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := table.Clean(t.Context(), CleanOptions{RetainCommits: 1}); err != nil {
+	if _, err := table.Clean(t.Context(), CleanOptions{RetainVersions: 1}); err != nil {
 		t.Fatal(err)
 	}
 	compareRows(t, mustRead(t, table, ReadOptions{}), rows)
