@@ -24,6 +24,7 @@ setup: ## install what the tests need: PostgreSQL 15 to 18 with its regression s
 	@scripts/install-cxx.sh
 	@scripts/install-postgres.sh all
 	@scripts/install-regress.sh || [ -z "$$CI" ] # TestRegress is skipped without it
+	@scripts/install-pooler.sh
 	@scripts/install-interop.sh
 	@scripts/install-dynamodb.sh
 	@scripts/install-s3.sh

@@ -21,6 +21,8 @@ require (
 	golang.org/x/term v0.46.0
 )
 
+require github.com/aws/aws-sdk-go-v2/feature/rds/auth v1.7.12
+
 require (
 	github.com/DataDog/zstd v1.5.7 // indirect
 	github.com/RaduBerinde/axisds v0.1.0 // indirect

@@ -16,7 +16,7 @@ import (
 // does not see that.
 var layers = [][]string{
 	{"change", "postgres/pgoutput", "storage", "web", "hudi/hfile", "hudi/schema"},
-	{"storage/mem", "storage/file", "storage/s3", "storage/gcs", "storage/azure", "storage/storagetest", "postgres", "dynamodb", "kafka", "hudi/basefile", "hudi/lock", "hudi/logfile", "hudi/timeline", "hudi/keyindex", "hudi/metadata"},
+	{"storage/mem", "storage/file", "storage/s3", "storage/gcs", "storage/azure", "storage/storagetest", "postgres", "postgres/rdsiam", "dynamodb", "kafka", "hudi/basefile", "hudi/lock", "hudi/logfile", "hudi/timeline", "hudi/keyindex", "hudi/metadata"},
 	{"storage/all", "hudi", "hudi/lock/dynamolock", "hudi/lock/locktest"},
 	{"pipeline", "query"},
 	{"config", "metrics"},

@@ -17,6 +17,7 @@ import (
 
 	"lakefeed/pipeline"
 	"lakefeed/postgres"
+	"lakefeed/postgres/rdsiam"
 )
 
 // DefaultListen is where the server of `lakefeed run` listens unless told otherwise.
@@ -60,8 +61,9 @@ type Postgres struct {
 	// HeartbeatInterval and CopyConnections: zero takes the default of postgres.Options.
 	HeartbeatInterval time.Duration // negative: off
 	CopyConnections   int
-	WholeTransactions bool          // large transactions come only when they have committed
-	ReceiveTimeout    time.Duration // zero takes the default of postgres.Options
+	WholeTransactions bool            // large transactions come only when they have committed
+	ReceiveTimeout    time.Duration   // zero takes the default of postgres.Options
+	RDSIAM            *rdsiam.Options // passwords are tokens of AWS; nil: they are not
 }
 
 // Messages says which logical messages are kept, and where: none where Match is empty.

@@ -11,6 +11,8 @@ import (
 	"lakefeed/config"
 	"lakefeed/pipeline"
 	"lakefeed/storage/s3"
+
+	"lakefeed/postgres/rdsiam"
 )
 
 const tenLines = `pipelines:
@@ -59,7 +61,7 @@ listen: localhost:9000
 pipelines:
   - name: shop
     source:
-      postgres: {url: "postgres://u@h/db", heartbeat_interval: 5s, copy_connections: 3, streaming: false, receive_timeout: 20s}
+      postgres: {url: "postgres://u@h/db", heartbeat_interval: 5s, copy_connections: 3, streaming: false, receive_timeout: 20s, rds_iam: {region: eu-west-1, role_arn: arn}}
     tables:
       - {match: public.secret, exclude: true}
       - {match: public.events, table_type: copy_on_write, path: raw/events, buckets: 16, partition_by: day(created_at)}
@@ -81,7 +83,8 @@ pipelines:
     on_lost_slot: resync
     index_dir: /var/cache
 `).Pipelines[0]
-	if p.Postgres.HeartbeatInterval != 5*time.Second || p.Postgres.CopyConnections != 3 || !p.Postgres.WholeTransactions || p.Postgres.ReceiveTimeout != 20*time.Second {
+	if p.Postgres.HeartbeatInterval != 5*time.Second || p.Postgres.CopyConnections != 3 || !p.Postgres.WholeTransactions || p.Postgres.ReceiveTimeout != 20*time.Second ||
+		*p.Postgres.RDSIAM != (rdsiam.Options{Region: "eu-west-1", RoleARN: "arn"}) {
 		t.Errorf("postgres: %+v", p.Postgres)
 	}
 	if p.MaxRows != 1000 || p.MaxBytes != 64<<20 || p.MemoryBudget != 3<<29 || p.CompactAfter != 5 || p.RetainCommits != 7 || p.ArchiveKeepMin != 20 || p.ArchiveKeepMax != 30 || p.Spool != (config.Spool{URL: "file:///var/spool", MaxBytes: 10 << 30}) || p.WALBudget != (pipeline.WALBudget{Warn: 1 << 30, Spool: 2 << 30, DropSlot: 9 << 30}) || !p.RemakeSlot || p.SpillDir != "/var/tmp" || p.IndexDir != "/var/cache" {

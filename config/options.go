@@ -11,12 +11,14 @@ import (
 	"lakefeed/hudi"
 	"lakefeed/pipeline"
 	"lakefeed/postgres"
+	"lakefeed/postgres/rdsiam"
 )
 
 // Source is the options of the connector that reads the pipeline's source.
 func (p *Pipeline) Source(log *slog.Logger) postgres.Options {
 	return postgres.Options{
 		URL:             p.Postgres.URL,
+		Password:        p.Postgres.password(),
 		Pipeline:        p.Name,
 		Match:           p.Match,
 		Types:           p.types,
@@ -30,6 +32,14 @@ func (p *Pipeline) Source(log *slog.Logger) postgres.Options {
 
 		Logger: log,
 	}
+}
+
+// password makes a password for each connection, nil where the URL or a passfile has it.
+func (s *Postgres) password() postgres.Password {
+	if s.RDSIAM == nil {
+		return nil
+	}
+	return rdsiam.New(*s.RDSIAM).Token
 }
 
 // Options is the options of the pipeline; its source and lake, which the caller

@@ -13,6 +13,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"lakefeed/pipeline"
+	"lakefeed/postgres/rdsiam"
 	"lakefeed/storage/all"
 )
 
@@ -133,8 +134,21 @@ func (d *decoder) postgres(n ast.Node, at string) Postgres {
 		"copy_connections":   func(n ast.Node, at string) { s.CopyConnections = int(d.count(n, at, 64)) },
 		"streaming":          func(n ast.Node, at string) { s.WholeTransactions = !d.boolean(n, at) },
 		"receive_timeout":    func(n ast.Node, at string) { s.ReceiveTimeout = d.duration(n, at, false) },
+		"rds_iam":            func(n ast.Node, at string) { s.RDSIAM = d.rdsIAM(n, at) },
 	}, "url")
 	return s
+}
+
+// rdsIAM is whose AWS credentials sign the passwords; `rds_iam: {}` takes those that are there.
+func (d *decoder) rdsIAM(n ast.Node, at string) *rdsiam.Options {
+	o := new(rdsiam.Options)
+	d.mapping(n, at, keys{
+		"region":      func(n ast.Node, at string) { o.Region = d.text(n, at) },
+		"profile":     func(n ast.Node, at string) { o.Profile = d.text(n, at) },
+		"role_arn":    func(n ast.Node, at string) { o.RoleARN = d.text(n, at) },
+		"external_id": func(n ast.Node, at string) { o.ExternalID = d.text(n, at) },
+	})
+	return o
 }
 
 func (d *decoder) lake(n ast.Node, at string) Lake {

@@ -25,6 +25,12 @@ func (e *connectionError) Unwrap() error { return e.err }
 
 // connectError explains an error of connecting.
 func connectError(err error) error {
+	var pg *pgconn.PgError
+	if connect, ok := errors.AsType[*pgconn.ConnectError](err); ok && errors.As(err, &pg) {
+		if pooler := refusedByPooler(pg, fmt.Sprintf("%s:%d", connect.Config.Host, connect.Config.Port), err); pooler != nil {
+			return pooler
+		}
+	}
 	p, ok := explainConnect(err)
 	if !ok {
 		return err
@@ -39,6 +45,14 @@ func connectError(err error) error {
 // explainConnect says why a connection could not be made.
 func explainConnect(err error) (Problem, bool) {
 	p := Problem{Severity: Error}
+	if hosts, ok := errors.AsType[*hostsError](err); ok {
+		p.What = hosts.Error()
+		return p, true
+	}
+	if pooler, ok := errors.AsType[*poolerError](err); ok {
+		p.What = pooler.Error()
+		return p, true
+	}
 	var connect *pgconn.ConnectError
 	if !errors.As(err, &connect) {
 		return p, false

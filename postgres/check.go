@@ -127,8 +127,11 @@ func (k *checker) replicationConnects(ctx context.Context, try bool) error {
 	}
 	conn, err := k.replication(ctx)
 	if err != nil {
-		k.add(Error, "", "", "the server does not accept a connection for replication (a pooler in between cannot): %s", err)
+		k.add(Error, "", "", "the server does not accept a connection for replication: %s", err)
 		return ctx.Err()
+	}
+	if name := k.catalog.pooled(); name != "" {
+		k.add(Warning, "", "", "%s stands between us and the server: %s", name, poolerWay)
 	}
 	return conn.Close(ctx)
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,7 +24,11 @@ import (
 // zero value of every other field works.
 type Options struct {
 	// URL is the connection string. A password may come from PGPASSWORD or ~/.pgpass.
+	// Several hosts are tried in their order; without target_session_attrs the primary is meant.
+	// TLS, certificates and the rest are libpq's parameters.
 	URL string
+	// Password makes the password of each connection, when it is made; nil: as URL says.
+	Password Password
 	// Pipeline is the pipeline's name. It names the slot and the publications: see [SlotName].
 	Pipeline string
 	// Match says which tables to read; nil takes all.
@@ -76,8 +79,12 @@ func (o *Options) Validate() error {
 	if o.Pipeline == "" {
 		return errors.New("postgres: Options.Pipeline is empty")
 	}
-	if _, err := pgx.ParseConfig(o.URL); err != nil {
+	cfg, err := pgx.ParseConfig(o.URL)
+	if err != nil {
 		return fmt.Errorf("postgres: Options.URL: %w", err)
+	}
+	if o.Password != nil && !guarded(&cfg.Config) {
+		return errors.New("postgres: Options.URL: a password that is made for each connection must not be sent in clear text: add sslmode=verify-full with sslrootcert=FILE (or sslmode=require) to the URL")
 	}
 	return nil
 }
@@ -139,7 +146,7 @@ func Open(ctx context.Context, opts Options) (*Connector, error) {
 		tables: tableCache{tables: map[uint32]*change.Table{}},
 	}
 	for _, s := range []*session{&c.catalog, &c.talk, &c.watch} {
-		s.url, s.patience = opts.URL, patience*opts.ReceiveTimeout
+		s.opts, s.patience = &c.opts, patience*opts.ReceiveTimeout
 	}
 	err := c.catalog.do(ctx, func(db *pgx.Conn) error {
 		v, err := serverVersion(db)
@@ -190,21 +197,6 @@ var settings = map[string]string{
 	"default_transaction_read_only":       "off",
 }
 
-// adopt puts our settings into a connection's parameters.
-func adopt(cfg *pgconn.Config) {
-	for name := range cfg.RuntimeParams { // "timezone" and "TimeZone" are one setting
-		for ours := range settings {
-			if strings.EqualFold(name, ours) {
-				delete(cfg.RuntimeParams, name)
-			}
-		}
-	}
-	maps.Copy(cfg.RuntimeParams, settings)
-	cfg.ConnectTimeout = cmp.Or(cfg.ConnectTimeout, 10*time.Second)
-	cfg.BuildContextWatcherHandler = cancelOnServer
-	cfg.DialFunc = (&net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 6}}).DialContext
-}
-
 // cancelOnServer makes a context that ends cancel the statement on the server too:
 // creating a slot, for one, may wait long for other transactions.
 func cancelOnServer(conn *pgconn.PgConn) ctxwatch.Handler {
@@ -213,9 +205,10 @@ func cancelOnServer(conn *pgconn.PgConn) ctxwatch.Handler {
 
 // session is one ordinary connection, made when it is first needed and again after it broke.
 type session struct {
-	url      string
-	encoding string        // of the client, where it is not UTF8
-	patience time.Duration // no piece of work takes longer than that on a connection that works
+	opts     *Options
+	pooler   atomic.Pointer[string] // through which it went when it was made last, empty: none
+	encoding string                 // of the client, where it is not UTF8
+	patience time.Duration          // no piece of work takes longer than that on a connection that works
 	mu       sync.Mutex
 	conn     *pgx.Conn
 	raw      atomic.Pointer[pgconn.PgConn] // of conn
@@ -257,7 +250,7 @@ func (s *session) bounded(f func(*pgx.Conn) error) error {
 }
 
 func (s *session) connect(ctx context.Context) error {
-	cfg, err := pgx.ParseConfig(s.url)
+	cfg, err := pgx.ParseConfig(s.opts.URL)
 	if err != nil {
 		return err
 	}
@@ -266,10 +259,16 @@ func (s *session) connect(ctx context.Context) error {
 		cfg.RuntimeParams["client_encoding"] = s.encoding
 	}
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeDescribeExec // leaves no prepared statements behind
-	if s.conn, err = pgx.ConnectConfig(ctx, cfg); err == nil {
-		s.raw.Store(s.conn.PgConn())
+	conn, err := connectSession(ctx, cfg, s.opts)
+	if err != nil {
+		return err
 	}
-	return connectError(err)
+	if err := s.direct(ctx, conn); err != nil {
+		return errors.Join(err, conn.Close(ctx))
+	}
+	s.conn = conn
+	s.raw.Store(conn.PgConn())
+	return nil
 }
 
 func (s *session) close(ctx context.Context) error {
@@ -322,8 +321,8 @@ func (c *Connector) replication(ctx context.Context) (*pgconn.PgConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := pgconn.ConnectConfig(ctx, cfg)
-	return conn, connectError(err)
+	conn, err := connectConn(ctx, cfg, &c.opts)
+	return conn, c.throughPooler(err)
 }
 
 // config is the connection string with our settings.

@@ -19,7 +19,8 @@
 //
 // A library of its own: it knows nothing about where the changes go.
 //
-// Files, in the order of use: connector.go settings and connections · check.go
+// Files, in the order of use: connector.go settings and sessions · connect.go
+// hosts and passwords · pooler.go who stands in between · check.go
 // what could go wrong, looked at before · catalog.go tables and their keys ·
 // publication.go · slot.go · snapshot.go and copy.go the first copy · stream.go
 // START_REPLICATION over the frames of wire.go · status.go what each side hears of the other ·

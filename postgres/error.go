@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -65,9 +66,18 @@ func Retryable(err error) bool {
 	var active *SlotActiveError
 	var broken *brokenError
 	var pg *pgconn.PgError
+	var hosts *hostsError
+	var pooler *poolerError
+	var role *roleError
 	switch {
 	case err == nil, errors.Is(err, context.Canceled), errors.As(err, &value):
 		return false
+	case errors.As(err, &hosts):
+		return slices.ContainsFunc(hosts.errs, Retryable)
+	case errors.As(err, &pooler):
+		return false
+	case errors.As(err, &role):
+		return true
 	case errors.As(err, &active), errors.As(err, &broken):
 		return true
 	case errors.As(err, &pg):

@@ -82,7 +82,7 @@ func (c *Connector) reader(ctx context.Context) (*wire, error) {
 	if err != nil {
 		return nil, err
 	}
-	w, err := dial(ctx, cfg)
+	w, err := c.dial(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -136,7 +136,7 @@ func (c *Connector) startReplication(ctx context.Context, s *stream, from change
 	if err != nil {
 		return nil, err
 	}
-	w, err := dial(ctx, cfg)
+	w, err := c.dial(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}

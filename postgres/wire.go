@@ -48,11 +48,16 @@ const (
 )
 
 // dial opens a connection for itself.
-func dial(ctx context.Context, cfg *pgconn.Config) (*wire, error) {
-	conn, err := pgconn.ConnectConfig(ctx, cfg)
+func (c *Connector) dial(ctx context.Context, cfg *pgconn.Config) (*wire, error) {
+	conn, err := connectConn(ctx, cfg, &c.opts)
 	if err != nil {
-		return nil, connectError(err)
+		return nil, c.throughPooler(err)
 	}
+	return takeOver(ctx, conn)
+}
+
+// takeOver makes a wire of a connection that is idle.
+func takeOver(ctx context.Context, conn *pgconn.PgConn) (*wire, error) {
 	// pgconn reads in the background where a write took long, and would take the
 	// first answer from us.
 	if err := conn.SyncConn(ctx); err != nil {

@@ -40,7 +40,11 @@ func TestDialOnSlowConnection(t *testing.T) {
 			c, err := new(net.Dialer).DialContext(ctx, network, addr)
 			return &slowConn{Conn: c, slow: 3}, err
 		}
-		w, err := dial(t.Context(), cfg)
+		conn, err := pgconn.ConnectConfig(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, err := takeOver(t.Context(), conn)
 		if err != nil {
 			t.Fatal(err)
 		}
