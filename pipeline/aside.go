@@ -348,7 +348,7 @@ func (p *Pipeline) gatherSegments(ctx context.Context, t *target, segs []segment
 			continue
 		}
 		err := p.spool.read(ctx, t.name, seg, func(h segmentHead) error {
-			if h.Pipeline != p.opts.Name || sameSource("", h.Source, p.source) != nil {
+			if h.Pipeline != p.opts.Name || !p.reads(h.Source) {
 				return errForeign
 			}
 			if h.Truncated && (h.Emptied == 0 || h.Emptied >= t.at.LSN) { // else what the table has is newer: a copy

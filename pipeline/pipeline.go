@@ -105,6 +105,7 @@ type Pipeline struct {
 	opts     Options
 	log      *slog.Logger
 	source   change.Identity
+	past     ancestry          // of the source's log
 	folders  map[string]string // given to tables, by source name
 	last     change.Mark       // the newest transaction that the lake was written from
 	spillDir string            // of this run

@@ -13,6 +13,8 @@ import (
 type Source interface {
 	// Identity names the log that the source's positions belong to.
 	Identity(ctx context.Context) (change.Identity, error)
+	// History is where the log that Identity names comes from: the timelines that were left for it, and where.
+	History(ctx context.Context) ([]change.Branch, error)
 	// Tables are the tables to keep in step, as the source has them now.
 	Tables(ctx context.Context) ([]*change.Table, error)
 	// Look is what the source's catalogs say of those tables now; it may be called beside Next.

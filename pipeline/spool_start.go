@@ -68,7 +68,7 @@ func (p *Pipeline) takeSegments(ctx context.Context, t *target, segs []segment, 
 	if err := errors.Join(err, err2); err != nil {
 		return p.badSegment(ctx, t, segs, err)
 	}
-	segs[0].oldest, t.spooledLast = first.Oldest, last.Last
+	segs[0].oldest, t.spooledLast, t.spooledSource = first.Oldest, last.Last, last.Source
 	t.segments, t.safe = segs, max(t.safe, segs[len(segs)-1].to)
 	return nil
 }

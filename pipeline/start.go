@@ -23,12 +23,12 @@ const slotWait = 60 * time.Second
 // position to begin at: every table has its first copy or has failed.
 func (p *Pipeline) start(ctx context.Context) (change.LSN, error) {
 	src := p.opts.Source
-	id, err := src.Identity(ctx)
+	past, err := readAncestry(ctx, src)
 	if err != nil {
-		return 0, fmt.Errorf("identify source: %w", err)
+		return 0, err
 	}
 	p.mu.Lock()
-	p.source = id
+	p.source, p.past = past.now, past
 	p.mu.Unlock()
 	tables, err := src.Tables(ctx)
 	if err != nil {
@@ -43,7 +43,7 @@ func (p *Pipeline) start(ctx context.Context) (change.LSN, error) {
 	}
 	p.blind = record == nil
 	if record != nil {
-		if err := sameSource("the lake "+p.opts.Lake.String(), record.Source, id); err != nil {
+		if err := past.rebase(record, "the lake "+p.opts.Lake.String()); err != nil {
 			return 0, err
 		}
 	}
@@ -55,6 +55,7 @@ func (p *Pipeline) start(ctx context.Context) (change.LSN, error) {
 	if err := p.openSpool(ctx, record); err != nil {
 		return 0, err
 	}
+	p.checkAhead()
 	if err := p.checkKeys(ctx, record); err != nil {
 		return 0, err
 	}
@@ -291,9 +292,9 @@ func ownSlot(source change.Identity, slot *change.SlotState) error {
 // would find the source and the slot through which its lake was filled. A
 // *PositionError says that it would not.
 func CheckPosition(ctx context.Context, name string, source Source, lake storage.Store) error {
-	id, err := source.Identity(ctx)
+	past, err := readAncestry(ctx, source)
 	if err != nil {
-		return fmt.Errorf("identify source: %w", err)
+		return err
 	}
 	record, err := readProgress(ctx, lake, name)
 	if err != nil {
@@ -304,12 +305,12 @@ func CheckPosition(ctx context.Context, name string, source Source, lake storage
 		return fmt.Errorf("look at slot: %w", err)
 	}
 	if record == nil {
-		return fits(id, slot, 0, nil)
+		return fits(past.now, slot, 0, nil)
 	}
-	if err := sameSource("the lake "+lake.String(), record.Source, id); err != nil {
+	if err := past.rebase(record, "the lake "+lake.String()); err != nil {
 		return err
 	}
-	return fits(id, slot, record.LSN, record)
+	return fits(past.now, slot, record.LSN, record)
 }
 
 // checkEnd refuses a source whose log ends before what the lake holds: a file copy

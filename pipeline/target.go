@@ -41,22 +41,23 @@ type target struct {
 	quarantine *quarantine // rows that it cannot hold
 
 	// What keeps it from being written: aside.go.
-	segments    []segment   // its changes in the spool, oldest first
-	expected    change.LSN  // where they end at least, as the record says
-	spooledLast change.Mark // the newest transaction that these were written from, at the start
-	safe        change.LSN  // the lake or the spool hold every change of it before this
-	trouble     *trouble
-	recopy      *recopy
-	paused      bool
-	resumed     bool       // somebody asked to try it again
-	gaveUp      time.Time  // the order whose copy failed for good
-	job         bool       // a goroutine of its own has it
-	held        bool       // the spool was full: the source keeps what is behind safe
-	copied      change.LSN // the snapshot of its newest copy, as the last job or the start left it
-	ahead       bool       // its newest copy shows more than has been read of the log
-	noted       *stopNote  // it waited for a new copy, and could not be read since
-	lost        bool       // what the spool has of it is of no use
-	inOrder     bool       // changes of it are kept in the order of the log, whatever is done with them
+	segments      []segment       // its changes in the spool, oldest first
+	expected      change.LSN      // where they end at least, as the record says
+	spooledLast   change.Mark     // the newest transaction that these were written from, at the start
+	spooledSource change.Identity // the log that it is of
+	safe          change.LSN      // the lake or the spool hold every change of it before this
+	trouble       *trouble
+	recopy        *recopy
+	paused        bool
+	resumed       bool       // somebody asked to try it again
+	gaveUp        time.Time  // the order whose copy failed for good
+	job           bool       // a goroutine of its own has it
+	held          bool       // the spool was full: the source keeps what is behind safe
+	copied        change.LSN // the snapshot of its newest copy, as the last job or the start left it
+	ahead         bool       // its newest copy shows more than has been read of the log
+	noted         *stopNote  // it waited for a new copy, and could not be read since
+	lost          bool       // what the spool has of it is of no use
+	inOrder       bool       // changes of it are kept in the order of the log, whatever is done with them
 
 	accept *Acceptance   // what a person took on of its schema
 	schema *schemaRecord // nil until it is needed
@@ -315,7 +316,8 @@ func (p *Pipeline) owns(t *target, at *checkpoint) error {
 	if at.Pipeline != p.opts.Name || at.Table != t.name {
 		return fmt.Errorf("folder %s belongs to table %s of pipeline %s: give one of them another path", t.store, at.Table, at.Pipeline)
 	}
-	return sameSource("the table in "+t.store.String(), at.Source, p.source)
+	_, err := p.past.shared("the table in "+t.store.String(), at.Source)
+	return err
 }
 
 func (p *Pipeline) hudiOptions(t *target) (hudi.Options, error) {

@@ -130,7 +130,8 @@ type Connector struct {
 
 	snap     *snapshot
 	stream   *stream
-	covered  map[uint32]change.LSN // by table number: see Cover
+	known    atomic.Pointer[change.Identity] // of the log that this session reads, nil: not asked yet
+	covered  map[uint32]change.LSN           // by table number: see Cover
 	expected change.Mark
 	tables   tableCache
 }
@@ -304,15 +305,18 @@ func (c *Connector) Identity(ctx context.Context) (change.Identity, error) {
 		return change.Identity{}, fmt.Errorf("identify the server: %w", err)
 	}
 	defer func() { _ = conn.Close(ctx) }() // nothing depends on it
-	row, err := oneRow(ctx, conn, "IDENTIFY_SYSTEM")
+	id, err := c.identify(ctx, conn)
 	if err != nil {
-		return change.Identity{}, fmt.Errorf("identify the server: %w", err)
+		return id, err
 	}
-	timeline, err := strconv.ParseInt(row[1], 10, 32)
-	if err != nil {
-		return change.Identity{}, fmt.Errorf("identify the server: timeline: %w", err)
+	if known := c.known.Load(); known == nil || *known != id {
+		// Statements must not go on at a server of before.
+		if err := errors.Join(c.catalog.close(ctx), c.talk.close(ctx), c.watch.close(ctx)); err != nil {
+			c.log.Debug("close the sessions of before", "error", err)
+		}
 	}
-	return change.Identity{SystemID: row[0], Timeline: int32(timeline), Database: row[3], Slot: c.slot}, nil
+	c.known.Store(&id)
+	return id, nil
 }
 
 // replication opens a connection that speaks the replication protocol.

@@ -32,6 +32,9 @@ func (c *Connector) createSlot(ctx context.Context, name, temporary string) (cha
 	if err != nil {
 		return 0, err
 	}
+	if id, err := c.identify(ctx, conn); err != nil || c.sameServer(id) != nil {
+		return 0, errors.Join(err, c.sameServer(id), conn.Close(ctx))
+	}
 	stop := c.tellBlockers(ctx)
 	row, err := oneRow(ctx, conn, fmt.Sprintf("CREATE_REPLICATION_SLOT %s%s LOGICAL pgoutput (SNAPSHOT 'export')", quote(name), temporary))
 	stop()

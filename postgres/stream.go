@@ -141,6 +141,17 @@ func (c *Connector) startReplication(ctx context.Context, s *stream, from change
 		return nil, err
 	}
 	defer w.watch(ctx)()
+	row, err := w.row("IDENTIFY_SYSTEM")
+	id := change.Identity{}
+	if err == nil {
+		id, err = c.identity(row)
+	}
+	if err == nil {
+		err = c.sameServer(id)
+	}
+	if err != nil {
+		return nil, errors.Join(interrupted(ctx, err), w.close())
+	}
 	names := literal(quote(c.slot) + "," + quote(c.slot+appendSuffix))
 	sql := fmt.Sprintf("START_REPLICATION SLOT %s LOGICAL %s (proto_version '2', streaming '%t', publication_names %s, messages 'true', binary '%t')",
 		quote(c.slot), from, s.inParts, names, s.binary)

@@ -161,26 +161,37 @@ func (w *wire) exec(sql string) error {
 
 // value runs a query and returns the first value of its last row, as text.
 func (w *wire) value(sql string) (string, error) {
-	if err := w.send(frameQuery, append([]byte(sql), 0)); err != nil {
+	row, err := w.row(sql)
+	if err != nil || len(row) == 0 {
 		return "", err
 	}
-	value := ""
+	return row[0], nil
+}
+
+// row runs a query and returns its last row, as texts; nil where there is none.
+func (w *wire) row(sql string) (values []string, err error) {
+	if err := w.send(frameQuery, append([]byte(sql), 0)); err != nil {
+		return nil, err
+	}
 	var failed error
 	for {
 		kind, body, err := w.frame()
 		switch {
 		case err != nil:
-			return "", errors.Join(failed, err)
+			return nil, errors.Join(failed, err)
 		case kind == frameError:
 			failed = serverError(body)
 		case kind == frameRow:
 			var row pgproto3.DataRow
 			if err := row.Decode(body); err != nil || len(row.Values) == 0 {
-				return "", errors.Join(errMalformed, err)
+				return nil, errors.Join(errMalformed, err)
 			}
-			value = string(row.Values[0])
+			values = values[:0]
+			for _, v := range row.Values {
+				values = append(values, string(v))
+			}
 		case kind == frameReady:
-			return value, failed
+			return values, failed
 		}
 	}
 }

@@ -101,19 +101,23 @@ func New(ctx context.Context, dir string, opts Options) (*Server, error) {
 	if err := s.configure(opts.Conf); err != nil {
 		return nil, err
 	}
-	// The free port may be taken by another program before postgres binds it.
-	for try := 1; ; try++ {
-		if s.port, err = freePort(ctx); err != nil {
-			return nil, err
-		}
-		if err = s.Start(); err == nil || try == 3 || !strings.Contains(err.Error(), "Address already in use") {
-			break
-		}
-	}
-	if err != nil {
+	if err := s.startAnywhere(ctx); err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+// startAnywhere starts the server on a free port.
+func (s *Server) startAnywhere(ctx context.Context) (err error) {
+	// The free port may be taken by another program before postgres binds it.
+	for try := 1; ; try++ {
+		if s.port, err = freePort(ctx); err != nil {
+			return err
+		}
+		if err = s.Start(); err == nil || try == 3 || !strings.Contains(err.Error(), "Address already in use") {
+			return err
+		}
+	}
 }
 
 // URL is the connection string of a database, for the superuser postgres.

@@ -61,6 +61,33 @@ func Start(t testing.TB, opts Options) *Server {
 	return s
 }
 
+// Standby makes and starts a physical standby of the server, which ends with the test. A
+// PostgreSQL without pg_basebackup skips the test.
+func (s *Server) Standby(t testing.TB, conf map[string]string) *Server {
+	t.Helper()
+	if _, err := os.Stat(s.Bin("pg_basebackup")); err != nil {
+		t.Skip(err)
+	}
+	dir, err := os.MkdirTemp("", fmt.Sprintf("lakefeed-pg-%d-", os.Getpid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	standby, err := pgserver.NewStandby(context.Background(), s.Server, dir, conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the standby's log ends with:\n%s", tail(standby.LogFile()))
+		}
+		if err := standby.Stop("immediate"); err != nil {
+			t.Error(err)
+		}
+	})
+	return &Server{standby}
+}
+
 var shared = struct {
 	sync.Mutex
 	servers map[int]*Server

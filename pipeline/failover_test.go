@@ -1,0 +1,195 @@
+package pipeline_test
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"lakefeed/internal/pgtest"
+	"lakefeed/pipeline"
+)
+
+// pair is a primary, its physical standby, and a rig whose URL names both.
+type pair struct {
+	*rig
+	primary, standby *pgtest.Server
+}
+
+func newPair(t *testing.T, version int, primaryConf, standbyConf map[string]string, sql ...string) *pair {
+	t.Helper()
+	p := &pair{primary: pgtest.Start(t, pgtest.Options{Version: version, Conf: primaryConf})}
+	p.primary.Exec(t, "create database shop")
+	p.standby = p.primary.Standby(t, standbyConf)
+	u, err := url.Parse(p.primary.URL("shop"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Host = fmt.Sprintf("127.0.0.1:%d,127.0.0.1:%d", p.primary.Port(), p.standby.Port())
+	u.RawQuery += "&target_session_attrs=primary"
+	p.rig = newRigOn(t, &pgtest.Database{Server: p.primary, Name: "shop", URL: u.String()}, sql...)
+	return p
+}
+
+// promote ends the primary as a power cut does, and makes the standby the primary.
+func (p *pair) promote() {
+	p.t.Helper()
+	if err := p.primary.Stop("immediate"); err != nil {
+		p.t.Fatal(err)
+	}
+	p.standby.Exec(p.t, "select pg_promote(true, 60)")
+}
+
+// caughtUp waits until the standby has all of the primary's log.
+func (p *pair) caughtUp() {
+	p.t.Helper()
+	at := p.query("select pg_current_wal_flush_lsn()")
+	p.await("the standby has it", func() bool {
+		return p.standby.Query(p.t, "select pg_last_wal_replay_lsn() >= '"+at+"'")[0][0] == "t"
+	})
+}
+
+// failoverSlot marks the pipeline's slot as one that goes over to the standby, and waits until it has.
+func (p *pair) failoverSlot() {
+	p.t.Helper()
+	p.freeSlot()
+	u, err := url.Parse(p.primary.URL("shop"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	u.RawQuery += "&replication=database&default_query_exec_mode=simple_protocol"
+	conn, err := pgx.Connect(p.t.Context(), u.String())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if _, err := conn.PgConn().Exec(p.t.Context(), `ALTER_REPLICATION_SLOT "`+p.slot()+`" (FAILOVER true)`).ReadAll(); err != nil {
+		p.t.Fatal(err)
+	}
+	p.synced()
+}
+
+// synced waits until the standby has the slot as the primary has it.
+func (p *pair) synced() {
+	p.t.Helper()
+	p.await("the slot is on the standby", func() bool {
+		p.primary.Exec(p.t, "select pg_log_standby_snapshot()") // behind which the slot can move
+		p.drain()                                               // and does
+		rows := p.standby.Query(p.t, "select synced and not temporary from pg_replication_slots where slot_name = '"+p.slot()+"'")
+		return len(rows) == 1 && rows[0][0] == "t"
+	})
+}
+
+var syncing = map[string]string{"sync_replication_slots": "on"}
+
+// TestFailoverSlot: the primary dies under load; the standby that has the slot is promoted, and
+// the pipeline that runs goes on there, exactly.
+func TestFailoverSlot(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, 17, map[string]string{"synchronized_standby_slots": "standby"},
+		map[string]string{"sync_replication_slots": "on", "synchronized_standby_slots": ""}, schemaT) // else it would wait for a standby of its own
+	p.drain()
+	p.failoverSlot()
+	run := p.start()
+	p.await("streaming", func() bool { return run.Status().State == pipeline.Streaming })
+	written := make(chan int)
+	stop := make(chan struct{})
+	go func() { // what is written until the primary is gone
+		n := 0
+		defer func() { written <- n }()
+		conn, err := pgx.Connect(t.Context(), p.primary.URL("shop"))
+		for ; err == nil; n++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			_, err = conn.Exec(t.Context(), "insert into t values ($1, repeat('x', 200))", n)
+		}
+	}()
+	p.await("some of it is in the lake", func() bool { return len(strings.Fields(p.column("t", "id"))) > 100 })
+	p.promote()
+	close(stop)
+	n := <-written
+	p.db.Exec(t, "insert into t values (1000000, 'after')", "update t set v = 'changed' where id < 10", "delete from t where id = 11")
+	p.await("the lake has what came after", func() bool { return strings.Contains(" "+p.column("t", "id")+" ", " 1000000 ") })
+	p.equal(run)
+	run.stop()
+	p.drain()
+	p.equal(nil)
+	if have := len(strings.Fields(p.column("t", "id"))); have < 100 || have > n+1 {
+		t.Errorf("%d rows of %d", have, n)
+	}
+}
+
+// TestFailoverWithoutSlot: where the promoted standby does not have the slot, that is refused.
+func TestFailoverWithoutSlot(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, 0, nil, nil, schemaT, "insert into t values (1, 'a')")
+	p.drain()
+	p.caughtUp()
+	p.promote()
+	p.db.Exec(t, "insert into t values (2, 'b')")
+	p.refused(p.once(), p.slot(), "gone")
+}
+
+// TestLakeAhead: the standby that is promoted lacks what the lake has of one table. That table is
+// refused by name until it is copied anew; the other goes on.
+func TestLakeAhead(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, 17, nil, syncing, schemaT, "create table other (id int primary key)", "insert into t values (1, 'a')")
+	p.drain()
+	p.db.Exec(t, "insert into other values (1)")
+	p.drain()
+	p.failoverSlot()
+	p.caughtUp()
+	if err := p.standby.Stop("fast"); err != nil {
+		t.Fatal(err)
+	}
+	p.db.Exec(t, "insert into t values (2, 'the standby lacks it')")
+	p.drain()
+	if err := p.primary.Stop("immediate"); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.standby.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p.standby.Exec(t, "select pg_promote(true, 60)")
+	// The log of the new timeline grows past what the lake has.
+	p.db.Exec(t, "insert into other select generate_series(2, 20000)", "insert into t values (3, 'after')")
+	for range 2 {
+		p.says(p.once(), "public.t", "the lake is ahead of the database", "copied anew")
+	}
+	if got := len(strings.Fields(p.column("other", "id"))); got != 20000 {
+		t.Errorf("the other table has %d rows", got)
+	}
+	if _, err := pipeline.Instruct(t.Context(), p.lake, p.name, "public.t", pipeline.Resync, nil); err != nil {
+		t.Fatal(err)
+	}
+	run := p.start()
+	p.await("it is copied anew", func() bool { return run.table("public.t").State == pipeline.Streaming && p.column("t", "id") == "1 3" })
+	p.equal(run)
+}
+
+// TestFormerPrimary: the primary of before a promotion comes back beside the new one; its log is
+// none that the lake's comes from.
+func TestFormerPrimary(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, 17, nil, syncing, schemaT, "insert into t values (1, 'a')")
+	p.drain()
+	p.failoverSlot()
+	p.caughtUp()
+	p.promote()
+	p.db.Exec(t, "insert into t values (2, 'b')")
+	p.drain()
+	if got := p.column("t", "id"); got != "1 2" {
+		t.Errorf("the lake holds %s", got)
+	}
+	if err := p.primary.Start(); err != nil { // the first in the URL
+		t.Fatal(err)
+	}
+	p.refused(p.once(), "timeline 2", "timeline 1", "former primary")
+}
