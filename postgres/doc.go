@@ -22,7 +22,8 @@
 // Files, in the order of use: connector.go settings and sessions · connect.go
 // hosts and passwords · pooler.go who stands in between · check.go
 // what could go wrong, looked at before · catalog.go tables and their keys ·
-// publication.go · slot.go · snapshot.go and copy.go the first copy · stream.go
+// publication.go · slot.go · timeline.go
+// which log it is · snapshot.go and copy.go the first copy · stream.go
 // START_REPLICATION over the frames of wire.go · status.go what each side hears of the other ·
 // transaction.go messages to changes · progress.go and transaction_file.go transactions in
 // progress, on disk until they commit · restart.go a stream that has to come otherwise · relation.go a table's builders · type.go
