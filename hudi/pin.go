@@ -108,6 +108,15 @@ func (t *Table) pin(ctx context.Context, instant string, d time.Duration) (*Pin,
 	return p, nil
 }
 
+// CheckAsOf returns [ErrCleaned] where the table of an instant cannot be read any more, or
+// a cleaning that is at it would take it away.
+func (t *Table) CheckAsOf(ctx context.Context, instant string) error {
+	if err := t.checkPinned(ctx, instant); err != nil {
+		return fmt.Errorf("read %s: %w", t.name, err)
+	}
+	return nil
+}
+
 // checkPinned refuses an instant that a cleaning has passed, or is about to.
 func (t *Table) checkPinned(ctx context.Context, instant string) error {
 	names, err := t.listTimeline(ctx)

@@ -243,7 +243,15 @@ func (t *Table) bucketOf(fileID string) (int, error) {
 // that has it, searched backwards past commits of other writers, and the instant of
 // that commit. Both are empty when no commit has it.
 func (t *Table) LastExtra(ctx context.Context, key string) (value, instant string, err error) {
+	return t.ExtraBefore(ctx, key, "")
+}
+
+// ExtraBefore is LastExtra among the commits before an instant; the empty one: all.
+func (t *Table) ExtraBefore(ctx context.Context, key, before string) (value, instant string, err error) {
 	for _, i := range slices.Backward(t.Timeline().Completed()) {
+		if before != "" && i.Time >= before {
+			continue
+		}
 		m, err := t.readCommit(ctx, i)
 		if err != nil {
 			return "", "", fmt.Errorf("look for %s in the commits of %s: %w", key, t.name, err)
@@ -253,6 +261,25 @@ func (t *Table) LastExtra(ctx context.Context, key string) (value, instant strin
 		}
 	}
 	return "", "", nil
+}
+
+// ServedAfter is the newest of the compactions and clusterings that directly follow an
+// instant: the table shows the same rows as of both. It is empty where none does.
+func (t *Table) ServedAfter(ctx context.Context, instant string) (newest string, err error) {
+	for _, i := range t.Timeline().Completed() {
+		if i.Time <= instant {
+			continue
+		}
+		m, err := t.readCommit(ctx, i)
+		if err != nil {
+			return "", fmt.Errorf("look at the commits of %s: %w", t.name, err)
+		}
+		if !m.Compacted && m.OperationType != string(opCluster) {
+			break
+		}
+		newest = i.Time
+	}
+	return newest, nil
 }
 
 // putInstant creates a file of the timeline. Somebody else's of that name is a

@@ -63,6 +63,13 @@ func (p *Pipeline) overtake() {
 	}
 }
 
+// lags reports whether the table lacks changes of before what the source was told that it
+// may forget: they are in the spool, or come with a copy. Where the spool was full, the
+// source was told accordingly.
+func (t *target) lags() bool {
+	return len(t.segments) > 0 || t.job || t.recopy != nil || t.isDropped() && !t.held
+}
+
 // spooling reports whether the table's part of a round is needed, though not in the table.
 func (t *target) spooling() bool {
 	return !t.isDropped() && (t.recopy == nil || t.job)
@@ -354,6 +361,7 @@ func (p *Pipeline) gatherSegments(ctx context.Context, t *target, segs []segment
 			if h.Truncated && (h.Emptied == 0 || h.Emptied >= t.at.LSN) { // else what the table has is newer: a copy
 				pend.reset()
 				pend.truncated = true
+				pend.seeFirst(h.From)
 			}
 			r.to, r.last, r.newest = h.To, h.Last, h.Newest
 			return nil
@@ -365,6 +373,7 @@ func (p *Pipeline) gatherSegments(ctx context.Context, t *target, segs []segment
 				return nil
 			}
 			total += s.Bytes()
+			pend.seeFirst(s.At[0].Commit)
 			pend.take(s)
 			if pend.bytes > p.opts.MemoryBudget/8 {
 				p.spilled.Add(pend.bytes)

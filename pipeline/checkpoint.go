@@ -27,6 +27,7 @@ type checkpoint struct {
 	Source   change.Identity `json:"source"`
 	From     change.LSN      `json:"from"` // the commit's own window is [From, LSN)
 	LSN      change.LSN      `json:"lsn"`
+	First    change.LSN      `json:"first,omitzero"`  // where the first transaction commits that it has a change of; 0: a copy, or of before this was noted
 	Last     change.Mark     `json:"last,omitzero"`   // the newest transaction that was read then; none: the first copy
 	Copied   change.LSN      `json:"copied,omitzero"` // the snapshot of its newest copy, 0: of before this was noted
 	description
@@ -118,6 +119,9 @@ type progress struct {
 	// Spooled is where the newest segment of each table ends that has some in the spool: one
 	// that is gone is missed.
 	Spooled map[string]change.LSN `json:"spooled,omitempty"`
+	// Aside are tables of which something before LSN is not in the lake: each holds what its
+	// newest commit covers, the others all before LSN.
+	Aside []string `json:"aside,omitempty"`
 	// Stopped are the tables that only a new copy helps, and why.
 	Stopped map[string]stopNote `json:"stopped,omitempty"`
 	// Remake says that the slot is about to be made anew, or was just made: until the next

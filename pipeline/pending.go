@@ -23,6 +23,7 @@ type pending struct {
 	limit     change.LSN    // rows of commits from here on do not count; 0: all do
 	version   *change.Table // the newest version of the table
 	since     change.LSN    // the commit of its first change
+	first     change.LSN    // the commit of the first change of them all, and be it one that a truncate made meaningless
 	oldest    int64         // commit time of the first change, Unix microseconds
 	spill     *spill        // nil while everything fits in memory
 	journal   *spillFile    // what did not fit, in the order of the log: of a table whose changes go to the spool
@@ -33,6 +34,7 @@ func (p *pending) add(b *change.Batch) error {
 	if p.oldest == 0 {
 		p.oldest = b.Times[0]
 	}
+	p.seeFirst(b.At[0].Commit)
 	p.seeVersion(b.Table, b.At[0].Commit)
 	start := 0
 	for i, op := range b.Ops {
@@ -57,6 +59,13 @@ func (p *pending) add(b *change.Batch) error {
 	}
 	p.take(&slab{Batch: b, keys: keys})
 	return nil
+}
+
+// seeFirst notes where changes commit that were taken in.
+func (p *pending) seeFirst(at change.LSN) {
+	if p.first == 0 || at < p.first {
+		p.first = at
+	}
 }
 
 // seeVersion notes under which version of the table changes come from a commit on.

@@ -410,6 +410,9 @@ func (p *Pipeline) record(ctx context.Context, lsn change.LSN) error {
 			continue
 		}
 		r.Tables = append(r.Tables, t.name)
+		if t.lags() {
+			r.Aside = append(r.Aside, t.name)
+		}
 	}
 	return p.writeRecord(ctx, r)
 }

@@ -430,7 +430,7 @@ func (p *Pipeline) next(m *met, lsn change.LSN, last change.Mark) checkpoint {
 	if last.Commit > c.Last.Commit && last.Commit < lsn {
 		c.Last = last
 	}
-	c.Partitions = t.partitions
+	c.First, c.Partitions = 0, t.partitions
 	c.Pipeline, c.Table, c.Path, c.Source, c.From, c.LSN = p.opts.Name, t.name, t.path, p.source, t.at.LSN, lsn
 	m.describe(&c)
 	return c

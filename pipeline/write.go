@@ -154,6 +154,7 @@ func (p *Pipeline) commitTable(ctx context.Context, pend *pending, r *round) err
 		return ofSchema(fmt.Errorf("begin: %w", err))
 	}
 	next := p.next(m, pend.until(r.to), r.last)
+	next.First = max(pend.first, next.From)
 	instant, err := p.writeChanges(ctx, pend, m, l, txn, next)
 	if err != nil {
 		if instant, err = published(ctx, txn, err); err != nil {

@@ -85,6 +85,9 @@ func final(err error) bool {
 	if e, ok := errors.AsType[*s3.Error](err); ok {
 		return e.Final()
 	}
+	if e, ok := errors.AsType[*pipeline.NoCutError](err); ok {
+		return e.Final
+	}
 	return errors.Is(err, s3.ErrConditions) || is[*pipeline.PositionError](err) || is[*postgres.SetupError](err) || is[*postgres.ValueError](err) || is[*hudi.UnsupportedError](err) || is[*hudi.SchemaError](err) ||
 		is[*hudi.CorruptError](err) || errors.Is(err, hudi.ErrTableExists) || errors.Is(err, query.ErrNoSQL) ||
 		errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOTDIR)

@@ -24,7 +24,7 @@ import (
 type queryFlags struct {
 	config, pipeline, lake string
 	tables                 []string
-	asOf, from, to         string
+	asOf, from, to, cut    string
 	meta                   bool
 	format, output         string
 	memory                 string
@@ -76,6 +76,7 @@ func (f *queryFlags) register(c *cobra.Command) {
 	fs.StringVar(&f.lake, "lake", "", "the folder or URL of a lake")
 	fs.StringArrayVar(&f.tables, "table", nil, "NAME=PATH: a Hudi table by its folder or URL; may be given again")
 	fs.StringVar(&f.asOf, "as-of", "", "the tables as they were at an instant (20260131120000000) or a time (2026-01-31T12:00:00Z)")
+	fs.StringVar(&f.cut, "cut", "", "the tables of a pipeline as of one state of its database: latest, or the newest at or before a position (0/3000148) or a time, as of lakefeed cut")
 	fs.StringVar(&f.from, "changes-from", "", "only what changed after this instant or time")
 	fs.StringVar(&f.to, "changes-to", "", "... up to this one")
 	fs.BoolVar(&f.meta, "meta", false, "tables have the five _hoodie_ columns, too")
@@ -94,6 +95,9 @@ func (f *queryFlags) run(cmd *cobra.Command, sql string) error {
 	}
 	tables, err := f.catalog()
 	if err != nil {
+		return err
+	}
+	if err := tables.findCut(cmd.Context()); err != nil {
 		return err
 	}
 	tables.warnings = cmd.ErrOrStderr()
@@ -129,6 +133,9 @@ func (f *queryFlags) check(cmd *cobra.Command) (err error) {
 	}
 	if f.asOf != "" && (f.from != "" || f.to != "") {
 		return usage("--as-of is a state and --changes-from a difference: give one of them")
+	}
+	if f.cut != "" && (f.asOf != "" || f.from != "" || f.to != "") {
+		return usage("--cut is a state of its own: give it without --as-of and --changes-from")
 	}
 	if f.to != "" && f.from == "" {
 		return usage("--changes-to needs --changes-from")
@@ -198,6 +205,12 @@ func (c *catalog) relation(ctx context.Context, t *hudi.Table, ref query.Ref) (*
 	asOf, from, to := ref.AsOf, ref.From, ref.To
 	if asOf == "" && from == "" && to == "" {
 		asOf, from, to = f.asOf, f.from, f.to
+		if c.cut != nil {
+			var err error
+			if asOf, err = c.cut.instant(t, ref.Name); err != nil {
+				return nil, err
+			}
+		}
 	}
 	var at [3]string
 	for i, text := range []string{asOf, from, to} {

@@ -24,6 +24,7 @@ type catalog struct {
 	found  []lakeTable       // what the lakes have, once listed
 	listed bool
 	open   map[string]*hudi.Table // by path
+	cut    *queryCut              // nil: none was asked for
 
 	pins     []func() // that release them
 	warnings io.Writer
