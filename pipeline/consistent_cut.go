@@ -113,6 +113,9 @@ func findCut(ctx context.Context, o CutOptions) (*ConsistentCut, error) {
 		return nil, err
 	}
 	if lsn, err = meetAll(ctx, list, lsn); err != nil {
+		if no, is := errors.AsType[*NoCutError](err); is && o.LSN == 0 && o.At.IsZero() {
+			no.Final = false // there is one when the tables that lag have caught up
+		}
 		return nil, err
 	}
 	cut := &ConsistentCut{Pipeline: o.Name, Source: record.Source, LSN: lsn, Asked: o.LSN, LeftOut: left, Tables: make([]CutTable, len(list))}

@@ -60,6 +60,9 @@ func (h *tableHistory) open(ctx context.Context, lake storage.Store) (err error)
 	if had, from := h.record.Commits[h.name], h.states[0].from; from < had {
 		return noCut("commits of %s were taken back: it is at %s and was at %s; `lakefeed resync` has it copied anew", h.name, from, had)
 	}
+	if h.copied > h.record.LSN {
+		return noCutYet("%s was just copied, at %s: the other tables come there soon, and are at %s", h.name, h.copied, h.record.LSN)
+	}
 	return nil
 }
 
