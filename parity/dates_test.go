@@ -1,9 +1,11 @@
 package parity_test
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -80,16 +82,20 @@ func TestSparksDates(t *testing.T) {
 	seenBut120(t, path, rows, old)
 }
 
-// TestConvertedDates makes a merge-on-read table of a copy-on-write one in S3, where
-// commits may be dated before their instants.
+// TestConvertedDates makes a merge-on-read table of a copy-on-write one in S3, whose last
+// commit is dated before its instant.
 func TestConvertedDates(t *testing.T) {
 	parity.Engines(t)
 	path := strings.Replace(s3test.Start(t).Bucket(t), "?", "/matrix?", 1)
 	m := newMatrixRun(t, cell{hudi.CopyOnWrite, hudi.IndexBucket, "none", "1.2.0", true}, path, 1)
-	for range 4 {
-		if did, err := m.upsert(20); err != nil {
-			t.Fatalf("%s: %v", did, err)
+	var first, last, date string
+	for tries := 0; first == "" || date < first || date >= last; tries++ {
+		if did, err := m.upsert(20); err != nil || tries == 100 {
+			t.Fatalf("%s, dated %s: %v", did, date, err)
 		}
+		i, _ := m.table.Timeline().Last()
+		last, date = i.Time, m.dated(i)
+		first = cmp.Or(first, last)
 	}
 	m.typ = hudi.MergeOnRead
 	if err := m.table.Convert(t.Context(), hudi.ConvertOptions{Type: m.typ}); err != nil {
@@ -97,6 +103,21 @@ func TestConvertedDates(t *testing.T) {
 	}
 	m.note(m.upsert(20))
 	m.note(m.sparkUpsert(nil))
+}
+
+// dated is the date of a completed instant's file, as an instant.
+func (m *matrixRun) dated(i timeline.Instant) string {
+	m.t.Helper()
+	for info, err := range m.store().List(m.t.Context(), ".hoodie", false) {
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		if path.Base(info.Name) == i.FileName() {
+			return timeline.FormatTime(info.ModTime)
+		}
+	}
+	m.t.Fatalf("%s is not there", i.FileName())
+	return ""
 }
 
 // dateBack dates a compaction's file before its instant.
