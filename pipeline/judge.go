@@ -22,6 +22,9 @@ func (p *Pipeline) judge(ctx context.Context, written change.LSN) {
 		tables[v.String()], names[v.ID] = v, v.String()
 	}
 	for _, t := range p.all() {
+		if t.source.LogOnly {
+			continue // catalogs do not have it
+		}
 		v := tables[t.name]
 		if t.failed() || t.at.LSN == 0 || !t.direct() {
 			p.noteAside(ctx, t, v, look.At)

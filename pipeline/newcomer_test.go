@@ -66,3 +66,17 @@ func TestNewcomer(t *testing.T) {
 	r.drain()
 	r.equal(nil)
 }
+
+// TestMessagesOutliveLooks keeps the table of messages, which no catalog has, among the tables
+// however often the catalogs are looked at.
+func TestMessagesOutliveLooks(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, schemaT, "insert into t values (1, 'a')")
+	r.messages = func(string) bool { return true }
+	run := r.start()
+	r.await("it streams", func() bool { return run.Status().State == pipeline.Streaming })
+	r.db.Exec(t, "create table u (id int primary key)")
+	r.await("a look has found the new table", func() bool { return run.table("public.u").Instant != "" })
+	r.db.Exec(t, "insert into t values (2, 'b')", "select pg_logical_emit_message(true, 'outbox', 'kept')")
+	r.await("the message comes", func() bool { return run.table("_lakefeed.messages").Rows > 0 })
+}

@@ -33,7 +33,9 @@ type rig struct {
 	name string // of the pipeline
 	lake storage.Store
 	skip map[string]bool // tables that the configuration leaves out
-	mods []func(*options)
+
+	messages func(prefix string) bool // that are kept; nil: none
+	mods     []func(*options)
 
 	types func(schema, table string) postgres.TableTypes
 
@@ -66,7 +68,7 @@ func (r *rig) connect(heartbeat time.Duration) *postgres.Connector {
 	r.t.Helper()
 	c, err := postgres.Open(r.t.Context(), postgres.Options{
 		URL: r.db.URL, Pipeline: r.name, Heartbeat: heartbeat, Types: r.types,
-		Match: func(_, table string) bool { return !r.skip[table] },
+		Match: func(_, table string) bool { return !r.skip[table] }, Messages: r.messages,
 	})
 	if err != nil {
 		r.t.Fatal(err)
