@@ -45,7 +45,7 @@ layers: ## which package may import which
 	go test -count=1 .
 
 go-test: ## all Go tests but parity
-	go test -timeout 10m $(PKGS)
+	go test -timeout 25m $(PKGS)
 
 model: ## a table's life of 10,000 random operations and deaths, from two seeds
 	LAKEFEED_MODEL=1 go test -count=1 -timeout 30m -v -run TestModelLong ./hudi
