@@ -24,12 +24,13 @@ func (p *Pipeline) stream(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	rounds := make(chan *round)
+	rounds, over := make(chan *round), make(chan struct{})
+	defer close(over)
 	var lost error      // why the source ended; its last round is still to be written
 	p.looked.Store(nil) // one of an earlier session
 	g.Go(func() error {
 		defer close(rounds)
-		err := p.capture(ctx, rounds)
+		err := p.capture(ctx, rounds, over)
 		if err != nil && ctx.Err() == nil && p.retryable(err) {
 			lost, err = err, nil
 		}
@@ -44,8 +45,8 @@ func (p *Pipeline) stream(ctx context.Context) error {
 }
 
 // capture reads the source into rounds.
-func (p *Pipeline) capture(ctx context.Context, rounds chan<- *round) error {
-	c := &capture{p: p, round: newRound(), rounds: rounds, sent: time.Now(), cut: p.opts.Until, read: p.acked()}
+func (p *Pipeline) capture(ctx context.Context, rounds chan<- *round, over <-chan struct{}) error {
+	c := &capture{p: p, round: newRound(), rounds: rounds, over: over, sent: time.Now(), cut: p.opts.Until, read: p.acked()}
 	if p.opts.Once && p.opts.Until == 0 {
 		if err := p.lookOnce(ctx); err != nil {
 			return err
@@ -75,12 +76,13 @@ type capture struct {
 	p      *Pipeline
 	round  *round
 	rounds chan<- *round
-	read   change.LSN    // everything before it is in this round or an earlier one
-	rest   *change.Chunk // what a cut left over
-	whole  bool          // the round ends at a transaction's end
-	sent   time.Time     // when the last round was sent
-	token  string        // with Once: the content of the message to drain to
-	came   bool          // it has come
+	over   <-chan struct{} // closed when the session has ended
+	read   change.LSN      // everything before it is in this round or an earlier one
+	rest   *change.Chunk   // what a cut left over
+	whole  bool            // the round ends at a transaction's end
+	sent   time.Time       // when the last round was sent
+	token  string          // with Once: the content of the message to drain to
+	came   bool            // it has come
 
 	cut     change.LSN // where the round is to end, 0: nowhere in particular
 	cutDone func(map[string]string)
@@ -167,7 +169,8 @@ func (c *capture) send(ctx context.Context) error {
 type request struct {
 	cut   change.LSN // 0: hold
 	reply chan answer
-	until time.Time // a holder that says nothing more is forgotten then
+	took  chan (<-chan struct{}) // tells when the session has ended that took it
+	until time.Time              // a holder that says nothing more is forgotten then
 }
 
 type answer struct {
@@ -194,18 +197,27 @@ func (p *Pipeline) Cut(ctx context.Context, lsn change.LSN) (map[string]string, 
 	return a.instants, err
 }
 
+// ask waits for the answer to a request, and asks the next session where one ended without it.
 func (p *Pipeline) ask(ctx context.Context, r request) (answer, error) {
-	r.reply = make(chan answer, 1)
-	select {
-	case p.control <- r:
-	case <-ctx.Done():
-		return answer{}, fmt.Errorf("ask the pipeline, which is not streaming: %w", ctx.Err())
-	}
-	select {
-	case a := <-r.reply:
-		return a, a.err
-	case <-ctx.Done():
-		return answer{}, ctx.Err()
+	for {
+		r.reply, r.took = make(chan answer, 1), make(chan (<-chan struct{}), 1)
+		select {
+		case p.control <- r:
+		case <-ctx.Done():
+			return answer{}, fmt.Errorf("ask the pipeline, which is not streaming: %w", ctx.Err())
+		}
+		select {
+		case a := <-r.reply:
+			return a, a.err
+		case <-ctx.Done():
+			return answer{}, ctx.Err()
+		case <-<-r.took:
+		}
+		select {
+		case a := <-r.reply: // it came at the end
+			return a, a.err
+		default:
+		}
 	}
 }
 
@@ -241,6 +253,7 @@ func (c *capture) answer(ctx context.Context) error {
 
 // take notes a request.
 func (c *capture) take(r *request) {
+	r.took <- c.over
 	if r.cut == 0 {
 		r.until = time.Now().Add(holdTime)
 		c.held = r
