@@ -3,6 +3,7 @@ package hudi
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -40,7 +41,7 @@ func TestLayOutShared(t *testing.T) {
 		writer := s.create(t)
 		rows := map[string]modelRow{}
 		for n := range 20 {
-			rows[fmt.Sprint("k", n)] = modelRow{name: fmt.Sprint(n % 3), seq: int64(n)}
+			rows[fmt.Sprint("k", n)] = modelRow{name: strconv.Itoa(n % 3), seq: int64(n)}
 		}
 		mustUpsert(t, writer, rows)
 		s.buckets = 0 // as the table says
