@@ -7,22 +7,12 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"lakefeed/hudi/lock"
-	"lakefeed/storage"
 )
 
 // eachLock runs a test with every lock that needs no server, and both types of table.
 func eachLock(t *testing.T, run func(t *testing.T, s *shared)) {
 	t.Helper()
-	locks := map[string]func(storage.Store) lock.Locker{
-		"process": func(storage.Store) lock.Locker { return nil },
-		"file": func(s storage.Store) lock.Locker {
-			return lock.NewFile(s, lock.FileOptions{Poll: 2 * time.Millisecond})
-		},
-		"storage": testStorageLock,
-	}
-	for name, lock := range locks {
+	for name, lock := range testLocks {
 		for _, typ := range []TableType{CopyOnWrite, MergeOnRead} {
 			t.Run(fmt.Sprintf("%s/%s", name, typ), func(t *testing.T) {
 				t.Parallel()

@@ -76,19 +76,21 @@ type committed struct {
 	del     []string
 }
 
+// testLocks are the locks that need no server.
+var testLocks = map[string]func(storage.Store) lock.Locker{
+	"process": func(storage.Store) lock.Locker { return nil },
+	"file": func(s storage.Store) lock.Locker {
+		return lock.NewFile(s, lock.FileOptions{Poll: 2 * time.Millisecond})
+	},
+	"storage": testStorageLock,
+}
+
 // TestWritersSideBySide lets writers race, on the same keys and on others, with a
 // compaction between: the table is what its commits make, in the order of their
 // instants.
 func TestWritersSideBySide(t *testing.T) {
 	t.Parallel()
-	locks := map[string]func(storage.Store) lock.Locker{
-		"process": func(storage.Store) lock.Locker { return nil },
-		"file": func(s storage.Store) lock.Locker {
-			return lock.NewFile(s, lock.FileOptions{Poll: 2 * time.Millisecond})
-		},
-		"storage": testStorageLock,
-	}
-	for name, lock := range locks {
+	for name, lock := range testLocks {
 		for _, where := range []string{"mem", "file"} {
 			for _, typ := range []TableType{CopyOnWrite, MergeOnRead} {
 				t.Run(fmt.Sprintf("%s/%s/%s", name, where, typ), func(t *testing.T) {
