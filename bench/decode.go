@@ -26,16 +26,16 @@ type decoded struct {
 }
 
 // decode measures the connector alone, in a process of its own.
-func (b *bench) decode(ctx context.Context, end string, changes int64) error {
-	if err := b.restoreSlot(ctx); err != nil {
+func (b *bench) decode(ctx context.Context, l backlog, what, end string, changes int64) error {
+	if err := b.restoreSlot(ctx, l); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, b.self, decodeCommand, "-url", b.url, "-end", end)
+	cmd := exec.CommandContext(ctx, b.self, decodeCommand, "-url", b.url, "-pipeline", string(l), "-end", end)
 	cmd.Stderr = os.Stderr
 	began := time.Now()
 	out, err := cmd.Output()
 	if err != nil {
-		return fmt.Errorf("%s: %w", drainDecode, err)
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	took := time.Since(began)
 	var d decoded
@@ -43,9 +43,9 @@ func (b *bench) decode(ctx context.Context, end string, changes int64) error {
 		return err
 	}
 	if d.Changes != changes {
-		return fmt.Errorf("%s: %d changes, want %d", drainDecode, d.Changes, changes)
+		return fmt.Errorf("%s: %d changes, want %d", what, d.Changes, changes)
 	}
-	b.note(drainDecode, changes, usageOf(cmd.ProcessState, took))
+	b.note(what, changes, usageOf(cmd.ProcessState, took))
 	return nil
 }
 
@@ -53,6 +53,7 @@ func (b *bench) decode(ctx context.Context, end string, changes int64) error {
 func decode(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet(decodeCommand, flag.ContinueOnError)
 	url := fs.String("url", "", "connection string")
+	pipeline := fs.String("pipeline", pipelineName, "whose slot and publication are read")
 	to := fs.String("end", "", "position to read up to")
 	profile := fs.String("cpuprofile", "", "file for a CPU profile")
 	if err := fs.Parse(args); err != nil {
@@ -72,7 +73,7 @@ func decode(ctx context.Context, args []string) error {
 		}
 		defer pprof.StopCPUProfile()
 	}
-	c, err := postgres.Open(ctx, postgres.Options{URL: *url, Pipeline: pipelineName, Heartbeat: -1})
+	c, err := postgres.Open(ctx, postgres.Options{URL: *url, Pipeline: *pipeline, Heartbeat: -1})
 	if err != nil {
 		return err
 	}

@@ -30,18 +30,18 @@ func (b *bench) lake() string   { return filepath.Join(b.dir, "lake") }
 func (b *bench) saved() string  { return filepath.Join(b.dir, "lake.saved") }
 func (b *bench) config() string { return filepath.Join(b.dir, "lakefeed.yaml") }
 
-// newLake begins an empty one, with the settings that are the defaults.
-func (b *bench) newLake() error {
+// newLake begins an empty one for tables, with the settings that are the defaults.
+func (b *bench) newLake(pipeline backlog, tables string) error {
 	text := fmt.Sprintf(`pipelines:
   - name: %s
     source:
       postgres:
         url: %q
     tables:
-      - match: public.orders
+      - match: %q
     lake:
       url: %s
-`, pipelineName, b.url, b.lake())
+`, pipeline, b.url, tables, b.lake())
 	return errors.Join(os.RemoveAll(b.lake()), os.WriteFile(b.config(), []byte(text), 0o600))
 }
 

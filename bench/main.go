@@ -4,7 +4,9 @@
 //   - the first copy of a table beside COPY of it to /dev/null in the server;
 //   - decoding a backlog to checksummed Arrow batches beside pg_recvlogical;
 //   - the same backlog into committed merge-on-read tables;
-//   - one large transaction, which must go through local disk.
+//   - one large transaction, which must go through local disk;
+//   - decoding rows of 2 and of 100 columns beside pg_recvlogical;
+//   - what pgbench loses while Lakefeed, or pg_recvlogical, reads its log.
 //
 // What is compared runs in turn, several times over. Every measured program is a process of
 // its own, whose CPU time and peak memory the kernel reports. The bounds are those
@@ -12,8 +14,8 @@
 // -rows or LAKEFEED_BENCH_ROWS makes it smaller, for trying.
 //
 // Files: main.go the order of things, server.go the database, process.go what is
-// measured and how, lake.go Lakefeed and decode.go its connector alone, bounds.go
-// and record.go what is written down.
+// measured and how, lake.go Lakefeed and decode.go its connector alone, shapes.go other
+// rows, attached.go the loss of the source, bounds.go and record.go what is written down.
 package main
 
 import (
@@ -76,7 +78,7 @@ func (o *options) run(ctx context.Context) error {
 		return err
 	}
 	defer b.clean()
-	for _, step := range []func(context.Context) error{b.load, b.firstCopies, b.backlogs, b.transaction} {
+	for _, step := range []func(context.Context) error{b.load, b.firstCopies, b.backlogs, b.transaction, b.shapes, b.attached} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -156,10 +158,10 @@ func (b *bench) firstCopies(ctx context.Context) error {
 		if err := b.copyInServer(ctx); err != nil {
 			return err
 		}
-		if err := b.drop(ctx, slot); err != nil {
+		if err := b.drop(ctx, orders.slot()); err != nil {
 			return err
 		}
-		if err := b.newLake(); err != nil {
+		if err := b.newLake(orders, "public.orders"); err != nil {
 			return err
 		}
 		if _, err := b.lakefeed(ctx, copyLake, b.rows); err != nil {
@@ -171,7 +173,7 @@ func (b *bench) firstCopies(ctx context.Context) error {
 
 // backlogs drains a backlog by three programs in turn, from copies of one slot and one lake.
 func (b *bench) backlogs(ctx context.Context) error {
-	if err := b.copySlot(ctx, slot, master); err != nil {
+	if err := b.copySlot(ctx, orders.slot(), orders.kept()); err != nil {
 		return err
 	}
 	if err := b.keepLake(); err != nil {
@@ -187,21 +189,26 @@ func (b *bench) backlogs(ctx context.Context) error {
 		return err
 	}
 	for range b.rounds {
-		for _, run := range []func(context.Context, string, int64) error{b.recvlogical, b.decode, b.drain} {
-			if err := run(ctx, end, changes); err != nil {
-				return err
-			}
+		err := b.recvlogical(ctx, orders, drainRecv, end, changes)
+		if err == nil {
+			err = b.decode(ctx, orders, drainDecode, end, changes)
+		}
+		if err == nil {
+			err = b.drain(ctx, changes)
+		}
+		if err != nil {
+			return err
 		}
 	}
-	return b.drop(ctx, master)
+	return b.drop(ctx, orders.kept())
 }
 
 // drain lets Lakefeed write the backlog into a copy of the lake.
-func (b *bench) drain(ctx context.Context, _ string, changes int64) error {
+func (b *bench) drain(ctx context.Context, changes int64) error {
 	if err := b.restoreLake(); err != nil {
 		return err
 	}
-	if err := b.restoreSlot(ctx); err != nil {
+	if err := b.restoreSlot(ctx, orders); err != nil {
 		return err
 	}
 	_, err := b.lakefeed(ctx, drainLake, changes)

@@ -53,18 +53,41 @@ func (b *bench) note(what string, changes int64, u usage) {
 		float64(changes)/u.Wall, u.CPU/float64(changes)*1e6, u.Peak>>20)
 }
 
-// recvlogical lets PostgreSQL's own program receive the backlog and drop it.
-func (b *bench) recvlogical(ctx context.Context, end string, changes int64) error {
+// recvlogical lets PostgreSQL's own program receive a backlog and drop it.
+func (b *bench) recvlogical(ctx context.Context, l backlog, what, end string, changes int64) error {
 	const name = "bench_recvlogical"
-	if err := b.copySlot(ctx, master, name); err != nil {
+	if err := b.copySlot(ctx, l.kept(), name); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, b.server.Bin("pg_recvlogical"), "-d", b.url, "--slot", name, "--start",
-		"--endpos", end, "--no-loop", "-f", os.DevNull, "-F", "0",
-		"-o", "proto_version=1", "-o", "publication_names="+slot, "-o", "binary=true", "-o", "messages=true")
-	cmd.Stderr = os.Stderr
-	if err := b.measure(drainRecv, changes, cmd); err != nil {
+	if err := b.measure(what, changes, b.receive(ctx, name, l.slot(), "--endpos", end)); err != nil {
 		return err
 	}
 	return b.drop(ctx, name)
+}
+
+// receive is pg_recvlogical, reading a slot.
+func (b *bench) receive(ctx context.Context, slot, publication string, more ...string) *exec.Cmd {
+	args := append([]string{
+		"-d", b.url, "--slot", slot, "--start", "--no-loop", "-f", os.DevNull, "-F", "0",
+		"-o", "proto_version=1", "-o", "publication_names=" + publication, "-o", "binary=true", "-o", "messages=true",
+	}, more...)
+	cmd := exec.CommandContext(ctx, b.server.Bin("pg_recvlogical"), args...)
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+// await waits until something is so, five minutes at most.
+func await(ctx context.Context, what string, is func() bool) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for !is() {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait until %s: %w", what, ctx.Err())
+		case <-tick.C:
+		}
+	}
+	return nil
 }

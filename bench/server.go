@@ -17,13 +17,8 @@ import (
 //go:embed orders.sql
 var schema string
 
-// Names of the slot that the pipeline reads, of the one that it is copied from,
-// and of the pipeline, after which Lakefeed names its slot and publication.
-const (
-	pipelineName = "bench"
-	slot         = "lakefeed_bench"
-	master       = "bench_master"
-)
+// pipelineName is the pipeline's, after which Lakefeed names its slot and publication.
+const pipelineName = "bench"
 
 // database is a private PostgreSQL.
 type database struct {
@@ -92,8 +87,25 @@ func (d *database) mark(ctx context.Context) (string, error) {
 	return d.query(ctx, "SELECT pg_logical_emit_message(true, 'lakefeed', 'end')::text")
 }
 
-// drop removes a slot, where there is one.
+// backlog is changes that wait for a pipeline, which it is named after.
+type backlog string
+
+// orders is the backlog of the table that everything is measured with.
+const orders backlog = pipelineName
+
+// slot is the pipeline's, and its publication; kept is the slot that it is copied from.
+func (l backlog) slot() string { return "lakefeed_" + string(l) }
+func (l backlog) kept() string { return string(l) + "_master" }
+
+// drop removes a slot, where there is one, once the server has noticed that its reader is gone.
 func (d *database) drop(ctx context.Context, name string) error {
+	free := func() bool {
+		n, err := d.query(ctx, "SELECT count(*)::text FROM pg_replication_slots WHERE active AND slot_name = '"+name+"'")
+		return err == nil && n == "0"
+	}
+	if err := await(ctx, "slot "+name+" is free", free); err != nil {
+		return err
+	}
 	return d.exec(ctx, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '"+name+"'")
 }
 
@@ -101,12 +113,12 @@ func (d *database) copySlot(ctx context.Context, from, to string) error {
 	return d.exec(ctx, "SELECT pg_copy_logical_replication_slot('"+from+"', '"+to+"')")
 }
 
-// restoreSlot makes Lakefeed's slot what it was before the backlog.
-func (d *database) restoreSlot(ctx context.Context) error {
-	if err := d.drop(ctx, slot); err != nil {
+// restoreSlot makes a slot what it was before its backlog.
+func (d *database) restoreSlot(ctx context.Context, l backlog) error {
+	if err := d.drop(ctx, l.slot()); err != nil {
 		return err
 	}
-	return d.copySlot(ctx, master, slot)
+	return d.copySlot(ctx, l.kept(), l.slot())
 }
 
 // copyInServer measures the fastest way there is to read the table.
