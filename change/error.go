@@ -1,9 +1,22 @@
 package change
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
+
+// ErrReadOnly is a source that takes no logical messages: a standby.
+var ErrReadOnly = errors.New("the source is a standby, into which nothing can be written")
+
+// BehindError is a source that has not come to a position yet which was read of it before:
+// a standby that replays its log anew, after a crash for one. It passes.
+type BehindError struct{ End, Want LSN }
+
+// Error names the two positions.
+func (e *BehindError) Error() string {
+	return fmt.Sprintf("the standby has replayed its log up to %s only, and was read up to %s before: wait until it has caught up", e.End, e.Want)
+}
 
 // RewrittenError is a table of which a snapshot shows nothing any more: after it was
 // opened the table was truncated, or an ALTER TABLE wrote every row anew. PostgreSQL

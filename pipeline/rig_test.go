@@ -1,6 +1,7 @@
 package pipeline_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -33,6 +34,8 @@ type rig struct {
 	name string // of the pipeline
 	lake storage.Store
 	skip map[string]bool // tables that the configuration leaves out
+
+	url, primary string // that the pipeline reads, and that it writes into where that is a standby; "": db, none
 
 	messages func(prefix string) bool // that are kept; nil: none
 	mods     []func(*options)
@@ -67,7 +70,7 @@ func (r *rig) quiet() *postgres.Connector { r.t.Helper(); return r.connect(-1) }
 func (r *rig) connect(heartbeat time.Duration) *postgres.Connector {
 	r.t.Helper()
 	c, err := postgres.Open(r.t.Context(), postgres.Options{
-		URL: r.db.URL, Pipeline: r.name, Heartbeat: heartbeat, Types: r.types,
+		URL: cmp.Or(r.url, r.db.URL), PrimaryURL: r.primary, Pipeline: r.name, Heartbeat: heartbeat, Types: r.types,
 		Match: func(_, table string) bool { return !r.skip[table] }, Messages: r.messages,
 	})
 	if err != nil {

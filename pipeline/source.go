@@ -57,7 +57,8 @@ type Source interface {
 	EndStream() error
 	// Ack lets the source forget everything up to lsn.
 	Ack(ctx context.Context, lsn change.LSN) error
-	// Emit writes a logical message into the log and returns its position.
+	// Emit writes a logical message into the log and returns its position. Where the source
+	// takes none the error is change.ErrReadOnly, and the position the end of its log.
 	Emit(ctx context.Context, content string) (change.LSN, error)
 	// Figures is what the source says of the log that it keeps for the slot, nil where there is
 	// none; it may be called beside everything else, and waits for nothing else.

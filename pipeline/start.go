@@ -270,7 +270,11 @@ func lostBy(why string) string {
 	case "idle_timeout":
 		return "nobody read it for longer than the source waits (idle_replication_slot_timeout)"
 	case "wal_level_insufficient":
-		return "the source was run with a wal_level below logical"
+		return "the source, or the primary of a standby, was run with a wal_level below logical"
+	case "rows_removed":
+		return "the primary removed rows of catalogs that the slot of its standby still needed (hot_standby_feedback was off there, or did not reach the primary)"
+	case "conflict": // PostgreSQL 16 does not tell which
+		return "the primary removed rows of catalogs that the slot of its standby still needed (hot_standby_feedback was off there, or did not reach the primary), or was run with a wal_level below logical"
 	default:
 		return "the source made it invalid (" + why + ")"
 	}
@@ -317,14 +321,18 @@ func CheckPosition(ctx context.Context, name string, source Source, lake storage
 // of it was put back, with slot and system identifier.
 func (p *Pipeline) checkEnd(ctx context.Context, known change.LSN) error {
 	end, err := p.opts.Source.Emit(ctx, "start")
-	if err != nil {
+	standby := errors.Is(err, change.ErrReadOnly)
+	if err != nil && !standby {
 		return fmt.Errorf("look at the end of the source's log: %w", err)
 	}
 	for _, t := range p.targets {
 		known = max(known, t.at.LSN, t.safe)
 	}
-	if end >= known {
+	switch {
+	case end >= known:
 		return nil
+	case standby:
+		return &change.BehindError{End: end, Want: known}
 	}
 	return &PositionError{
 		What:   fmt.Sprintf("the source's log ends at %s, and the lake holds changes up to %s: the database was restored from an older copy", end, known),

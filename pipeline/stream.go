@@ -46,13 +46,16 @@ func (p *Pipeline) stream(ctx context.Context) error {
 
 // capture reads the source into rounds.
 func (p *Pipeline) capture(ctx context.Context, rounds chan<- *round, over <-chan struct{}) error {
-	c := &capture{p: p, round: newRound(), rounds: rounds, over: over, sent: time.Now(), cut: p.opts.Until, read: p.acked()}
+	c := &capture{p: p, round: newRound(), rounds: rounds, over: over, sent: time.Now(), cut: p.opts.Until, ends: p.opts.Until != 0, read: p.acked()}
 	if p.opts.Once && p.opts.Until == 0 {
 		if err := p.lookOnce(ctx); err != nil {
 			return err
 		}
 		c.token = "once " + uuid.NewString()
-		if _, err := p.opts.Source.Emit(ctx, c.token); err != nil {
+		switch end, err := p.opts.Source.Emit(ctx, c.token); {
+		case errors.Is(err, change.ErrReadOnly): // what a standby has by now, then
+			c.cut, c.ends = max(end, c.read), true
+		case err != nil:
 			return fmt.Errorf("write the message to drain to: %w", err)
 		}
 	}
@@ -84,6 +87,7 @@ type capture struct {
 	token  string          // with Once: the content of the message to drain to
 	came   bool            // it has come
 
+	ends    bool       // at the cut
 	cut     change.LSN // where the round is to end, 0: nowhere in particular
 	cutDone func(map[string]string)
 	held    *request // set while somebody has asked us to hold still
@@ -106,7 +110,7 @@ func (c *capture) step(ctx context.Context) (done bool, err error) {
 		if err := c.p.take(c.round, chunk); err != nil {
 			return false, err
 		}
-		return c.p.opts.Until != 0, c.send(ctx)
+		return c.ends, c.send(ctx)
 	}
 	c.whole = chunk.Whole
 	if err := c.p.take(c.round, chunk); err != nil {

@@ -38,7 +38,7 @@ func (c *Connector) tellBlockers(ctx context.Context) (stop func()) {
 
 // blockers are the transactions that have written and not ended, the oldest first.
 func (c *Connector) blockers(ctx context.Context) (out []string, err error) {
-	err = c.talk.do(ctx, func(db *pgx.Conn) error {
+	err = c.writing().do(ctx, func(db *pgx.Conn) error {
 		rows, err := db.Query(ctx, `
 			SELECT 'process ' || pid || coalesce(' of ' || usename, '') || coalesce(', open for ' || date_trunc('second', now() - xact_start), '')
 			FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() AND backend_type <> 'walsender'

@@ -27,6 +27,10 @@ type Options struct {
 	// Several hosts are tried in their order; without target_session_attrs the primary is meant.
 	// TLS, certificates and the rest are libpq's parameters.
 	URL string
+	// PrimaryURL is the primary of a standby that URL names: what has to be written there
+	// (publications, logical messages) goes that way. Without it publications are made by
+	// hand. It is not used while URL leads to a primary.
+	PrimaryURL string
 	// Password makes the password of each connection, when it is made; nil: as URL says.
 	Password Password
 	// Pipeline is the pipeline's name. It names the slot and the publications: see [SlotName].
@@ -83,7 +87,11 @@ func (o *Options) Validate() error {
 	if err != nil {
 		return fmt.Errorf("postgres: Options.URL: %w", err)
 	}
-	if o.Password != nil && !guarded(&cfg.Config) {
+	primary, err := pgx.ParseConfig(cmp.Or(o.PrimaryURL, o.URL))
+	if err != nil {
+		return fmt.Errorf("postgres: Options.PrimaryURL: %w", err)
+	}
+	if o.Password != nil && !(guarded(&cfg.Config) && guarded(&primary.Config)) {
 		return errors.New("postgres: Options.URL: a password that is made for each connection must not be sent in clear text: add sslmode=verify-full with sslrootcert=FILE (or sslmode=require) to the URL")
 	}
 	return nil
@@ -127,6 +135,10 @@ type Connector struct {
 	catalog session // catalog queries
 	talk    session // logical messages: Emit and the heartbeat
 	watch   session // Figures, which waits for nothing else
+	primary session // of a standby: publications and logical messages
+
+	standby atomic.Bool    // the server was one when Identity asked
+	probe   *pgconn.PgConn // asks for its timeline
 
 	snap     *snapshot
 	stream   *stream
@@ -146,14 +158,20 @@ func Open(ctx context.Context, opts Options) (*Connector, error) {
 		opts: opts, log: opts.Logger, slot: SlotName(opts.Pipeline), types: newTypeCache(),
 		tables: tableCache{tables: map[uint32]*change.Table{}},
 	}
-	for _, s := range []*session{&c.catalog, &c.talk, &c.watch} {
+	for _, s := range c.sessions() {
 		s.opts, s.patience = &c.opts, patience*opts.ReceiveTimeout
 	}
+	atPrimary := opts
+	atPrimary.URL = opts.PrimaryURL
+	c.primary.opts, c.primary.greet = &atPrimary, c.isPrimary
 	err := c.catalog.do(ctx, func(db *pgx.Conn) error {
 		v, err := serverVersion(db)
 		c.version = v
 		if db.PgConn().ParameterStatus("server_encoding") == noEncoding && err == nil {
-			c.encoding, c.catalog.encoding, c.talk.encoding, c.watch.encoding = noEncoding, noEncoding, noEncoding, noEncoding
+			c.encoding = noEncoding
+			for _, s := range c.sessions() {
+				s.encoding = noEncoding
+			}
 			_, err = db.Exec(ctx, "SET client_encoding TO "+noEncoding)
 		}
 		return err
@@ -166,8 +184,19 @@ func Open(ctx context.Context, opts Options) (*Connector, error) {
 
 // Close ends every connection. The slot stays.
 func (c *Connector) Close(ctx context.Context) error {
-	err := c.closeStream()
-	return errors.Join(err, c.CloseSnapshot(ctx), c.talk.close(ctx), c.watch.close(ctx), c.catalog.close(ctx))
+	return errors.Join(c.closeStream(), c.CloseSnapshot(ctx), c.closeProbe(ctx), c.closeSessions(ctx))
+}
+
+// sessions are those for statements.
+func (c *Connector) sessions() []*session {
+	return []*session{&c.talk, &c.watch, &c.primary, &c.catalog}
+}
+
+func (c *Connector) closeSessions(ctx context.Context) (err error) {
+	for _, s := range c.sessions() {
+		err = errors.Join(err, s.close(ctx))
+	}
+	return err
 }
 
 // application is the name of our sessions.
@@ -207,9 +236,10 @@ func cancelOnServer(conn *pgconn.PgConn) ctxwatch.Handler {
 // session is one ordinary connection, made when it is first needed and again after it broke.
 type session struct {
 	opts     *Options
-	pooler   atomic.Pointer[string] // through which it went when it was made last, empty: none
-	encoding string                 // of the client, where it is not UTF8
-	patience time.Duration          // no piece of work takes longer than that on a connection that works
+	pooler   atomic.Pointer[string]                 // through which it went when it was made last, empty: none
+	encoding string                                 // of the client, where it is not UTF8
+	greet    func(context.Context, *pgx.Conn) error // looks at a new connection; nil: nothing to look at
+	patience time.Duration                          // no piece of work takes longer than that on a connection that works
 	mu       sync.Mutex
 	conn     *pgx.Conn
 	raw      atomic.Pointer[pgconn.PgConn] // of conn
@@ -264,7 +294,11 @@ func (s *session) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.direct(ctx, conn); err != nil {
+	err = s.direct(ctx, conn)
+	if err == nil && s.greet != nil {
+		err = s.greet(ctx, conn)
+	}
+	if err != nil {
 		return errors.Join(err, conn.Close(ctx))
 	}
 	s.conn = conn
@@ -305,13 +339,16 @@ func (c *Connector) Identity(ctx context.Context) (change.Identity, error) {
 		return change.Identity{}, fmt.Errorf("identify the server: %w", err)
 	}
 	defer func() { _ = conn.Close(ctx) }() // nothing depends on it
+	if err := c.noteRole(ctx, conn); err != nil {
+		return change.Identity{}, err
+	}
 	id, err := c.identify(ctx, conn)
 	if err != nil {
 		return id, err
 	}
 	if known := c.known.Load(); known == nil || *known != id {
 		// Statements must not go on at a server of before.
-		if err := errors.Join(c.catalog.close(ctx), c.talk.close(ctx), c.watch.close(ctx)); err != nil {
+		if err := errors.Join(c.closeProbe(ctx), c.closeSessions(ctx)); err != nil {
 			c.log.Debug("close the sessions of before", "error", err)
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"lakefeed/change"
 )
 
 // SQLSTATEs that decide something.
@@ -69,6 +71,7 @@ func Retryable(err error) bool {
 	var hosts *hostsError
 	var pooler *poolerError
 	var role *roleError
+	var behind *change.BehindError
 	switch {
 	case err == nil, errors.Is(err, context.Canceled), errors.As(err, &value):
 		return false
@@ -76,7 +79,7 @@ func Retryable(err error) bool {
 		return slices.ContainsFunc(hosts.errs, Retryable)
 	case errors.As(err, &pooler):
 		return false
-	case errors.As(err, &role):
+	case errors.As(err, &role), errors.As(err, &behind):
 		return true
 	case errors.As(err, &active), errors.As(err, &broken):
 		return true

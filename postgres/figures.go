@@ -38,7 +38,7 @@ const currentLSN = `CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() 
 // The columns that newer versions have go through to_jsonb: one query for all.
 const (
 	slotLost = `coalesce(wal_status = 'lost', false) OR coalesce(to_jsonb(s)->>'conflicting' = 'true', false) OR to_jsonb(s)->>'invalidation_reason' IS NOT NULL`
-	slotWhy  = `coalesce(to_jsonb(s)->>'invalidation_reason', CASE WHEN wal_status = 'lost' THEN 'wal_removed' END, '')`
+	slotWhy  = `coalesce(to_jsonb(s)->>'invalidation_reason', CASE WHEN to_jsonb(s)->>'conflicting' = 'true' THEN 'conflict' WHEN wal_status = 'lost' THEN 'wal_removed' END, '')`
 )
 
 func lookFigures(ctx context.Context, db *pgx.Conn, slot string) (*change.SlotFigures, error) {

@@ -62,7 +62,7 @@ const keyless = `
 
 // moveKeyless moves such tables to the other publication, with a mark in the log.
 func (c *Connector) moveKeyless(ctx context.Context) error {
-	return c.talk.do(ctx, func(db *pgx.Conn) error {
+	return c.writing().do(ctx, func(db *pgx.Conn) error {
 		rows, err := db.Query(ctx, keyless, c.slot)
 		if err != nil {
 			return err

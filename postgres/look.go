@@ -32,12 +32,8 @@ func (c *Connector) Look(ctx context.Context) (*change.Look, error) {
 		if out.Published, err = c.published(ctx, tx); err != nil {
 			return err
 		}
-		var at int64 // read behind what the transaction sees
-		if err := tx.QueryRow(ctx, "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint").Scan(&at); err != nil {
-			return err
-		}
-		out.At = change.LSN(at)
-		return nil
+		out.At, err = c.lookEnd(ctx, tx) // read behind what the transaction sees
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("look at the catalogs: %w", err)

@@ -20,8 +20,17 @@ const (
 
 // Emit writes a logical message into the log and returns its position. The
 // message is part of a transaction, whose commit makes the server write it to disk
-// at once and thereby send it; one outside would wait for someone else's commit.
+// at once and thereby send it; one outside would wait for someone else's commit. A standby
+// whose primary is not known takes none: the error is [change.ErrReadOnly] then, and the
+// position the end of what it has replayed.
 func (c *Connector) Emit(ctx context.Context, content string) (change.LSN, error) {
+	if c.readOnly() {
+		at, _, err := c.replayedTo(ctx)
+		if err == nil {
+			err = change.ErrReadOnly
+		}
+		return at, fmt.Errorf("emit a logical message: %w", err)
+	}
 	at, err := c.emit(ctx, messagePrefix, content)
 	if err != nil {
 		return 0, fmt.Errorf("emit a logical message: %w", err)
@@ -31,7 +40,7 @@ func (c *Connector) Emit(ctx context.Context, content string) (change.LSN, error
 
 func (c *Connector) emit(ctx context.Context, prefix, content string) (change.LSN, error) {
 	var at int64
-	err := c.talk.do(ctx, func(db *pgx.Conn) error {
+	err := c.writing().do(ctx, func(db *pgx.Conn) error {
 		return db.QueryRow(ctx, "SELECT (pg_logical_emit_message(true, $1, $2) - '0/0')::bigint", prefix, content).Scan(&at)
 	})
 	return change.LSN(at), err
@@ -40,6 +49,10 @@ func (c *Connector) emit(ctx context.Context, prefix, content string) (change.LS
 // heartbeat writes a message from time to time: where only other databases of the
 // server write, the slot would stand still and keep their log.
 func (c *Connector) heartbeat(ctx context.Context, s *stream) {
+	if c.readOnly() {
+		c.log.Info("no heartbeat: the server is read-only", "slot", c.slot)
+		return
+	}
 	tick := time.NewTicker(c.opts.Heartbeat)
 	defer tick.Stop()
 	for {

@@ -22,6 +22,7 @@ type publication struct {
 	name    string
 	publish string
 	tables  map[uint32]*change.Table // what it should hold
+	byHand  *byHand                  // nil: statements are run
 }
 
 // Prepare makes the publications hold exactly these tables, but for those that it
@@ -29,6 +30,42 @@ type publication struct {
 // tells the latter; nil is none. It is idempotent, and moves a table whose key came
 // or went. It must run before the slot is made.
 func (c *Connector) Prepare(ctx context.Context, tables []*change.Table, followed func(*change.Table) bool) (*change.Prepared, error) {
+	pubs := c.publications(tables)
+	var out *change.Prepared
+	var hand *byHand
+	err := c.publishing().do(ctx, func(db *pgx.Conn) error {
+		return pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
+			out, hand = &change.Prepared{}, nil
+			if c.readOnly() {
+				hand = new(byHand)
+				pubs[0].byHand, pubs[1].byHand = hand, hand
+			}
+			for _, t := range tables {
+				if t.Refused != "" {
+					out.Failed = append(out.Failed, change.Failure{Table: t, Err: errors.New(t.Refused)})
+				}
+			}
+			err := c.publish(ctx, tx, pubs, followed, out)
+			if err == nil {
+				out.Published, err = c.published(ctx, tx)
+			}
+			return err
+		})
+	})
+	if err == nil && hand != nil {
+		err = hand.refuse(out)
+	}
+	if err == nil && c.throughPrimary() {
+		err = c.awaitPublished(ctx, out.Published)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("prepare publications: %w", err)
+	}
+	return out, nil
+}
+
+// publications are the two that tables are divided between.
+func (c *Connector) publications(tables []*change.Table) []*publication {
 	pubs := []*publication{
 		{name: c.slot, publish: "insert, update, delete, truncate", tables: map[uint32]*change.Table{}},
 		{name: c.slot + appendSuffix, publish: "insert, truncate", tables: map[uint32]*change.Table{}},
@@ -42,26 +79,7 @@ func (c *Connector) Prepare(ctx context.Context, tables []*change.Table, followe
 			pubs[0].tables[t.ID] = t
 		}
 	}
-	var out *change.Prepared
-	err := c.catalog.do(ctx, func(db *pgx.Conn) error {
-		return pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
-			out = &change.Prepared{}
-			for _, t := range tables {
-				if t.Refused != "" {
-					out.Failed = append(out.Failed, change.Failure{Table: t, Err: errors.New(t.Refused)})
-				}
-			}
-			err := c.publish(ctx, tx, pubs, followed, out)
-			if err == nil {
-				out.Published, err = c.published(ctx, tx)
-			}
-			return err
-		})
-	})
-	if err != nil {
-		return nil, fmt.Errorf("prepare publications: %w", err)
-	}
-	return out, nil
+	return pubs
 }
 
 // publish makes the publications hold their tables.
@@ -106,6 +124,10 @@ func (c *Connector) addTables(ctx context.Context, tx pgx.Tx, p *publication, ta
 		if err != nil || sql == "" {
 			return err
 		}
+		if p.byHand != nil {
+			p.byHand.add(tables, sql)
+			return nil
+		}
 		return pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error { // a savepoint
 			_, err := tx.Exec(ctx, sql)
 			if err == nil {
@@ -141,7 +163,7 @@ func (p *publication) mend(ctx context.Context, tx pgx.Tx) (there []uint32, miss
 	options := fmt.Sprintf(" (publish = %s, publish_via_partition_root = true)", literal(p.publish))
 	switch {
 	case err == pgx.ErrNoRows: //nolint:errorlint // Scan returns it as it is
-		if _, err := tx.Exec(ctx, "CREATE PUBLICATION "+quote(p.name)+" WITH"+options); err != nil {
+		if err := p.run(ctx, tx, "CREATE PUBLICATION "+quote(p.name)+" WITH"+options); err != nil {
 			return nil, nil, createError(tx, err)
 		}
 	case err != nil:
@@ -149,7 +171,7 @@ func (p *publication) mend(ctx context.Context, tx pgx.Tx) (there []uint32, miss
 	case all:
 		return nil, nil, fmt.Errorf("it is FOR ALL TABLES, which can make the application's statements fail: DROP PUBLICATION %s", quote(p.name))
 	case !root || !same:
-		if _, err := tx.Exec(ctx, "ALTER PUBLICATION "+quote(p.name)+" SET"+options); err != nil {
+		if err := p.run(ctx, tx, "ALTER PUBLICATION "+quote(p.name)+" SET"+options); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -198,7 +220,7 @@ func (p *publication) difference(ctx context.Context, tx pgx.Tx, oid uint32) (th
 		drop = append(drop, "TABLES IN SCHEMA "+quote(s))
 	}
 	for _, d := range drop {
-		if _, err := tx.Exec(ctx, "ALTER PUBLICATION "+quote(p.name)+" DROP "+d); err != nil {
+		if err := p.run(ctx, tx, "ALTER PUBLICATION "+quote(p.name)+" DROP "+d); err != nil {
 			return nil, nil, err
 		}
 	}

@@ -35,9 +35,10 @@ func (c *Connector) createSlot(ctx context.Context, name, temporary string) (cha
 	if id, err := c.identify(ctx, conn); err != nil || c.sameServer(id) != nil {
 		return 0, errors.Join(err, c.sameServer(id), conn.Close(ctx))
 	}
-	stop := c.tellBlockers(ctx)
+	stopTelling, stopLogging := c.tellBlockers(ctx), c.logRunning(ctx)
 	row, err := oneRow(ctx, conn, fmt.Sprintf("CREATE_REPLICATION_SLOT %s%s LOGICAL pgoutput (SNAPSHOT 'export')", quote(name), temporary))
-	stop()
+	stopTelling()
+	stopLogging()
 	if err != nil {
 		return 0, errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
 	}

@@ -26,6 +26,7 @@ type stream struct {
 	binary   bool
 	inParts  bool  // large transactions come while they are in progress
 	err      error // why it is over
+	broken   bool  // because nothing comes any more
 	parser   pgoutput.Message
 	interval time.Duration // at which the server hears from us
 	silence  time.Duration // for so long nothing came while we waited
@@ -202,16 +203,21 @@ func (c *Connector) Next(ctx context.Context, wait time.Duration) (*change.Chunk
 	}
 	err := c.collect(ctx, s, time.Now().Add(max(wait, time.Millisecond)))
 	if err == nil {
+		err = c.sameTimeline(ctx)
+	} else if !timedOut(err) || ctx.Err() == nil {
+		s.broken = true
+	}
+	if err == nil {
 		return s.take(), nil
 	}
-	if timedOut(err) && ctx.Err() != nil {
+	if !s.broken && ctx.Err() != nil {
 		return nil, ctx.Err() // what was read stays for the next call
 	}
 	if down := s.down.Load(); down != nil {
 		err = *down
 	}
 	s.err = fmt.Errorf("read the stream of slot %s: %w", c.slot, c.streamError(err))
-	if Retryable(err) {
+	if s.broken && Retryable(err) && c.sameTimeline(ctx) == nil {
 		if chunk := s.salvage(); chunk != nil {
 			return chunk, nil // the next call says what happened
 		}
