@@ -58,6 +58,8 @@ type Pipeline struct {
 // Postgres is a PostgreSQL source.
 type Postgres struct {
 	URL string
+	// PrimaryURL is the primary of a standby that URL names; empty: none is known.
+	PrimaryURL string
 	// HeartbeatInterval and CopyConnections: zero takes the default of postgres.Options.
 	HeartbeatInterval time.Duration // negative: off
 	CopyConnections   int

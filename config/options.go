@@ -18,6 +18,7 @@ import (
 func (p *Pipeline) Source(log *slog.Logger) postgres.Options {
 	return postgres.Options{
 		URL:             p.Postgres.URL,
+		PrimaryURL:      p.Postgres.PrimaryURL,
 		Password:        p.Postgres.password(),
 		Pipeline:        p.Name,
 		Match:           p.Match,

@@ -130,6 +130,7 @@ func (d *decoder) postgres(n ast.Node, at string) Postgres {
 	s := Postgres{}
 	d.mapping(n, at, keys{
 		"url":                func(n ast.Node, at string) { s.URL = d.postgresURL(n, at) },
+		"primary_url":        func(n ast.Node, at string) { s.PrimaryURL = d.postgresURL(n, at) },
 		"heartbeat_interval": func(n ast.Node, at string) { s.HeartbeatInterval = d.duration(n, at, true) },
 		"copy_connections":   func(n ast.Node, at string) { s.CopyConnections = int(d.count(n, at, 64)) },
 		"streaming":          func(n ast.Node, at string) { s.WholeTransactions = !d.boolean(n, at) },

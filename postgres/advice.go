@@ -110,6 +110,8 @@ func (c *Connector) slotError(ctx context.Context, err error) error {
 		return active
 	case pg.Code == codeUndefined && strings.Contains(pg.Message, c.slot):
 		return &brokenError{err} // it was there a moment ago: a new look says what became of it
+	case pg.Code == codeNotReady && strings.Contains(pg.Detail, "being synchronized"):
+		return fmt.Errorf("%w (%s): it is the primary's, and can be read here only when this standby has been promoted; connect to the primary, or give the pipeline another name", err, pg.Detail)
 	case pg.Code == codeNotReady && strings.Contains(pg.Message, "wal_level"):
 		return fmt.Errorf("%w; %s", err, mendWALLevel)
 	case pg.Code == codeLimit:

@@ -60,6 +60,9 @@ func Check(ctx context.Context, opts Options) ([]Problem, error) {
 		k.add(Error, "", "", "the server is PostgreSQL %d; %d is the oldest that works", c.version, oldestVersion)
 		return k.problems, nil
 	}
+	if err := c.knowStandby(ctx); err != nil {
+		return nil, err
+	}
 	err = c.inCatalog(ctx, func(tx pgx.Tx) error {
 		k.tx = tx
 		for _, look := range []func(context.Context) error{k.server, k.slotState, k.waits, k.tables, k.skipped} {
@@ -96,7 +99,9 @@ func (k *checker) server(ctx context.Context) error {
 	}
 	role := "ALTER ROLE " + quote(k.user) + " "
 	if standby {
-		k.add(Error, "", "", "the server is a standby: connect to its primary")
+		if err := k.standbyServer(ctx); err != nil {
+			return err
+		}
 	}
 	if walLevel != "logical" {
 		k.add(Error, "", mendWALLevel, "wal_level is %s, and changes are read only under logical", walLevel)
@@ -104,7 +109,7 @@ func (k *checker) server(ctx context.Context) error {
 	if !mayReplicate {
 		k.add(Error, "", role+"REPLICATION", "role %s may not read the log", k.user)
 	}
-	if !published && !mayCreate {
+	if !published && !mayCreate && (!standby || k.opts.PrimaryURL != "") {
 		k.add(Error, "", "GRANT CREATE ON DATABASE "+quote(k.database)+" TO "+quote(k.user), "role %s may not create publications in database %s", k.user, k.database)
 	}
 	s, err := lookSlot(ctx, k.tx.Conn(), k.slot)
@@ -167,7 +172,18 @@ func (k *checker) waits(ctx context.Context) error {
 	if s, err := lookSlot(ctx, k.tx.Conn(), k.slot); err != nil || s != nil {
 		return err
 	}
-	rows, err := k.tx.Query(ctx, `
+	if k.throughPrimary() { // transactions are there; that it cannot be reached was said
+		_ = k.primary.do(ctx, func(db *pgx.Conn) error { return k.waitsFor(ctx, db) })
+		return ctx.Err()
+	}
+	return k.waitsFor(ctx, k.tx)
+}
+
+// waitsFor looks for transactions that a new slot waits for.
+func (k *checker) waitsFor(ctx context.Context, db interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}) error {
+	rows, err := db.Query(ctx, `
 		SELECT format('process %s, role %s, since %s', pid, usename, date_trunc('second', xact_start)), format('SELECT pg_terminate_backend(%s)', pid)
 		FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND xact_start < now() - interval '1 minute'
 		UNION ALL
