@@ -68,7 +68,8 @@ cover: ## test coverage by package, and cover.out
 	go test -timeout 20m -coverprofile cover.out $(PKGS)
 	@go tool cover -func cover.out | tail -1
 
-bench: ## measure beside PostgreSQL's own programs, 15 minutes and 15 GB; ROWS=200000 tries
+bench: ## measure beside PostgreSQL's own programs and Debezium, 20 minutes and 15 GB; ROWS=200000 tries
+	@scripts/install-debezium.sh
 	go run ./bench $(if $(ROWS),-rows $(ROWS),-results bench/results)
 
 bench-tables: ## measure changing a table of 5 M rows, 10 minutes and 3 GB; ROWS=200000 tries

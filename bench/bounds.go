@@ -23,6 +23,10 @@ func (r *record) judge() {
 	}
 	r.faster("orders", drainRecv, drainDecode)
 
+	peer, own := r.median(drainDebezium), r.median(drainDecode)
+	r.bound("at 4 times Debezium's rate at least", fmt.Sprintf("%.1f times", peer.Wall/own.Wall), peer.Wall >= 4*own.Wall)
+	r.bound("... and at most an eighth of its CPU seconds", fmt.Sprintf("1/%.0f", peer.CPU/own.CPU), peer.CPU >= 8*own.CPU)
+
 	drain, changes := r.median(drainLake), r.changes(drainLake)
 	rate, cpu := changes/drain.Wall, drain.CPU/changes*1e6
 	r.bound("the same into committed merge-on-read tables: at least 40,000 changes a second", fmt.Sprintf("%.0f/s", rate), rate >= 40_000)

@@ -2,7 +2,7 @@
 // and in one run, so that ratios mean something:
 //
 //   - the first copy of a table beside COPY of it to /dev/null in the server;
-//   - decoding a backlog to checksummed Arrow batches beside pg_recvlogical;
+//   - decoding a backlog to checksummed Arrow batches beside pg_recvlogical and Debezium;
 //   - the same backlog into committed merge-on-read tables;
 //   - one large transaction, which must go through local disk;
 //   - decoding rows of 2 and of 100 columns beside pg_recvlogical;
@@ -14,7 +14,7 @@
 // -rows or LAKEFEED_BENCH_ROWS makes it smaller, for trying.
 //
 // Files: main.go the order of things, server.go the database, process.go what is
-// measured and how, lake.go Lakefeed and decode.go its connector alone, shapes.go other
+// measured and how, lake.go Lakefeed and decode.go its connector alone, debezium.go a peer, shapes.go other
 // rows, attached.go the loss of the source, bounds.go and record.go what is written down.
 package main
 
@@ -192,6 +192,9 @@ func (b *bench) backlogs(ctx context.Context) error {
 		err := b.recvlogical(ctx, orders, drainRecv, end, changes)
 		if err == nil {
 			err = b.decode(ctx, orders, drainDecode, end, changes)
+		}
+		if err == nil {
+			err = b.debezium(ctx, orders, drainDebezium, changes)
 		}
 		if err == nil {
 			err = b.drain(ctx, changes)

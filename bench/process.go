@@ -14,6 +14,7 @@ const (
 	copyServer      = "COPY to /dev/null in the server"
 	copyLake        = "first copy into a table"
 	drainRecv       = "pg_recvlogical"
+	drainDebezium   = "Debezium, embedded engine"
 	drainDecode     = "decoding to Arrow batches"
 	drainLake       = "backlog into committed tables"
 	transactionLake = "one large transaction"
