@@ -87,7 +87,7 @@ func TestServicesSayThatTheyLost(t *testing.T) {
 		}
 	})
 	<-at.reached
-	opts := ServicesOptions{Cluster: &ClusterOptions{SortBy: []string{"name"}}, Archive: &ArchiveOptions{KeepMin: 1, KeepMax: 2}}
+	opts := ServicesOptions{Cluster: &ClusterOptions{SortBy: []string{"name"}, MinCommits: 1}, Archive: &ArchiveOptions{KeepMin: 1, KeepMax: 2}}
 	if err := services.RunServicesOnce(ctx, opts); !errors.As(err, new(*ConflictError)) {
 		t.Errorf("beside a compaction of its file group: %v; want a conflict", err)
 	}

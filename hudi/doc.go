@@ -62,7 +62,8 @@
 //     timeline (archived_log.go, archived_history.go)
 //   - table services: service.go, what they share; service_compact.go, service_cluster.go and service_convert.go (rows
 //     laid out anew, write_replace.go), service_clean.go, service_archive.go,
-//     service_savepoint.go, service_restore.go; service_run.go, beside a writer
+//     service_savepoint.go, service_restore.go; service_run.go, behind commits or beside a writer
+//     (service_names.go)
 //   - filter.go: conditions on rows; filter_eval.go, filter_prune.go
 //   - table_files.go, what each file is to a reader; check_table.go, a table proved sound:
 //     check_timeline.go, check_folder.go, check_data.go, check_rows.go, key_census.go

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/apache/arrow-go/v18/parquet/pqarrow"
 
@@ -63,6 +64,46 @@ func ExampleTable_Compact() {
 	// 0 logs
 	// 4 files cleaned
 	// 4 instants archived, 1 left
+}
+
+// By default a writer keeps its table in shape itself, behind its commits. Here it compacts
+// every second delta commit, two seconds long at most, and keeps one commit to read as of.
+func ExampleServicesOptions() {
+	t := newCities(hudi.CreateOptions{Options: hudi.Options{Services: &hudi.ServicesOptions{
+		Compact: &hudi.CompactOptions{MinDeltaCommits: 2, MaxTime: 2 * time.Second},
+		Clean:   &hudi.CleanOptions{RetainCommits: 1},
+		Archive: &hudi.ArchiveOptions{KeepMin: 2, KeepMax: 4},
+		Failed:  func(err error) { fmt.Println("tried again behind the next commit:", err) },
+	}}})
+	for range 20 {
+		upsert(t, `[{"id": 1, "name": "Roma", "version": 1}]`)
+	}
+	fmt.Println(len(t.Slices()[0].Logs) < 2, len(t.Timeline().Completed()) <= 5)
+
+	off := newCities(hudi.CreateOptions{Options: hudi.Options{Services: &hudi.ServicesOptions{}}})
+	for range 20 {
+		upsert(off, `[{"id": 1, "name": "Roma", "version": 1}]`)
+	}
+	fmt.Println(len(off.Slices()[0].Logs), len(off.Timeline().Completed()))
+	check(off.RunServicesOnce(context.Background(), hudi.DefaultServices())) // by hand
+	fmt.Println(len(off.Slices()[0].Logs))
+	// Output:
+	// true true
+	// 19 20
+	// 0
+}
+
+// The options of a Spark writer say when services run.
+func ExampleServicesFrom() {
+	services, err := hudi.ServicesFrom(map[string]string{
+		"hoodie.compact.inline.trigger.strategy":  "NUM_OR_TIME",
+		"hoodie.compact.inline.max.delta.commits": "5",
+		"hoodie.clean.commits.retained":           "20",
+	})
+	check(err)
+	fmt.Println(services.Compact.MinDeltaCommits, services.Compact.MinAge, services.Clean.RetainCommits)
+	// Output:
+	// 5 1h0m0s 20
 }
 
 // Small files are joined; with SortBy rows are put in the order by which readers filter.

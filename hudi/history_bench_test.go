@@ -83,7 +83,7 @@ func historyTable(tb testing.TB, instants, archive int) *Table {
 		tb.Fatal(err)
 	}
 	opts := placeOptions(MergeOnRead)
-	opts.PartitionBy, opts.Options = nil, Options{Index: IndexSimple}
+	opts.PartitionBy, opts.Options = nil, Options{Index: IndexSimple, Services: &ServicesOptions{}}
 	table, err := Create(ctx, store, opts)
 	if err != nil {
 		tb.Fatal(err)
@@ -115,7 +115,7 @@ func historyTable(tb testing.TB, instants, archive int) *Table {
 			}
 		}
 	}
-	if table, err = Open(ctx, store, Options{}); err != nil {
+	if table, err = Open(ctx, store, Options{Services: &ServicesOptions{}}); err != nil {
 		tb.Fatal(err)
 	}
 	if n := len(table.Timeline().Completed()); n != instants && archive == 0 || n > instants {

@@ -106,6 +106,7 @@ func median(d []time.Duration) time.Duration {
 func live(t *testing.T, store storage.Store, archive ArchiveOptions, commits, every int) *life {
 	t.Helper()
 	l := &life{t: t, archive: archive, rnd: rand.New(rand.NewPCG(1, 1)), table: newTable(t, store, MergeOnRead, 2), rows: map[string]modelRow{}}
+	l.table.opts.Services = &ServicesOptions{} // see commit
 	for len(l.commits) < commits {
 		l.commit()
 		if len(l.commits)%every == 0 {

@@ -82,6 +82,10 @@ type Options struct {
 	Now func() time.Time
 	// Concurrency says who else writes to the table; the zero value: nobody.
 	Concurrency Concurrency
+	// Services keep the table in shape: each commit of rows runs those that are due, right
+	// behind it. Nil: [DefaultServices]; one that names none: nothing runs but what is
+	// called.
+	Services *ServicesOptions
 }
 
 func (o *Options) setDefaults() {
@@ -104,6 +108,10 @@ func (o *Options) setDefaults() {
 		o.Now = time.Now
 	}
 	o.Concurrency.setDefaults()
+	if o.Services == nil {
+		def := DefaultServices()
+		o.Services = &def
+	}
 }
 
 // CreateOptions describe a table to make.
@@ -178,6 +186,9 @@ func (o *CreateOptions) Validate() error {
 		}
 	}
 	if err := o.Concurrency.Validate(); err != nil {
+		return err
+	}
+	if err := o.Services.Validate(); err != nil {
 		return err
 	}
 	return checkSchema(o.Schema)

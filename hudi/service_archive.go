@@ -20,6 +20,16 @@ type ArchiveOptions struct {
 	// MaxArchiveBytes bounds the archived timeline: its oldest files are deleted beyond
 	// that. Nothing but an audit reads them. 0: 256 MiB; below 0: no bound.
 	MaxArchiveBytes int64
+
+	// patient: where something holds the timeline it is tried again when that has grown by
+	// as much as an archiving takes, and not each time.
+	patient bool
+}
+
+func (o *ArchiveOptions) setDefaults() {
+	o.KeepMin = cmp.Or(max(o.KeepMin, 0), 50)
+	o.KeepMax = max(cmp.Or(o.KeepMax, 2*o.KeepMin), o.KeepMin)
+	o.MaxArchiveBytes = cmp.Or(o.MaxArchiveBytes, 256<<20)
 }
 
 // ArchiveResult says what an archiving did.
@@ -41,21 +51,37 @@ type ArchiveResult struct {
 // is left of the timeline has no gaps. What an archiving left that was interrupted goes at
 // the next one, and by [Table.Recover].
 func (t *Table) Archive(ctx context.Context, opts ArchiveOptions) (ArchiveResult, error) {
-	opts.KeepMin = cmp.Or(max(opts.KeepMin, 0), 50)
-	opts.KeepMax = max(cmp.Or(opts.KeepMax, 2*opts.KeepMin), opts.KeepMin)
-	opts.MaxArchiveBytes = cmp.Or(opts.MaxArchiveBytes, 256<<20)
-	idle := func() bool { return len(t.timeline.Completed()) <= opts.KeepMax }
+	opts.setDefaults()
+	idle := func() bool { return !t.archivable(opts) }
 	return serve(ctx, t, "archive the timeline of "+t.name, idle, func(ctx context.Context) (ArchiveResult, error) { return t.archive(ctx, opts) })
 }
 
+// archivable tells whether the timeline is long enough to be archived.
+func (t *Table) archivable(opts ArchiveOptions) bool {
+	longest := opts.KeepMax
+	if opts.patient {
+		longest = max(longest, t.tried)
+	}
+	return len(t.timeline.Completed()) > longest
+}
+
 func (t *Table) archive(ctx context.Context, opts ArchiveOptions) (ArchiveResult, error) {
-	if err := t.finishArchive(ctx); err != nil {
+	if err := t.finishArchive(ctx); err != nil || !t.archivable(opts) {
 		return ArchiveResult{}, err
 	}
-	done := t.timeline.Completed()
-	if len(done) <= opts.KeepMax {
-		return ArchiveResult{}, nil
+	res, err := t.archiveOld(ctx, opts)
+	if err != nil {
+		return res, err
 	}
+	left := len(t.timeline.Completed())
+	if t.tried = left + opts.KeepMax - opts.KeepMin; left > opts.KeepMax {
+		t.opts.Logger.Warn("the timeline stays long, which makes commits dear", "table", t.name, "instants", left, "held", res.Held)
+	}
+	return res, nil
+}
+
+func (t *Table) archiveOld(ctx context.Context, opts ArchiveOptions) (ArchiveResult, error) {
+	done := t.timeline.Completed()
 	limit, err := t.archiveLimit(ctx, done[len(done)-opts.KeepMin].Time)
 	if err != nil {
 		return ArchiveResult{}, err

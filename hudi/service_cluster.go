@@ -6,14 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 
 	"lakefeed/hudi/timeline"
 )
 
-// ClusterOptions say what a clustering lays out anew, and how.
+// ClusterOptions say when a clustering is worth its while, what it lays out anew, and how.
 type ClusterOptions struct {
+	// MinCommits is how many commits there must be since the last clustering; 0: none, and
+	// for services that run by themselves 4, as Hudi's hoodie.clustering.inline.max.commits.
+	MinCommits int
 	// Partitions to look at; nil: all.
 	Partitions []string
 	// SortBy names columns that rows are sorted by, so that readers that filter by them
@@ -27,10 +31,21 @@ type ClusterOptions struct {
 	// MaxBytes bounds what one clustering reads, so that it ends in time; 0: no bound. The
 	// partitions of the most recent instants come first.
 	MaxBytes int64
+	// MaxTime is how long groups of file groups that are written together are begun; 0: no
+	// bound. What is begun by then is ended, the first one in any case, and published.
+	MaxTime time.Duration
 	// SortBytes is how much waits in memory to be sorted, in bytes of Arrow; 0: 128 MiB.
 	// The rest waits in TempDir; "": the system's.
 	SortBytes int64
 	TempDir   string
+}
+
+// Validate tells what is wrong with the options, naming the field.
+func (o *ClusterOptions) Validate() error {
+	if o.MinCommits < 0 || o.SmallFileBytes < 0 || o.TargetFileBytes < 0 || o.MaxBytes < 0 || o.MaxTime < 0 || o.SortBytes < 0 {
+		return errors.New("cluster: a size, number or time is less than nothing")
+	}
+	return nil
 }
 
 // ClusterResult says what a clustering did.
@@ -48,13 +63,16 @@ type ClusterResult struct {
 // What a crash leaves of it is rolled back. With other writers, one of two that touch the
 // same file group gets a [ConflictError].
 func (t *Table) Cluster(ctx context.Context, opts ClusterOptions) (ClusterResult, error) {
+	if err := opts.Validate(); err != nil {
+		return ClusterResult{}, fmt.Errorf("cluster %s: %w", t.name, err)
+	}
 	opts.SmallFileBytes = cmp.Or(opts.SmallFileBytes, 100<<20)
 	opts.TargetFileBytes = cmp.Or(opts.TargetFileBytes, t.opts.MaxFileBytes)
 	opts.SortBytes = cmp.Or(opts.SortBytes, 128<<20)
 	if err := t.lock(ctx); err != nil {
 		return ClusterResult{}, err
 	}
-	c := &clustering{opts: opts}
+	c := &clustering{opts: opts, until: within(opts.MaxTime)}
 	x, err := c.begin(ctx, t)
 	if x == nil {
 		t.unlock()
@@ -80,24 +98,52 @@ func (t *Table) Cluster(ctx context.Context, opts ClusterOptions) (ClusterResult
 // LastClustering is the newest commit that clustered or converted the table, "" if its
 // timeline has none.
 func (t *Table) LastClustering(ctx context.Context) (string, error) {
-	for _, i := range slices.Backward(t.Timeline().Completed()) {
+	found, err := t.lastClusterOf(ctx, t.Timeline())
+	return found.at, err
+}
+
+// lastCluster is the newest clustering of a timeline, and its newest replacement of
+// whatever kind: while that is the same, so is the clustering.
+type lastCluster struct{ at, replaced string }
+
+func (t *Table) lastClusterOf(ctx context.Context, tl *timeline.Timeline) (found lastCluster, err error) {
+	for _, i := range slices.Backward(tl.Completed()) {
 		if i.Action != timeline.ReplaceCommit {
 			continue
 		}
+		found.replaced = cmp.Or(found.replaced, i.Time)
 		m, err := t.readCommit(ctx, i)
 		if err != nil {
-			return "", fmt.Errorf("look for the last clustering of %s: %w", t.name, err)
+			return found, fmt.Errorf("look for the last clustering of %s: %w", t.name, err)
 		}
 		if m.OperationType == string(opCluster) {
-			return i.Time, nil
+			found.at = i.Time
+			break
 		}
 	}
-	return "", nil
+	return found, nil
+}
+
+// clusterable tells whether there are enough commits for a clustering, as far as is known
+// of the last one.
+func (t *Table) clusterable(opts ClusterOptions) bool {
+	n, replaced := 0, ""
+	for _, i := range slices.Backward(t.timeline.Completed()) {
+		if i.Action == timeline.ReplaceCommit {
+			replaced = cmp.Or(replaced, i.Time)
+		}
+		if i.Action == timeline.Compaction || i.Time <= t.laid.at {
+			continue
+		}
+		n++
+	}
+	return n >= opts.MinCommits || replaced != t.laid.replaced
 }
 
 // clustering is one run. Each of its packs is slices whose rows are laid out together.
 type clustering struct {
 	opts    ClusterOptions
+	until   timeBound
 	packs   [][]*FileSlice
 	written int
 }
@@ -121,8 +167,14 @@ func (c *clustering) begin(ctx context.Context, t *Table) (*Txn, error) {
 	if len(c.opts.SortBy) == 0 && t.hashed() {
 		return nil, errors.New("a table of hash buckets has no small files to join: name columns to sort by, or convert it to fewer buckets")
 	}
-	c.plan(t)
-	if len(c.packs) == 0 {
+	if c.opts.MinCommits > 0 {
+		if last, err := t.lastClusterOf(ctx, t.timeline); err != nil {
+			return nil, err
+		} else if t.laid = last; !t.clusterable(c.opts) {
+			return nil, nil //nolint:nilnil // nothing to do
+		}
+	}
+	if c.plan(t); len(c.packs) == 0 {
 		return nil, nil //nolint:nilnil // nothing to do
 	}
 	return t.beginReplace(ctx, t.newReplacement(c.packs))
@@ -195,9 +247,14 @@ func sliceBytes(s *FileSlice) int64 {
 	return size
 }
 
-// write lays the packs out.
+// write lays the packs out, as far as it comes.
 func (c *clustering) write(ctx context.Context, x *Txn) error {
-	for _, pack := range c.packs {
+	for n, pack := range c.packs {
+		if n > 0 && c.until.passed() {
+			c.packs = c.packs[:n]
+			x.replace.slices = c.slices()
+			return nil
+		}
 		if err := c.writePack(ctx, x, pack); err != nil {
 			return err
 		}

@@ -22,14 +22,16 @@ import (
 	"lakefeed/hudi/timeline"
 )
 
-// CompactOptions say when a compaction is worth its while, and how much it takes on. All
-// conditions that are set must hold.
+// CompactOptions say when a compaction is worth its while, how much it takes on and how
+// long it may take. All conditions that are set must hold.
 type CompactOptions struct {
 	// MinDeltaCommits is how many delta commits there must be since the last
 	// compaction; default 1, or log files that a bounded one left.
 	MinDeltaCommits int
 	// MinAge is how long ago the oldest of these delta commits must have begun.
 	MinAge time.Duration
+	// Either lets one of MinDeltaCommits and MinAge be enough, as Hudi's NUM_OR_TIME.
+	Either bool
 	// MinLogBytes is how large the log files of a file group must be together for it to
 	// take part.
 	MinLogBytes int64
@@ -39,15 +41,33 @@ type CompactOptions struct {
 	// MaxBytes bounds what is read, base files and log files, so that the compaction ends
 	// in time; 0: no bound. The first file group takes part whatever its size.
 	MaxBytes int64
+	// MaxTime is how long file groups are begun; 0: no bound. What is begun by then is
+	// ended, the first file group in any case, and published; the others stay as they are.
+	MaxTime time.Duration
 }
 
 // Validate tells what is wrong with the options, naming the field.
 func (o CompactOptions) Validate() error {
-	if o.MinDeltaCommits < 0 || o.MinAge < 0 || o.MinLogBytes < 0 || o.MaxGroups < 0 || o.MaxBytes < 0 {
-		return errors.New("minimum or maximum: less than nothing")
+	switch {
+	case o.MinDeltaCommits < 0 || o.MinAge < 0 || o.MinLogBytes < 0 || o.MaxGroups < 0 || o.MaxBytes < 0 || o.MaxTime < 0:
+		return errors.New("compact: a minimum or maximum is less than nothing")
+	case o.Either && o.MinAge == 0:
+		return errors.New("compact: either of delta commits and age: no age is given")
 	}
 	return nil
 }
+
+// timeBound is a time after which nothing more is begun; the zero one never comes.
+type timeBound time.Time
+
+func within(d time.Duration) timeBound {
+	if d == 0 {
+		return timeBound{}
+	}
+	return timeBound(time.Now().Add(d))
+}
+
+func (b timeBound) passed() bool { return !time.Time(b).IsZero() && !time.Now().Before(time.Time(b)) }
 
 // Compact merges the log files of a merge-on-read table into new base files, and
 // returns its instant, "" when there was nothing to do. Rows keep the instants at
@@ -74,10 +94,15 @@ func (t *Table) compactable(opts CompactOptions) bool {
 	switch {
 	case n == 0 && opts.MinDeltaCommits <= 1: // a writer at work may give its log files up
 		return len(t.timeline.Pending()) == 0 && len(opts.pick(t.view.slices(t.timeline, "", nil))) > 0
-	case n < max(opts.MinDeltaCommits, 1):
+	case n == 0:
 		return false
 	}
-	return opts.MinAge == 0 || before(oldest, t.opts.Now().Add(-opts.MinAge))
+	many := n >= opts.MinDeltaCommits
+	old := opts.MinAge == 0 || before(oldest, t.opts.Now().Add(-opts.MinAge))
+	if opts.Either {
+		return many || old
+	}
+	return many && old
 }
 
 // pick chooses the slices that take part.
@@ -131,7 +156,7 @@ func (t *Table) compact(ctx context.Context, opts CompactOptions) (string, error
 	if err != nil {
 		return "", err
 	}
-	return i.Time, t.runCompaction(ctx, i.Time, plan)
+	return i.Time, t.runCompaction(ctx, i.Time, plan, within(opts.MaxTime))
 }
 
 // hasLogRows tells whether a commit wrote to the log files of a slice: there may be only
@@ -187,11 +212,12 @@ func (t *Table) finishCompaction(ctx context.Context, i timeline.Instant) error 
 		return err
 	}
 	t.opts.Hook("compaction")
-	return t.runCompaction(ctx, i.Time, plan)
+	return t.runCompaction(ctx, i.Time, plan, timeBound{})
 }
 
-// runCompaction carries out a plan that is written down.
-func (t *Table) runCompaction(ctx context.Context, at string, plan *timeline.CompactionPlan) error {
+// runCompaction carries out a plan that is written down, of which it begins nothing more
+// after a time.
+func (t *Table) runCompaction(ctx context.Context, at string, plan *timeline.CompactionPlan, until timeBound) error {
 	files := instants(at, timeline.Compaction)
 	if err := t.start(ctx, files[1], nil); err != nil {
 		return err
@@ -208,7 +234,7 @@ func (t *Table) runCompaction(ctx context.Context, at string, plan *timeline.Com
 	var written []*DataFile
 	var stats []timeline.WriteStat
 	err := t.apart(ctx, files[0], func() (err error) {
-		if written, stats, err = t.compactSlices(ctx, at, plan.Operations); err != nil {
+		if written, stats, err = t.compactSlices(ctx, at, plan.Operations, until); err != nil {
 			return err
 		}
 		return t.outlast(ctx, at)
@@ -234,7 +260,7 @@ func (t *Table) runCompaction(ctx context.Context, at string, plan *timeline.Com
 		t.view.add(f)
 	}
 	t.mu.Unlock()
-	t.opts.Logger.Info("compacted", "table", t.name, "instant", at, "file groups", len(written))
+	t.opts.Logger.Info("compacted", "table", t.name, "instant", at, "file groups", len(written), "left", len(plan.Operations)-len(written))
 	return t.deleteAttempts(ctx, at, m)
 }
 
@@ -315,14 +341,18 @@ func (t *Table) unnamed(ctx context.Context, at string, m *timeline.CommitMetada
 // being read and one being written in memory.
 const compactors = 2
 
-// compactSlices writes the base files of a plan, some side by side.
-func (t *Table) compactSlices(ctx context.Context, at string, ops []timeline.CompactionOperation) ([]*DataFile, []timeline.WriteStat, error) {
+// compactSlices writes the base files of a plan, some side by side, as far as it comes.
+func (t *Table) compactSlices(ctx context.Context, at string, ops []timeline.CompactionOperation, until timeBound) ([]*DataFile, []timeline.WriteStat, error) {
 	files, stats := make([]*DataFile, len(ops)), make([]timeline.WriteStat, len(ops))
 	_, attempt, _ := strings.Cut(tokenOf(t.nextInstant()), "-")
 	attempt = strconv.Itoa(rand.IntN(math.MaxInt32)) + "-" + attempt //nolint:gosec // so that no two attempts, of two processes in the same millisecond, share a name
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(min(compactors, runtime.GOMAXPROCS(0)))
 	for n, op := range ops {
+		if n > 0 && until.passed() {
+			files, stats = files[:n], stats[:n]
+			break
+		}
 		g.Go(func() (err error) {
 			if files[n], stats[n], err = t.compactSlice(ctx, at, strconv.Itoa(n)+"-"+attempt, op); err != nil {
 				return fmt.Errorf("compact file group %s: %w", op.FileID, err)

@@ -106,6 +106,7 @@ func soakShared(t *testing.T, dir string) *shared {
 	return &shared{store: fileStore(t, dir), typ: MergeOnRead, buckets: 8, lock: func(s storage.Store) lock.Locker {
 		return lock.NewStorage(s, lock.StorageOptions{Validity: time.Second, Renew: 100 * time.Millisecond, Poll: 5 * time.Millisecond})
 	}, set: func(o *Options) {
+		o.Services = &ServicesOptions{} // they run in a process of their own
 		o.Concurrency.Heartbeat, o.Concurrency.HeartbeatMisses = 200*time.Millisecond, 4
 	}}
 }

@@ -29,6 +29,8 @@ type Table struct {
 	names []string      // of the timeline's files, in order, as far as known; who has the turn uses it
 	lease lock.Lease    // of the table's lock, while it is held; who has the turn uses it
 	given string        // the instant that this Table gave up last; who has the turn uses it
+	tried int           // how many writes the timeline has when a service archives again; who has the turn uses it
+	laid  lastCluster   // who has the turn uses it
 
 	name       string
 	typ        TableType
@@ -177,7 +179,7 @@ func sparkOptions(opts CreateOptions) Properties {
 // right; what it can read but not write, as a table with a metadata table, each
 // transaction refuses. Both say so by an [UnsupportedError].
 func Open(ctx context.Context, store storage.Store, opts Options) (*Table, error) {
-	if err := opts.Concurrency.Validate(); err != nil {
+	if err := errors.Join(opts.Concurrency.Validate(), opts.Services.Validate()); err != nil {
 		return nil, fmt.Errorf("open %s: %w", store, err)
 	}
 	opts.setDefaults()

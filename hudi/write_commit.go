@@ -61,7 +61,9 @@ func tokenOf(instant string) string {
 }
 
 // Commit publishes the transaction under its instant, with extra as extra metadata
-// beside the schema and [BucketsKey]. All group writers must be closed. When it
+// beside the schema and [BucketsKey]. All group writers must be closed. Then those of
+// [Options.Services] run that are due; what becomes of them changes nothing about the
+// commit, and those that fail are tried again behind the next one. When it
 // returns an error, a [ConflictError] or any other, call Abort: it takes back what was
 // written or, where the store had published it all the same, says so.
 func (x *Txn) Commit(ctx context.Context, extra map[string]string) (instant string, err error) {
@@ -100,6 +102,9 @@ func (x *Txn) Commit(ctx context.Context, extra map[string]string) (instant stri
 	}
 	x.table.opts.Logger.Debug("committed", "table", x.table.name, "instant", x.time, "files", len(files), "requests", x.table.requests.Total()-x.asked)
 	x.table.unlock()
+	if x.replace == nil { // a service is not followed by others
+		x.table.serveInline(ctx)
+	}
 	return x.time, then
 }
 

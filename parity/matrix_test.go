@@ -268,7 +268,7 @@ func (m *matrixRun) store() storage.Store {
 }
 
 func (m *matrixRun) options() hudi.Options {
-	o := hudi.Options{Index: m.index, Buckets: m.buckets, RowGroupBytes: 4096}
+	o := hudi.Options{Index: m.index, Buckets: m.buckets, RowGroupBytes: 4096, Services: &hudi.ServicesOptions{}} // its steps run them
 	if m.keys != nil {
 		o.Keys = m.keys
 	}

@@ -68,19 +68,17 @@ type quarantine struct {
 	table   *hudi.Table          // nil until a row comes
 	keys    map[uint64]struct{}  // hashes of the record keys in it
 	at      change.LSN           // of its newest commit
-	retain  int                  // commits that its cleaner keeps
-	bounds  [2]int               // of its timeline
 	copying *quarantineWriter    // of a first copy that runs
 	report  func(rows int)       // told of how many there are
 	warn    func(string, ...any) // of rows that come in
 }
 
 func (p *Pipeline) newQuarantine(t *target) *quarantine {
-	options := hudi.Options{Logger: p.log.With("table", t.name, "quarantine", true), Hook: p.opts.OnPhase}
+	services := p.opts.services()
+	options := hudi.Options{Logger: p.log.With("table", t.name, "quarantine", true), Hook: p.opts.OnPhase, Services: &services}
 	options.Buckets = 1 // until a commit says it
 	return &quarantine{
 		name: t.name, store: storage.Sub(p.opts.Lake, QuarantineFolder+"/"+t.path), options: options, keys: map[uint64]struct{}{},
-		retain: p.opts.RetainCommits, bounds: [2]int{p.opts.ArchiveKeepMin, p.opts.ArchiveKeepMax},
 		report: func(n int) { t.report(func(s *TableStatus) { s.Quarantined = int64(n) }) },
 		warn:   func(msg string, args ...any) { p.log.Warn(msg, append(args, "table", t.name)...) },
 	}
@@ -385,23 +383,6 @@ func (w *quarantineWriter) abort(ctx context.Context, err *error) {
 		*err = errors.Join(*err, fmt.Errorf("take back what goes into quarantine: %w", cause))
 	}
 	w.txn = nil
-}
-
-// serve cleans and archives it.
-func (q *quarantine) serve(ctx context.Context) error {
-	if q.table == nil || len(q.table.Timeline().Completed()) == 0 {
-		return nil
-	}
-	if _, err := q.table.Clean(ctx, hudi.CleanOptions{RetainCommits: q.retain}); err != nil {
-		return fmt.Errorf("clean its quarantine: %w", err)
-	}
-	if len(q.table.Timeline().Completed()) <= q.bounds[1] {
-		return nil
-	}
-	if _, err := q.table.Archive(ctx, hudi.ArchiveOptions{KeepMin: q.bounds[0], KeepMax: q.bounds[1]}); err != nil {
-		return fmt.Errorf("archive its quarantine: %w", err)
-	}
-	return nil
 }
 
 // QuarantineError is a table of which too many rows do not fit.

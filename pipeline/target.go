@@ -31,7 +31,6 @@ type target struct {
 	table   *hudi.Table // nil until it was opened or made
 	at      checkpoint  // what its newest commit covers; LSN 0: its first copy is to be made
 	had     change.LSN  // what the record says that its newest commit covered
-	archive int         // how many completed writes its timeline has when it is next archived; 0: ArchiveKeepMax
 	covered change.LSN  // at.LSN when streaming began: changes before it are in the table already
 
 	partitions []partitionColumn // how its rows are laid out in the lake; none: all in one folder
@@ -321,7 +320,7 @@ func (p *Pipeline) owns(t *target, at *checkpoint) error {
 }
 
 func (p *Pipeline) hudiOptions(t *target) (hudi.Options, error) {
-	o := hudi.Options{Logger: p.log.With("table", t.name), Hook: p.opts.OnPhase}
+	o := hudi.Options{Logger: p.log.With("table", t.name), Hook: p.opts.OnPhase, Services: &hudi.ServicesOptions{}} // see serve
 	if len(t.options.PartitionBy) > 0 && t.source.KeyKind != change.NoKey {
 		keys, err := p.keyStore(t)
 		if err != nil {

@@ -345,45 +345,22 @@ func withMissing(rec arrow.RecordBatch, v *change.Table, added []int, schema *ar
 	return array.NewRecordBatch(schema, cols, rec.NumRows()), nil
 }
 
-// serve runs the table's services: compaction when enough delta commits have
-// gathered, then cleaning, and archiving when the timeline has become long.
+// serve runs the table's services, when its commit has been told of.
 func (p *Pipeline) serve(ctx context.Context, t *target) error {
-	if t.table.Type() == hudi.MergeOnRead {
-		instant, err := t.table.Compact(ctx, hudi.CompactOptions{MinDeltaCommits: p.opts.CompactAfter})
-		if err != nil {
-			return fmt.Errorf("compact: %w", err)
-		}
-		if instant != "" {
-			// The same rows; the one before may be cleaned away in a moment.
-			t.report(func(s *TableStatus) { s.Instant = instant })
-		}
+	if err := t.table.RunServicesOnce(ctx, p.opts.services()); err != nil {
+		return fmt.Errorf("keep it in shape: %w", err)
 	}
-	if _, err := t.table.Clean(ctx, hudi.CleanOptions{RetainCommits: p.opts.RetainCommits}); err != nil {
-		return fmt.Errorf("clean: %w", err)
-	}
-	if err := t.quarantine.serve(ctx); err != nil {
-		return err
-	}
-	return p.archive(ctx, t)
+	t.report(func(s *TableStatus) { s.Instant = newestInstant(t.table) }) // a compaction's, perhaps: the one before may be cleaned away in a moment
+	return nil
 }
 
-// archive takes the oldest instants off a timeline that has become long. Where something
-// holds them, it is tried again when the timeline has grown by as much as one archiving
-// takes, and not at each commit.
-func (p *Pipeline) archive(ctx context.Context, t *target) error {
-	if len(t.table.Timeline().Completed()) <= max(t.archive, p.opts.ArchiveKeepMax) {
-		return nil
+// services keep a table in shape.
+func (o *Options) services() hudi.ServicesOptions {
+	return hudi.ServicesOptions{
+		Compact: &hudi.CompactOptions{MinDeltaCommits: o.CompactAfter},
+		Clean:   &hudi.CleanOptions{RetainCommits: o.RetainCommits},
+		Archive: &hudi.ArchiveOptions{KeepMin: o.ArchiveKeepMin, KeepMax: o.ArchiveKeepMax},
 	}
-	res, err := t.table.Archive(ctx, hudi.ArchiveOptions{KeepMin: p.opts.ArchiveKeepMin, KeepMax: p.opts.ArchiveKeepMax})
-	if err != nil {
-		return fmt.Errorf("archive: %w", err)
-	}
-	left := len(t.table.Timeline().Completed())
-	t.archive = left + p.opts.ArchiveKeepMax - p.opts.ArchiveKeepMin
-	if left > p.opts.ArchiveKeepMax {
-		p.log.Warn("the timeline stays long, which makes commits dear", "table", t.name, "instants", left, "held", res.Held)
-	}
-	return nil
 }
 
 func (p *Pipeline) observe(t *target, pend *pending, r *round, started time.Time) {

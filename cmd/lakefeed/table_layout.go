@@ -50,6 +50,8 @@ a file group of its own: it needs --sort-by.`, onePath,
 	f.StringVar(&small, "small-file", "", "join file groups below this size (default 100MiB); with --sort-by all take part")
 	f.StringVar(&target, "target", "", "about how large the new files become (default 120MiB)")
 	f.StringVar(&most, "max-bytes", "", "read at most about so much, the partitions that changed last first; default: no bound")
+	f.DurationVar(&opts.MaxTime, "max-time", 0, "begin nothing more after that; what is done is published")
+	f.IntVar(&opts.MinCommits, "min-commits", 0, "only if there are so many commits since the last clustering")
 	f.StringVar(&opts.TempDir, "temp-dir", "", "where rows to sort are kept beyond 128 MiB of them; default: the system's")
 	return c
 }

@@ -84,9 +84,11 @@ meanwhile; a writer waits. A table that another engine writes needs a common loc
 	f := c.Flags()
 	f.IntVar(&opts.MinDeltaCommits, "min-delta-commits", 1, "only if there are so many since the last compaction")
 	f.DurationVar(&opts.MinAge, "min-age", 0, "only if the oldest of these is so old")
+	f.BoolVar(&opts.Either, "either", false, "if one of these two holds; default: both must")
 	f.Int64Var(&opts.MinLogBytes, "min-log-bytes", 0, "only file groups whose log files are so large")
 	f.IntVar(&opts.MaxGroups, "max-groups", 0, "no more file groups than that; those with the most log bytes come first")
 	f.Int64Var(&opts.MaxBytes, "max-bytes", 0, "about how much to read at most, in bytes")
+	f.DurationVar(&opts.MaxTime, "max-time", 0, "begin no more file groups after that; what is done is published")
 	return c
 }
 
