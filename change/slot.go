@@ -22,6 +22,11 @@ type SlotState struct {
 	// invalid otherwise: it can never be read again. Why says what the server gave as the reason.
 	Lost bool   `json:"lost"`
 	Why  string `json:"why,omitempty"`
+	// Failover says that it goes over to the server's standbys, and Synced that it came over
+	// from a primary: on a standby such a slot is not read. Temporary ones go with their session.
+	Failover  bool `json:"failover,omitempty"`
+	Synced    bool `json:"synced,omitempty"`
+	Temporary bool `json:"temporary,omitempty"`
 }
 
 // SlotFigures is what a source's server says of the log that it keeps for a slot, at one moment.

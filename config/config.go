@@ -60,6 +60,7 @@ type Postgres struct {
 	URL string
 	// PrimaryURL is the primary of a standby that URL names; empty: none is known.
 	PrimaryURL string
+	Failover   postgres.Failover
 	// HeartbeatInterval and CopyConnections: zero takes the default of postgres.Options.
 	HeartbeatInterval time.Duration // negative: off
 	CopyConnections   int

@@ -19,6 +19,7 @@ func (p *Pipeline) Source(log *slog.Logger) postgres.Options {
 	return postgres.Options{
 		URL:             p.Postgres.URL,
 		PrimaryURL:      p.Postgres.PrimaryURL,
+		Failover:        p.Postgres.Failover,
 		Password:        p.Postgres.password(),
 		Pipeline:        p.Name,
 		Match:           p.Match,

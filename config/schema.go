@@ -13,6 +13,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"lakefeed/pipeline"
+	"lakefeed/postgres"
 	"lakefeed/postgres/rdsiam"
 	"lakefeed/storage/all"
 )
@@ -131,6 +132,7 @@ func (d *decoder) postgres(n ast.Node, at string) Postgres {
 	d.mapping(n, at, keys{
 		"url":                func(n ast.Node, at string) { s.URL = d.postgresURL(n, at) },
 		"primary_url":        func(n ast.Node, at string) { s.PrimaryURL = d.postgresURL(n, at) },
+		"failover":           func(n ast.Node, at string) { s.Failover = d.failover(n, at) },
 		"heartbeat_interval": func(n ast.Node, at string) { s.HeartbeatInterval = d.duration(n, at, true) },
 		"copy_connections":   func(n ast.Node, at string) { s.CopyConnections = int(d.count(n, at, 64)) },
 		"streaming":          func(n ast.Node, at string) { s.WholeTransactions = !d.boolean(n, at) },
@@ -138,6 +140,13 @@ func (d *decoder) postgres(n ast.Node, at string) Postgres {
 		"rds_iam":            func(n ast.Node, at string) { s.RDSIAM = d.rdsIAM(n, at) },
 	}, "url")
 	return s
+}
+
+// failover is whether the slot goes over to standbys.
+func (d *decoder) failover(n ast.Node, at string) postgres.Failover {
+	var word string
+	choice(d, &word, "auto", "true", "false")(n, at)
+	return map[string]postgres.Failover{"auto": postgres.FailoverAuto, "true": postgres.FailoverOn, "false": postgres.FailoverOff}[word]
 }
 
 // rdsIAM is whose AWS credentials sign the passwords; `rds_iam: {}` takes those that are there.

@@ -1,7 +1,6 @@
 package pipeline_test
 
 import (
-	"context"
 	"fmt"
 	"net/url"
 	"strings"
@@ -11,6 +10,7 @@ import (
 
 	"lakefeed/internal/pgtest"
 	"lakefeed/pipeline"
+	"lakefeed/postgres"
 )
 
 // pair is a primary, its physical standby, and a rig whose URL names both.
@@ -55,19 +55,10 @@ func (p *pair) caughtUp() {
 // failoverSlot marks the pipeline's slot as one that goes over to the standby, and waits until it has.
 func (p *pair) failoverSlot() {
 	p.t.Helper()
-	p.freeSlot()
-	u, err := url.Parse(p.primary.URL("shop"))
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	u.RawQuery += "&replication=database&default_query_exec_mode=simple_protocol"
-	conn, err := pgx.Connect(p.t.Context(), u.String())
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	defer conn.Close(context.Background())
-	if _, err := conn.PgConn().Exec(p.t.Context(), `ALTER_REPLICATION_SLOT "`+p.slot()+`" (FAILOVER true)`).ReadAll(); err != nil {
-		p.t.Fatal(err)
+	p.failover = postgres.FailoverOn
+	p.drain()
+	if got := p.query("select failover from pg_replication_slots where slot_name = '%s'", p.slot()); got != "t" {
+		p.t.Fatal("the slot does not go over to the standby")
 	}
 	p.synced()
 }

@@ -37,6 +37,8 @@ type rig struct {
 
 	url, primary string // that the pipeline reads, and that it writes into where that is a standby; "": db, none
 
+	failover postgres.Failover
+
 	messages func(prefix string) bool // that are kept; nil: none
 	mods     []func(*options)
 
@@ -70,7 +72,7 @@ func (r *rig) quiet() *postgres.Connector { r.t.Helper(); return r.connect(-1) }
 func (r *rig) connect(heartbeat time.Duration) *postgres.Connector {
 	r.t.Helper()
 	c, err := postgres.Open(r.t.Context(), postgres.Options{
-		URL: cmp.Or(r.url, r.db.URL), PrimaryURL: r.primary, Pipeline: r.name, Heartbeat: heartbeat, Types: r.types,
+		URL: cmp.Or(r.url, r.db.URL), PrimaryURL: r.primary, Failover: r.failover, Pipeline: r.name, Heartbeat: heartbeat, Types: r.types,
 		Match: func(_, table string) bool { return !r.skip[table] }, Messages: r.messages,
 	})
 	if err != nil {

@@ -65,7 +65,7 @@ func Check(ctx context.Context, opts Options) ([]Problem, error) {
 	}
 	err = c.inCatalog(ctx, func(tx pgx.Tx) error {
 		k.tx = tx
-		for _, look := range []func(context.Context) error{k.server, k.slotState, k.waits, k.tables, k.skipped} {
+		for _, look := range []func(context.Context) error{k.server, k.slotState, k.failover, k.waits, k.tables, k.skipped} {
 			if err := look(ctx); err != nil {
 				return err
 			}

@@ -32,7 +32,7 @@ func (k *checker) standbyServer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	const reload = "; SELECT pg_reload_conf() -- on the standby"
+	const reload = reloadConf + " -- on the standby"
 	if !feedback {
 		k.add(Error, "", "ALTER SYSTEM SET hot_standby_feedback = on"+reload, "hot_standby_feedback is off on the standby: its primary removes rows of catalogs that our slot needs, and the slot is lost")
 	}
@@ -63,7 +63,9 @@ func (k *checker) withoutPrimary(ctx context.Context) error {
 // primaryServer looks at the primary of the standby.
 func (k *checker) primaryServer(ctx context.Context) error {
 	var walLevel string
-	err := k.primary.do(ctx, func(db *pgx.Conn) error { return db.QueryRow(ctx, "SELECT current_setting('wal_level')").Scan(&walLevel) })
+	err := k.primary.do(ctx, func(db *pgx.Conn) error {
+		return db.QueryRow(ctx, "SELECT current_setting('wal_level')").Scan(&walLevel)
+	})
 	role, other := errors.AsType[*roleError](err)
 	setup, wrong := errors.AsType[*SetupError](err)
 	switch {

@@ -33,6 +33,8 @@ type Options struct {
 	PrimaryURL string
 	// Password makes the password of each connection, when it is made; nil: as URL says.
 	Password Password
+	// Failover says whether the slot goes over to standbys.
+	Failover Failover
 	// Pipeline is the pipeline's name. It names the slot and the publications: see [SlotName].
 	Pipeline string
 	// Match says which tables to read; nil takes all.

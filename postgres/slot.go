@@ -29,9 +29,10 @@ func lookSlot(ctx context.Context, db *pgx.Conn, name string) (*change.SlotState
 	err := db.QueryRow(ctx, `
 		SELECT coalesce(plugin, ''), coalesce(database, ''), active, coalesce(active_pid, 0),
 			coalesce((SELECT application_name FROM pg_stat_activity a WHERE a.pid = active_pid), ''),
-			coalesce(confirmed_flush_lsn - '0/0', 0)::bigint, coalesce(restart_lsn - '0/0', 0)::bigint, `+slotLost+`, `+slotWhy+`
+			coalesce(confirmed_flush_lsn - '0/0', 0)::bigint, coalesce(restart_lsn - '0/0', 0)::bigint, `+slotLost+`, `+slotWhy+`,
+			temporary, coalesce(to_jsonb(s)->>'failover' = 'true', false), coalesce(to_jsonb(s)->>'synced' = 'true', false)
 		FROM pg_replication_slots s WHERE slot_name = $1`, name).
-		Scan(&s.Plugin, &s.Database, &s.Active, &s.PID, &s.Reader, &confirmed, &restart, &s.Lost, &s.Why)
+		Scan(&s.Plugin, &s.Database, &s.Active, &s.PID, &s.Reader, &confirmed, &restart, &s.Lost, &s.Why, &s.Temporary, &s.Failover, &s.Synced)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
@@ -58,7 +59,15 @@ func (c *Connector) deliversAtCommit(ctx context.Context) error {
 // returns, for Copy. The server waits for transactions that run meanwhile to end;
 // a context that ends cancels that.
 func (c *Connector) CreateSlot(ctx context.Context) (change.LSN, error) {
-	at, err := c.createSlot(ctx, c.slot, "")
+	more := ""
+	over, err := c.goesOver()
+	if err != nil {
+		return 0, err
+	}
+	if over {
+		more = ", FAILOVER true"
+	}
+	at, err := c.createSlot(ctx, c.slot, "", more)
 	if err != nil {
 		return 0, fmt.Errorf("create slot %s: %w", c.slot, c.slotError(ctx, err))
 	}

@@ -24,7 +24,7 @@ type snapshot struct {
 
 // createSlot makes a slot on a connection of its own and keeps that open: as long
 // as it does nothing else, the snapshot stands.
-func (c *Connector) createSlot(ctx context.Context, name, temporary string) (change.LSN, error) {
+func (c *Connector) createSlot(ctx context.Context, name, temporary, more string) (change.LSN, error) {
 	if c.snap != nil {
 		return 0, errors.New("another snapshot is open")
 	}
@@ -36,7 +36,7 @@ func (c *Connector) createSlot(ctx context.Context, name, temporary string) (cha
 		return 0, errors.Join(err, c.sameServer(id), conn.Close(ctx))
 	}
 	stopTelling, stopLogging := c.tellBlockers(ctx), c.logRunning(ctx)
-	row, err := oneRow(ctx, conn, fmt.Sprintf("CREATE_REPLICATION_SLOT %s%s LOGICAL pgoutput (SNAPSHOT 'export')", quote(name), temporary))
+	row, err := oneRow(ctx, conn, fmt.Sprintf("CREATE_REPLICATION_SLOT %s%s LOGICAL pgoutput (SNAPSHOT 'export'%s)", quote(name), temporary, more))
 	stopTelling()
 	stopLogging()
 	if err != nil {
@@ -54,7 +54,7 @@ func (c *Connector) createSlot(ctx context.Context, name, temporary string) (cha
 // OpenSnapshot keeps a snapshot of the present, at the position that it returns,
 // for Copy beside an existing slot. It makes a temporary slot, which goes with the connection.
 func (c *Connector) OpenSnapshot(ctx context.Context) (change.LSN, error) {
-	at, err := c.createSlot(ctx, "lakefeed_copy_"+strings.ToLower(rand.Text()), " TEMPORARY")
+	at, err := c.createSlot(ctx, "lakefeed_copy_"+strings.ToLower(rand.Text()), " TEMPORARY", "")
 	if err != nil {
 		return 0, fmt.Errorf("open a snapshot: %w", err)
 	}

@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"fmt"
 	"net/url"
 	"testing"
 
@@ -37,4 +38,66 @@ func TestCheckStandby(t *testing.T) {
 	u.User = url.UserPassword("feed", "p")
 	opts.URL = u.String()
 	wants(t, problems(t, opts), "GRANT EXECUTE ON FUNCTION pg_log_standby_snapshot() TO \"feed\"")
+}
+
+// TestFailoverOption: the slot goes over to standbys as the option says, whenever that was set.
+func TestFailoverOption(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t, pgtest.Options{Version: 17})
+	db := server.NewDatabase(t)
+	db.Exec(t, "CREATE TABLE t (id int PRIMARY KEY)")
+	start := open(t, db, postgres.Options{}).begin()
+	if err := start.CloseSnapshot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		option postgres.Failover
+		want   bool
+	}{{postgres.FailoverAsIs, false}, {postgres.FailoverAuto, true}, {postgres.FailoverAsIs, true}, {postgres.FailoverOff, false}, {postgres.FailoverOn, true}} {
+		f := open(t, db, postgres.Options{Failover: step.option})
+		f.start = start.start
+		closeFeed(t, f.stream())
+		slot, err := start.Slot(t.Context())
+		if err != nil || slot.Failover != step.want {
+			t.Errorf("option %d: %+v, %v", step.option, slot, err)
+		}
+		server.Exec(t, "SELECT pg_terminate_backend(active_pid, 10000) FROM pg_replication_slots WHERE active")
+	}
+	other := open(t, db, postgres.Options{Failover: postgres.FailoverOn, Pipeline: "other"}).begin()
+	if slot, err := other.Slot(t.Context()); err != nil || !slot.Failover {
+		t.Errorf("a new slot: %+v, %v", slot, err)
+	}
+	old := pgtest.NewDatabase(t)
+	old.Exec(t, "CREATE TABLE t (id int PRIMARY KEY)")
+	wants(t, problems(t, postgres.Options{URL: old.URL, Pipeline: old.Name, Failover: postgres.FailoverOn}), "error : failover: true, and PostgreSQL 15")
+	expect(t, "auto on an old server", problems(t, postgres.Options{URL: old.URL, Pipeline: old.Name, Failover: postgres.FailoverAuto}), "")
+}
+
+// TestCheckFailover: what is missing for a slot that goes over is said, on the primary and on
+// the standbys of the URL.
+func TestCheckFailover(t *testing.T) {
+	t.Parallel()
+	primary := pgtest.Start(t, pgtest.Options{Version: 17})
+	db := primary.NewDatabase(t)
+	db.Exec(t, "CREATE TABLE t (id int PRIMARY KEY)")
+	alone := postgres.Options{URL: db.URL, Pipeline: db.Name, Failover: postgres.FailoverAuto}
+	wants(t, problems(t, alone), "no standby reads through a physical slot")
+	standby := primary.Standby(t, map[string]string{"hot_standby_feedback": "off", "synchronized_standby_slots": "mine",
+		"primary_conninfo": fmt.Sprintf("host=127.0.0.1 port=%d user=postgres", primary.Port())})
+	closeFeed(t, open(t, db, postgres.Options{Failover: postgres.FailoverOn}).begin())
+	asIs := alone
+	asIs.Failover = postgres.FailoverAsIs
+	expect(t, "a slot that goes over, unasked", problems(t, asIs), "")
+	u, err := url.Parse(db.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Host = fmt.Sprintf("127.0.0.1:%d,127.0.0.1:%d,127.0.0.1:1", primary.Port(), standby.Port())
+	alone.URL = u.String()
+	host := fmt.Sprintf("127.0.0.1:%d", standby.Port())
+	primary.Exec(t, "ALTER SYSTEM SET synchronized_standby_slots = 'standby'", "SELECT pg_reload_conf()")
+	wants(t, problems(t, alone),
+		"standby "+host+" does not take slots over [ALTER SYSTEM SET sync_replication_slots = on; SELECT pg_reload_conf() -- on "+host,
+		"standby "+host+" has hot_standby_feedback off", "primary_conninfo of standby "+host+" names no database",
+		"standby "+host+" has synchronized_standby_slots set", "is not ready on standby "+host, "no connection to 127.0.0.1:1")
 }

@@ -98,6 +98,9 @@ func (c *Connector) Stream(ctx context.Context, from change.LSN) error {
 	if err := c.deliversAtCommit(ctx); err != nil {
 		return fmt.Errorf("start the stream: %w", err)
 	}
+	if err := c.settleFailover(ctx); err != nil {
+		return fmt.Errorf("start the stream: %w", err)
+	}
 	s.wire, err = c.startReplication(ctx, s, from)
 	if err != nil {
 		return fmt.Errorf("start the stream of slot %s at %s: %w", c.slot, from, c.slotError(ctx, err))
