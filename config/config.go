@@ -52,6 +52,7 @@ type Pipeline struct {
 	Spool          Spool
 	WALBudget      pipeline.WALBudget
 	RemakeSlot     bool // on_lost_slot: resync
+	Bootstrap      Bootstrap
 	IndexDir       string
 }
 

@@ -81,6 +81,7 @@ pipelines:
     spill_dir: /var/tmp
     spool: {url: "file:///var/spool", max_bytes: 10GiB}
     wal_budget: {warn: 1GiB, spool: 2GiB, drop_slot: 9GiB}
+    bootstrap: {connections: 8, chunk_bytes: 8MiB, resume_above: 2GiB, max_bytes_per_second: 100MiB, pause_above_replication_lag: 5s}
     on_lost_slot: resync
     index_dir: /var/cache
 `).Pipelines[0]
@@ -88,7 +89,8 @@ pipelines:
 		*p.Postgres.RDSIAM != (rdsiam.Options{Region: "eu-west-1", RoleARN: "arn"}) {
 		t.Errorf("postgres: %+v", p.Postgres)
 	}
-	if p.MaxRows != 1000 || p.MaxBytes != 64<<20 || p.MemoryBudget != 3<<29 || p.CompactAfter != 5 || p.RetainCommits != 7 || p.ArchiveKeepMin != 20 || p.ArchiveKeepMax != 30 || p.Spool != (config.Spool{URL: "file:///var/spool", MaxBytes: 10 << 30}) || p.WALBudget != (pipeline.WALBudget{Warn: 1 << 30, Spool: 2 << 30, DropSlot: 9 << 30}) || !p.RemakeSlot || p.SpillDir != "/var/tmp" || p.IndexDir != "/var/cache" {
+	if p.MaxRows != 1000 || p.MaxBytes != 64<<20 || p.MemoryBudget != 3<<29 || p.CompactAfter != 5 || p.RetainCommits != 7 || p.ArchiveKeepMin != 20 || p.ArchiveKeepMax != 30 || p.Spool != (config.Spool{URL: "file:///var/spool", MaxBytes: 10 << 30}) || p.WALBudget != (pipeline.WALBudget{Warn: 1 << 30, Spool: 2 << 30, DropSlot: 9 << 30}) || !p.RemakeSlot ||
+		p.Bootstrap != (config.Bootstrap{Connections: 8, ChunkBytes: 8 << 20, ResumeAbove: 2 << 30, MaxBytesPerSecond: 100 << 20, PauseAboveLag: 5 * time.Second}) || p.SpillDir != "/var/tmp" || p.IndexDir != "/var/cache" {
 		t.Errorf("bounds: %+v", p)
 	}
 	if !p.Lake.LeanColumns || p.Lake.TableType != config.MergeOnRead {
@@ -136,7 +138,7 @@ func TestProblems(t *testing.T) {
 	replace := func(old, repl string) string { return strings.Replace(tenLines, old, repl, 1) }
 	for name, c := range map[string]struct{ text, want string }{
 		"unknown key":        {replace("commit_interval", "comit_interval"), "f.yaml:10:5: pipelines[0].comit_interval: unknown key; did you mean commit_interval?"},
-		"far from any":       {replace("commit_interval", "zzzzzzzzzzzzzzzzzzzzzzzz"), "unknown key; there are archive_keep_max, archive_keep_min, commit_interval, compact_after"},
+		"far from any":       {replace("commit_interval", "zzzzzzzzzzzzzzzzzzzzzzzz"), "unknown key; there are archive_keep_max, archive_keep_min, bootstrap, commit_interval, compact_after"},
 		"listen, no port":    {replace("    commit_interval: 10s", "listen: x"), "f.yaml:10:9: listen: cannot listen at x: want host:port"},
 		"misplaced":          {replace("commit_interval: 10s", "heartbeat_interval: 10s"), "f.yaml:10:5: pipelines[0].heartbeat_interval: does not belong here but in pipelines[].source.postgres"},
 		"missing":            {replace("    lake:\n      url: file:///data/lake\n", ""), "f.yaml:2:5: pipelines[0].lake: is missing"},

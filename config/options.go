@@ -25,7 +25,9 @@ func (p *Pipeline) Source(log *slog.Logger) postgres.Options {
 		Match:           p.Match,
 		Types:           p.types,
 		Heartbeat:       p.Postgres.HeartbeatInterval,
-		CopyConnections: p.Postgres.CopyConnections,
+		CopyConnections: p.Bootstrap.readers(&p.Postgres),
+		CopyRate:        p.Bootstrap.MaxBytesPerSecond,
+		CopyLag:         p.Bootstrap.PauseAboveLag,
 
 		Messages:          p.keeps(),
 		WholeTransactions: p.Postgres.WholeTransactions,
@@ -59,6 +61,7 @@ func (p *Pipeline) Options(log *slog.Logger) pipeline.Options {
 		WALBudget:      p.WALBudget,
 		Remake:         p.RemakeSlot,
 		IndexDir:       p.IndexDir,
+		Bootstrap:      pipeline.Bootstrap{ChunkBytes: p.Bootstrap.ChunkBytes, ResumeAbove: p.Bootstrap.ResumeAbove, Readers: p.Bootstrap.readers(&p.Postgres)},
 		LeanColumns:    p.Lake.LeanColumns,
 		CompactAfter:   p.CompactAfter,
 		RetainCommits:  p.RetainCommits,

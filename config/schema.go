@@ -69,6 +69,7 @@ func (d *decoder) pipeline(n ast.Node, at string) Pipeline {
 		"spool":            func(n ast.Node, at string) { p.Spool = d.spool(n, at) },
 		"wal_budget":       func(n ast.Node, at string) { p.WALBudget = d.walBudget(n, at) },
 		"on_lost_slot":     func(n ast.Node, at string) { p.RemakeSlot = d.onLostSlot(n, at) },
+		"bootstrap":        func(n ast.Node, at string) { p.Bootstrap = d.bootstrap(n, at) },
 		"spill_dir":        func(n ast.Node, at string) { p.SpillDir = d.text(n, at) },
 		"index_dir":        func(n ast.Node, at string) { p.IndexDir = d.text(n, at) },
 	}, "name", "source", "tables", "lake")

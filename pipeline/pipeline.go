@@ -73,6 +73,8 @@ type Options struct {
 	// and all tables are copied anew; else the run ends, and [ResyncAll] asks for it.
 	Remake bool
 
+	Bootstrap Bootstrap // how large tables are copied
+
 	Observer Observer                                 // told of commits; may be nil
 	Logger   *slog.Logger                             // silent when nil
 	OnPhase  func(phase string)                       // called as work enters a phase: copy, capture, reduce, marker, data file, log append, publish, ack, rollback, compaction, clean; for crash tests

@@ -36,6 +36,11 @@ type Source interface {
 	// Copy emits every row that a table has under the snapshot; emit is never called concurrently.
 	// Where the snapshot does not show the table any more it returns a *change.RewrittenError.
 	Copy(ctx context.Context, t *change.Table, emit func(*change.Batch) error) error
+	// PlanCopy cuts a table into chunks of about so many bytes.
+	PlanCopy(ctx context.Context, t *change.Table, chunkBytes int64) (*change.CopyPlan, error)
+	// CopyChunk emits the rows that a chunk has under the snapshot. It may be called for several
+	// chunks at once. Where it has read limit bytes it may end the chunk early: it returns what it has read.
+	CopyChunk(ctx context.Context, t *change.Table, chunk change.CopyChunk, limit int64, emit func(*change.Batch) error) (change.CopyChunk, error)
 	// CopyKeys emits the rows with some keys, given by their values' texts, as Copy does.
 	CopyKeys(ctx context.Context, t *change.Table, keys [][]string, emit func(*change.Batch) error) error
 	// CloseSnapshot lets go of it.

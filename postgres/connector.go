@@ -46,6 +46,11 @@ type Options struct {
 	Heartbeat time.Duration
 	// CopyConnections is how many connections copy a table side by side. The default is 4.
 	CopyConnections int
+	// CopyRate is how many bytes of rows the copies read in a second at most, all together; 0: no bound.
+	CopyRate int64
+	// CopyLag is how far a standby of the server may lag behind it, in time: copies pause
+	// while one lags more; 0: they do not look.
+	CopyLag time.Duration
 	// ChunkBytes is about how many bytes of rows a chunk or a copied batch holds. The default is 8 MiB.
 	ChunkBytes int64
 	// Text asks for text instead of binary values in the stream, even where every
@@ -143,6 +148,7 @@ type Connector struct {
 	probe   *pgconn.PgConn // asks for its timeline
 
 	snap     *snapshot
+	pace     pace // of copies
 	stream   *stream
 	known    atomic.Pointer[change.Identity] // of the log that this session reads, nil: not asked yet
 	covered  map[uint32]change.LSN           // by table number: see Cover
@@ -166,6 +172,7 @@ func Open(ctx context.Context, opts Options) (*Connector, error) {
 	atPrimary := opts
 	atPrimary.URL = opts.PrimaryURL
 	c.primary.opts, c.primary.greet = &atPrimary, c.isPrimary
+	c.pace.begin(c)
 	err := c.catalog.do(ctx, func(db *pgx.Conn) error {
 		v, err := serverVersion(db)
 		c.version = v
@@ -191,7 +198,7 @@ func (c *Connector) Close(ctx context.Context) error {
 
 // sessions are those for statements.
 func (c *Connector) sessions() []*session {
-	return []*session{&c.talk, &c.watch, &c.primary, &c.catalog}
+	return []*session{&c.talk, &c.watch, &c.pace.lags, &c.primary, &c.catalog}
 }
 
 func (c *Connector) closeSessions(ctx context.Context) (err error) {

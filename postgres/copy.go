@@ -93,7 +93,7 @@ func (c *Connector) copyTable(ctx context.Context, t *change.Table, emit func(*c
 			if err != nil {
 				return err
 			}
-			cp := &copier{wire: w, rows: c.newRows(t, types), types: types, at: c.snap.at, limit: c.opts.ChunkBytes, emit: serial}
+			cp := &copier{wire: w, rows: c.newRows(t, types), types: types, at: c.snap.at, limit: c.opts.ChunkBytes, emit: serial, pace: c.pace.of(ctx)}
 			for i := next.Add(1) - 1; i < int64(len(parts)); i = next.Add(1) - 1 {
 				if err := cp.part(ctx, parts[i]); err != nil {
 					return errors.Join(err, w.close())
@@ -119,6 +119,15 @@ func (c *Connector) asDescribed(ctx context.Context, t *change.Table) error {
 	if err != nil {
 		return err
 	}
+	if err := shownAsDescribed(ctx, w, t); err != nil {
+		return errors.Join(err, w.close())
+	}
+	c.snap.idle <- w // there are never more than it holds
+	return nil
+}
+
+// shownAsDescribed is asDescribed for what a connection sees.
+func shownAsDescribed(ctx context.Context, w *wire, t *change.Table) error {
 	columns := slices.Concat(t.Columns, t.Left)
 	slices.SortFunc(columns, func(a, b change.Column) int { return a.ID - b.ID })
 	want := make([]string, len(columns))
@@ -130,9 +139,8 @@ func (c *Connector) asDescribed(ctx context.Context, t *change.Table) error {
 		WHERE attrelid = %d AND attnum > 0 AND NOT attisdropped AND attgenerated = ''`, t.ID))
 	stop()
 	if err != nil {
-		return errors.Join(interrupted(ctx, fmt.Errorf("look at the columns that the snapshot has: %w", err)), w.close())
+		return interrupted(ctx, fmt.Errorf("look at the columns that the snapshot has: %w", err))
 	}
-	c.snap.idle <- w // there are never more than it holds
 	if have != strings.Join(want, ",") {
 		return &change.AlteredError{Table: t.String(), Err: errors.New("its columns are others in the snapshot")}
 	}
@@ -249,8 +257,10 @@ type copier struct {
 	at     change.LSN
 	limit  int64 // bytes of a batch
 	emit   func(*change.Batch) error
-	bytes  int64
-	fields [][]byte // of the row at hand, nil for NULL
+	pace   func(bytes int64) error // waits where the source is to be spared; nil: never
+	bytes  int64                   // of the rows that wait
+	total  int64                   // of all rows
+	fields [][]byte                // of the row at hand, nil for NULL
 }
 
 // part copies one part. Rolling back lets go of the table's lock, while the
@@ -424,10 +434,15 @@ func appendCopyKey(dst []byte, at change.LSN, table, ctid []byte) []byte {
 
 // flush emits what was collected.
 func (cp *copier) flush() error {
-	n := cp.rows.len()
-	cp.bytes = 0
-	if n == 0 {
+	n, bytes := cp.rows.len(), cp.bytes
+	cp.total += bytes
+	if cp.bytes = 0; n == 0 {
 		return nil
+	}
+	if cp.pace != nil {
+		if err := cp.pace(bytes); err != nil {
+			return err
+		}
 	}
 	cp.rows.at = slices.Repeat([]change.Position{{Commit: cp.at}}, n)
 	cp.rows.times, cp.rows.xids = make([]int64, n), make([]uint32, n)

@@ -76,10 +76,14 @@ func (c *Connector) CloseSnapshot(ctx context.Context) error {
 }
 
 // reader is a connection that has adopted the snapshot.
-func (c *Connector) reader(ctx context.Context) (*wire, error) {
+func (c *Connector) reader(ctx context.Context) (*wire, error) { return c.readerOf(ctx, c.snap) }
+
+func (c *Connector) readerOf(ctx context.Context, s *snapshot) (*wire, error) {
 	select {
-	case w := <-c.snap.idle:
-		return w, nil
+	case w, open := <-s.idle:
+		if open {
+			return w, nil
+		}
 	default:
 	}
 	cfg, err := c.config(nil)
@@ -93,7 +97,7 @@ func (c *Connector) reader(ctx context.Context) (*wire, error) {
 	defer w.watch(ctx)()
 	for _, sql := range []string{
 		"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-		"SET TRANSACTION SNAPSHOT " + literal(c.snap.name),
+		"SET TRANSACTION SNAPSHOT " + literal(s.name),
 	} {
 		if err := w.exec(sql); err != nil {
 			return nil, errors.Join(err, w.close())

@@ -1,0 +1,39 @@
+package pipeline
+
+import (
+	"cmp"
+
+	"lakefeed/change"
+)
+
+// Bootstrap says how large tables are copied.
+type Bootstrap struct {
+	// ResumeAbove is the size in the source, in bytes, from which on a table is copied chunk by
+	// chunk, so that an interrupted copy goes on; default 1 GiB. Smaller tables begin anew.
+	ResumeAbove int64
+	// ChunkBytes is about how many bytes of rows a chunk has; default 64 MiB, or more where a
+	// table would have more than a thousand chunks.
+	ChunkBytes int64
+	// Readers is how many chunks are read at once; default 4.
+	Readers int
+}
+
+const (
+	resumeAbove = 1 << 30
+	chunkBytes  = 64 << 20
+	mostChunks  = 1000
+	readers     = 4
+)
+
+func (b *Bootstrap) readers() int { return cmp.Or(b.Readers, readers) }
+
+// InChunks reports whether a table is copied chunk by chunk. One without a key is not: its
+// rows can be told apart under one snapshot only.
+func (b *Bootstrap) InChunks(t *change.Table) bool {
+	return t.KeyKind != change.NoKey && !t.LogOnly && t.Bytes >= cmp.Or(b.ResumeAbove, resumeAbove)
+}
+
+// ChunkOf is about how many bytes of rows a chunk of a table has.
+func (b *Bootstrap) ChunkOf(t *change.Table) int64 {
+	return cmp.Or(b.ChunkBytes, max(chunkBytes, t.Bytes/mostChunks))
+}
