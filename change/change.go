@@ -120,6 +120,8 @@ type Table struct {
 	// Storage changes when the source writes every row anew, without a change in the
 	// log: TRUNCATE, VACUUM FULL, some ALTER TABLE. Empty: not known.
 	Storage string
+	// Leaves are the tables that hold the rows of a partitioned table; nil: it is none.
+	Leaves []Leaf
 	// Constraints are its checks, unique and foreign keys and exclusions, by name, as the
 	// source prints them; nil: not known.
 	Constraints map[string]string
@@ -130,6 +132,28 @@ type Table struct {
 	// LogOnly says that its rows are in the source's log and nowhere else there, as
 	// logical messages are: its first copy is empty, and there is nothing to compare it with.
 	LogOnly bool
+}
+
+// Leaf is a partition that holds rows of a partitioned table.
+type Leaf struct {
+	ID      uint32 `json:"id"`
+	Name    string `json:"name"`    // qualified
+	Storage string `json:"storage"` // as [Table.Storage]
+	// Link is another one when the leaf, or a partition that it is in, was taken away and put back.
+	Link string `json:"link"`
+	// Whole says that it was made as a partition, so that the log has all of its rows; one
+	// that was attached later may have had some.
+	Whole bool `json:"whole"`
+	// Xid is the transaction that last changed its entry in the catalogs, as a TRUNCATE does.
+	Xid uint32 `json:"xid"`
+}
+
+// Bound is what the rows of a leaf have in common: a condition that only the source which
+// printed it can tell whether a row meets, and the columns that it is about. It is never to be kept
+// where somebody else could change it.
+type Bound struct {
+	Condition string
+	Columns   []string
 }
 
 // String is the qualified name, for people: "public.orders".

@@ -99,9 +99,14 @@ func (p Published) Same(q Published) bool {
 type Look struct {
 	// At is behind the commit record of every transaction that the look sees: a reader
 	// who has come to it has met all of them.
-	At     LSN
-	Tables []*Table          // those that are taken
-	Others map[uint32]string // the names of all others, by the source's number for them
+	At LSN
+	// Before is a position before which no transaction commits that the look does not see,
+	// nor one that could see such a transaction. Horizon is the source's number of the oldest
+	// transaction that was open: all before it had ended.
+	Before  LSN
+	Horizon uint64
+	Tables  []*Table          // those that are taken
+	Others  map[uint32]string // the names of all others, by the source's number for them
 	// Published is how each table is published, by its number.
 	Published map[uint32]Published
 }

@@ -49,7 +49,7 @@ func (p *Pipeline) passes(err error) bool {
 
 // direct reports whether rounds are written into the table.
 func (t *target) direct() bool {
-	return !t.isDropped() && !t.paused && !t.ahead && t.trouble == nil && t.recopy == nil && !t.job && len(t.segments) == 0
+	return !t.isDropped() && !t.paused && !t.ahead && t.trouble == nil && t.recopy == nil && t.shed == nil && !t.job && len(t.segments) == 0
 }
 
 // overtake lets tables be written again once the log has been read up to their newest copies: what
@@ -67,7 +67,7 @@ func (p *Pipeline) overtake() {
 // may forget: they are in the spool, or come with a copy. Where the spool was full, the
 // source was told accordingly.
 func (t *target) lags() bool {
-	return len(t.segments) > 0 || t.job || t.recopy != nil || t.isDropped() && !t.held
+	return len(t.segments) > 0 || t.job || t.recopy != nil || t.shed != nil || t.isDropped() && !t.held
 }
 
 // spooling reports whether the table's part of a round is needed, though not in the table.
@@ -123,7 +123,7 @@ func (p *Pipeline) spoolPart(ctx context.Context, pend *pending, r *round) error
 	}
 	h := segmentHead{
 		Pipeline: p.opts.Name, Table: t.name, Source: p.source, From: t.safe, To: to,
-		Last: r.last, Newest: r.newest, Oldest: pend.oldest, Rows: pend.rows, Truncated: pend.truncated, Emptied: pend.emptied,
+		Last: r.last, Newest: r.newest, Oldest: pend.oldest, Rows: pend.rows, Truncated: pend.truncated, Emptied: pend.emptied, EmptiedBy: pend.emptiedBy,
 	}
 	p.phase("spool")
 	seg, err := p.spool.write(ctx, h, pend)
@@ -165,6 +165,7 @@ type result struct {
 	t       *target
 	drained int // segments, from the first on
 	copied  bool
+	shed    bool
 	err     error
 }
 
@@ -196,7 +197,10 @@ func (p *Pipeline) startJobs(ctx context.Context, j *jobs) time.Time {
 			if j.copying == nil {
 				p.startCopy(ctx, j, t)
 			}
-		case j.drains < drains:
+		case j.drains == drains:
+		case t.shed != nil && t.trouble == nil:
+			p.startShed(ctx, j, t)
+		default:
 			p.startDrain(ctx, j, t)
 		}
 	}
@@ -228,6 +232,8 @@ func (p *Pipeline) due(t *target) time.Time {
 		return t.recopy.next
 	case t.trouble != nil && t.trouble.passes:
 		return t.trouble.next
+	case t.trouble == nil && t.shed != nil:
+		return t.shed.next
 	case t.trouble != nil, len(t.segments) > 0:
 		return time.Unix(1, 0)
 	}
@@ -258,6 +264,10 @@ func (p *Pipeline) finish(ctx context.Context, j *jobs, r result) error {
 		return p.finishCopy(ctx, t, r.err)
 	}
 	j.drains--
+	if r.shed {
+		p.finishShed(t, r.err)
+		return nil
+	}
 	t.segments = t.segments[r.drained:]
 	t.had = max(t.had, t.at.LSN)
 	err := error(nil)
@@ -360,7 +370,7 @@ func (p *Pipeline) gatherSegments(ctx context.Context, t *target, segs []segment
 			}
 			if h.Truncated && (h.Emptied == 0 || h.Emptied >= t.at.LSN) { // else what the table has is newer: a copy
 				pend.reset()
-				pend.truncated = true
+				pend.truncated, pend.emptiedBy = true, h.EmptiedBy
 				pend.seeFirst(h.From)
 			}
 			r.to, r.last, r.newest = h.To, h.Last, h.Newest

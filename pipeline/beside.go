@@ -36,7 +36,7 @@ func (p *Pipeline) recopies(t *target, why *AnewError) bool {
 
 // recopy lets a table be copied anew. What comes of it until that begins is in the copy.
 func (p *Pipeline) recopy(t *target, why string) {
-	t.recopy = &recopy{why: why, next: time.Unix(1, 0)}
+	t.recopy, t.shed = &recopy{why: why, next: time.Unix(1, 0)}, nil
 	t.trouble, t.noted, t.settled, t.held, t.had = nil, nil, false, false, max(t.had, t.at.LSN)
 	p.failures.Delete(t.name)
 	t.report(func(s *TableStatus) {

@@ -31,6 +31,8 @@ type checkpoint struct {
 	Last     change.Mark     `json:"last,omitzero"`   // the newest transaction that was read then; none: the first copy
 	Copied   change.LSN      `json:"copied,omitzero"` // the snapshot of its newest copy, 0: of before this was noted
 	description
+	// Emptied is the transaction that last truncated the source's table as a whole.
+	Emptied uint32 `json:"emptied,omitzero"`
 	// Partitions are the levels of the table's partitions, none where it has none.
 	Partitions []partitionColumn `json:"partitions,omitempty"`
 }

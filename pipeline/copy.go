@@ -117,6 +117,10 @@ func (p *Pipeline) copyTable(ctx context.Context, t *target, at change.LSN) (err
 	next := p.next(m, at, change.Mark{})
 	next.Copied, next.Columns = at, nil // what was known of these is of no use
 	m.describe(&next)
+	leaves, err := p.copiedLeaves(ctx, t, at)
+	if err != nil {
+		return err
+	}
 	rows, instant, err := p.commitCopy(ctx, t, txn, next, write)
 	if err != nil {
 		if instant, err = published(ctx, txn, err); err != nil {
@@ -125,6 +129,9 @@ func (p *Pipeline) copyTable(ctx context.Context, t *target, at change.LSN) (err
 	}
 	p.commits.Add(1)
 	t.committed(next, instant, rows)
+	if t.leaves = leaves; leaves != nil {
+		t.account(leaves)
+	}
 	p.log.Info("table copied", "table", t.name, "rows", rows, "instant", instant, "lsn", at)
 	return nil
 }

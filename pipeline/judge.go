@@ -30,6 +30,14 @@ func (p *Pipeline) judge(ctx context.Context, written change.LSN) {
 			p.noteAside(ctx, t, v, look.At)
 			continue
 		}
+		if err := p.meetLeaves(ctx, t, v, look); err != nil {
+			p.fail(t, ofLake(err))
+			t.stand()
+			continue
+		}
+		if t.shed != nil {
+			continue
+		}
 		if t.at.LSN > look.At {
 			if err := t.at.learnTypes(v); err != nil { // which nothing in the log tells of
 				p.fail(t, err)

@@ -20,6 +20,7 @@ type pending struct {
 	rows      int64
 	truncated bool          // the table was emptied before the first of them ...
 	emptied   change.LSN    // ... by the transaction that commits here; 0: not known
+	emptiedBy uint32        // its number
 	limit     change.LSN    // rows of commits from here on do not count; 0: all do
 	version   *change.Table // the newest version of the table
 	since     change.LSN    // the commit of its first change
@@ -40,7 +41,7 @@ func (p *pending) add(b *change.Batch) error {
 	for i, op := range b.Ops {
 		if op == change.Truncate {
 			p.reset()
-			p.truncated, p.emptied = true, b.At[i].Commit
+			p.truncated, p.emptied, p.emptiedBy = true, b.At[i].Commit, b.Xids[i]
 			start = i + 1
 		}
 	}

@@ -137,6 +137,7 @@ type Pipeline struct {
 	noteErr   string          // why that could not be written
 	writing   change.LSN      // where the round ends that is written; 0 before the first
 	failures  sync.Map        // table name -> error
+	leafSets  sync.Map        // table name -> *leafSet, beyond sessions
 
 	looked atomic.Pointer[change.Look] // what is to be judged; nil: nothing
 

@@ -25,6 +25,9 @@ const (
 	KeyChanged        ChangeKind = "key changed"        // other columns identify the rows
 	TableRemade       ChangeKind = "table made anew"    // another table has its name
 	ConstraintChanged ChangeKind = "constraint changed" // of no concern to the lake
+	PartitionAttached ChangeKind = "partition attached" // with rows
+	PartitionDetached ChangeKind = "partition detached" // or dropped, with its rows
+	PartitionEmptied  ChangeKind = "partition emptied"  // it alone was truncated
 )
 
 // SchemaChange is one difference between two descriptions of a table.
@@ -61,6 +64,12 @@ func (c SchemaChange) String() string {
 		return "the table was dropped and made anew, or another one was given its name"
 	case ConstraintChanged:
 		return constraintText(c)
+	case PartitionAttached:
+		return fmt.Sprintf("partition %s was attached with rows", c.Column)
+	case PartitionDetached:
+		return fmt.Sprintf("partition %s was detached or dropped", c.Column)
+	case PartitionEmptied:
+		return fmt.Sprintf("partition %s was emptied", c.Column)
 	}
 	return string(c.Kind)
 }
@@ -101,6 +110,8 @@ type description struct {
 	Left []knownColumn `json:"left,omitempty"`
 	// Constraints are by name, nil: not known.
 	Constraints map[string]string `json:"constraints,omitempty"`
+
+	leaves []change.Leaf // that the lake's table accounts for; nil: there are none, or it is not known
 }
 
 // changes lists what version v of the table has otherwise. Names alone do not tell: a table
@@ -146,7 +157,7 @@ func (d *description) columnChanges(v *change.Table, i int, name string, lake *a
 	col := v.Columns[i]
 	old, known := d.numbered(col.ID)
 	before, named := d.named(col.Name)
-	rewritten := d.Storage != "" && v.Storage != "" && d.Storage != v.Storage
+	rewritten := d.Storage != "" && v.Storage != "" && d.Storage != v.Storage || rewrittenLeaves(d.leaves, v.Leaves)
 	altered := func(c SchemaChange) []SchemaChange {
 		c.rewritten, c.anew = true, fmt.Sprintf("column %s of %s was altered and every row was written anew: what it holds now is not in the log", col.Name, v)
 		return []SchemaChange{c}

@@ -111,6 +111,7 @@ func (p *Pipeline) noteSchema(ctx context.Context, t *target, v *change.Table, l
 	if err != nil || at <= r.At || t.at.LSN == 0 {
 		return err
 	}
+	r.Seen.leaves = t.at.leaves
 	next := *r
 	next.At = at
 	next.Seen.describe(v)

@@ -45,6 +45,9 @@ func (p *Pipeline) meetLook(ctx context.Context, t *target, v *change.Table, at 
 			return err
 		}
 	}
+	if slices.ContainsFunc(list, func(d Decided) bool { return d.rewritten }) {
+		t.settleLeaves(v)
+	}
 	t.at.settle(v)
 	if t.accept != nil && (m.accepted || pendingChanges(list) == 0) {
 		return p.forgetAcceptance(ctx, t)

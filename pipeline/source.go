@@ -43,6 +43,13 @@ type Source interface {
 	CopyChunk(ctx context.Context, t *change.Table, chunk change.CopyChunk, limit int64, emit func(*change.Batch) error) (change.CopyChunk, error)
 	// CopyKeys emits the rows with some keys, given by their values' texts, as Copy does.
 	CopyKeys(ctx context.Context, t *change.Table, keys [][]string, emit func(*change.Batch) error) error
+	// HasRows reports whether a partition has a row, and with before one of a transaction that had
+	// ended at a look with that horizon; where that is not certain, there is a row, and with before none.
+	HasRows(ctx context.Context, leaf change.Leaf, before uint64) (bool, error)
+	// Bounds are the conditions that the rows of partitions meet, as far as they can be had.
+	Bounds(ctx context.Context, leaves []uint32) (map[uint32]change.Bound, error)
+	// Within reports for each of some rows, given by the texts of the columns that a bound is about, whether it meets it.
+	Within(ctx context.Context, t *change.Table, b change.Bound, rows [][]string) ([]bool, error)
 	// CloseSnapshot lets go of it.
 	CloseSnapshot(ctx context.Context) error
 	// Cover says that the lake holds a table's changes of transactions whose commit

@@ -26,9 +26,10 @@ type segmentHead struct {
 	Oldest   int64           `json:"oldest,omitempty"`
 	Rows     int64           `json:"rows"`
 	// Truncated says that the table was emptied before the first of these changes, by the
-	// transaction that commits at Emptied; 0: not known.
+	// transaction EmptiedBy that commits at Emptied; 0: not known.
 	Truncated bool       `json:"truncated,omitempty"`
 	Emptied   change.LSN `json:"emptied,omitzero"`
+	EmptiedBy uint32     `json:"emptied_by,omitzero"`
 }
 
 // SegmentError is a segment of the spool that cannot be read, or is not what it should be.

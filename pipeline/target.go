@@ -58,6 +58,9 @@ type target struct {
 	lost          bool       // what the spool has of it is of no use
 	inOrder       bool       // changes of it are kept in the order of the log, whatever is done with them
 
+	leaves *leafSet // the partitions in the source that it accounts for; nil: none, or not known
+	shed   *shed    // what is to be taken away of partitions that are gone
+
 	accept *Acceptance   // what a person took on of its schema
 	schema *schemaRecord // nil until it is needed
 	shows  *met          // how a copy that runs takes it
@@ -282,6 +285,9 @@ func (p *Pipeline) openTable(ctx context.Context, t *target, followed bool) erro
 		return anew("%s holds changes up to %s and held them up to %s before: somebody rolled commits back or put an older copy in its place, and the source has forgotten what is missing", t.store, at.LSN, t.had)
 	}
 	t.opened, t.at = true, *at
+	if err := p.recallLeaves(ctx, t); err != nil {
+		return err
+	}
 	if err := table.Recover(ctx); err != nil {
 		return fmt.Errorf("get %s ready to be written: %w", t.store, err)
 	}

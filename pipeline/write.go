@@ -155,6 +155,9 @@ func (p *Pipeline) commitTable(ctx context.Context, pend *pending, r *round) err
 	}
 	next := p.next(m, pend.until(r.to), r.last)
 	next.First = max(pend.first, next.From)
+	if pend.truncated {
+		next.Emptied = pend.emptiedBy
+	}
 	instant, err := p.writeChanges(ctx, pend, m, l, txn, next)
 	if err != nil {
 		if instant, err = published(ctx, txn, err); err != nil {

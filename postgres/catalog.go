@@ -163,6 +163,9 @@ func (c *Connector) describe(ctx context.Context, tx pgx.Tx, tables []*catalogTa
 	if err := describeConstraints(ctx, tx, ids, byID); err != nil {
 		return err
 	}
+	if err := describeLeaves(ctx, tx, tables); err != nil {
+		return fmt.Errorf("partitions: %w", err)
+	}
 	for _, t := range tables {
 		c.land(t)
 	}

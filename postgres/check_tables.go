@@ -117,8 +117,8 @@ func (k *checker) shape(t *catalogTable) {
 	if len(t.generated) > 0 {
 		k.add(Warning, name, "", "generated columns are not in the log and are left out: %s", strings.Join(t.generated, ", "))
 	}
-	if t.partitioned {
-		k.add(Warning, name, "", "it is partitioned: rows that go with a TRUNCATE, DETACH or DROP of a single partition are not in the log and stay in the lake, and those that come with an ATTACH PARTITION are not in the log either and do not come")
+	if t.partitioned && t.KeyKind == change.NoKey {
+		k.add(Warning, name, "", "it is partitioned and lands append-only: rows that go with a TRUNCATE, DETACH or DROP of a single partition stay in the lake")
 	}
 	if t.foreign {
 		k.add(Warning, name, "", "a partition is a foreign table: its rows are left out")

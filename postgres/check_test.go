@@ -131,7 +131,7 @@ func TestCheckTables(t *testing.T) {
 	db.Exec(t, `CREATE TABLE none (a int)`, `CREATE TABLE late (a int, "B" int, PRIMARY KEY ("B", a) DEFERRABLE)`,
 		`CREATE TABLE nothing (a int PRIMARY KEY)`, `ALTER TABLE nothing REPLICA IDENTITY NOTHING`,
 		`CREATE TABLE g (a int PRIMARY KEY, b int GENERATED ALWAYS AS (a + 1) STORED)`,
-		`CREATE TABLE root (a int PRIMARY KEY) PARTITION BY HASH (a)`, `CREATE TABLE leaf PARTITION OF root FOR VALUES WITH (MODULUS 1, REMAINDER 0)`,
+		`CREATE TABLE root (a int) PARTITION BY HASH (a)`, `CREATE TABLE leaf PARTITION OF root FOR VALUES WITH (MODULUS 1, REMAINDER 0)`,
 		`CREATE TABLE parent (a int PRIMARY KEY)`, `CREATE TABLE child (PRIMARY KEY (a)) INHERITS (parent)`, `CREATE TABLE "Other" (PRIMARY KEY (a)) INHERITS (parent)`,
 		`CREATE UNLOGGED TABLE u (a int)`, `CREATE VIEW v AS SELECT 1 AS a`)
 	wants(t, problems(t, postgres.Options{URL: db.URL, Pipeline: "p"}),
@@ -139,7 +139,7 @@ func TestCheckTables(t *testing.T) {
 		`warning public.late: it lands append-only, its UPDATEs and DELETEs are not replicated: its primary key is deferrable [`+lateMend+`]`,
 		`its replica identity is NOTHING [ALTER TABLE "public"."nothing" REPLICA IDENTITY DEFAULT]`,
 		`warning public.g: generated columns are not in the log and are left out: b`,
-		`warning public.root: it is partitioned`, `do not come`,
+		`warning public.root: it is partitioned and lands append-only`, `stay in the lake`,
 		`warning public.parent: tables inherit from it (public.Other, public.child): `,
 		`warning public.u: it is unlogged`, `[ALTER TABLE "public"."u" SET LOGGED]`,
 		`warning public.v: it is a view`)

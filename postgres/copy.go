@@ -54,7 +54,11 @@ func (c *Connector) altered(ctx context.Context, t *change.Table, err error) err
 	if lookErr != nil || now == nil {
 		return err
 	}
-	if _, changed := copyTypes(t, now); changed != nil {
+	_, changed := copyTypes(t, now)
+	if changed == nil && !sameLeaves(t, now.Table) {
+		changed = errOtherLeaves
+	}
+	if changed != nil {
 		return &change.AlteredError{Table: t.String(), Err: errors.Join(changed, err)}
 	}
 	return err
@@ -75,7 +79,10 @@ func (c *Connector) copyTable(ctx context.Context, t *change.Table, emit func(*c
 	if err := c.asDescribed(ctx, t); err != nil {
 		return err
 	}
-	parts, err := c.copyParts(ctx, now)
+	if err := c.dividedAsDescribed(ctx, t); err != nil {
+		return err
+	}
+	parts, err := c.copyParts(ctx, t, now)
 	if err != nil {
 		return err
 	}
@@ -103,7 +110,13 @@ func (c *Connector) copyTable(ctx context.Context, t *change.Table, emit func(*c
 			return nil
 		})
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil || len(parts) == 0 || !now.partitioned || parts[0].table != t.ID {
+		return err
+	}
+	if now, err = c.look(ctx, t.ID); err == nil && (now == nil || !sameLeaves(t, now.Table)) { // through its root a table is read as it is divided now
+		err = &change.AlteredError{Table: t.String(), Err: errOtherLeaves}
+	}
+	return err
 }
 
 // copyPart is what one COPY reads of a table.
@@ -175,25 +188,31 @@ func keyNames(t *change.Table) []string {
 	return names
 }
 
-// copyParts are together the whole table.
-func (c *Connector) copyParts(ctx context.Context, t *catalogTable) ([]copyPart, error) {
+// copyParts are together the whole table t, which is now as the catalogs say. What has become a partition
+// since it was described is no part of it.
+func (c *Connector) copyParts(ctx context.Context, described *change.Table, t *catalogTable) ([]copyPart, error) {
 	var parts []copyPart
+	leaves := make([]uint32, len(described.Leaves))
+	for i, l := range described.Leaves {
+		leaves[i] = l.ID
+	}
 	err := c.inCatalog(ctx, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, `
 			SELECT l.oid, n.nspname, l.relname, pg_relation_size(l.oid) / current_setting('block_size')::int,
 				coalesce(a.amname = 'heap', false), has_table_privilege(l.oid, 'SELECT')
-			FROM (SELECT $1::oid AS oid WHERE NOT $2 UNION ALL SELECT relid FROM pg_partition_tree($1::oid) WHERE isleaf AND $2) o
+			FROM (SELECT $1::oid AS oid WHERE NOT $2 UNION ALL SELECT unnest($3::oid[]) WHERE $2) o
 			JOIN pg_class l ON l.oid = o.oid AND l.relkind = 'r' JOIN pg_namespace n ON n.oid = l.relnamespace LEFT JOIN pg_am a ON a.oid = l.relam`,
-			t.ID, t.partitioned)
+			t.ID, t.partitioned, leaves)
 		if err != nil {
 			return err
 		}
-		whole := false // a partition that we may read only through its root
+		there, whole := 0, false // a partition that we may read only through its root
 		var id uint32
 		var schema, name string
 		var blocks int64
 		var heap, may bool
 		_, err = pgx.ForEachRow(rows, []any{&id, &schema, &name, &blocks, &heap, &may}, func() error {
+			there++
 			whole = whole || t.partitioned && !may
 			ranges := []string{""}
 			if heap {
@@ -204,6 +223,9 @@ func (c *Connector) copyParts(ctx context.Context, t *catalogTable) ([]copyPart,
 			}
 			return nil
 		})
+		if err == nil && there < len(leaves) {
+			err = &change.AlteredError{Table: t.String(), Err: errOtherLeaves}
+		}
 		if whole {
 			parts = []copyPart{{quote(t.Schema, t.Name), t.ID}}
 		}

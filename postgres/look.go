@@ -13,7 +13,12 @@ import (
 // the stream is read, and waits for nobody who has locked a table.
 func (c *Connector) Look(ctx context.Context) (*change.Look, error) {
 	out := &change.Look{Others: map[uint32]string{}}
-	err := c.inCatalog(ctx, func(tx pgx.Tx) error {
+	before, err := c.logEnd(ctx) // ahead of what the transaction sees
+	if err != nil {
+		return nil, fmt.Errorf("look at the catalogs: %w", err)
+	}
+	out.Before = before
+	err = c.inCatalog(ctx, func(tx pgx.Tx) error {
 		all, err := listTables(ctx, tx, nil, false)
 		if err != nil {
 			return err
@@ -32,6 +37,9 @@ func (c *Connector) Look(ctx context.Context) (*change.Look, error) {
 		if out.Published, err = c.published(ctx, tx); err != nil {
 			return err
 		}
+		if err := tx.QueryRow(ctx, "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint").Scan(&out.Horizon); err != nil {
+			return err
+		}
 		out.At, err = c.lookEnd(ctx, tx) // read behind what the transaction sees
 		return err
 	})
@@ -39,4 +47,13 @@ func (c *Connector) Look(ctx context.Context) (*change.Look, error) {
 		return nil, fmt.Errorf("look at the catalogs: %w", err)
 	}
 	return out, nil
+}
+
+// logEnd is where the server's log ends, or on a standby, where what it shows does.
+func (c *Connector) logEnd(ctx context.Context) (change.LSN, error) {
+	var at int64
+	err := c.catalog.do(ctx, func(db *pgx.Conn) error {
+		return db.QueryRow(ctx, `SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END - '0/0')::bigint`).Scan(&at)
+	})
+	return change.LSN(at), err
 }

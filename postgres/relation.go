@@ -47,7 +47,7 @@ func (c *Connector) describeRelation(ctx context.Context, info pgoutput.Relation
 	if now == nil {
 		now = &catalogTable{Table: new(change.Table)}
 	}
-	t := &change.Table{Schema: info.Namespace, Name: info.Name, ID: info.ID, Storage: now.Storage, Refused: now.Refused}
+	t := &change.Table{Schema: info.Namespace, Name: info.Name, ID: info.ID, Storage: now.Storage, Leaves: now.Leaves, Refused: now.Refused}
 	for _, col := range info.Columns {
 		t.Columns = append(t.Columns, change.Column{Name: col.Name, Nullable: true})
 	}
@@ -163,7 +163,7 @@ func (c *tableCache) put(t *catalogTable) {
 // sameSchema reports whether two descriptions of a table differ in nothing that
 // its readers see.
 func sameSchema(a, b *change.Table) bool {
-	return a.Schema == b.Schema && a.Name == b.Name && a.KeyKind == b.KeyKind && a.Storage == b.Storage && slices.Equal(a.Key, b.Key) &&
+	return a.Schema == b.Schema && a.Name == b.Name && a.KeyKind == b.KeyKind && a.Storage == b.Storage && slices.Equal(a.Leaves, b.Leaves) && slices.Equal(a.Key, b.Key) &&
 		slices.EqualFunc(a.Columns, b.Columns, func(x, y change.Column) bool {
 			return x.Name == y.Name && x.Type == y.Type && x.Nullable == y.Nullable && x.ID == y.ID && x.Shape == y.Shape && maps.Equal(x.Definition, y.Definition) && (x.Missing == nil) == (y.Missing == nil) &&
 				(x.Missing == nil || array.Equal(x.Missing, y.Missing))

@@ -1,0 +1,169 @@
+package pipeline_test
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"lakefeed/change"
+	"lakefeed/pipeline"
+)
+
+// divided makes the table r@ with partitions of January and February, and an empty table of
+// March's rows, where @ is a number.
+func (r *rig) divided(n int) {
+	r.t.Helper()
+	r.do(n, "create table r@ (id int, d date, v text, primary key (id, d)) partition by range (d)",
+		"create table jan@ partition of r@ for values from ('2026-01-01') to ('2026-02-01')",
+		"create table feb@ partition of r@ for values from ('2026-02-01') to ('2026-03-01')",
+		"insert into r@ select i, '2026-01-10'::date + i, 'x' from generate_series(1, 40) i",
+		"create table mar@ (like r@ including all)")
+	for _, name := range []string{"jan", "jan2", "feb", "mar", "apr", "q2", "q21"} {
+		r.skip[fmt.Sprint(name, n)] = true
+	}
+}
+
+// do runs statements, @ being a number.
+func (r *rig) do(n int, sql ...string) {
+	r.t.Helper()
+	for _, s := range sql {
+		r.db.Exec(r.t, strings.Split(strings.ReplaceAll(s, "@", strconv.Itoa(n)), "; ")...)
+	}
+}
+
+// copiesAnew notes why tables are copied anew, and lets them be.
+type copiesAnew struct {
+	mu  sync.Mutex
+	why map[string]string
+}
+
+func (c *copiesAnew) let(o *options) {
+	c.why = map[string]string{}
+	o.Recopy = func(v *change.Table, why *pipeline.AnewError) bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.why[v.String()] += why.What
+		return why.Schema
+	}
+}
+
+// of fails the test unless a table was copied anew because of what, or, without that, was not.
+func (c *copiesAnew) of(t *testing.T, table, what string) {
+	t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if got := c.why[table]; (got == "") != (what == "") || !strings.Contains(got, what) {
+		t.Errorf("%s was copied anew because of %q, not %q", table, got, what)
+	}
+}
+
+// TestPartitionsComeAndGo attaches, detaches, drops and truncates partitions: what that does
+// to the rows of their table is in no log, and the lake is right all the same. Where it does
+// nothing to them, or takes rows away that can be told, the table is not copied anew.
+func TestPartitionsComeAndGo(t *testing.T) {
+	t.Parallel()
+	cases := []struct{ sql, anew string }{
+		{"create table apr@ partition of r@ for values from ('2026-04-01') to ('2026-05-01'); insert into r@ values (1, '2026-04-01', 'april')", ""},
+		{"alter table r@ attach partition mar@ for values from ('2026-03-01') to ('2026-04-01')", ""},
+		{"insert into mar@ values (1, '2026-03-01', 'march'); alter table r@ attach partition mar@ for values from ('2026-03-01') to ('2026-04-01')", "public.mar@ was attached to public.r@ with rows"},
+		{"begin; create table apr@ (like r@ including all); insert into apr@ values (1, '2026-04-02', 'a'); alter table r@ attach partition apr@ for values from ('2026-04-01') to ('2026-05-01'); commit", "public.apr@ was attached"},
+		{"create table q2@ (like r@ including all) partition by list (id); create table q21@ partition of q2@ for values in (1); insert into q2@ values (1, '2026-05-05', 'q'); alter table r@ attach partition q2@ for values from ('2026-04-01') to ('2026-07-01')", "public.q21@ was attached"},
+		{"alter table r@ detach partition jan@; insert into jan@ values (99, '2026-01-01', 'of no concern')", ""},
+		{"alter table r@ detach partition jan@ concurrently", ""},
+		{"drop table jan@; insert into r@ values (99, '2026-02-03', 'goes on')", ""},
+		{"alter table r@ detach partition jan@; create table jan2@ partition of r@ for values from ('2026-01-01') to ('2026-02-01'); insert into r@ values (7, '2026-01-07', 'new')", "written since"},
+		{"alter table r@ detach partition jan@; delete from jan@ where id = 3; alter table r@ attach partition jan@ for values from ('2026-01-01') to ('2026-02-01')", "public.jan@ was attached"},
+		{"truncate jan@", "public.jan@ of public.r@ was emptied"},
+		{"truncate jan@; insert into r@ values (7, '2026-01-07', 'new'); analyze jan@", "public.jan@ of public.r@ was emptied"},
+		{"truncate r@; insert into r@ values (7, '2026-01-07', 'new')", ""},
+		{"vacuum full jan@; alter table feb@ set (fillfactor = 50)", ""},
+		{"cluster jan@ using jan@_pkey", ""},
+		{"alter table r@ alter v type text using v || id", "column v of public.r@ was altered and every row was written anew"},
+		{"alter table r@ add n serial", "column n was added to public.r@ and every row was written anew"},
+		{"alter table r@ add w int default 7; alter table r@ alter v set not null", ""},
+	}
+	r := newRig(t)
+	for n := range cases {
+		r.divided(n)
+	}
+	var copies copiesAnew
+	run := r.start(copies.let)
+	r.await("streaming", func() bool { return run.Status().State == pipeline.Streaming })
+	for range 2 { // the second look finds the partitions where they were
+		r.passLook(run)
+	}
+	for n, c := range cases {
+		r.do(n, c.sql)
+	}
+	r.passLook(run)
+	r.await("all stream again", func() bool { return run.Status().State == pipeline.Streaming })
+	r.equal(run)
+	run.stop()
+	for n, c := range cases {
+		copies.of(t, fmt.Sprint("public.r", n), strings.ReplaceAll(c.anew, "@", strconv.Itoa(n)))
+	}
+	r.drain()
+	r.equal(nil)
+}
+
+// TestPartitionsWhileAway does the same while nobody reads: what cannot be told is copied.
+func TestPartitionsWhileAway(t *testing.T) {
+	t.Parallel()
+	cases := []struct{ sql, anew string }{
+		{"create table apr@ partition of r@ for values from ('2026-04-01') to ('2026-05-01'); insert into r@ values (1, '2026-04-01', 'april')", ""},
+		{"insert into mar@ values (1, '2026-03-01', 'march'); alter table r@ attach partition mar@ for values from ('2026-03-01') to ('2026-04-01')", "attached"},
+		{"drop table jan@", "taken from"},
+		{"truncate jan@", "emptied"},
+		{"truncate r@; insert into r@ values (7, '2026-01-07', 'new')", ""},
+		{"vacuum full jan@", ""},
+	}
+	r := newRig(t)
+	for n := range cases {
+		r.divided(n)
+	}
+	var copies copiesAnew
+	run := func() {
+		if err := r.once(copies.let); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run()
+	run()
+	for n, c := range cases {
+		r.do(n, c.sql)
+	}
+	run()
+	r.equal(nil)
+	for n, c := range cases {
+		copies.of(t, fmt.Sprint("public.r", n), c.anew)
+	}
+}
+
+// TestPartitionsPaused leaves it to a person what becomes of the rows of a partition that is gone.
+func TestPartitionsPaused(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.divided(0)
+	r.table = func(*change.Table) pipeline.TableOptions {
+		return pipeline.TableOptions{Schema: pipeline.SchemaOptions{Policy: pipeline.PauseSchema}}
+	}
+	run := r.start()
+	r.await("streaming", func() bool { return run.Status().State == pipeline.Streaming })
+	for range 2 {
+		r.passLook(run)
+	}
+	r.db.Exec(t, "drop table jan0")
+	r.await("it waits", func() bool { return run.table("public.r0").State == pipeline.Paused })
+	r.says(errors.New(run.table("public.r0").Note), "partition public.jan0 was taken from public.r0", "schema apply")
+	if _, err := run.Instruct(t.Context(), "public.r0", pipeline.Resume); err != nil {
+		t.Fatal(err)
+	}
+	r.await("it streams", func() bool {
+		return run.table("public.r0").State == pipeline.Streaming && len(strings.Fields(r.column("r0", "id"))) == 19
+	})
+	r.equal(run)
+	run.stop()
+}
