@@ -199,7 +199,7 @@ func (c *Connector) Within(ctx context.Context, t *change.Table, b change.Bound,
 // aside runs f in a short read-only transaction on a connection of its own: what it asks may
 // take a while, and nobody is to wait for it.
 func (c *Connector) aside(ctx context.Context, f func(pgx.Tx) error) error {
-	s := session{opts: &c.opts, encoding: c.encoding, patience: c.catalog.patience}
+	s := session{opts: &c.opts, encoding: c.encoding, patience: c.catalog.patience, greet: c.catalog.greet}
 	err := s.do(ctx, func(db *pgx.Conn) error {
 		return pgx.BeginTxFunc(ctx, db, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 			_, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL lock_timeout = %d; SET LOCAL statement_timeout = %d", leafLock.Milliseconds(), leafScan.Milliseconds()))
