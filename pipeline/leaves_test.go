@@ -99,7 +99,9 @@ func TestPartitionsComeAndGo(t *testing.T) {
 		r.do(n, c.sql)
 	}
 	r.passLook(run)
-	r.await("all stream again", func() bool { return run.Status().State == pipeline.Streaming })
+	for n := range cases {
+		r.await("it streams again", func() bool { return run.table(fmt.Sprint("public.r", n)).State == pipeline.Streaming })
+	}
 	r.equal(run)
 	run.stop()
 	for n, c := range cases {
