@@ -9,6 +9,14 @@ import (
 // ErrReadOnly is a source that takes no logical messages: a standby.
 var ErrReadOnly = errors.New("the source is a standby, into which nothing can be written")
 
+// ByHandError is what somebody has to do in the source, since we can not.
+type ByHandError struct{ Statement string }
+
+// Error has the statement.
+func (e *ByHandError) Error() string {
+	return "the source is a standby, into which nothing can be written: on its primary, " + e.Statement
+}
+
 // BehindError is a source that has not come to a position yet which was read of it before:
 // a standby that replays its log anew, after a crash for one. It passes.
 type BehindError struct{ End, Want LSN }

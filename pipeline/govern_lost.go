@@ -83,6 +83,9 @@ func (p *Pipeline) remakeSlot(ctx context.Context, slot *change.SlotState, known
 			return 0, fmt.Errorf("drop the slot, to make it anew: %w", err)
 		}
 	}
+	if err := p.publishAll(ctx); err != nil { // those that were not published any more, too
+		return 0, err
+	}
 	at, err := src.CreateSlot(ctx)
 	if err != nil {
 		return 0, err
@@ -103,6 +106,20 @@ func (p *Pipeline) remakeSlot(ctx context.Context, slot *change.SlotState, known
 		first = false
 		return at, nil
 	})
+}
+
+// publishAll lets the source publish all tables, which are copied anew.
+func (p *Pipeline) publishAll(ctx context.Context) error {
+	var tables []*change.Table
+	for _, t := range p.targets {
+		tables = append(tables, t.source)
+	}
+	prepared, err := p.opts.Source.Prepare(ctx, tables, p.followed)
+	if err != nil {
+		return fmt.Errorf("publish tables: %w", err)
+	}
+	p.checkPublished(prepared)
+	return nil
 }
 
 // reason is what a person reads of it at each table.

@@ -26,6 +26,10 @@ type Source interface {
 	// Prepare makes the source publish the tables, those that it can; it is idempotent.
 	// One that was followed until now and is not published has lost changes: it is left so, and named.
 	Prepare(ctx context.Context, tables []*change.Table, followed func(*change.Table) bool) (*change.Prepared, error)
+	// Publications are those of the pipeline that the source has; where only somebody else can
+	// drop them the error is a *change.ByHandError. Unpublish drops them; that there are none is no error.
+	Publications(ctx context.Context) ([]string, error)
+	Unpublish(ctx context.Context) error
 	// CreateSlot makes the slot and holds a snapshot of its consistent point,
 	// which it returns, for Copy.
 	CreateSlot(ctx context.Context) (change.LSN, error)

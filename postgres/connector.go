@@ -234,6 +234,11 @@ var settings = map[string]string{
 	"idle_session_timeout":                "0",
 	"synchronous_commit":                  "local",
 	"default_transaction_read_only":       "off",
+	// A server that has lost us without a word, as when our host is gone, must not keep our
+	// slots, temporary ones too, and our snapshots for the two hours that are usual.
+	"tcp_keepalives_idle":     "30",
+	"tcp_keepalives_interval": "10",
+	"tcp_keepalives_count":    "3",
 }
 
 // cancelOnServer makes a context that ends cancel the statement on the server too:

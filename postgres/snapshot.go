@@ -54,11 +54,18 @@ func (c *Connector) createSlot(ctx context.Context, name, temporary, more string
 // OpenSnapshot keeps a snapshot of the present, at the position that it returns,
 // for Copy beside an existing slot. It makes a temporary slot, which goes with the connection.
 func (c *Connector) OpenSnapshot(ctx context.Context) (change.LSN, error) {
-	at, err := c.createSlot(ctx, "lakefeed_copy_"+strings.ToLower(rand.Text()), " TEMPORARY", "")
+	at, err := c.createSlot(ctx, c.copySlot(), " TEMPORARY", "")
 	if err != nil {
 		return 0, fmt.Errorf("open a snapshot: %w", err)
 	}
 	return at, nil
+}
+
+// copySlot is the name of a temporary slot of the pipeline: several copies and comparisons may
+// run at once, and each has one of its own.
+func (c *Connector) copySlot() string {
+	suffix := "_copy_" + strings.ToLower(rand.Text()[:10])
+	return c.slot[:min(len(c.slot), maxName-len(suffix))] + suffix
 }
 
 // CloseSnapshot lets go of the snapshot; that there is none is no error.
