@@ -32,6 +32,7 @@ type SlotState struct {
 // SlotFigures is what a source's server says of the log that it keeps for a slot, at one moment.
 type SlotFigures struct {
 	At        time.Time `json:"at"`                 // when the server was asked, by our clock
+	Clock     time.Time `json:"clock,omitzero"`     // ... by its own, a moment before Current; of a standby, whose log is its primary's, none
 	Current   LSN       `json:"current_lsn"`        // the end of the server's log
 	Confirmed LSN       `json:"confirmed_lsn"`      // up to here the slot's reader needs nothing more
 	Restart   LSN       `json:"restart_lsn"`        // from here on the server keeps its log for the slot

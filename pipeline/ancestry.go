@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"lakefeed/change"
 )
@@ -65,7 +66,9 @@ func (h *ancestry) rebase(record *progress, what string) error {
 	if err != nil || end == endless {
 		return err
 	}
-	record.LSN = min(record.LSN, end)
+	if record.LSN > end {
+		record.LSN, record.Seen = end, time.Time{}
+	}
 	if record.Last.Commit >= end {
 		record.Last = change.Mark{} // the tables say what they were written from
 	}

@@ -109,8 +109,10 @@ type progress struct {
 	// the first LSN is recorded the slot may be dropped and made anew.
 	Starting bool        `json:"starting,omitempty"`
 	LSN      change.LSN  `json:"lsn"`
-	Last     change.Mark `json:"last,omitzero"`    // the newest transaction that the lake was written from
-	Tables   []string    `json:"tables,omitempty"` // that were followed up to LSN
+	Last     change.Mark `json:"last,omitzero"` // the newest transaction that the lake was written from
+	// Seen is up to when, by the source's clock, it is known that what is before LSN is all.
+	Seen   time.Time `json:"seen,omitzero"`
+	Tables []string  `json:"tables,omitempty"` // that were followed up to LSN
 	// Commits are the checkpoints that these tables had: one that is behind its own
 	// was taken back, and the source has forgotten what it lacks.
 	Commits map[string]change.LSN `json:"commits,omitempty"`

@@ -251,8 +251,15 @@ func boundAt(ctx context.Context, record *progress, list []*tableHistory, at tim
 			}
 		}
 	}
-	if later == 0 {
-		return 0, noCutYet("the newest transaction in the lake committed at %s: whether others did by %s is known once one that committed later is there", time.UnixMicro(record.Last.Time).UTC().Format(time.RFC3339Nano), at.UTC().Format(time.RFC3339Nano))
+	if later == 0 && at.After(record.Seen) {
+		known := time.UnixMicro(record.Last.Time)
+		if record.Seen.After(known) {
+			known = record.Seen
+		}
+		return 0, noCutYet("what the source committed is known up to %s: whether other transactions did by %s is known later, while the pipeline runs", known.UTC().Format(time.RFC3339Nano), at.UTC().Format(time.RFC3339Nano))
+	}
+	if later == 0 { // the source has been at rest since
+		return record.LSN, nil
 	}
 	for _, lsn := range before {
 		if lsn <= later {

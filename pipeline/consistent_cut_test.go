@@ -310,7 +310,7 @@ func TestConsistentCutAt(t *testing.T) {
 		return when, n
 	}
 	when, n := moment()
-	if _, err := r.findCut(at(when)); err == nil || !strings.Contains(err.Error(), "is known once") {
+	if _, err := r.findCut(at(when)); err == nil || !strings.Contains(err.Error(), "is known later") {
 		t.Errorf("before anything later is known: %v", err)
 	}
 	r.db.Exec(t, "insert into transfer values (0)")
@@ -363,4 +363,30 @@ func TestConsistentCutCleaned(t *testing.T) {
 		t.Errorf("it has %d transfers", n)
 	}
 	r.balanced(r.mustCut())
+}
+
+// TestCutAtRest: of a source at rest, which writes nothing into its log, it becomes known what it held at a time.
+func TestCutAtRest(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, bank...)
+	source := r.quiet()
+	run := r.start(func(o *options) { o.Source, o.WALBudget.Every = source, 100*time.Millisecond })
+	r.newer(nil)
+	when, err := time.Parse("2006-01-02 15:04:05.999999Z07", r.query("select clock_timestamp() at time zone 'utc'")+"Z")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cut *pipeline.ConsistentCut
+	r.await("it is known", func() bool {
+		cut, err = r.findCut(func(o *pipeline.CutOptions) { o.At = when })
+		return err == nil
+	})
+	if got := r.balanced(cut); got != 0 {
+		t.Errorf("the cut has %d transfers", got)
+	}
+	run.stop()
+	r.freeSlot()
+	run = r.start(func(o *options) { o.Source = r.quiet() }) // and stays so over a restart
+	r.await("streaming", func() bool { return run.Status().State == pipeline.Streaming })
+	r.mustCut(func(o *pipeline.CutOptions) { o.At = when })
 }

@@ -112,8 +112,10 @@ func (p *Pipeline) forget(ctx context.Context) error {
 		}
 	}
 	lake, name := p.opts.Lake, p.opts.Name
-	if err := lake.DeleteAll(ctx, "_lakefeed/schema/"+folderName(name)); err != nil {
-		return fmt.Errorf("remove the log of schema changes: %w", err)
+	for _, kind := range []string{"schema", "leaves"} {
+		if err := lake.DeleteAll(ctx, "_lakefeed/"+kind+"/"+folderName(name)); err != nil {
+			return fmt.Errorf("remove _lakefeed/%s/%s: %w", kind, folderName(name), err)
+		}
 	}
 	for _, record := range []string{ordersName(name), replayName(name), stoppedName(name), progressName(name)} {
 		if err := lake.Delete(ctx, record); err != nil {

@@ -153,6 +153,9 @@ func (g *governor) look(ctx context.Context) {
 		return
 	}
 	g.note(f, err)
+	if err == nil && f != nil {
+		g.p.clock.end(f)
+	}
 	if err == nil && f != nil && !f.Lost {
 		g.take(ctx, f)
 	}

@@ -163,6 +163,8 @@ type Pipeline struct {
 	afresh       atomic.Bool             // the next session begins with what this one lacks
 	retryTables  atomic.Bool             // tables are to be tried again now
 
+	clock sourceClock // up to when the source is known
+
 	recordMu sync.Mutex // guards what follows
 	recorded *progress  // the newest record that was written
 	lakeLost time.Time  // when the lake last refused one

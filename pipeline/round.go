@@ -252,6 +252,8 @@ func (p *Pipeline) acknowledge(ctx context.Context, r *round) error {
 			return fmt.Errorf("acknowledge %s: %w", ack, err)
 		}
 		p.ackedLSN.Store(uint64(ack))
+	} else if err := p.noteRest(ctx); err != nil {
+		return err
 	}
 	for t := range r.tables {
 		t.written()

@@ -47,6 +47,7 @@ func (p *Pipeline) start(ctx context.Context) (change.LSN, error) {
 			return 0, err
 		}
 	}
+	p.clock.begin(record)
 	p.failures.Clear()
 	p.mu.Lock()
 	p.writing = 0
@@ -393,7 +394,7 @@ func (p *Pipeline) firstSlot(ctx context.Context, again bool) (change.LSN, error
 // record writes the progress record: position and the tables that are followed.
 func (p *Pipeline) record(ctx context.Context, lsn change.LSN) error {
 	r := progress{
-		Pipeline: p.opts.Name, Source: p.source, LSN: lsn, Last: p.last, Folders: p.folders, Commits: map[string]change.LSN{},
+		Pipeline: p.opts.Name, Source: p.source, LSN: lsn, Last: p.last, Seen: p.clock.upTo(lsn), Folders: p.folders, Commits: map[string]change.LSN{},
 		Remake: p.remaking, Dropped: p.droppedBy(), Published: map[string]change.Published{}, Spooled: map[string]change.LSN{}, Stopped: map[string]stopNote{},
 	}
 	for _, t := range p.targets {

@@ -45,15 +45,15 @@ func lookFigures(ctx context.Context, db *pgx.Conn, slot string) (*change.SlotFi
 	f := &change.SlotFigures{At: time.Now().UTC()}
 	var current, confirmed, restart int64
 	var timeout float64
-	var idle *time.Time
+	var idle, clock *time.Time
 	err := db.QueryRow(ctx, `
-		SELECT (`+currentLSN+` - '0/0')::bigint, coalesce(confirmed_flush_lsn - '0/0', 0)::bigint, coalesce(restart_lsn - '0/0', 0)::bigint,
+		SELECT CASE WHEN NOT pg_is_in_recovery() THEN clock_timestamp() END, (`+currentLSN+` - '0/0')::bigint, coalesce(confirmed_flush_lsn - '0/0', 0)::bigint, coalesce(restart_lsn - '0/0', 0)::bigint,
 			active, coalesce(wal_status, ''), coalesce(safe_wal_size, -1), pg_size_bytes(current_setting('max_slot_wal_keep_size')),
 			`+slotLost+`, `+slotWhy+`,
 			extract(epoch FROM coalesce(current_setting('idle_replication_slot_timeout', true), '0')::interval)::float8,
 			CASE WHEN NOT active THEN (to_jsonb(s)->>'inactive_since')::timestamptz END
 		FROM pg_replication_slots s WHERE slot_name = $1`, slot).
-		Scan(&current, &confirmed, &restart, &f.Active, &f.Status, &f.Safe, &f.Limit, &f.Lost, &f.Why, &timeout, &idle)
+		Scan(&clock, &current, &confirmed, &restart, &f.Active, &f.Status, &f.Safe, &f.Limit, &f.Lost, &f.Why, &timeout, &idle)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
@@ -61,6 +61,9 @@ func lookFigures(ctx context.Context, db *pgx.Conn, slot string) (*change.SlotFi
 	f.IdleTimeout = time.Duration(timeout * float64(time.Second))
 	if idle != nil {
 		f.IdleSince = idle.UTC()
+	}
+	if clock != nil {
+		f.Clock = clock.UTC()
 	}
 	f.Limit = max(f.Limit, -1)
 	return f, err
