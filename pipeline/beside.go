@@ -26,6 +26,7 @@ type recopy struct {
 	next   time.Time     // when it is tried
 	counts bool          // it is because of the schema: they are not made one after the other
 	once   bool          // it was tried again at once
+	asked  time.Time     // the order that it is for, or that was there when it was begun
 	void   bool          // while it was made the source left changes of the table out
 }
 
@@ -48,7 +49,7 @@ func (p *Pipeline) recopy(t *target, why string) {
 
 // startCopy begins a table's copy. What the spool has of the table is of no use any more.
 func (p *Pipeline) startCopy(ctx context.Context, j *jobs, t *target) {
-	t.job, t.recopy.void, j.copying = true, false, t
+	t.job, t.recopy.void, t.recopy.asked, j.copying = true, false, p.orderOf(t.name).Since, t
 	segs := t.segments
 	t.segments, t.safe = nil, max(t.safe, p.written)
 	t.undrop()
@@ -181,6 +182,7 @@ func (p *Pipeline) finishCopy(ctx context.Context, t *target, err error) error {
 	}
 	t.copied = t.at.Copied
 	t.ahead = p.written < t.at.LSN
+	asked := t.recopy.asked
 	t.recopy, t.trouble, t.lost, t.had, t.safe = nil, nil, false, t.at.LSN, max(t.safe, t.at.LSN)
 	p.failures.Delete(t.name)
 	p.renumber(t)
@@ -191,20 +193,7 @@ func (p *Pipeline) finishCopy(ctx context.Context, t *target, err error) error {
 		}
 	})
 	t.stand()
-	if o := p.orderOf(t.name); o.Resync != 0 || o.Accept != nil {
-		_, err := p.order(ctx, t.name, func(o Order) (Order, error) {
-			if o.Resync <= t.at.Copied && o.Resync != 0 {
-				o.Resync, o.Why = 0, ""
-			}
-			if t.shows != nil && t.shows.accepted {
-				o.Accept, t.accept = nil, nil
-			}
-			return o, nil
-		})
-		if err != nil { // its checkpoint says it too
-			p.log.Warn("cannot note that the table was copied", "table", t.name, "error", err)
-		}
-	}
+	p.obeyed(ctx, t, asked)
 	return nil
 }
 

@@ -57,6 +57,7 @@ func (p *Pipeline) copyAll(ctx context.Context, at change.LSN, last bool) error 
 		switch {
 		case err == nil:
 			t.recopy = nil
+			p.obeyed(ctx, t, p.orderOf(t.name).Since)
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case ofSource && p.retryable(source.error): // all begins anew

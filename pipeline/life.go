@@ -24,7 +24,10 @@ type Order struct {
 	// Resync says that the table is to be copied anew, from a snapshot at or behind this
 	// position; 0: it is not.
 	Resync change.LSN `json:"resync,omitempty"`
-	Why    string     `json:"why,omitempty"`
+	// Fresh says that a copy which was there when that was asked for does not do, wherever its
+	// snapshot was: nothing may have been read since.
+	Fresh bool   `json:"fresh,omitempty"`
+	Why   string `json:"why,omitempty"`
 	// Held is the version of the source's table that its policy left to a person; empty: none.
 	Held string `json:"held,omitempty"`
 	// Accept is what a person took on of its schema since.
@@ -47,6 +50,31 @@ func (o Order) String() string {
 		return "it is to be copied anew"
 	}
 	return ""
+}
+
+// wantsCopy reports whether an order asks for a copy that the table does not have.
+func (t *target) wantsCopy(o Order) bool {
+	return o.Resync != 0 && (t.at.Copied < o.Resync || o.Fresh && !o.Since.Equal(t.obeyed))
+}
+
+// obeyed notes that a copy was made for an order.
+func (p *Pipeline) obeyed(ctx context.Context, t *target, since time.Time) {
+	t.obeyed = since
+	if o := p.orderOf(t.name); o.Resync == 0 && o.Accept == nil {
+		return
+	}
+	_, err := p.order(ctx, t.name, func(o Order) (Order, error) {
+		if o.Resync != 0 && !t.wantsCopy(o) {
+			o.Resync, o.Fresh, o.Why = 0, false, ""
+		}
+		if t.shows != nil && t.shows.accepted {
+			o.Accept, t.accept = nil, nil
+		}
+		return o, nil
+	})
+	if err != nil { // its checkpoint says it too
+		p.log.Warn("cannot note that the table was copied", "table", t.name, "error", err)
+	}
 }
 
 func (o Order) none() bool { return !o.Paused && !o.Removed && o.Resync == 0 && o.Accept == nil }
@@ -136,12 +164,12 @@ func (v Verb) apply(o Order, at change.LSN, version string) (Order, error) {
 		}
 		o.Paused, o.Held, o.Accept = false, "", &Acceptance{at, version}
 	case Resync:
-		o.Resync = at
+		o.Resync, o.Fresh = at, true
 	case Remove:
 		o = Order{Removed: true, Since: o.Since}
 	case Add:
 		if o.Removed {
-			o.Removed, o.Resync = false, at // what happened meanwhile is in no log
+			o.Removed, o.Resync, o.Fresh = false, at, true // what happened meanwhile is in no log
 		}
 	default:
 		return o, fmt.Errorf("%q is none of %v", string(v), Verbs)
@@ -194,7 +222,7 @@ func (p *Pipeline) Instruct(ctx context.Context, table string, verb Verb) (Order
 	o, err := p.order(ctx, table, func(o Order) (Order, error) {
 		o, err := verb.apply(o, at, version)
 		if verb == Apply && t != nil && t.failed() {
-			o.Resync = at
+			o.Resync, o.Fresh = at, true
 		}
 		return o, err
 	})
@@ -303,7 +331,7 @@ func (p *Pipeline) obey(ctx context.Context) {
 		switch {
 		case o.Removed:
 			p.leave(ctx, t)
-		case o.Resync != 0 && t.recopy == nil && !t.job && t.at.Copied < o.Resync && !p.opts.Once && !o.Since.Equal(t.gaveUp):
+		case t.wantsCopy(o) && t.recopy == nil && !t.job && !p.opts.Once && !o.Since.Equal(t.gaveUp):
 			p.recopy(t, cmp.Or(o.Why, asked))
 			t.stand()
 		}

@@ -177,13 +177,18 @@ func (t *target) showPending(list []Decided) {
 // hold sets a table aside until a person has looked at it.
 func (p *Pipeline) hold(t *target, why string, version string) {
 	p.log.Error("table waits for a person", "table", t.name, "because", why)
-	t.paused, t.trouble = true, nil
 	p.mu.Lock()
 	o := p.orders[t.name]
 	o.Paused, o.Held, o.Why, o.Since = true, version, why, time.Now().UTC()
 	p.orders = withOrder(p.orders, t.name, o)
 	p.ordersNew = true
 	p.mu.Unlock()
+	p.wait(t, why)
+}
+
+// wait sets a table aside for which there is such an order.
+func (p *Pipeline) wait(t *target, why string) {
+	t.paused, t.trouble = true, nil
 	p.failures.Delete(t.name)
 	t.report(func(s *TableStatus) { s.State, s.Error, s.Since, s.Note = Paused, "", time.Time{}, why })
 	t.stand()

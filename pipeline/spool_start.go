@@ -22,7 +22,7 @@ func (p *Pipeline) openSpool(ctx context.Context, record *progress) error {
 		order := p.orderOf(t.name)
 		t.paused, t.accept = order.Paused, order.Accept
 		switch {
-		case order.Resync != 0 && t.at.Copied < order.Resync:
+		case t.wantsCopy(order):
 			err = p.spool.delete(ctx, t.name, segs)
 			t.status.State = Waiting
 			p.recopy(t, cmp.Or(order.Why, asked))

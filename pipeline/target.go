@@ -50,6 +50,7 @@ type target struct {
 	paused        bool
 	resumed       bool       // somebody asked to try it again
 	gaveUp        time.Time  // the order whose copy failed for good
+	obeyed        time.Time  // the order whose copy was made
 	job           bool       // a goroutine of its own has it
 	held          bool       // the spool was full: the source keeps what is behind safe
 	copied        change.LSN // the snapshot of its newest copy, as the last job or the start left it
@@ -126,6 +127,10 @@ func (p *Pipeline) fail(t *target, err error) {
 	}
 	if _, unfit := errors.AsType[*FrozenValueError](err); unfit && t.at.LSN != 0 {
 		p.hold(t, err.Error()+": have the type taken on with `lakefeed schema apply`", "")
+		return
+	}
+	if o := p.orderOf(t.name); o.Held != "" && t.at.LSN != 0 && t.at.TableID != t.source.ID {
+		p.wait(t, o.Why) // another table has its name, which is why: whatever is decided, it is copied anew
 		return
 	}
 	if noted, ok := errors.AsType[*notedError](err); ok {
