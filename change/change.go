@@ -120,6 +120,9 @@ type Table struct {
 	// Storage changes when the source writes every row anew, without a change in the
 	// log: TRUNCATE, VACUUM FULL, some ALTER TABLE. Empty: not known.
 	Storage string
+	// Generated are the source's own numbers of the columns that are left out since they are
+	// computed, and nothing of them is in the log; nil: not known.
+	Generated []int
 	// Leaves are the tables that hold the rows of a partitioned table; nil: it is none.
 	Leaves []Leaf
 	// Constraints are its checks, unique and foreign keys and exclusions, by name, as the

@@ -63,6 +63,9 @@ func (c *description) describe(v *change.Table) {
 	if v.Storage != "" {
 		c.Storage = v.Storage
 	}
+	if v.Generated != nil {
+		c.Generated = v.Generated
+	}
 	c.Columns, c.Key, c.Left = nil, nil, nil
 	names := columnNames(v)
 	for i, col := range v.Columns {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"lakefeed/change"
+	"lakefeed/internal/pgtest"
 	"lakefeed/pipeline"
 	"lakefeed/storage/mem"
 )
@@ -149,4 +150,16 @@ func TestInherited(t *testing.T) {
 	run.stop()
 	r.drain()
 	r.equal(nil)
+}
+
+// TestNoLongerComputed lets a column be one like any other that was computed, and left out.
+func TestNoLongerComputed(t *testing.T) {
+	t.Parallel()
+	r := newRigOn(t, pgtest.Shared(t, 15).NewDatabase(t), "create table t (id int primary key, n int generated always as (id * 10) stored)", "insert into t values (1), (2)")
+	run := r.start(recopies)
+	r.await("streaming", func() bool { return run.Status().State == pipeline.Streaming })
+	r.db.Exec(t, "alter table t alter n drop expression", "insert into t values (3, 5)")
+	r.await("it has come", func() bool { return r.hasColumn("t", "n") && strings.Contains(r.column("t", "n"), "10 20") })
+	r.equal(run)
+	run.stop()
 }

@@ -108,6 +108,8 @@ type description struct {
 	// Left are the columns that commits left out while the table was frozen: what its rows
 	// have of them is not in the lake.
 	Left []knownColumn `json:"left,omitempty"`
+	// Generated are the numbers of columns that were left out since they were computed.
+	Generated []int `json:"generated,omitempty"`
 	// Constraints are by name, nil: not known.
 	Constraints map[string]string `json:"constraints,omitempty"`
 
@@ -210,6 +212,8 @@ func (d *description) added(v *change.Table, col change.Column, name string, rew
 	switch {
 	case rewritten && col.ID != 0 && col.Missing == nil:
 		c.rewritten, c.anew = true, fmt.Sprintf("column %s was added to %s and every row was written anew: what it holds in older rows is not in the log", col.Name, v)
+	case slices.Contains(d.Generated, col.ID) && col.ID != 0:
+		c.anew = fmt.Sprintf("column %s of %s was computed, and left out: what older rows have of it is not in the lake", col.Name, v)
 	case slices.ContainsFunc(d.Left, func(k knownColumn) bool { return k.ID == col.ID && k.ID != 0 || k.Name == col.Name }):
 		c.anew = fmt.Sprintf("column %s of %s was left out while the table was frozen: what rows have of it is not in the lake", col.Name, v)
 	case lake != nil && len(lake.FieldIndices(name)) > 0:

@@ -20,16 +20,17 @@ const tableKey = "lakefeed.table"
 // tableText is a table as a segment describes it; the types of its columns are those of
 // the stream's first fields.
 type tableText struct {
-	Schema  string         `json:"schema"`
-	Name    string         `json:"name"`
-	ID      uint32         `json:"id"`
-	Columns []columnText   `json:"columns"`
-	Key     []int          `json:"key,omitempty"`
-	KeyKind change.KeyKind `json:"key_kind"`
-	Storage string         `json:"storage,omitempty"`
-	Leaves  []change.Leaf  `json:"leaves,omitempty"`
-	Note    string         `json:"note,omitempty"`
-	Missing []byte         `json:"missing,omitempty"` // an Arrow stream: one row, a column for each that has a default of older rows
+	Schema    string         `json:"schema"`
+	Name      string         `json:"name"`
+	ID        uint32         `json:"id"`
+	Columns   []columnText   `json:"columns"`
+	Key       []int          `json:"key,omitempty"`
+	KeyKind   change.KeyKind `json:"key_kind"`
+	Storage   string         `json:"storage,omitempty"`
+	Leaves    []change.Leaf  `json:"leaves,omitempty"`
+	Generated []int          `json:"generated,omitempty"`
+	Note      string         `json:"note,omitempty"`
+	Missing   []byte         `json:"missing,omitempty"` // an Arrow stream: one row, a column for each that has a default of older rows
 }
 
 type columnText struct {
@@ -44,7 +45,7 @@ type columnText struct {
 
 // describedSchema is a record's schema with the table's description in its metadata.
 func describedSchema(t *change.Table, fields *arrow.Schema) (*arrow.Schema, error) {
-	text := tableText{Schema: t.Schema, Name: t.Name, ID: t.ID, Key: t.Key, KeyKind: t.KeyKind, Storage: t.Storage, Leaves: t.Leaves, Note: t.Note}
+	text := tableText{Schema: t.Schema, Name: t.Name, ID: t.ID, Key: t.Key, KeyKind: t.KeyKind, Storage: t.Storage, Leaves: t.Leaves, Generated: t.Generated, Note: t.Note}
 	var missing []arrow.Array
 	var names []arrow.Field
 	for _, c := range t.Columns {
@@ -95,7 +96,7 @@ func describedTable(schema *arrow.Schema) (*change.Table, error) {
 			return nil, fmt.Errorf("its key names column %d", k)
 		}
 	}
-	t := &change.Table{Schema: text.Schema, Name: text.Name, ID: text.ID, Key: text.Key, KeyKind: text.KeyKind, Storage: text.Storage, Leaves: text.Leaves, Note: text.Note}
+	t := &change.Table{Schema: text.Schema, Name: text.Name, ID: text.ID, Key: text.Key, KeyKind: text.KeyKind, Storage: text.Storage, Leaves: text.Leaves, Generated: text.Generated, Note: text.Note}
 	for i, c := range text.Columns {
 		t.Columns = append(t.Columns, change.Column{Name: c.Name, Type: c.Type, Arrow: schema.Field(i).Type, Nullable: c.Nullable, ID: c.ID, Shape: c.Shape, Definition: c.Definition})
 	}

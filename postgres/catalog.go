@@ -15,7 +15,7 @@ import (
 
 // Tables are the tables that Options.Match takes, as the catalogs have them now.
 // A partition whose root is taken belongs to the root. Views, foreign, temporary
-// and unlogged tables have no changes in the log and are left out, as generated
+// and unlogged tables have no changes in the log and are left out, as are generated
 // columns are.
 func (c *Connector) Tables(ctx context.Context) ([]*change.Table, error) {
 	var out []*change.Table
@@ -53,6 +53,7 @@ type catalogTable struct {
 	types       []dataType
 	missing     []*string // attmissingval of each column
 	generated   []string  // columns that are left out
+	virtual     bool      // one of these has no stored values
 }
 
 // inCatalog runs f in a short read-only transaction that sees one state.
@@ -125,7 +126,8 @@ func listTables(ctx context.Context, tx pgx.Tx, ids []uint32, sizes bool) ([]*ca
 				SELECT i.inhrelid FROM pg_inherits i JOIN below b ON b.oid = i.inhparent
 			)
 			SELECT sum(CASE WHEN $2 THEN pg_table_size(l.oid) END) FILTER (WHERE l.relkind = 'r') AS bytes, sum(greatest(l.reltuples, 0)) AS rows,
-				bool_or(l.relreplident NOT IN ('d', 'f')) FILTER (WHERE l.relkind = 'r') AS odd, bool_or(l.relkind = 'f') AS fdw
+				bool_or(l.relreplident NOT IN ('d', 'f') OR l.relreplident = 'f' AND EXISTS (
+					SELECT FROM pg_attribute a WHERE a.attrelid = l.oid AND a.attgenerated = 'v')) FILTER (WHERE l.relkind = 'r') AS odd, bool_or(l.relkind = 'f') AS fdw
 			FROM below JOIN pg_class l USING (oid) WHERE l.relkind <> 'p'
 		) p ON c.relkind = 'p'
 		WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND ($1::oid[] IS NULL OR c.oid = ANY ($1))
@@ -197,7 +199,7 @@ type attribute struct {
 	typeID    uint32
 	mod       int32
 	notNull   bool
-	generated bool
+	generated string // attgenerated: empty, s or v
 	number    int
 	shape     string
 	missing   *string // attmissingval, an array of one element
@@ -205,7 +207,7 @@ type attribute struct {
 
 func (c *Connector) describeColumns(ctx context.Context, tx pgx.Tx, ids []uint32, byID map[uint32]*catalogTable) error {
 	rows, err := tx.Query(ctx, `
-		SELECT attrelid, attname, format_type(atttypid, atttypmod), atttypid, atttypmod, attnotnull, attgenerated <> '', attnum, xmin::text,
+		SELECT attrelid, attname, format_type(atttypid, atttypmod), atttypid, atttypmod, attnotnull, attgenerated::text, attnum, xmin::text,
 			CASE WHEN atthasmissing THEN attmissingval::text END
 		FROM pg_attribute WHERE attrelid = ANY ($1::oid[]) AND attnum > 0 AND NOT attisdropped
 		ORDER BY attrelid, attnum`, ids)
@@ -229,10 +231,13 @@ func (c *Connector) describeColumns(ctx context.Context, tx pgx.Tx, ids []uint32
 	if err != nil {
 		return fmt.Errorf("definitions of types: %w", err)
 	}
+	for _, t := range byID {
+		t.Generated = []int{}
+	}
 	for _, a := range attributes {
 		t := byID[a.table]
-		if a.generated {
-			t.generated = append(t.generated, a.name)
+		if a.generated == "v" || a.generated != "" && !c.publishesGenerated() {
+			t.generated, t.Generated, t.virtual = append(t.generated, a.name), append(t.Generated, a.number), t.virtual || a.generated == "v"
 			continue
 		}
 		d := c.types.resolve(a.typeID, a.mod)
@@ -241,6 +246,10 @@ func (c *Connector) describeColumns(ctx context.Context, tx pgx.Tx, ids []uint32
 	}
 	return nil
 }
+
+// publishesGenerated reports whether the server can publish generated columns that are stored:
+// ours are published, and with replica identity FULL it refuses UPDATEs otherwise.
+func (c *Connector) publishesGenerated() bool { return c.version >= 18 }
 
 // missingValue reads attmissingval, an array of one element as text.
 func missingValue(s string, d *dataType) (arrow.Array, error) {
@@ -339,6 +348,9 @@ func (t *catalogTable) chooseKey(indexes []index) {
 		if key == nil {
 			t.Note = "its replica identity is FULL, and it has no unique index, not deferrable, on columns that are not null"
 		}
+	}
+	if t.virtual && t.identity == "f" {
+		key, t.Note = nil, "its replica identity is FULL, and with that PostgreSQL refuses to publish UPDATEs of a table with virtual generated columns"
 	}
 	if t.partitioned && key != nil && (t.oddLeaves || t.identity == "i") {
 		key, t.Note = nil, "a partition has another replica identity than DEFAULT or FULL, which its siblings do not share"

@@ -79,9 +79,6 @@ func (c *Connector) copyTable(ctx context.Context, t *change.Table, emit func(*c
 	if err := c.asDescribed(ctx, t); err != nil {
 		return err
 	}
-	if err := c.dividedAsDescribed(ctx, t); err != nil {
-		return err
-	}
 	parts, err := c.copyParts(ctx, t, now)
 	if err != nil {
 		return err
@@ -125,7 +122,7 @@ type copyPart struct {
 	table uint32 // the number of the table, or of the partition
 }
 
-// asDescribed sees that the snapshot has the columns of the table that t says, those that t leaves out
+// asDescribed sees that the snapshot has the partitions and columns of the table that t says, those that t leaves out
 // among them, none altered and none more: what a column that t lacks held before the snapshot would be in no log.
 func (c *Connector) asDescribed(ctx context.Context, t *change.Table) error {
 	w, err := c.reader(ctx)
@@ -149,7 +146,7 @@ func shownAsDescribed(ctx context.Context, w *wire, t *change.Table) error {
 	}
 	stop := w.watch(ctx)
 	have, err := w.value(fmt.Sprintf(`SELECT coalesce(string_agg(attnum || ' ' || xmin, ',' ORDER BY attnum), '') FROM pg_attribute
-		WHERE attrelid = %d AND attnum > 0 AND NOT attisdropped AND attgenerated = ''`, t.ID))
+		WHERE attrelid = %d AND attnum > 0 AND NOT attisdropped AND (attgenerated = '' OR attgenerated = 's' AND current_setting('server_version_num')::int >= 180000)`, t.ID))
 	stop()
 	if err != nil {
 		return interrupted(ctx, fmt.Errorf("look at the columns that the snapshot has: %w", err))
@@ -157,7 +154,7 @@ func shownAsDescribed(ctx context.Context, w *wire, t *change.Table) error {
 	if have != strings.Join(want, ",") {
 		return &change.AlteredError{Table: t.String(), Err: errors.New("its columns are others in the snapshot")}
 	}
-	return nil
+	return dividedAsDescribed(ctx, w, t)
 }
 
 // copyTypes are the types of t's columns, which are read by their names of now, if the table has them still.

@@ -17,14 +17,10 @@ func sameLeaves(a, b *change.Table) bool {
 	return slices.EqualFunc(a.Leaves, b.Leaves, func(x, y change.Leaf) bool { return x.ID == y.ID && x.Link == y.Link })
 }
 
-// dividedAsDescribed sees that the snapshot has the partitions of the table that t says.
-func (c *Connector) dividedAsDescribed(ctx context.Context, t *change.Table) error {
+// dividedAsDescribed sees that a connection is shown the partitions of the table that t says.
+func dividedAsDescribed(ctx context.Context, w *wire, t *change.Table) error {
 	if t.Leaves == nil {
 		return nil
-	}
-	w, err := c.reader(ctx)
-	if err != nil {
-		return err
 	}
 	want := make([]string, len(t.Leaves))
 	for i, l := range t.Leaves {
@@ -38,9 +34,8 @@ func (c *Connector) dividedAsDescribed(ctx context.Context, t *change.Table) err
 		SELECT coalesce(string_agg(concat_ws(' ', oid, relfilenode, link), ',' ORDER BY oid), '') FROM below JOIN pg_class USING (oid) WHERE relkind = 'r'`, t.ID))
 	stop()
 	if err != nil {
-		return errors.Join(interrupted(ctx, fmt.Errorf("look at the partitions that the snapshot has: %w", err)), w.close())
+		return interrupted(ctx, fmt.Errorf("look at the partitions that the snapshot has: %w", err))
 	}
-	c.snap.idle <- w // there are never more than it holds
 	if have != strings.Join(want, ",") {
 		return &change.AlteredError{Table: t.String(), Err: errors.New("its partitions are others in the snapshot")}
 	}

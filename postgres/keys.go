@@ -56,9 +56,9 @@ const keyless = `
 		JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 		LEFT JOIN LATERAL pg_partition_tree(c.oid) t ON c.relkind = 'p'
 		JOIN pg_class l ON l.oid = coalesce(t.relid, c.oid) AND l.relkind = 'r'
-	WHERE p.pubname = $1 AND l.relreplident <> 'f' AND NOT EXISTS (
-		SELECT FROM pg_index i WHERE i.indrelid = l.oid AND i.indimmediate AND i.indisvalid
-			AND (l.relreplident = 'd' AND i.indisprimary OR l.relreplident = 'i' AND i.indisreplident))`
+	WHERE p.pubname = $1 AND CASE l.relreplident WHEN 'f' THEN EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = l.oid AND a.attgenerated = 'v')
+		ELSE NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = l.oid AND i.indimmediate AND i.indisvalid
+			AND (l.relreplident = 'd' AND i.indisprimary OR l.relreplident = 'i' AND i.indisreplident)) END`
 
 // moveKeyless moves such tables to the other publication, with a mark in the log.
 func (c *Connector) moveKeyless(ctx context.Context) error {

@@ -21,6 +21,7 @@ import (
 type publication struct {
 	name    string
 	publish string
+	more    string                   // options that this version has besides
 	tables  map[uint32]*change.Table // what it should hold
 	byHand  *byHand                  // nil: statements are run
 }
@@ -69,6 +70,9 @@ func (c *Connector) publications(tables []*change.Table) []*publication {
 	pubs := []*publication{
 		{name: c.slot, publish: "insert, update, delete, truncate", tables: map[uint32]*change.Table{}},
 		{name: c.slot + appendSuffix, publish: "insert, truncate", tables: map[uint32]*change.Table{}},
+	}
+	if c.publishesGenerated() {
+		pubs[0].more, pubs[1].more = ", publish_generated_columns = stored", ", publish_generated_columns = stored"
 	}
 	for _, t := range tables {
 		switch {
@@ -159,8 +163,9 @@ func (p *publication) mend(ctx context.Context, tx pgx.Tx) (there []uint32, miss
 	var all, root, same bool
 	err = tx.QueryRow(ctx, `
 		SELECT oid, puballtables, pubviaroot, (pubinsert, pubtruncate, pubupdate, pubdelete) = (true, true, $2::bool, $2::bool)
-		FROM pg_publication WHERE pubname = $1`, p.name, strings.Contains(p.publish, "update")).Scan(&oid, &all, &root, &same)
-	options := fmt.Sprintf(" (publish = %s, publish_via_partition_root = true)", literal(p.publish))
+			AND coalesce(to_jsonb(p) ->> 'pubgencols', 's') = 's'
+		FROM pg_publication p WHERE pubname = $1`, p.name, strings.Contains(p.publish, "update")).Scan(&oid, &all, &root, &same)
+	options := fmt.Sprintf(" (publish = %s, publish_via_partition_root = true%s)", literal(p.publish), p.more)
 	switch {
 	case err == pgx.ErrNoRows: //nolint:errorlint // Scan returns it as it is
 		if err := p.run(ctx, tx, "CREATE PUBLICATION "+quote(p.name)+" WITH"+options); err != nil {
