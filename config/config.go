@@ -35,6 +35,7 @@ type Pipeline struct {
 	Postgres Postgres
 	Tables   []Table
 	Messages Messages
+	Slots    pipeline.Slots // how tables are divided over slots of the source; none: one has all
 	Lake     Lake
 	Types    postgres.TableTypes // how values land
 	Schema   Schema              // what becomes of changes of schemas

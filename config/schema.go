@@ -50,11 +50,13 @@ func (d *decoder) pipelines(n ast.Node, at string) []Pipeline {
 
 func (d *decoder) pipeline(n ast.Node, at string) Pipeline {
 	p := Pipeline{}
+	slots := func() {} // when the pipeline's name is known
 	d.mapping(n, at, keys{
 		"name":             func(n ast.Node, at string) { p.Name = d.name(n, at) },
 		"source":           func(n ast.Node, at string) { d.source(n, at, &p) },
 		"tables":           func(n ast.Node, at string) { p.Tables = d.tables(n, at) },
 		"messages":         func(n ast.Node, at string) { p.Messages = d.messages(n, at) },
+		"slots":            func(n ast.Node, at string) { slots = func() { p.Slots = d.slots(n, at, p.Name) } },
 		"lake":             func(n ast.Node, at string) { p.Lake = d.lake(n, at) },
 		"types":            func(n ast.Node, at string) { p.Types = d.types(n, at, false) },
 		"schema":           func(n ast.Node, at string) { p.Schema = d.schemaPolicy(n, at, false) },
@@ -73,6 +75,7 @@ func (d *decoder) pipeline(n ast.Node, at string) Pipeline {
 		"spill_dir":        func(n ast.Node, at string) { p.SpillDir = d.text(n, at) },
 		"index_dir":        func(n ast.Node, at string) { p.IndexDir = d.text(n, at) },
 	}, "name", "source", "tables", "lake")
+	slots()
 	if _, _, err := pipeline.TimelineBounds(cmp.Or(p.RetainCommits, 10), p.ArchiveKeepMin, p.ArchiveKeepMax); err != nil {
 		d.problem(n, at, "%v", err)
 	}

@@ -35,9 +35,9 @@ func TestScrape(t *testing.T) {
 	m.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	body := w.Body.String()
 	for _, want := range []string{
-		`lakefeed_slot_lag_bytes{pipeline="shop"} 4096`,
-		`lakefeed_read_lsn{pipeline="shop"} 4.294967296e+09`,
-		`lakefeed_acked_lsn{pipeline="shop"} 16`,
+		`lakefeed_slot_lag_bytes{pipeline="shop",slot=""} 4096`,
+		`lakefeed_read_lsn{pipeline="shop",slot=""} 4.294967296e+09`,
+		`lakefeed_acked_lsn{pipeline="shop",slot=""} 16`,
 		`lakefeed_commits_total{pipeline="shop"} 3`,
 		`lakefeed_spilled_bytes_total{pipeline="shop"} 7`,
 		`lakefeed_spooled_bytes{pipeline="shop"} 9`,
@@ -50,25 +50,25 @@ func TestScrape(t *testing.T) {
 		`lakefeed_commit_duration_seconds_count{pipeline="shop"} 1`,
 		`lakefeed_commit_latency_seconds_sum{pipeline="shop"} 2`,
 		`lakefeed_build_info{version="v1"} 1`,
-		`lakefeed_slot_lag_seconds{pipeline="shop"} 2.5`,
-		`lakefeed_slot_kept_bytes{pipeline="shop"} 60`,
-		`lakefeed_slot_safe_bytes{pipeline="shop"} 7`,
-		`lakefeed_slot_limit_seconds{pipeline="shop"} 3`,
-		`lakefeed_slot_wal_status{pipeline="shop",status="extended"} 1`,
-		`lakefeed_slot_wal_status{pipeline="shop",status="lost"} 0`,
-		`lakefeed_wal_budget_step{pipeline="shop",step="spool"} 1`,
-		`lakefeed_wal_budget_step{pipeline="shop",step="none"} 0`,
-		`lakefeed_wal_budget_bytes{pipeline="shop",step="warn"} 10`,
-		`lakefeed_source_lsn{pipeline="shop"} 100`,
-		`lakefeed_slot_confirmed_lsn{pipeline="shop"} 60`,
-		`lakefeed_slot_restart_lsn{pipeline="shop"} 40`,
+		`lakefeed_slot_lag_seconds{pipeline="shop",slot=""} 2.5`,
+		`lakefeed_slot_kept_bytes{pipeline="shop",slot=""} 60`,
+		`lakefeed_slot_safe_bytes{pipeline="shop",slot=""} 7`,
+		`lakefeed_slot_limit_seconds{pipeline="shop",slot=""} 3`,
+		`lakefeed_slot_wal_status{pipeline="shop",slot="",status="extended"} 1`,
+		`lakefeed_slot_wal_status{pipeline="shop",slot="",status="lost"} 0`,
+		`lakefeed_wal_budget_step{pipeline="shop",slot="",step="spool"} 1`,
+		`lakefeed_wal_budget_step{pipeline="shop",slot="",step="none"} 0`,
+		`lakefeed_wal_budget_bytes{pipeline="shop",slot="",step="warn"} 10`,
+		`lakefeed_source_lsn{pipeline="shop",slot=""} 100`,
+		`lakefeed_slot_confirmed_lsn{pipeline="shop",slot=""} 60`,
+		`lakefeed_slot_restart_lsn{pipeline="shop",slot=""} 40`,
 		`go_goroutines`,
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("lacks %s", want)
 		}
 	}
-	if strings.Contains(body, `lakefeed_slot_lag_bytes{pipeline="idle"}`) {
+	if strings.Contains(body, `lakefeed_slot_lag_bytes{pipeline="idle"`) {
 		t.Error("an unknown lag is shown")
 	}
 }

@@ -9,11 +9,12 @@ import (
 
 var (
 	ofPipeline = []string{"pipeline"}
+	ofSlot     = []string{"pipeline", "slot"} // no slot where there is one only
 	ofTable    = []string{"pipeline", "table"}
 
-	slotLag = desc("slot_lag_bytes", "Bytes of log that the source wrote behind what this pipeline's slot has confirmed.", ofPipeline)
-	readLSN = desc("read_lsn", "Position up to which the source's log was read, as a number.", ofPipeline)
-	acked   = desc("acked_lsn", "Position up to which the source may forget, as a number.", ofPipeline)
+	slotLag = desc("slot_lag_bytes", "Bytes of log that the source wrote behind what this pipeline's slot has confirmed.", ofSlot)
+	readLSN = desc("read_lsn", "Position up to which the source's log was read, as a number.", ofSlot)
+	acked   = desc("acked_lsn", "Position up to which the source may forget, as a number.", ofSlot)
 	commits = desc("commits_total", "Commits written to tables of the lake.", ofPipeline)
 	spooled = desc("spooled_bytes", "Bytes of changes that wait in the spool, of tables that cannot be written now.", ofPipeline)
 	spilled = desc("spilled_bytes_total", "Bytes of changes that went through local disk.", ofPipeline)
@@ -64,15 +65,21 @@ func collect(ch chan<- prometheus.Metric, s pipeline.Status) {
 			gauge(d, float64(v), labels...)
 		}
 	}
-	if s.SlotLag >= 0 {
-		gauge(slotLag, float64(s.SlotLag), s.Pipeline)
+	slots := s.Slots
+	if len(slots) == 0 {
+		slots = []pipeline.SlotState{{Read: s.Read, Acked: s.Acked, SlotLag: s.SlotLag, Governor: s.Slot}}
 	}
-	lsn(readLSN, s.Read, s.Pipeline)
-	lsn(acked, s.Acked, s.Pipeline)
+	for _, one := range slots {
+		if one.SlotLag >= 0 {
+			gauge(slotLag, float64(one.SlotLag), s.Pipeline, one.Slot)
+		}
+		lsn(readLSN, one.Read, s.Pipeline, one.Slot)
+		lsn(acked, one.Acked, s.Pipeline, one.Slot)
+		collectSlot(ch, s.Pipeline, one.Slot, one.Governor)
+	}
 	counter(commits, s.Commits, s.Pipeline)
 	counter(spilled, s.Spilled, s.Pipeline)
 	gauge(spooled, float64(s.Spooled), s.Pipeline)
-	collectSlot(ch, s.Pipeline, s.Slot)
 	for _, t := range s.Tables {
 		counter(rows, t.Rows, s.Pipeline, t.Table)
 		gauge(freshness, t.Freshness, s.Pipeline, t.Table)

@@ -177,10 +177,6 @@ func readProgressAt(ctx context.Context, lake storage.Store, name string) (*prog
 	return r, nil
 }
 
-func writeProgress(ctx context.Context, lake storage.Store, r progress) error {
-	return writeProgressAt(ctx, lake, progressName(r.Pipeline), r)
-}
-
 func writeProgressAt(ctx context.Context, lake storage.Store, name string, r progress) error {
 	r.Written = time.Now().UTC()
 	b, err := json.MarshalIndent(r, "", "  ")

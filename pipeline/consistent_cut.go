@@ -97,18 +97,18 @@ func FindCut(ctx context.Context, o CutOptions) (*ConsistentCut, error) {
 
 func findCut(ctx context.Context, o CutOptions) (*ConsistentCut, error) {
 	// The record first: it tells what the tables held at least when they are looked at.
-	record, err := readProgress(ctx, o.Lake, o.Name)
+	records, err := readRecords(ctx, o.Lake, o.Name)
 	if err != nil {
 		return nil, err
 	}
-	if record == nil || record.LSN == 0 {
+	if len(records) == 0 {
 		return nil, noCutYet("the lake has nothing of pipeline %s yet", o.Name)
 	}
-	list, left, err := o.histories(ctx, record)
+	list, left, err := o.histories(ctx, records)
 	if err != nil {
 		return nil, err
 	}
-	lsn, err := o.bound(ctx, record, list)
+	lsn, err := o.bound(ctx, records, list)
 	if err != nil {
 		return nil, err
 	}
@@ -118,12 +118,12 @@ func findCut(ctx context.Context, o CutOptions) (*ConsistentCut, error) {
 		}
 		return nil, err
 	}
-	cut := &ConsistentCut{Pipeline: o.Name, Source: record.Source, LSN: lsn, Asked: o.LSN, LeftOut: left, Tables: make([]CutTable, len(list))}
+	cut := &ConsistentCut{Pipeline: o.Name, Source: records[0].Source, LSN: lsn, Asked: o.LSN, LeftOut: left, Tables: make([]CutTable, len(list))}
 	for _, h := range list {
-		if h.newest() < record.LSN {
+		if h.newest() < h.record.LSN {
 			cut.Behind = append(cut.Behind, h.name)
 		}
-		for _, m := range []change.Mark{h.state().last, record.Last} {
+		for _, m := range []change.Mark{h.state().last, h.record.Last} {
 			if at := time.UnixMicro(m.Time).UTC(); m.Commit != 0 && m.Commit < lsn && at.After(cut.Time) {
 				cut.Time = at
 			}
@@ -139,18 +139,20 @@ const messagesTable = "_lakefeed.messages"
 const lookers = 8
 
 // histories are those of all tables that the cut is of, and why some are left out.
-func (o *CutOptions) histories(ctx context.Context, record *progress) (list []*tableHistory, left map[string]string, err error) {
+func (o *CutOptions) histories(ctx context.Context, records []*progress) (list []*tableHistory, left map[string]string, err error) {
 	why := map[string]error{}
-	for name, note := range record.Stopped {
-		if o.Only != nil && !o.Only(name) {
-			continue
-		}
-		why[name] = noCut("%s waits for a new copy, which `lakefeed resync` makes: %s", name, note.Why)
-		if note.Recopy {
-			why[name] = noCutYet("%s is about to be copied anew: %s", name, note.Why)
+	for _, record := range records {
+		for name, note := range record.Stopped {
+			if o.Only != nil && !o.Only(name) {
+				continue
+			}
+			why[name] = noCut("%s waits for a new copy, which `lakefeed resync` makes: %s", name, note.Why)
+			if note.Recopy {
+				why[name] = noCutYet("%s is about to be copied anew: %s", name, note.Why)
+			}
 		}
 	}
-	all := o.candidates(record)
+	all := o.candidates(records)
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(lookers)
 	errs := make([]error, len(all))
@@ -188,25 +190,32 @@ func (o *CutOptions) histories(ctx context.Context, record *progress) (list []*t
 	return list, left, nil
 }
 
-// candidates are the tables that the record follows, with their folders.
-func (o *CutOptions) candidates(record *progress) []*tableHistory {
+// candidates are the tables that the records follow, with their folders.
+func (o *CutOptions) candidates(records []*progress) []*tableHistory {
 	var list []*tableHistory
-	var tables []*change.Table
-	for _, name := range slices.Sorted(slices.Values(record.Tables)) {
-		if o.Only == nil || o.Only(name) {
-			schema, table, _ := strings.Cut(name, ".")
-			list = append(list, &tableHistory{name: name, record: record})
-			tables = append(tables, &change.Table{Schema: schema, Name: table, LogOnly: name == messagesTable})
+	folders := map[string]string{}
+	for _, record := range records {
+		maps.Copy(folders, record.Folders)
+		for _, name := range record.Tables {
+			if o.Only == nil || o.Only(name) {
+				list = append(list, &tableHistory{name: name, record: record})
+			}
 		}
 	}
-	for i, path := range tablePaths(tables, o.Table, record.Folders) {
+	slices.SortFunc(list, func(a, b *tableHistory) int { return strings.Compare(a.name, b.name) })
+	tables := make([]*change.Table, len(list))
+	for i, h := range list {
+		schema, table, _ := strings.Cut(h.name, ".")
+		tables[i] = &change.Table{Schema: schema, Name: table, LogOnly: h.name == messagesTable}
+	}
+	for i, path := range tablePaths(tables, o.Table, folders) {
 		list[i].path = path
 	}
 	return list
 }
 
 // bound is the newest position at which the cut may be.
-func (o *CutOptions) bound(ctx context.Context, record *progress, list []*tableHistory) (change.LSN, error) {
+func (o *CutOptions) bound(ctx context.Context, records []*progress, list []*tableHistory) (change.LSN, error) {
 	least := list[0]
 	for _, h := range list {
 		if h.newest() < least.newest() {
@@ -219,57 +228,95 @@ func (o *CutOptions) bound(ctx context.Context, record *progress, list []*tableH
 	case o.LSN != 0:
 		return o.LSN, nil
 	case !o.At.IsZero():
-		return boundAt(ctx, record, list, o.At)
+		return boundAt(ctx, records, list, o.At)
 	}
 	return least.newest(), nil
 }
 
-// boundAt is the newest noted position before which no transaction committed later than a time.
-func boundAt(ctx context.Context, record *progress, list []*tableHistory, at time.Time) (change.LSN, error) {
-	micros := at.UnixMicro()
-	bound, later := change.LSN(0), change.LSN(0) // where the oldest transaction that is later commits
-	before := []change.LSN{}
-	see := func(m change.Mark, lsn change.LSN, known bool) {
-		switch {
-		case m.Commit != 0 && m.Time > micros && (later == 0 || m.Commit < later):
-			later = m.Commit
-		case known && m.Commit != 0 && m.Time <= micros:
-			before = append(before, lsn)
+// boundAt is the newest position before which no transaction is known to have committed
+// later than a time. Each slot's stream tells of its own tables' transactions alone.
+func boundAt(ctx context.Context, records []*progress, list []*tableHistory, at time.Time) (change.LSN, error) {
+	var all []*timeBound
+	later := change.LSN(0)
+	for _, record := range records {
+		own := slices.DeleteFunc(slices.Clone(list), func(h *tableHistory) bool { return h.record != record })
+		if len(own) == 0 {
+			continue
+		}
+		b := &timeBound{record: record, micros: at.UnixMicro()}
+		if err := b.read(ctx, own); err != nil {
+			return 0, err
+		}
+		all = append(all, b)
+		if b.later != 0 && (later == 0 || b.later < later) {
+			later = b.later
 		}
 	}
-	see(record.Last, record.LSN, record.Last.Commit < record.LSN)
-	for _, h := range list {
-		for i := 0; ; i++ {
-			if more, err := h.has(ctx, i); err != nil {
-				return 0, err
-			} else if !more {
-				break
+	bound := endless
+	for _, b := range all {
+		// A stream that has been at rest since has nothing later before where it was read.
+		if b.later == 0 && at.After(b.record.Seen) && (later == 0 || b.record.LSN < later) {
+			known := time.UnixMicro(b.record.Last.Time)
+			if b.record.Seen.After(known) {
+				known = b.record.Seen
 			}
-			s := h.states[i]
-			if see(s.last, s.from, s.known); s.known && s.last.Time <= micros {
-				break
-			}
+			return 0, noCutYet("what the source committed is known up to %s: whether other transactions did by %s is known later, while the pipeline runs", known.UTC().Format(time.RFC3339Nano), at.UTC().Format(time.RFC3339Nano))
 		}
-	}
-	if later == 0 && at.After(record.Seen) {
-		known := time.UnixMicro(record.Last.Time)
-		if record.Seen.After(known) {
-			known = record.Seen
-		}
-		return 0, noCutYet("what the source committed is known up to %s: whether other transactions did by %s is known later, while the pipeline runs", known.UTC().Format(time.RFC3339Nano), at.UTC().Format(time.RFC3339Nano))
-	}
-	if later == 0 { // the source has been at rest since
-		return record.LSN, nil
-	}
-	for _, lsn := range before {
-		if lsn <= later {
-			bound = max(bound, lsn)
-		}
+		bound = min(bound, b.position())
 	}
 	if bound == 0 {
 		return 0, noCut("what the source held at %s is not in the lake: %s; %s", at.UTC().Format(time.RFC3339Nano), list[0].end, keepMore)
 	}
 	return bound, nil
+}
+
+// timeBound is what the tables of one stream tell of a time.
+type timeBound struct {
+	record *progress
+	micros int64
+	later  change.LSN   // where the oldest transaction known commits that is later; 0: none is
+	before []change.LSN // positions before which no transaction is later
+}
+
+func (b *timeBound) see(m change.Mark, lsn change.LSN, known bool) {
+	switch {
+	case m.Commit != 0 && m.Time > b.micros && (b.later == 0 || m.Commit < b.later):
+		b.later = m.Commit
+	case known && m.Commit != 0 && m.Time <= b.micros:
+		b.before = append(b.before, lsn)
+	}
+}
+
+// read reads back as far as it takes.
+func (b *timeBound) read(ctx context.Context, list []*tableHistory) error {
+	b.see(b.record.Last, b.record.LSN, b.record.Last.Commit < b.record.LSN)
+	for _, h := range list {
+		for i := 0; ; i++ {
+			if more, err := h.has(ctx, i); err != nil {
+				return err
+			} else if !more {
+				break
+			}
+			s := h.states[i]
+			if b.see(s.last, s.from, s.known); s.known && s.last.Time <= b.micros {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// position is the newest of them, 0 where there is none.
+func (b *timeBound) position() (bound change.LSN) {
+	if b.later == 0 { // the stream has nothing that is later, up to where it was read
+		return b.record.LSN
+	}
+	for _, lsn := range b.before {
+		if lsn <= b.later {
+			bound = max(bound, lsn)
+		}
+	}
+	return bound
 }
 
 // meetAll goes back from a position to the newest one that every table shows.

@@ -60,7 +60,7 @@ func (p *Pipeline) dropping(ctx context.Context) (d Dropped, err error) {
 		return d, err
 	}
 	p.source = past.now
-	record, err := readProgress(ctx, p.opts.Lake, p.opts.Name)
+	record, err := readProgress(ctx, p.opts.Lake, p.opts.key())
 	if err != nil {
 		return d, err
 	}
@@ -69,7 +69,7 @@ func (p *Pipeline) dropping(ctx context.Context) (d Dropped, err error) {
 			return d, err
 		}
 	}
-	slot, err := p.freeSlot(ctx)
+	slot, err := freeSlot(ctx, p.opts.Source)
 	if err != nil {
 		return d, err
 	}
@@ -102,7 +102,7 @@ func (p *Pipeline) forget(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("list the spool %s: %w", p.spool.store, err)
 		}
-		if info.Name != lockName(p.opts.Name) {
+		if info.Name != lockName(p.opts.key()) {
 			files = append(files, info.Name)
 		}
 	}
@@ -111,7 +111,7 @@ func (p *Pipeline) forget(ctx context.Context) error {
 			return fmt.Errorf("empty the spool %s: %w", p.spool.store, err)
 		}
 	}
-	lake, name := p.opts.Lake, p.opts.Name
+	lake, name := p.opts.Lake, p.opts.key() // what is of tables is the default slot's
 	for _, kind := range []string{"schema", "leaves"} {
 		if err := lake.DeleteAll(ctx, "_lakefeed/"+kind+"/"+folderName(name)); err != nil {
 			return fmt.Errorf("remove _lakefeed/%s/%s: %w", kind, folderName(name), err)

@@ -22,7 +22,7 @@ func (p *Pipeline) enterSpool(ctx context.Context) (release func(context.Context
 	if !p.spool.own {
 		return func(context.Context) error { return nil }, nil
 	}
-	lock, err := acquire(ctx, p.spool.store, p.opts.Name, p.opts.Listen, p.log)
+	lock, err := acquire(ctx, p.spool.store, p.opts.key(), p.opts.Listen, p.log)
 	if err != nil {
 		return nil, fmt.Errorf("the spool %s: %w", p.spool.store, err)
 	}
@@ -52,7 +52,7 @@ func (p *Pipeline) enterLake(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	lock, err := acquire(ctx, p.lake, p.opts.Name, p.opts.Listen, p.log)
+	lock, err := p.lakeLock(ctx)
 	if _, locked := errors.AsType[*LockedError](err); err != nil && may && !locked && ctx.Err() == nil {
 		p.shut(ctx, err)
 		return nil
@@ -70,6 +70,14 @@ func (p *Pipeline) enterLake(ctx context.Context) error {
 	return p.recallOrders(ctx)
 }
 
+// lakeLock is the pipeline's lock in the lake, which the streams of several slots share.
+func (p *Pipeline) lakeLock(ctx context.Context) (*held, error) {
+	if p.opts.part != nil {
+		return p.opts.part.lock, nil
+	}
+	return acquire(ctx, p.lake, p.opts.Name, p.opts.Listen, p.log)
+}
+
 // maySpool reports whether the pipeline can go on without the lake: it ran with this spool before.
 func (p *Pipeline) maySpool(ctx context.Context) (bool, error) {
 	if !p.spool.own || p.opts.Once {
@@ -85,7 +93,7 @@ func (p *Pipeline) probe(ctx context.Context) error {
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { // a disk that hangs heeds no context
-		name := "_lakefeed/probe-" + folderName(p.opts.Name)
+		name := "_lakefeed/probe-" + folderName(p.opts.key())
 		err := p.lake.Put(ctx, name, []byte("lakefeed: may be removed\n"))
 		if err == nil {
 			err = p.lake.Delete(ctx, name)

@@ -36,11 +36,13 @@ func ResyncAll(ctx context.Context, lake storage.Store, pipeline string) error {
 		return err
 	}
 	defer func() { _ = lock.release(context.WithoutCancel(ctx)) }() // it goes stale by itself
-	orders, err := ReadOrders(ctx, lake, pipeline)
-	if err != nil {
-		return err
-	}
-	return writeOrders(ctx, lake, pipeline, withOrder(orders, allTables, Order{Resync: 1, Why: asked, Since: time.Now().UTC()}))
+	return eachStream(ctx, lake, pipeline, func(key string) error {
+		orders, err := readOrders(ctx, lake, key)
+		if err != nil {
+			return err
+		}
+		return writeOrders(ctx, lake, key, withOrder(orders, allTables, Order{Resync: 1, Why: asked, Since: time.Now().UTC()}))
+	})
 }
 
 // mayRemake reports whether the slot is to be made anew, of which err says that it does not fit.

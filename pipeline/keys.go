@@ -26,7 +26,7 @@ func (p *Pipeline) keyFolder() string {
 			parent = filepath.Join(cache, "lakefeed")
 		}
 	}
-	return filepath.Join(parent, fmt.Sprintf("keys-%s-%08x", p.opts.Name, crc32.ChecksumIEEE([]byte(p.opts.Lake.String()))))
+	return filepath.Join(parent, fmt.Sprintf("keys-%s-%08x", p.opts.key(), crc32.ChecksumIEEE([]byte(p.opts.Lake.String()))))
 }
 
 // keyStore is where the partitions of a table's keys are kept.

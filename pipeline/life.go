@@ -84,6 +84,16 @@ func ordersName(pipeline string) string { return "_lakefeed/tables/" + folderNam
 // ReadOrders is the orders of a pipeline's tables, by source name.
 func ReadOrders(ctx context.Context, lake storage.Store, pipeline string) (map[string]Order, error) {
 	orders := map[string]Order{}
+	err := eachStream(ctx, lake, pipeline, func(key string) error {
+		some, err := readOrders(ctx, lake, key)
+		maps.Copy(orders, some)
+		return err
+	})
+	return orders, err
+}
+
+func readOrders(ctx context.Context, lake storage.Store, pipeline string) (map[string]Order, error) {
+	orders := map[string]Order{}
 	b, _, err := lake.Get(ctx, ordersName(pipeline))
 	switch {
 	case errors.Is(err, storage.ErrNotExist):
@@ -105,11 +115,15 @@ func Instruct(ctx context.Context, lake storage.Store, pipeline, table string, v
 		return Order{}, err
 	}
 	defer func() { _ = lock.release(context.WithoutCancel(ctx)) }() // it goes stale by itself
-	orders, err := ReadOrders(ctx, lake, pipeline)
+	key, err := streamOf(ctx, lake, pipeline, table)
 	if err != nil {
 		return Order{}, err
 	}
-	record, err := readProgress(ctx, lake, pipeline)
+	orders, err := readOrders(ctx, lake, key)
+	if err != nil {
+		return Order{}, err
+	}
+	record, err := readProgress(ctx, lake, key)
 	if err != nil {
 		return Order{}, err
 	}
@@ -125,7 +139,7 @@ func Instruct(ctx context.Context, lake storage.Store, pipeline, table string, v
 	if err != nil {
 		return o, fmt.Errorf("%s %s: %w", verb, table, err)
 	}
-	return o, writeOrders(ctx, lake, pipeline, withOrder(orders, table, o))
+	return o, writeOrders(ctx, lake, key, withOrder(orders, table, o))
 }
 
 // Verb is what can be asked for a table.
@@ -271,7 +285,7 @@ func (p *Pipeline) order(ctx context.Context, table string, fn func(Order) (Orde
 		return o, err
 	}
 	all := withOrder(orders, table, o)
-	if err := writeOrders(ctx, p.opts.Lake, p.opts.Name, all); err != nil {
+	if err := writeOrders(ctx, p.opts.Lake, p.opts.key(), all); err != nil {
 		return o, err
 	}
 	p.mu.Lock()
@@ -289,7 +303,7 @@ func (p *Pipeline) orderOf(table string) Order {
 
 // recallOrders reads what was asked before.
 func (p *Pipeline) recallOrders(ctx context.Context) error {
-	orders, err := ReadOrders(ctx, p.opts.Lake, p.opts.Name)
+	orders, err := readOrders(ctx, p.opts.Lake, p.opts.key())
 	if err != nil {
 		return err
 	}

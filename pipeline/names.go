@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 
 	"lakefeed/change"
@@ -55,11 +56,15 @@ func Names(tables []*change.Table, options func(*change.Table) TableOptions, rec
 // ReadFolders is the folder that each table of a pipeline was given in the lake, by
 // source name, those of tables that are gone too.
 func ReadFolders(ctx context.Context, lake storage.Store, pipeline string) (map[string]string, error) {
-	r, err := readProgress(ctx, lake, pipeline)
-	if r == nil {
-		return nil, err
-	}
-	return r.Folders, nil
+	folders := map[string]string{}
+	err := eachStream(ctx, lake, pipeline, func(key string) error {
+		r, err := readProgress(ctx, lake, key)
+		if r != nil {
+			maps.Copy(folders, r.Folders)
+		}
+		return err
+	})
+	return folders, err
 }
 
 // tablePaths gives every table its folder under the lake. What other tables there

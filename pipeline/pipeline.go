@@ -79,6 +79,8 @@ type Options struct {
 	Logger   *slog.Logger                             // silent when nil
 	OnPhase  func(phase string)                       // called as work enters a phase: copy, capture, reduce, marker, data file, log append, publish, ack, rollback, compaction, clean; for crash tests
 	Progress func(table string, rows, estimate int64) // first copy: rows so far; may be nil
+
+	part *part // of a pipeline whose tables several slots share: see [Group]; nil: there is one
 }
 
 // TableOptions say how one table lands.
@@ -190,7 +192,11 @@ func New(o Options) (*Pipeline, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	p := &Pipeline{opts: o, log: log.With("pipeline", o.Name), control: make(chan request), wake: make(chan struct{}, 1), spool: newSpool(&o), journal: map[string]bool{}, fresh: map[string]*change.Table{}, stops: map[string]Stop{}, lake: o.Lake, cancel: func(error) {}}
+	log = log.With("pipeline", o.Name)
+	if o.part != nil {
+		log = log.With("slot", o.part.slot)
+	}
+	p := &Pipeline{opts: o, log: log, control: make(chan request), wake: make(chan struct{}, 1), spool: newSpool(&o), journal: map[string]bool{}, fresh: map[string]*change.Table{}, stops: map[string]Stop{}, lake: o.Lake, cancel: func(error) {}}
 	if p.spool.own {
 		p.gate = newGate(o.Lake)
 		p.opts.Lake = p.gate
@@ -298,7 +304,7 @@ func (p *Pipeline) release(ctx context.Context, err error, unlock func(context.C
 	}
 	ctx = context.WithoutCancel(ctx)
 	cause := error(nil)
-	if p.lock != nil {
+	if p.lock != nil && p.opts.part == nil {
 		cause = p.lock.release(ctx)
 	}
 	if cause = errors.Join(cause, unlock(ctx)); err == nil && cause != nil {

@@ -20,7 +20,7 @@ func (r *progress) newer(than *progress) bool {
 
 // readRecord is the newest progress record.
 func (p *Pipeline) readRecord(ctx context.Context) (*progress, error) {
-	record, err := readProgress(ctx, p.opts.Lake, p.opts.Name)
+	record, err := readProgress(ctx, p.opts.Lake, p.opts.key())
 	away, isAway := errors.AsType[*AwayError](err)
 	if err != nil && !isAway || !p.spool.own {
 		return record, err
@@ -58,7 +58,7 @@ func (p *Pipeline) writeRecord(ctx context.Context, r progress) error {
 	defer p.recordMu.Unlock()
 	r.Written = time.Now().UTC()
 	if !p.spool.own {
-		err := writeProgress(ctx, p.opts.Lake, r)
+		err := writeProgressAt(ctx, p.opts.Lake, progressName(p.opts.key()), r)
 		if err == nil {
 			p.recorded = &r
 		}
@@ -69,7 +69,7 @@ func (p *Pipeline) writeRecord(ctx context.Context, r progress) error {
 		p.recorded = &r
 		return nil
 	}
-	err := writeProgress(ctx, p.opts.Lake, r)
+	err := writeProgressAt(ctx, p.opts.Lake, progressName(p.opts.key()), r)
 	if err != nil {
 		p.lakeLost = time.Now()
 		p.lakeFailed.Store(true)

@@ -38,16 +38,23 @@ func RequestReplay(ctx context.Context, lake storage.Store, pipeline string, tab
 	if err != nil {
 		return fmt.Errorf("encode the request for a replay: %w", err)
 	}
-	if err := lake.Put(ctx, replayName(pipeline), b); err != nil {
-		return fmt.Errorf("ask for a replay: %w", err)
-	}
-	return nil
+	return eachStream(ctx, lake, pipeline, func(key string) error {
+		if err := lake.Put(ctx, replayName(key), b); err != nil {
+			return fmt.Errorf("ask for a replay: %w", err)
+		}
+		return nil
+	})
 }
 
 // ReplayPending reports whether a replay was asked for and is not in the lake yet.
 func ReplayPending(ctx context.Context, lake storage.Store, pipeline string) (bool, error) {
-	r, err := readReplay(ctx, lake, pipeline)
-	return r != nil, err
+	pending := false
+	err := eachStream(ctx, lake, pipeline, func(key string) error {
+		r, err := readReplay(ctx, lake, key)
+		pending = pending || r != nil
+		return err
+	})
+	return pending, err
 }
 
 func readReplay(ctx context.Context, lake storage.Store, pipeline string) (*replayRequest, error) {
@@ -80,7 +87,7 @@ func (p *Pipeline) startReplay(ctx context.Context) error {
 	if p.opts.Until != 0 || p.away() {
 		return nil
 	}
-	asked, err := readReplay(ctx, p.opts.Lake, p.opts.Name)
+	asked, err := readReplay(ctx, p.opts.Lake, p.opts.key())
 	if err != nil || asked == nil {
 		return err
 	}
@@ -203,7 +210,7 @@ func (p *Pipeline) endReplay(ctx context.Context, r *round) error {
 		return nil
 	}
 	p.replaying.Store(false)
-	if err := p.opts.Lake.Delete(ctx, replayName(p.opts.Name)); err != nil && !errors.Is(err, storage.ErrNotExist) {
+	if err := p.opts.Lake.Delete(ctx, replayName(p.opts.key())); err != nil && !errors.Is(err, storage.ErrNotExist) {
 		return fmt.Errorf("be done with a replay: %w", &LakeError{err})
 	}
 	return nil
@@ -214,7 +221,7 @@ func (p *Pipeline) watchReplay(ctx context.Context) {
 	if p.replaying.Load() {
 		return
 	}
-	if asked, err := ReplayPending(ctx, p.opts.Lake, p.opts.Name); err == nil && asked {
+	if asked, err := readReplay(ctx, p.opts.Lake, p.opts.key()); err == nil && asked != nil {
 		p.replayAsked.Store(true)
 	}
 }

@@ -40,7 +40,7 @@ func newSpool(o *Options) *spool {
 	if s.store == nil {
 		s.store = storage.Sub(o.Lake, spoolFolder)
 	}
-	s.store = storage.Sub(s.store, folderName(o.Name))
+	s.store = storage.Sub(s.store, folderName(o.key()))
 	return s
 }
 

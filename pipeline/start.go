@@ -34,7 +34,7 @@ func (p *Pipeline) start(ctx context.Context) (change.LSN, error) {
 	if err != nil {
 		return 0, fmt.Errorf("list tables of the source: %w", err)
 	}
-	if tables = p.withoutRemoved(tables); len(tables) == 0 {
+	if tables = p.withoutRemoved(tables); len(tables) == 0 && p.opts.part == nil {
 		return 0, ErrNoTables
 	}
 	record, err := p.readRecord(ctx)
@@ -55,6 +55,9 @@ func (p *Pipeline) start(ctx context.Context) (change.LSN, error) {
 	p.openTargets(ctx, tables, record)
 	if err := p.openSpool(ctx, record); err != nil {
 		return 0, err
+	}
+	for _, t := range p.targets {
+		p.copyStranger(t, record)
 	}
 	p.checkAhead()
 	if err := p.checkKeys(ctx, record); err != nil {
@@ -97,7 +100,7 @@ func (p *Pipeline) checkFollowed(record *progress) {
 		return
 	}
 	for _, t := range p.targets {
-		if t.at.LSN != 0 && !record.follows(t.name) && !t.failed() && t.recopy == nil && !record.copiedSince(t) {
+		if t.at.LSN != 0 && !record.follows(t.name) && !t.failed() && t.recopy == nil && !record.copiedSince(t) && !t.received {
 			p.fail(t, anew("%s was not among the pipeline's tables, or not published, for a while, and lacks the changes of that time", t.name))
 		}
 	}
@@ -170,7 +173,7 @@ func (p *Pipeline) checkPublished(prepared *change.Prepared) (again bool) {
 // openSlot makes the slot or checks it, and makes the copies that are missing.
 func (p *Pipeline) openSlot(ctx context.Context, record *progress) (change.LSN, error) {
 	src := p.opts.Source
-	slot, err := p.freeSlot(ctx)
+	slot, err := freeSlot(ctx, src)
 	if err != nil {
 		return 0, err
 	}
@@ -377,7 +380,7 @@ func (p *Pipeline) firstSlot(ctx context.Context, again bool) (change.LSN, error
 			return 0, fmt.Errorf("drop the slot of an interrupted start: %w", err)
 		}
 	}
-	if err := writeProgress(ctx, p.opts.Lake, progress{Pipeline: p.opts.Name, Source: p.source, Starting: true, Folders: p.folders}); err != nil {
+	if err := writeProgressAt(ctx, p.opts.Lake, progressName(p.opts.key()), progress{Pipeline: p.opts.Name, Source: p.source, Starting: true, Folders: p.folders}); err != nil {
 		return 0, err
 	}
 	at := change.LSN(0)
@@ -440,11 +443,11 @@ func (p *Pipeline) known(record *progress) change.LSN {
 	return lsn
 }
 
-// freeSlot is the slot's state once no other session holds it.
-func (p *Pipeline) freeSlot(ctx context.Context) (*change.SlotState, error) {
+// freeSlot is the state of the source's slot once no other session holds it.
+func freeSlot(ctx context.Context, src Source) (*change.SlotState, error) {
 	deadline := time.Now().Add(slotWait)
 	for {
-		slot, err := p.opts.Source.Slot(ctx)
+		slot, err := src.Slot(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("look at slot: %w", err)
 		}
@@ -452,7 +455,7 @@ func (p *Pipeline) freeSlot(ctx context.Context) (*change.SlotState, error) {
 			return slot, nil
 		}
 		if !slot.Ours || time.Now().After(deadline) {
-			return nil, fmt.Errorf("slot %s is in use by process %d of the database server (%s): stop that one (select pg_terminate_backend(%d) ends its session)", p.source.Slot, slot.PID, cmp.Or(slot.Reader, "another Lakefeed or tool"), slot.PID)
+			return nil, fmt.Errorf("slot %s is in use by process %d of the database server (%s): stop that one (select pg_terminate_backend(%d) ends its session)", slot.Name, slot.PID, cmp.Or(slot.Reader, "another Lakefeed or tool"), slot.PID)
 		}
 		select {
 		case <-ctx.Done():

@@ -24,8 +24,9 @@ const (
 
 // TableStatus is one table's line in a [Status].
 type TableStatus struct {
-	Table       string    `json:"table"` // source name, "public.orders"
-	Path        string    `json:"path"`  // folder under the lake
+	Table       string    `json:"table"`          // source name, "public.orders"
+	Slot        string    `json:"slot,omitempty"` // that it comes through, where there are several
+	Path        string    `json:"path"`           // folder under the lake
 	Type        string    `json:"type"`
 	Key         []string  `json:"key,omitempty"` // record key columns, empty: append-only
 	State       State     `json:"state"`
@@ -79,6 +80,7 @@ type Status struct {
 	Spooled  int64           `json:"spooled_bytes"` // changes of tables that cannot be written now
 	Tables   []TableStatus   `json:"tables"`
 	Error    string          `json:"error,omitempty"`
+	Slots    []SlotState     `json:"slots,omitempty"` // where there are several
 }
 
 // Status may be called at any time, by anyone.

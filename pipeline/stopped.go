@@ -26,6 +26,16 @@ func stoppedName(pipeline string) string { return "_lakefeed/stopped/" + folderN
 
 // ReadStopped is the tables of a pipeline that stopped, by source name.
 func ReadStopped(ctx context.Context, lake storage.Store, pipeline string) (map[string]Stop, error) {
+	stops := map[string]Stop{}
+	err := eachStream(ctx, lake, pipeline, func(key string) error {
+		some, err := readStopped(ctx, lake, key)
+		maps.Copy(stops, some)
+		return err
+	})
+	return stops, err
+}
+
+func readStopped(ctx context.Context, lake storage.Store, pipeline string) (map[string]Stop, error) {
 	b, _, err := lake.Get(ctx, stoppedName(pipeline))
 	if errors.Is(err, storage.ErrNotExist) {
 		return nil, nil
@@ -42,7 +52,7 @@ func ReadStopped(ctx context.Context, lake storage.Store, pipeline string) (map[
 
 // recallStops takes over since when tables have stood that may stop again.
 func (p *Pipeline) recallStops(ctx context.Context) {
-	stops, err := ReadStopped(ctx, p.opts.Lake, p.opts.Name)
+	stops, err := readStopped(ctx, p.opts.Lake, p.opts.key())
 	if err != nil {
 		p.log.Warn("since when tables have stopped is not known", "error", err)
 	}
@@ -102,7 +112,7 @@ func (p *Pipeline) recordStops(ctx context.Context) {
 
 func (p *Pipeline) writeStops(ctx context.Context, stops map[string]Stop) error {
 	if len(stops) == 0 {
-		if err := p.opts.Lake.Delete(ctx, stoppedName(p.opts.Name)); !errors.Is(err, storage.ErrNotExist) {
+		if err := p.opts.Lake.Delete(ctx, stoppedName(p.opts.key())); !errors.Is(err, storage.ErrNotExist) {
 			return err
 		}
 		return nil
@@ -111,5 +121,5 @@ func (p *Pipeline) writeStops(ctx context.Context, stops map[string]Stop) error 
 	if err != nil {
 		return err
 	}
-	return p.opts.Lake.Put(ctx, stoppedName(p.opts.Name), b)
+	return p.opts.Lake.Put(ctx, stoppedName(p.opts.key()), b)
 }

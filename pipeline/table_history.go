@@ -138,6 +138,9 @@ func (h *tableHistory) older(ctx context.Context) error {
 	if err := json.Unmarshal([]byte(text), &c); err != nil {
 		return fmt.Errorf("read the checkpoint of %s: %w", instant, &hudi.CorruptError{File: instant, Err: err})
 	}
+	if c.Source.Slot != h.record.Source.Slot { // it came through another: what that one had read is not what this one had
+		c.Source.Slot, c.Last = h.record.Source.Slot, change.Mark{}
+	}
 	switch {
 	case c.Pipeline != h.record.Pipeline || c.Table != h.name || sameSource("", c.Source, h.record.Source) != nil:
 		h.end = "what was before is of another pipeline, table or source"

@@ -62,6 +62,9 @@ type target struct {
 	leaves *leafSet // the partitions in the source that it accounts for; nil: none, or not known
 	shed   *shed    // what is to be taken away of partitions that are gone
 
+	received bool // it was handed over by the slot that had it before: see Group
+	adopted  bool // its newest commit was written through another slot
+
 	accept *Acceptance   // what a person took on of its schema
 	schema *schemaRecord // nil until it is needed
 	shows  *met          // how a copy that runs takes it
@@ -172,8 +175,9 @@ func (p *Pipeline) stop(t *target, err error) {
 
 // openTargets looks at every table of the source and at its folder in the lake.
 func (p *Pipeline) openTargets(ctx context.Context, tables []*change.Table, record *progress) {
+	p.folders = p.opts.knownFolders()
 	if record != nil {
-		p.folders = maps.Clone(record.Folders)
+		maps.Copy(p.folders, record.Folders)
 	}
 	paths := tablePaths(tables, p.opts.Table, p.folders)
 	p.keepFolders(tables, paths)
@@ -244,7 +248,8 @@ func (p *Pipeline) openTarget(ctx context.Context, t *target, record *progress) 
 			t.setPublished(&was)
 		}
 	}
-	return p.openTable(ctx, t, record.follows(t.name))
+	p.receive(t, record)
+	return p.openTable(ctx, t, record.follows(t.name) || t.received)
 }
 
 // openTable is openTarget for a table that was followed, or not.
@@ -277,6 +282,7 @@ func (p *Pipeline) openTable(ctx context.Context, t *target, followed bool) erro
 	if !t.job {
 		t.copied = at.Copied
 	}
+	p.adopt(t, at)
 	if err := p.owns(t, at); err != nil {
 		t.settled = true
 		return err

@@ -85,7 +85,7 @@ func (c *Connector) matching(all []*catalogTable) []*catalogTable {
 		taken[t.ID] = c.opts.Match(t.Schema, t.Name)
 	}
 	return slices.DeleteFunc(all, func(t *catalogTable) bool {
-		return !taken[t.ID] || slices.ContainsFunc(t.ancestors, func(id uint32) bool { return id != t.ID && taken[id] })
+		return !taken[t.ID] || !c.takes(t.Schema, t.Name) || slices.ContainsFunc(t.ancestors, func(id uint32) bool { return id != t.ID && taken[id] })
 	})
 }
 

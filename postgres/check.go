@@ -47,6 +47,15 @@ func (k *checker) add(s Severity, table, statement, format string, args ...any) 
 // owner may not expect. It changes nothing. An error means that the looking itself
 // failed; that the database cannot be reached is a Problem.
 func Check(ctx context.Context, opts Options) ([]Problem, error) {
+	return check(ctx, opts, (*checker).server, (*checker).slotState, (*checker).failover, (*checker).waits, (*checker).tables, (*checker).skipped)
+}
+
+// CheckSlot is the part of Check that concerns the slot alone.
+func CheckSlot(ctx context.Context, opts Options) ([]Problem, error) {
+	return check(ctx, opts, (*checker).identifyRole, (*checker).slotState, (*checker).failover, (*checker).waits)
+}
+
+func check(ctx context.Context, opts Options, looks ...func(*checker, context.Context) error) ([]Problem, error) {
 	c, err := Open(ctx, opts)
 	if err != nil {
 		if p, ok := explainConnect(err); ok && ctx.Err() == nil {
@@ -65,8 +74,8 @@ func Check(ctx context.Context, opts Options) ([]Problem, error) {
 	}
 	err = c.inCatalog(ctx, func(tx pgx.Tx) error {
 		k.tx = tx
-		for _, look := range []func(context.Context) error{k.server, k.slotState, k.failover, k.waits, k.tables, k.skipped} {
-			if err := look(ctx); err != nil {
+		for _, look := range looks {
+			if err := look(k, ctx); err != nil {
 				return err
 			}
 		}
@@ -76,6 +85,11 @@ func Check(ctx context.Context, opts Options) ([]Problem, error) {
 		return nil, fmt.Errorf("check the database: %w", err)
 	}
 	return k.problems, nil
+}
+
+// identifyRole finds out as whom we look, and where.
+func (k *checker) identifyRole(ctx context.Context) error {
+	return k.tx.QueryRow(ctx, "SELECT current_user, current_database()").Scan(&k.user, &k.database)
 }
 
 // server looks at settings and at what the role may do.

@@ -39,6 +39,9 @@ type Options struct {
 	Pipeline string
 	// Match says which tables to read; nil takes all.
 	Match func(schema, table string) bool
+	// Mine says which of these this connector reads, where others read the rest of them
+	// through slots of their own; nil: all. It may change its mind while nothing is read.
+	Mine func(schema, table string) bool
 	// Types say how the values of a table land; nil: by the defaults of [TableTypes].
 	Types func(schema, table string) TableTypes
 	// Heartbeat is how often a logical message is written, so that the slot moves
@@ -104,9 +107,15 @@ func (o *Options) Validate() error {
 	return nil
 }
 
+// takes reports whether the connector reads a table.
+func (c *Connector) takes(schema, table string) bool {
+	return c.opts.Match(schema, table) && (c.opts.Mine == nil || c.opts.Mine(schema, table))
+}
+
 // SlotName is the name of a pipeline's replication slot, and of its publication;
 // the one for tables without a key has "_append" behind it. Letters become lower
-// case, everything that a slot's name may not hold becomes "_".
+// case, a dot, which sets apart one of several slots, becomes "__", and everything
+// else that a slot's name may not hold "_".
 func SlotName(pipeline string) string {
 	clean := func(r rune) rune {
 		switch {
@@ -117,7 +126,7 @@ func SlotName(pipeline string) string {
 		}
 		return '_'
 	}
-	s := "lakefeed_" + strings.Map(clean, pipeline)
+	s := "lakefeed_" + strings.Map(clean, strings.ReplaceAll(pipeline, ".", "__"))
 	return s[:min(len(s), maxName-len(appendSuffix))]
 }
 

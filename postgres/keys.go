@@ -129,7 +129,7 @@ func (c *Connector) keyLost(s *stream, m *pgoutput.Message) {
 	case r.rows != nil:
 		t = r.rows.table
 	}
-	if t == nil || s.failed[uint32(id)] || !c.opts.Match(t.Schema, t.Name) {
+	if t == nil || s.failed[uint32(id)] || !c.takes(t.Schema, t.Name) {
 		return
 	}
 	s.lose(uint32(id), t, errKeyLost)

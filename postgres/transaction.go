@@ -105,9 +105,9 @@ func (c *Connector) relation(ctx context.Context, s *stream, info *pgoutput.Rela
 		s.noteRelation(&relation{info: *info})
 		return nil
 	}
-	if !c.opts.Match(info.Namespace, info.Name) {
+	if !c.takes(info.Namespace, info.Name) {
 		r := &relation{info: *info}
-		if known := c.tables.get(info.ID); known != nil && c.opts.Match(known.Schema, known.Name) {
+		if known := c.tables.get(info.ID); known != nil && c.takes(known.Schema, known.Name) {
 			r.was = known
 		}
 		s.relations[info.ID] = r

@@ -106,6 +106,9 @@ func checkPipeline(ctx context.Context, p *config.Pipeline) (*checkReport, error
 		r.add(s, problem.Table, problem.Statement, "%s", problem.What)
 	}
 	lake := checkLake(ctx, p, r)
+	if err := checkSlots(ctx, p, lake, seen, r); err != nil {
+		return nil, err
+	}
 	if err := checkTables(ctx, p, o, lake, r); err != nil && r.errors() == 0 {
 		r.add(mustMend, "", "", "%s", err)
 	}

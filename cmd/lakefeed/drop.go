@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -11,7 +10,6 @@ import (
 
 	"lakefeed/config"
 	"lakefeed/pipeline"
-	"lakefeed/postgres"
 	"lakefeed/storage/all"
 )
 
@@ -59,22 +57,11 @@ func dropPipeline(ctx context.Context, p *config.Pipeline, really bool) (d pipel
 	if err != nil {
 		return d, fmt.Errorf("open lake: %w", err)
 	}
-	source, err := postgres.Open(ctx, p.Source(nil))
+	it, closeSource, err := openRunner(ctx, p, lake, nil, func(*pipeline.Options) {})
 	if err != nil {
 		return d, err
 	}
-	defer func() { err = errors.Join(err, source.Close(context.WithoutCancel(ctx))) }()
-	o := p.Options(nil)
-	o.Source, o.Lake = source, lake
-	if p.Spool.URL != "" {
-		if o.Spool, err = all.Open(ctx, p.Spool.URL); err != nil {
-			return d, fmt.Errorf("open spool: %w", err)
-		}
-	}
-	it, err := pipeline.New(o)
-	if err != nil {
-		return d, err
-	}
+	defer closeSource(ctx)
 	return it.Drop(ctx, really)
 }
 

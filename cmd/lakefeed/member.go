@@ -10,7 +10,6 @@ import (
 
 	"lakefeed/change"
 	"lakefeed/pipeline"
-	"lakefeed/postgres"
 	"lakefeed/storage"
 )
 
@@ -32,8 +31,8 @@ type member struct {
 // parts are what a pipeline works with.
 type parts struct {
 	lake     storage.Store
-	source   *postgres.Connector
-	pipeline *pipeline.Pipeline // nil while it has not started
+	pipeline runner                // nil while it has not started
+	close    func(context.Context) // ends its connections to the source
 }
 
 // start connects the pipeline to its source and its lake. Where that fails, the
@@ -106,13 +105,13 @@ func (m *member) failure() error {
 func (m *member) close(ctx context.Context) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.source != nil {
-		_ = m.source.Close(context.WithoutCancel(ctx)) // nothing is lost with a connection
+	if m.parts.close != nil {
+		m.parts.close(ctx)
 	}
 }
 
 // started is the pipeline, nil while it has not started.
-func (m *member) started() *pipeline.Pipeline {
+func (m *member) started() runner {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.pipeline
@@ -133,7 +132,7 @@ func (m *member) Status() pipeline.Status {
 }
 
 // running is the pipeline, if it runs.
-func (m *member) running() (*pipeline.Pipeline, error) {
+func (m *member) running() (runner, error) {
 	if err := m.failure(); err != nil {
 		return nil, err
 	}

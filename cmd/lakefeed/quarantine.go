@@ -19,7 +19,6 @@ import (
 	"lakefeed/config"
 	"lakefeed/hudi"
 	"lakefeed/pipeline"
-	"lakefeed/postgres"
 	"lakefeed/storage"
 	"lakefeed/storage/all"
 )
@@ -219,17 +218,11 @@ func replayQuarantine(ctx context.Context, out io.Writer, p *config.Pipeline, ta
 
 // runOnce brings a lake that nobody feeds up to date.
 func runOnce(ctx context.Context, p *config.Pipeline, lake storage.Store, log *slog.Logger) error {
-	source, err := postgres.Open(ctx, p.Source(log))
+	run, closeSource, err := openRunner(ctx, p, lake, log, func(o *pipeline.Options) { o.Once = true })
 	if err != nil {
 		return err
 	}
-	defer func() { _ = source.Close(context.WithoutCancel(ctx)) }() // the pipeline has ended
-	o := p.Options(log)
-	o.Source, o.Lake, o.Once = source, lake, true
-	run, err := pipeline.New(o)
-	if err != nil {
-		return err
-	}
+	defer closeSource(ctx)
 	return run.Run(ctx)
 }
 

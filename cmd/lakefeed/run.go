@@ -134,6 +134,9 @@ func (f *runFlags) summary(w io.Writer, list []pipeline.Status) error {
 			continue // it did not start, and its error is printed
 		}
 		st.SlotLag, st.Slot = -1, nil // measured before the last acknowledgement
+		for i := range st.Slots {
+			st.Slots[i].SlotLag, st.Slots[i].Governor = -1, nil
+		}
 		if err := printStatus(w, st); err != nil {
 			return err
 		}

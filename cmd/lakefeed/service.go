@@ -13,7 +13,6 @@ import (
 	"lakefeed/config"
 	"lakefeed/metrics"
 	"lakefeed/pipeline"
-	"lakefeed/postgres"
 	"lakefeed/server"
 	"lakefeed/storage/all"
 )
@@ -84,19 +83,11 @@ func (s *service) add(p *config.Pipeline, address string, m *metrics.Metrics) *m
 		if parts.lake, err = all.Open(ctx, p.Lake.URL); err != nil {
 			return fmt.Errorf("open lake: %w", err)
 		}
-		o := p.Options(s.log)
-		if p.Spool.URL != "" {
-			if o.Spool, err = all.Open(ctx, p.Spool.URL); err != nil {
-				return fmt.Errorf("open spool: %w", err)
-			}
-		}
-		if parts.source, err = postgres.Open(ctx, p.Source(s.log)); err != nil {
-			return err
-		}
-		o.Source, o.Lake, o.Once, o.Listen, o.OnPhase = parts.source, parts.lake, s.once, address, s.phase
-		o.Retryable, o.RetryTable, o.Observer = worthRetry, tableWorthRetry, m.Observer(p.Name)
-		o.Recopy = recopies
-		parts.pipeline, err = pipeline.New(o)
+		parts.pipeline, parts.close, err = openRunner(ctx, p, parts.lake, s.log, func(o *pipeline.Options) {
+			o.Once, o.Listen, o.OnPhase = s.once, address, s.phase
+			o.Retryable, o.RetryTable, o.Observer = worthRetry, tableWorthRetry, m.Observer(p.Name)
+			o.Recopy = recopies
+		})
 		return err
 	}
 	return me

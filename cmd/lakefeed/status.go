@@ -21,7 +21,9 @@ import (
 type statusReport struct {
 	Running bool           `json:"running"`
 	Holder  *pipeline.Lock `json:"holder,omitempty"` // who runs it
-	Slot    *slotReport    `json:"slot,omitempty"`   // asked of the source where nobody runs it
+	// Asked of the source where nobody runs it: the slot, or those beside the default one too.
+	Slot   *slotReport   `json:"slot,omitempty"`
+	Others []*slotReport `json:"other_slots,omitempty"`
 	pipeline.Status
 }
 
@@ -108,6 +110,9 @@ func (r *statusReport) print(w io.Writer) error {
 	if r.Slot != nil {
 		_, _ = fmt.Fprintln(w, r.Slot) // as above
 	}
+	for _, s := range r.Others {
+		_, _ = fmt.Fprintln(w, s) // as above
+	}
 	return printStatus(w, r.Status)
 }
 
@@ -122,6 +127,7 @@ func printStatus(out io.Writer, s pipeline.Status) error {
 	if s.Slot != nil && (s.Slot.Step != pipeline.StepNone || s.Slot.LimitIn >= 0 || s.Slot.Problem != "") {
 		_, _ = fmt.Fprintf(out, "  slot: %s\n", s.Slot.Text()) // as above
 	}
+	printSlots(out, s.Slots)
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	if len(s.Tables) > 0 {
 		_, _ = fmt.Fprintln(w, "  TABLE\tSTATE\tCHANGES\tBEHIND\tCHECKPOINT\tLAST COMMIT\tFOLDER") // as above
@@ -165,6 +171,23 @@ func printStatus(out io.Writer, s pipeline.Status) error {
 		}
 	}
 	return nil
+}
+
+// printSlots prints a line for each of several slots.
+func printSlots(out io.Writer, slots []pipeline.SlotState) {
+	for _, s := range slots {
+		text := fmt.Sprintf("  slot %s: %s, %s", s.Slot, s.State, plural(int64(s.Tables), "table"))
+		if lag := s.SlotLag; lag >= 0 {
+			if s.Governor != nil {
+				lag = max(lag, s.Governor.Kept)
+			}
+			text += ", the source keeps " + bytesText(lag) + " of log for it"
+		}
+		if s.Error != "" {
+			text += "; error: " + s.Error
+		}
+		_, _ = fmt.Fprintln(out, text) // errors show later
+	}
 }
 
 func headline(s pipeline.Status) string {

@@ -47,11 +47,18 @@ func (s *slotReport) String() string {
 // offline tells of a pipeline that nobody runs.
 func offline(ctx context.Context, p *config.Pipeline, lake storage.Store) (*statusReport, error) {
 	r := &statusReport{Status: pipeline.Status{Pipeline: p.Name, State: stopped, SlotLag: -1}}
-	r.Slot = askSlot(ctx, p)
+	slots, _, err := pipeline.SlotsOf(ctx, lake, p.Name)
+	if err != nil {
+		return r, err
+	}
+	for _, slot := range slots[1:] {
+		r.Others = append(r.Others, askSlot(ctx, p, slot))
+	}
+	r.Slot = askSlot(ctx, p, pipeline.DefaultSlot)
 	if r.Slot.Problem == "" {
 		r.SlotLag, r.Status.Slot = r.Slot.LagBytes, r.Slot.figures
 	}
-	err := eachTable(ctx, lake, "", 0, func(folder string) {
+	err = eachTable(ctx, lake, "", 0, func(folder string) {
 		if t := offlineTable(ctx, p.Name, lake, folder); t != nil {
 			t.Quarantined = countQuarantined(ctx, lake, pipeline.QuarantineFolder+"/"+folder)
 			r.Tables = append(r.Tables, *t)
@@ -92,9 +99,9 @@ func withStops(tables []pipeline.TableStatus, stops map[string]pipeline.Stop) []
 	return tables
 }
 
-func askSlot(ctx context.Context, p *config.Pipeline) *slotReport {
+func askSlot(ctx context.Context, p *config.Pipeline, slot string) *slotReport {
 	r := &slotReport{LagBytes: -1}
-	c, err := postgres.Open(ctx, p.Source(nil))
+	c, err := postgres.Open(ctx, p.SlotSource(nil, slot, nil))
 	if err != nil {
 		r.Problem = err.Error()
 		return r
@@ -105,7 +112,7 @@ func askSlot(ctx context.Context, p *config.Pipeline) *slotReport {
 		return r
 	}
 	if r.SlotState == nil {
-		r.Problem = "there is no slot " + postgres.SlotName(p.Name)
+		r.Problem = "there is no slot " + postgres.SlotName(pipeline.StreamName(p.Name, slot))
 		return r
 	}
 	if f, err := c.Figures(ctx); err == nil && f != nil {

@@ -136,22 +136,13 @@ func validatePipeline(ctx context.Context, p *config.Pipeline, only func(string)
 
 // drain brings a lake that nobody feeds up to a position, and returns each table's newest instant.
 func drain(ctx context.Context, p *config.Pipeline, lake storage.Store, at change.LSN, log *slog.Logger) (map[string]string, error) {
-	source, err := postgres.Open(ctx, p.Source(log))
+	run, closeSource, err := openRunner(ctx, p, lake, log, func(o *pipeline.Options) {
+		o.Once, o.Until, o.Recopy = true, at, recopies
+	})
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = source.Close(context.WithoutCancel(ctx)) }() // the pipeline has ended
-	o := p.Options(log)
-	o.Source, o.Lake, o.Once, o.Until, o.Recopy = source, lake, true, at, recopies
-	if p.Spool.URL != "" {
-		if o.Spool, err = all.Open(ctx, p.Spool.URL); err != nil {
-			return nil, fmt.Errorf("open spool: %w", err)
-		}
-	}
-	run, err := pipeline.New(o)
-	if err != nil {
-		return nil, err
-	}
+	defer closeSource(ctx)
 	err = run.Run(ctx)
 	instants := map[string]string{}
 	for _, t := range run.Status().Tables {

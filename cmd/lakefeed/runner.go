@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"lakefeed/change"
+	"lakefeed/config"
+	"lakefeed/pipeline"
+	"lakefeed/postgres"
+	"lakefeed/storage"
+	"lakefeed/storage/all"
+)
+
+// runner is a pipeline: a *pipeline.Pipeline, or a *pipeline.Group where several slots
+// share its tables.
+type runner interface {
+	Run(ctx context.Context) error
+	Status() pipeline.Status
+	Hold(ctx context.Context) (change.LSN, error)
+	Cut(ctx context.Context, lsn change.LSN) (map[string]string, error)
+	Instruct(ctx context.Context, table string, verb pipeline.Verb) (pipeline.Order, error)
+	Drop(ctx context.Context, really bool) (pipeline.Dropped, error)
+}
+
+// openRunner makes the pipeline of a configuration, with options that mod has changed.
+// Close ends its connections to the source, once it has ended.
+func openRunner(ctx context.Context, p *config.Pipeline, lake storage.Store, log *slog.Logger, mod func(*pipeline.Options)) (run runner, closeSource func(context.Context), err error) {
+	o := p.Options(log)
+	o.Lake = lake
+	if p.Spool.URL != "" {
+		if o.Spool, err = all.Open(ctx, p.Spool.URL); err != nil {
+			return nil, nil, fmt.Errorf("open spool: %w", err)
+		}
+	}
+	mod(&o)
+	divided := !p.Slots.None()
+	if !divided {
+		// A lake that is away is met again by the pipeline, which may go on without it.
+		if had, err := pipeline.Divided(ctx, lake, p.Name); err == nil {
+			divided = had
+		}
+	}
+	if divided {
+		group, err := pipeline.NewGroup(pipeline.GroupOptions{
+			Options: o, Slots: p.Slots,
+			Open: func(ctx context.Context, slot string, mine func(schema, table string) bool) (pipeline.SlotSource, error) {
+				c, err := postgres.Open(ctx, p.SlotSource(log, slot, mine))
+				if err != nil {
+					return nil, err
+				}
+				return c, nil
+			},
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		return group, func(context.Context) {}, nil
+	}
+	source, err := postgres.Open(ctx, p.Source(log))
+	if err != nil {
+		return nil, nil, err
+	}
+	closeSource = func(ctx context.Context) { _ = source.Close(context.WithoutCancel(ctx)) } // nothing is lost with a connection
+	o.Source = source
+	one, err := pipeline.New(o)
+	if err != nil {
+		closeSource(ctx)
+		return nil, nil, err
+	}
+	return one, closeSource, nil
+}
