@@ -92,6 +92,23 @@ func (e *PartitionError) Error() string {
 	return fmt.Sprintf("partition column %s: %q cannot name a folder: %s", e.Column, folder, e.Reason)
 }
 
+// OptionError says that what a caller asks for cannot be: an option or argument that makes
+// no sense for the table, an instant that it does not have.
+type OptionError struct{ Reason string }
+
+// Error says what is wrong.
+func (e *OptionError) Error() string { return e.Reason }
+
+func badOption(format string, args ...any) error { return &OptionError{fmt.Sprintf(format, args...)} }
+
+// RowError says that rows cannot be written as they are: a key is null, or comes twice.
+type RowError struct{ Reason string }
+
+// Error says what is wrong with which row.
+func (e *RowError) Error() string { return e.Reason }
+
+func badRow(format string, args ...any) error { return &RowError{fmt.Sprintf(format, args...)} }
+
 // CorruptError says that a file of the table is not what it should be.
 type CorruptError struct {
 	File string // below the table's folder

@@ -122,11 +122,11 @@ type importer struct {
 // readSchema finds the columns of all files.
 func (i *importer) readSchema(ctx context.Context) error {
 	if len(i.files) == 0 {
-		return errors.New("there are no Parquet files")
+		return badOption("there are no Parquet files")
 	}
 	var fields []arrow.Field
 	for n, f := range i.files {
-		err := i.withReader(ctx, f, func(r *basefile.Reader) error {
+		err := i.withReader(ctx, f, func(r *basefile.Reader, _ *reading) error {
 			var err error
 			fields, err = joinFields(fields, r.Schema().Fields(), n > 0)
 			return err
@@ -144,17 +144,21 @@ func (i *importer) readSchema(ctx context.Context) error {
 	return nil
 }
 
-func (i *importer) withReader(ctx context.Context, f ImportFile, use func(*basefile.Reader) error) error {
+func (i *importer) withReader(ctx context.Context, f ImportFile, use func(*basefile.Reader, *reading) error) error {
 	file, err := f.Open(ctx)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", f.Name, err)
 	}
 	defer closeFile(file)
-	r, err := basefile.Open(file, file.Size(), nil)
-	if err == nil {
-		err = errors.Join(use(r), r.Close())
-	}
+	in := &reading{Reader: file, path: f.Name}
+	r, err := basefile.Open(in, file.Size(), nil)
 	if err != nil {
+		return in.blame(ofColumn(err))
+	}
+	if err := errors.Join(use(r, in), r.Close()); err != nil {
+		if _, named := errors.AsType[*CorruptError](err); named {
+			return err
+		}
 		return fmt.Errorf("%s: %w", f.Name, err)
 	}
 	return nil
@@ -167,7 +171,7 @@ func (i *importer) run(ctx context.Context, table *Table) (ImportResult, error) 
 	defer spill.close()
 	i.spill = spill
 	for n, f := range i.files {
-		if err := i.withReader(ctx, f, func(r *basefile.Reader) error { return i.divide(ctx, r, int32(n)) }); err != nil {
+		if err := i.withReader(ctx, f, func(r *basefile.Reader, in *reading) error { return i.divide(ctx, r, in, int32(n)) }); err != nil {
 			return i.res, err
 		}
 	}
@@ -190,16 +194,21 @@ func (i *importer) run(ctx context.Context, table *Table) (ImportResult, error) 
 }
 
 // divide passes a file's rows on to the parts that they belong to.
-func (i *importer) divide(ctx context.Context, r *basefile.Reader, number int32) error {
+func (i *importer) divide(ctx context.Context, r *basefile.Reader, in *reading, number int32) error {
 	row := int64(0)
-	return r.Each(ctx, func(batch arrow.RecordBatch) error {
+	c := &consumer[arrow.RecordBatch]{take: func(batch arrow.RecordBatch) error {
 		n := batch.NumRows()
 		if err := i.divideBatch(ctx, batch, number); err != nil {
 			return fmt.Errorf("rows %d to %d: %w", row, row+n-1, err)
 		}
 		row += n
 		return nil
-	})
+	}}
+	err := r.Each(ctx, c.yield)
+	if c.err != nil {
+		return err
+	}
+	return in.blame(err)
 }
 
 func (i *importer) divideBatch(ctx context.Context, batch arrow.RecordBatch, number int32) error {
@@ -281,7 +290,7 @@ func (c *choice) add(rows *importRows, from int64) error {
 		case !twice:
 			c.res.Rows++
 		case !c.opts.LastWins:
-			return fmt.Errorf("key %q comes twice%s, in %s and %s: name other key columns, or let the last one count (--last-wins)",
+			return badRow("key %q comes twice%s, in %s and %s: name other key columns, or let the last one count (--last-wins)",
 				rows.keys.Value(row), inPartition(rows.paths.Value(row)), c.files[old.file].Name, c.files[w.file].Name)
 		default:
 			c.res.Dropped++

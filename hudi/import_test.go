@@ -204,7 +204,7 @@ func TestImportRefuses(t *testing.T) {
 		"column place is null in row 0":                            {[]string{"legacy.parquet"}, func(o *ImportOptions) { o.RecordKey = []string{"place"} }},
 		`column "nope": the schema does not have it`:               {[]string{"legacy.parquet"}, func(o *ImportOptions) { o.RecordKey = []string{"nope"} }},
 		"record key: missing":                                      {[]string{"legacy.parquet"}, func(o *ImportOptions) { o.RecordKey = nil }},
-		"make.py: open base file":                                  {[]string{"legacy.parquet", "make.py"}, nil},
+		"make.py is damaged: open base file":                       {[]string{"legacy.parquet", "make.py"}, nil},
 		"there are no Parquet files":                               {nil, nil},
 	} {
 		store, opts := newStore(t), importOptions(MergeOnRead)

@@ -40,11 +40,11 @@ func RecordKeys(batch arrow.RecordBatch, fields []string) (*array.String, error)
 	for i, name := range fields {
 		at := batch.Schema().FieldIndices(name)
 		if len(at) == 0 {
-			return nil, fmt.Errorf("make record keys: no column %s", name)
+			return nil, badRow("make record keys: no column %s", name)
 		}
 		col := batch.Column(at[0])
 		if col.NullN() > 0 {
-			return nil, fmt.Errorf("make record keys: column %s is null in row %d", name, column.FirstNull(col))
+			return nil, badRow("make record keys: column %s is null in row %d", name, column.FirstNull(col))
 		}
 		write, err := keyText(col, len(fields) > 1)
 		if err != nil {

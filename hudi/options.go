@@ -1,8 +1,6 @@
 package hudi
 
 import (
-	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -164,25 +162,25 @@ func (o *CreateOptions) Validate() error {
 	}
 	switch {
 	case o.Name == "" || strings.ContainsAny(o.Name, "/\n\r"):
-		return fmt.Errorf("name %q: must not be empty nor hold slashes or line breaks", o.Name)
+		return badOption("name %q: must not be empty nor hold slashes or line breaks", o.Name)
 	case o.Type != "" && o.Type != CopyOnWrite && o.Type != MergeOnRead:
-		return fmt.Errorf("type %q: want %s or %s", o.Type, CopyOnWrite, MergeOnRead)
+		return badOption("type %q: want %s or %s", o.Type, CopyOnWrite, MergeOnRead)
 	case o.Schema == nil || o.Schema.NumFields() == 0:
-		return errors.New("schema: missing")
+		return badOption("schema: missing")
 	case len(o.RecordKey) == 0:
-		return errors.New("record key: missing")
+		return badOption("record key: missing")
 	case o.OrderingField == "":
-		return errors.New("ordering field: missing")
+		return badOption("ordering field: missing")
 	case o.Index == IndexGlobalKey && (o.Keys == nil || len(o.PartitionBy) == 0):
-		return fmt.Errorf("index %s: it needs Keys and PartitionBy", o.Index)
+		return badOption("index %s: it needs Keys and PartitionBy", o.Index)
 	case o.Buckets > 0 && o.Index != "" && o.Index != IndexBucket && o.Index != IndexGlobalKey:
-		return fmt.Errorf("buckets %d: there are none with index %s", o.Buckets, o.Index)
+		return badOption("buckets %d: there are none with index %s", o.Buckets, o.Index)
 	case o.Buckets < 0 || o.Buckets > maxBuckets:
-		return fmt.Errorf("buckets %d: want 1 to %d", o.Buckets, maxBuckets)
+		return badOption("buckets %d: want 1 to %d", o.Buckets, maxBuckets)
 	}
 	for _, k := range slices.Concat([]string{o.OrderingField}, o.RecordKey, o.PartitionBy) {
 		if len(o.Schema.FieldIndices(k)) != 1 {
-			return fmt.Errorf("column %q: the schema does not have it", k)
+			return badOption("column %q: the schema does not have it", k)
 		}
 	}
 	if err := o.Concurrency.Validate(); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -113,7 +114,11 @@ func (p partitioning) appendFolder(dst []byte, field string, value []byte) (_ []
 // checkFolder refuses a value that would be another folder than one of its own.
 func (p partitioning) checkFolder(name string) (reason string) {
 	switch {
-	case strings.ContainsAny(name, "/\x00") || strings.ContainsFunc(name, func(r rune) bool { return r < 0x20 }):
+	case strings.Contains(name, "\x00"):
+		return "it has a character NUL, which Hudi does not encode"
+	case !utf8.ValidString(name):
+		return "it is not UTF-8"
+	case strings.ContainsFunc(name, func(r rune) bool { return r == '/' || r < 0x20 || r == 0x7f }):
 		return "make the table with URLEncode"
 	case !p.hive && (name == "." || name == ".." || strings.HasPrefix(name, metaFolder)):
 		return "make the table with HiveStyle"
@@ -141,9 +146,9 @@ func (p partitioning) check(path string) error {
 	case path == "" && p.depth() == 0:
 		return nil
 	case p.depth() == 0:
-		return fmt.Errorf("partition %q: the table has no partitions", path)
+		return badOption("partition %q: the table has no partitions", path)
 	case strings.Count(path, "/")+1 != p.depth() || storage.CheckName(path) != nil || strings.HasPrefix(path, metaFolder):
-		return fmt.Errorf("partition %q: want one folder for each of %s", path, strings.Join(p.fields, ", "))
+		return badOption("partition %q: want one folder for each of %s", path, strings.Join(p.fields, ", "))
 	}
 	return nil
 }

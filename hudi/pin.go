@@ -188,7 +188,7 @@ func (p *Pin) Release(ctx context.Context) error { return p.table.Unpin(ctx, p.I
 // Unpin takes a pin away, whoever made it. One that is gone is no error.
 func (t *Table) Unpin(ctx context.Context, id string) error {
 	if err := uuid.Validate(id); err != nil {
-		return fmt.Errorf("release pin %q of %s: %w", id, t.name, err)
+		return fmt.Errorf("release pin of %s: %w", t.name, badOption("%q is no pin's id", id))
 	}
 	if err := t.store.Delete(ctx, pinFile(id)); err != nil {
 		return fmt.Errorf("release pin %s of %s: %w", id, t.name, err)

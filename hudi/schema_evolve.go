@@ -34,6 +34,27 @@ func checkSchema(schema *arrow.Schema) error {
 			return &SchemaError{f.Name, "there are two of that name (upper and lower case do not differ for Spark)"}
 		}
 		seen[lower] = true
+		if err := checkStructs(f.Name, f.Type); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkStructs refuses structs without fields: neither Parquet nor Spark can hold them.
+func checkStructs(path string, t arrow.DataType) error {
+	nested, ok := t.(arrow.NestedType)
+	if !ok {
+		return nil
+	}
+	fields := nested.Fields()
+	if len(fields) == 0 {
+		return &SchemaError{path, "a struct without fields, which neither Parquet nor Spark can hold: leave the column out, or give it a field"}
+	}
+	for _, f := range fields {
+		if err := checkStructs(path+"."+f.Name, f.Type); err != nil {
+			return err
+		}
 	}
 	return nil
 }

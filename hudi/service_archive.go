@@ -26,8 +26,16 @@ type ArchiveOptions struct {
 	patient bool
 }
 
+// Validate tells what is wrong with the options, naming the field.
+func (o *ArchiveOptions) Validate() error {
+	if o.KeepMin < 0 || o.KeepMax < 0 {
+		return badOption("archive: KeepMin %d, KeepMax %d: less than nothing", o.KeepMin, o.KeepMax)
+	}
+	return nil
+}
+
 func (o *ArchiveOptions) setDefaults() {
-	o.KeepMin = cmp.Or(max(o.KeepMin, 0), 50)
+	o.KeepMin = cmp.Or(o.KeepMin, 50)
 	o.KeepMax = max(cmp.Or(o.KeepMax, 2*o.KeepMin), o.KeepMin)
 	o.MaxArchiveBytes = cmp.Or(o.MaxArchiveBytes, 256<<20)
 }
@@ -51,6 +59,9 @@ type ArchiveResult struct {
 // is left of the timeline has no gaps. What an archiving left that was interrupted goes at
 // the next one, and by [Table.Recover].
 func (t *Table) Archive(ctx context.Context, opts ArchiveOptions) (ArchiveResult, error) {
+	if err := opts.Validate(); err != nil {
+		return ArchiveResult{}, fmt.Errorf("archive the timeline of %s: %w", t.name, err)
+	}
 	opts.setDefaults()
 	idle := func() bool { return !t.archivable(opts) }
 	return serve(ctx, t, "archive the timeline of "+t.name, idle, func(ctx context.Context) (ArchiveResult, error) { return t.archive(ctx, opts) })

@@ -3,7 +3,6 @@ package hudi
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -31,13 +30,13 @@ func (o CleanOptions) Validate() error {
 	for _, n := range []int64{int64(o.RetainCommits), int64(o.Retain), int64(o.RetainVersions)} {
 		switch {
 		case n < 0:
-			return errors.New("retain: less than nothing")
+			return badOption("retain: less than nothing")
 		case n > 0:
 			given++
 		}
 	}
 	if given > 1 {
-		return errors.New("retain: choose one of commits, time and versions")
+		return badOption("retain: choose one of commits, time and versions")
 	}
 	return nil
 }

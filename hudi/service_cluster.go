@@ -43,7 +43,7 @@ type ClusterOptions struct {
 // Validate tells what is wrong with the options, naming the field.
 func (o *ClusterOptions) Validate() error {
 	if o.MinCommits < 0 || o.SmallFileBytes < 0 || o.TargetFileBytes < 0 || o.MaxBytes < 0 || o.MaxTime < 0 || o.SortBytes < 0 {
-		return errors.New("cluster: a size, number or time is less than nothing")
+		return badOption("cluster: a size, number or time is less than nothing")
 	}
 	return nil
 }
@@ -165,7 +165,7 @@ func (c *clustering) begin(ctx context.Context, t *Table) (*Txn, error) {
 		}
 	}
 	if len(c.opts.SortBy) == 0 && t.hashed() {
-		return nil, errors.New("a table of hash buckets has no small files to join: name columns to sort by, or convert it to fewer buckets")
+		return nil, badOption("a table of hash buckets has no small files to join: name columns to sort by, or convert it to fewer buckets")
 	}
 	if c.opts.MinCommits > 0 {
 		if last, err := t.lastClusterOf(ctx, t.timeline); err != nil {

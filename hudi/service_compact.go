@@ -50,9 +50,9 @@ type CompactOptions struct {
 func (o CompactOptions) Validate() error {
 	switch {
 	case o.MinDeltaCommits < 0 || o.MinAge < 0 || o.MinLogBytes < 0 || o.MaxGroups < 0 || o.MaxBytes < 0 || o.MaxTime < 0:
-		return errors.New("compact: a minimum or maximum is less than nothing")
+		return badOption("compact: a minimum or maximum is less than nothing")
 	case o.Either && o.MinAge == 0:
-		return errors.New("compact: either of delta commits and age: no age is given")
+		return badOption("compact: either of delta commits and age: no age is given")
 	}
 	return nil
 }

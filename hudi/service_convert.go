@@ -53,9 +53,9 @@ func (t *Table) Convert(ctx context.Context, opts ConvertOptions) error {
 func (o *ConvertOptions) validate() error {
 	switch {
 	case o.Type != "" && o.Type != CopyOnWrite && o.Type != MergeOnRead:
-		return fmt.Errorf("type %q: want %s or %s", o.Type, CopyOnWrite, MergeOnRead)
+		return badOption("type %q: want %s or %s", o.Type, CopyOnWrite, MergeOnRead)
 	case o.Buckets < 0 || o.Buckets > maxBuckets:
-		return fmt.Errorf("buckets %d: want 1 to %d", o.Buckets, maxBuckets)
+		return badOption("buckets %d: want 1 to %d", o.Buckets, maxBuckets)
 	}
 	return nil
 }
@@ -85,7 +85,7 @@ func (t *Table) beginConvert(ctx context.Context, opts ConvertOptions) (*Txn, er
 	rebucket := buckets != t.buckets
 	switch {
 	case rebucket && !t.hashed():
-		return nil, errors.New("the table has no hash buckets")
+		return nil, badOption("the table has no hash buckets")
 	case !rebucket && typ == t.typ:
 		return nil, t.settle(ctx, typ, buckets)
 	case !rebucket && typ == MergeOnRead:

@@ -245,9 +245,9 @@ func (t *Table) rollbackLast(ctx context.Context, instant string) (RestoreResult
 	target := commits[len(commits)-1]
 	switch {
 	case target.Time != instant:
-		return RestoreResult{}, fmt.Errorf("%s is not the newest commit, which is %s: restore the table to the commit before it", instant, target.Time)
+		return RestoreResult{}, badOption("%s is not the newest commit, which is %s: restore the table to the commit before it", instant, target.Time)
 	case t.timeline.IsSavepoint(instant):
-		return RestoreResult{}, fmt.Errorf("savepoint %s keeps it: release it first", instant)
+		return RestoreResult{}, badOption("savepoint %s keeps it: release it first", instant)
 	}
 	before := "0" // nothing, unless there is an archive
 	if len(commits) > 1 {

@@ -45,6 +45,11 @@ func (o *ServicesOptions) Validate() error {
 			return err
 		}
 	}
+	if o.Archive != nil {
+		if err := o.Archive.Validate(); err != nil {
+			return err
+		}
+	}
 	if o.Clean == nil {
 		return nil
 	}
@@ -57,7 +62,7 @@ func (o *ServicesOptions) Validate() error {
 	archive := *o.Archive
 	archive.setDefaults()
 	if keep := cmp.Or(o.Clean.RetainCommits, 10); keep >= archive.KeepMin {
-		return fmt.Errorf("archive: KeepMin %d: want more than the %d commits that cleaning retains: what is archived cannot be read as of", archive.KeepMin, keep)
+		return badOption("archive: KeepMin %d: want more than the %d commits that cleaning retains: what is archived cannot be read as of", archive.KeepMin, keep)
 	}
 	return nil
 }

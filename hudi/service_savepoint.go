@@ -2,7 +2,6 @@ package hudi
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -90,7 +89,7 @@ func (t *Table) releaseSavepoint(ctx context.Context, instant string) error {
 		}
 	}
 	if len(there) == 0 {
-		return fmt.Errorf("there is none: %s", t.savepointList())
+		return badOption("there is none: %s", t.savepointList())
 	}
 	for _, i := range there {
 		if err := t.store.Delete(ctx, t.instantFile(i)); err != nil {
@@ -116,11 +115,11 @@ func (t *Table) commitAt(instant string) (string, error) {
 	last, ok := t.timeline.Last()
 	switch {
 	case !ok:
-		return "", errors.New("the table has no commits")
+		return "", badOption("the table has no commits")
 	case instant == "":
 		return last.Time, nil
 	case !t.timeline.IsCompleted(instant):
-		return "", fmt.Errorf("instant %s: no completed commit of the table has it; the newest is %s", instant, last.Time)
+		return "", badOption("instant %s: no completed commit of the table has it; the newest is %s", instant, last.Time)
 	}
 	return instant, nil
 }

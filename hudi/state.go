@@ -174,8 +174,8 @@ func (t *Table) prepare(ctx context.Context) error {
 	if err := t.props.checkServable(); err != nil {
 		return err
 	}
-	if t.latest != "" {
-		return &UnsupportedError{"schema", schema.LatestKey, "columns of this table were renamed, dropped or moved by Hudi's schema evolution on read: it is only read here"}
+	if err := t.checkSchemaWritable(); err != nil {
+		return err
 	}
 	if len(t.timeline.Pending()) > 0 {
 		if err := t.recover(ctx); err != nil {
@@ -186,6 +186,9 @@ func (t *Table) prepare(ctx context.Context) error {
 				return err
 			}
 		}
+	}
+	if err := t.checkTold(ctx); err != nil {
+		return err
 	}
 	return t.settleBuckets(ctx)
 }

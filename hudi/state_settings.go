@@ -58,6 +58,7 @@ func newestFirst(all []timeline.Instant) []timeline.Instant {
 // bucketsOf is the number of buckets where commits say count, "" being nothing.
 func (t *Table) bucketsOf(count string) (int, error) {
 	asked := t.opts.Buckets
+	t.told = count == "" && asked != 0
 	if count == "" {
 		return asked, nil
 	}

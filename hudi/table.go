@@ -29,6 +29,7 @@ type Table struct {
 	names []string      // of the timeline's files, in order, as far as known; who has the turn uses it
 	lease lock.Lease    // of the table's lock, while it is held; who has the turn uses it
 	given string        // the instant that this Table gave up last; who has the turn uses it
+	told  bool          // the options say the number of buckets and no commit does, which is not proved yet; who has the turn uses it
 	tried int           // how many writes the timeline has when a service archives again; who has the turn uses it
 	laid  lastCluster   // who has the turn uses it
 

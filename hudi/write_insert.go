@@ -2,7 +2,6 @@ package hudi
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -46,7 +45,7 @@ func (t *Table) insert(ctx context.Context, op Operation, rows arrow.RecordBatch
 func (t *Table) DeletePartitions(ctx context.Context, partitions ...string) (instant string, err error) {
 	return t.transact(ctx, DeletePartition, func(x *Txn) error {
 		if t.partition.depth() == 0 {
-			return errors.New("the table has no partitions")
+			return badOption("the table has no partitions")
 		}
 		for _, p := range partitions {
 			if err := t.partition.check(p); err != nil {

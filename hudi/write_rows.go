@@ -88,7 +88,7 @@ func (k *keyedRows) upsert(ctx context.Context, g *GroupWriter, sel []int32) err
 func (t *Table) Delete(ctx context.Context, keys ...string) (instant string, err error) {
 	return t.transact(ctx, Delete, func(x *Txn) error {
 		if t.partition.depth() > 0 && !t.index().global() {
-			return errors.New("a key does not say which of the table's partitions its row is in: use DeleteFrom, or a global index")
+			return badOption("a key does not say which of the table's partitions its row is in: use DeleteFrom, or a global index")
 		}
 		return x.delete(ctx, map[string][]string{"": keys})
 	})

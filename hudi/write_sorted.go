@@ -224,7 +224,7 @@ func (o *sortedOut) move(ctx context.Context, at changePlace) error {
 	return err
 }
 
-func comesTwice(key string) error { return fmt.Errorf("key %s comes twice", key) }
+func comesTwice(key string) error { return badRow("key %s comes twice", key) }
 
 // put writes changes of one kind and place.
 func (o *sortedOut) put(ctx context.Context, c sortedChanges, r run) error {

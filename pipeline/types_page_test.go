@@ -86,6 +86,7 @@ var typeLines = []typeLine{
 	{typ: "timestamptz[]", value: "'{2026-11-05 07:08:09+00,infinity}'", remark: "as above: no value of an element is out of range in JSON"},
 	{typ: "pair (composite: a int, b text)", value: "(1, 'x')", remark: "a struct of what its attributes are, in their ranges; names as below"},
 	{typ: "pair (composite: a int, b text)", value: "(1, 'x,y')", rule: asText, ruleText: "composites: text", remark: asPrint},
+	{typ: "nothing (composite without attributes)", value: "'()'", remark: "neither Parquet nor Spark has a struct without fields: text"},
 	{typ: "pair[]", value: "array[(1, 'x'), null]::pair[]", remark: "JSON objects"},
 	{typ: "pair[]", value: "array[(1, 'x')]::pair[]", rule: listed, ruleText: "arrays: list", remark: "a list of structs"},
 	{typ: "price (domain over numeric(10,2))", value: "1.5", remark: "a domain lands as what it stands on, over arrays and composites too"},
@@ -176,7 +177,7 @@ func typesTable(t *testing.T, old string) string {
 // land lands the values of the types of one version's server, and writes their lines.
 func land(t *testing.T, r *rig, version int, lines []string) {
 	t.Helper()
-	r.db.Exec(t, "create type mood as enum ('sad', 'happy')", "create type pair as (a int, b text)", "create domain price as numeric(10,2)")
+	r.db.Exec(t, "create type mood as enum ('sad', 'happy')", "create type pair as (a int, b text)", "create type nothing as ()", "create domain price as numeric(10,2)")
 	columns, values := []string{"id int primary key"}, []string{"1"}
 	rules := map[string]postgres.TableTypes{}
 	for i, line := range typeLines {

@@ -124,7 +124,7 @@ func (d dataType) land(t TableTypes, flat bool) dataType {
 			d.elem, d.landing = &e, nested
 		}
 	case composite:
-		if t.Composites == CompositeText || flat {
+		if t.Composites == CompositeText || flat || len(d.attributes) == 0 { // neither Parquet nor Spark has a struct without fields
 			d.landing = asText
 			break
 		}

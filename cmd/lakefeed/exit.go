@@ -14,6 +14,7 @@ import (
 	"lakefeed/pipeline"
 	"lakefeed/postgres"
 	"lakefeed/query"
+	"lakefeed/storage/all"
 	"lakefeed/storage/s3"
 )
 
@@ -57,7 +58,8 @@ func exitCode(err error) int {
 	case errors.Is(err, errFound):
 		return exitFound
 	case is[*usageError](err), is[*config.Error](err), is[*pgconn.ParseConfigError](err), errors.Is(err, hudi.ErrNoTable),
-		errors.Is(err, pipeline.ErrNoTables), is[*query.SQLError](err), errors.Is(err, errNoTables):
+		errors.Is(err, pipeline.ErrNoTables), is[*query.SQLError](err), errors.Is(err, errNoTables),
+		is[*hudi.OptionError](err), is[*all.URLError](err):
 		return exitUsage
 	case final(err), errors.Is(err, hudi.ErrCleaned):
 		return exitFinal
@@ -89,7 +91,7 @@ func final(err error) bool {
 		return e.Final
 	}
 	return errors.Is(err, s3.ErrConditions) || is[*pipeline.PositionError](err) || is[*postgres.SetupError](err) || is[*postgres.ValueError](err) || is[*hudi.UnsupportedError](err) || is[*hudi.SchemaError](err) ||
-		is[*hudi.CorruptError](err) || errors.Is(err, hudi.ErrTableExists) || errors.Is(err, query.ErrNoSQL) ||
+		is[*hudi.CorruptError](err) || is[*hudi.RowError](err) || is[*hudi.PartitionError](err) || errors.Is(err, hudi.ErrTableExists) || errors.Is(err, query.ErrNoSQL) ||
 		errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOTDIR)
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -172,7 +173,7 @@ func (f *queryFlags) print(cmd *cobra.Command, db *query.DB, sql string) error {
 		if err != nil {
 			return err
 		}
-		return writeRows(w, r.Batches(), 0)
+		return writeRows(w, r.Batches(), everyRow)
 	})
 }
 
@@ -184,6 +185,9 @@ func writeOutput(file string, out io.Writer, write func(io.Writer) error) error 
 		return errors.Join(write(b), b.Flush())
 	}
 	tmp, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".*")
+	if errors.Is(err, fs.ErrNotExist) {
+		return usage("write %s: there is no folder %s", file, filepath.Dir(file))
+	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", file, err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/apache/arrow-go/v18/parquet"
 	"github.com/apache/arrow-go/v18/parquet/compress"
 	"github.com/apache/arrow-go/v18/parquet/pqarrow"
+	"github.com/spf13/cobra"
 )
 
 // rowWriter prints batches in one format.
@@ -45,8 +46,28 @@ func newRowWriter(format string, w io.Writer, schema *arrow.Schema) (rowWriter, 
 	return nil, usage("unknown format %q: one of %s", format, strings.Join(formats, ", "))
 }
 
-// writeRows prints all batches; limit 0 prints every row.
+// everyRow is the limit that is none.
+const everyRow = -1
+
+// limitFlag is --limit, of which [checkLimit] reads what was given.
+func limitFlag(c *cobra.Command, to *int64, what string) {
+	c.Flags().Int64Var(to, "limit", everyRow, what)
+	c.Flags().Lookup("limit").DefValue = "0" // of which help says nothing
+}
+
+// checkLimit refuses a number below nothing.
+func checkLimit(cmd *cobra.Command, limit int64) error {
+	if limit < 0 && cmd.Flags().Changed("limit") {
+		return usage("--limit %d: less than nothing", limit)
+	}
+	return nil
+}
+
+// writeRows prints batches up to a number of rows, or everyRow.
 func writeRows(w rowWriter, rows iter.Seq2[arrow.RecordBatch, error], limit int64) error {
+	if limit == 0 {
+		return w.close()
+	}
 	for rec, err := range rows {
 		if err != nil {
 			return errors.Join(err, w.close())
@@ -57,7 +78,9 @@ func writeRows(w rowWriter, rows iter.Seq2[arrow.RecordBatch, error], limit int6
 			part.Release()
 			return errors.Join(err, w.close())
 		}
-		limit -= rec.NumRows()
+		if limit > 0 {
+			limit -= rec.NumRows()
+		}
 		if err := w.write(rec); err != nil {
 			return errors.Join(err, w.close())
 		}

@@ -31,6 +31,9 @@ With --images each changed row is printed as it was and as it is, in the columns
 completion. What compactions and clusterings rewrote has not changed.`,
 		Args: onePath,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkLimit(cmd, limit); err != nil {
+				return err
+			}
 			if !slices.Contains(formats, format) {
 				return usage("unknown format %q: one of %s", format, strings.Join(formats, ", "))
 			}
@@ -60,7 +63,7 @@ completion. What compactions and clusterings rewrote has not changed.`,
 	f.StringVar(&format, "format", "jsonl", strings.Join(formats, ", "))
 	f.StringSliceVar(&opts.Columns, "columns", nil, "only these columns, in this order")
 	f.BoolVar(&opts.Meta, "meta", false, "with the five _hoodie_ columns in front")
-	f.Int64Var(&limit, "limit", 0, "print at most N rows")
+	limitFlag(c, &limit, "print at most N rows")
 	return c
 }
 

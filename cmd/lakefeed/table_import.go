@@ -102,9 +102,9 @@ func importFlags(opts *hudi.ImportOptions, to, typ, memory string) (err error) {
 	}
 	opts.Type = tableTypes[typ]
 	if opts.Name == "" {
-		opts.Name = path.Base(strings.TrimRight(filepath.ToSlash(to), "/"))
+		opts.Name, err = all.Name(to)
 	}
-	return nil
+	return err
 }
 
 // parquetFiles are the files that the arguments name: files, or what folders hold but for

@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"lakefeed/config"
 	"lakefeed/hudi"
 	"lakefeed/hudi/keyindex"
 )
@@ -35,6 +37,11 @@ a file group of its own: it needs --sort-by.`, onePath,
 			}
 			if t.Buckets() > 0 && len(opts.SortBy) == 0 {
 				return r, usage("--sort-by: a table of hash buckets has no small files to join: name columns to sort by, or give it fewer buckets with table convert")
+			}
+			for _, p := range opts.Partitions {
+				if !slices.Contains(t.Partitions(), p) {
+					return r, usage("--partition %q: the table has no such partition%s", p, config.Nearest(p, t.Partitions()))
+				}
 			}
 			res, err := t.Cluster(ctx, opts)
 			r = serviceResult{Instant: res.Instant, Replaced: res.Replaced, Written: res.Written, text: "nothing to cluster"}

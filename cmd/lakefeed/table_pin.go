@@ -46,7 +46,7 @@ over or the pin is released. Spark's cleaning knows no pins.`,
 }
 
 func (f *pinFlags) run(ctx context.Context, out io.Writer, path string) error {
-	at, err := parseAsOf(f.at)
+	at, err := parseInstant("--at", f.at)
 	if err != nil {
 		return err
 	}

@@ -33,6 +33,9 @@ bytes as base64, NaN and infinities as text. csv is as PostgreSQL writes it: not
 for null, "" for empty text. parquet and arrow (an IPC stream) are for a file or a pipe.`,
 		Args: onePath,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkLimit(cmd, limit); err != nil {
+				return err
+			}
 			if !slices.Contains(formats, format) {
 				return usage("unknown format %q: one of %s", format, strings.Join(formats, ", "))
 			}
@@ -78,7 +81,7 @@ for null, "" for empty text. parquet and arrow (an IPC stream) are for a file or
 	f.BoolVar(&opts.ReadOptimized, "read-optimized", false, "base files only: faster, and older than the newest commit")
 	f.StringVar(&asOf, "as-of", "", "the table as it was at an instant (20260131120000000) or a time (2026-01-31T12:00:00Z)")
 	f.StringVar((*string)(&opts.Schema), "schema", string(hudi.SchemaThen), "with --as-of, the columns that the table had then or has now")
-	f.Int64Var(&limit, "limit", 0, "print at most N rows")
+	limitFlag(c, &limit, "print at most N rows")
 	return c
 }
 

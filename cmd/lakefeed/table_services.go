@@ -119,6 +119,9 @@ func tableArchiveCommand() *cobra.Command {
 	c := serviceCommand("archive PATH", "Take the oldest instants off the timeline, into the archive", `Take the oldest instants off the timeline, into the archived timeline, so that each commit
 stays cheap. No further than what is pending, savepointed or kept by a cleaning needs.`, onePath,
 		func(ctx context.Context, t *hudi.Table, _ []string) (serviceResult, error) {
+			if opts.KeepMax != 0 && opts.KeepMax < opts.KeepMin {
+				return serviceResult{}, usage("--keep-max %d: want at least --keep-min, %d", opts.KeepMax, opts.KeepMin)
+			}
 			res, err := t.Archive(ctx, opts)
 			r := serviceResult{Archived: res.Instants, Held: res.Held, text: plural(int64(res.Instants), "instant") + " archived"}
 			if res.Held != "" {

@@ -23,12 +23,15 @@ func newInstantInfo(i timeline.Instant) instantInfo {
 
 func tableTimelineCommand() *cobra.Command {
 	var asJSON bool
-	var limit int
+	var limit int64
 	c := &cobra.Command{
 		Use:   "timeline PATH",
 		Short: "Print a table's timeline: what was done to it and when, the newest last",
 		Args:  onePath,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkLimit(cmd, limit); err != nil {
+				return err
+			}
 			t, err := openTable(cmd.Context(), args[0])
 			if err != nil {
 				return err
@@ -37,8 +40,8 @@ func tableTimelineCommand() *cobra.Command {
 			for _, i := range t.Timeline().Instants() {
 				list = append(list, newInstantInfo(i))
 			}
-			if limit > 0 && len(list) > limit {
-				list = list[len(list)-limit:]
+			if limit >= 0 && int64(len(list)) > limit {
+				list = list[int64(len(list))-limit:]
 			}
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), list)
@@ -52,6 +55,6 @@ func tableTimelineCommand() *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	c.Flags().IntVar(&limit, "limit", 0, "print only the newest N instants")
+	limitFlag(c, &limit, "print only the newest N instants")
 	return c
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"path"
+	"path/filepath"
 	"strings"
 
 	"lakefeed/storage"
@@ -17,14 +19,40 @@ import (
 // s3://bucket/lake?region=..., whose parameters [s3.ParseURL] has. It asks nothing of a
 // server yet.
 func Open(ctx context.Context, at string) (storage.Store, error) {
-	path, o, err := parse(at)
+	folder, o, err := parse(at)
 	if err != nil {
-		return nil, fmt.Errorf("open lake: %w", err)
+		return nil, &URLError{err}
 	}
 	if o != nil {
 		return s3.Open(ctx, *o)
 	}
-	return file.Open(path)
+	return file.Open(folder)
+}
+
+// URLError says that a URL is none of a store.
+type URLError struct{ Err error }
+
+// Error says what is wrong with it, and shows nothing that may be a secret.
+func (e *URLError) Error() string { return "open folder: " + e.Err.Error() }
+
+// Unwrap is what is wrong with it.
+func (e *URLError) Unwrap() error { return e.Err }
+
+// Name is the last part of the folder that a URL names, or the bucket's name.
+func Name(at string) (string, error) {
+	folder, bucket, err := parse(at)
+	switch {
+	case err != nil:
+		return "", &URLError{err}
+	case bucket != nil && bucket.Prefix == "":
+		return bucket.Bucket, nil
+	case bucket != nil:
+		return path.Base(bucket.Prefix), nil
+	}
+	if folder, err = filepath.Abs(folder); err != nil {
+		return "", fmt.Errorf("name folder: %w", err)
+	}
+	return filepath.Base(folder), nil
 }
 
 // Check reports whether Open takes a URL. Its errors, as Open's, show nothing of it that
@@ -35,7 +63,7 @@ func Check(at string) error {
 }
 
 // parse returns the path of a folder, or the options of a bucket.
-func parse(at string) (path string, bucket *s3.Options, err error) {
+func parse(at string) (folder string, bucket *s3.Options, err error) {
 	scheme, _, ok := strings.Cut(at, "://")
 	switch {
 	case at == "":
