@@ -39,6 +39,7 @@ func TestFailover(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts pairs of servers")
 	}
+	t.Parallel()
 	f := failovers[3]
 	failOver(t, &f, 17)
 }
