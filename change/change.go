@@ -111,7 +111,10 @@ type Table struct {
 	ID           uint32 // the source's own number for it
 	Columns      []Column
 	// Left are columns that the table has besides, and that nobody wants.
-	Left    []Column
+	Left []Column
+	// Filter is the condition of the rows that the source publishes, in its own language, where
+	// somebody has set one; empty: all.
+	Filter  string
 	Key     []int // indexes of the key columns in key order, empty for NoKey
 	KeyKind KeyKind
 	// Bytes and RowsEstimate are the source's own measure of the table when it

@@ -95,7 +95,7 @@ func newView(v *change.Table, columns []shownColumn) (*view, error) {
 			w.left = append(w.left, c)
 		}
 	}
-	source.Left = w.left
+	source.Left = slices.Concat(w.left, v.Left)
 	for _, k := range v.Key {
 		at, there := shown[k]
 		if !there {

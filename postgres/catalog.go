@@ -53,6 +53,7 @@ type catalogTable struct {
 	types       []dataType
 	missing     []*string // attmissingval of each column
 	generated   []string  // columns that are left out
+	publisher   string    // who made the publication that leaves some columns or rows out; empty: nobody
 	virtual     bool      // one of these has no stored values
 }
 
@@ -158,6 +159,9 @@ func (c *Connector) describe(ctx context.Context, tx pgx.Tx, tables []*catalogTa
 	}
 	if err := c.describeColumns(ctx, tx, ids, byID); err != nil {
 		return fmt.Errorf("columns: %w", err)
+	}
+	if err := c.describePublished(ctx, tx, ids, byID); err != nil {
+		return fmt.Errorf("what is published: %w", err)
 	}
 	if err := describeKeys(ctx, tx, ids, byID); err != nil {
 		return fmt.Errorf("keys: %w", err)

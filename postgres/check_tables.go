@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -116,6 +117,16 @@ func (k *checker) shape(t *catalogTable) {
 	}
 	if len(t.generated) > 0 {
 		k.add(Warning, name, "", "generated columns are not in the log and are left out: %s", strings.Join(t.generated, ", "))
+	}
+	if t.publisher != "" {
+		what := fmt.Sprintf("columns (%s)", columnList(t.Left))
+		switch {
+		case t.Filter != "" && len(t.Left) > 0:
+			what += fmt.Sprintf(" and the rows that are not %s", t.Filter)
+		case t.Filter != "":
+			what = fmt.Sprintf("the rows that are not %s", t.Filter)
+		}
+		k.add(Warning, name, "", "the publication, which role %s made, leaves out %s of it: they do not land", t.publisher, what)
 	}
 	if t.partitioned && t.KeyKind == change.NoKey {
 		k.add(Warning, name, "", "it is partitioned and lands append-only: rows that go with a TRUNCATE, DETACH or DROP of a single partition stay in the lake")

@@ -216,7 +216,7 @@ func (c *Connector) copyParts(ctx context.Context, described *change.Table, t *c
 				ranges = c.blockRanges(blocks)
 			}
 			for _, where := range ranges {
-				parts = append(parts, copyPart{"ONLY " + quote(schema, name) + where, id})
+				parts = append(parts, copyPart{filtered(described, "ONLY "+quote(schema, name), where), id})
 			}
 			return nil
 		})
@@ -224,7 +224,7 @@ func (c *Connector) copyParts(ctx context.Context, described *change.Table, t *c
 			err = &change.AlteredError{Table: t.String(), Err: errOtherLeaves}
 		}
 		if whole {
-			parts = []copyPart{{quote(t.Schema, t.Name), t.ID}}
+			parts = []copyPart{{filtered(described, quote(t.Schema, t.Name), ""), t.ID}}
 		}
 		return err
 	})

@@ -21,6 +21,7 @@ import (
 type publication struct {
 	name    string
 	publish string
+	owner   string                   // who made it, where that is somebody else; empty: we did, or there is none
 	more    string                   // options that this version has besides
 	tables  map[uint32]*change.Table // what it should hold
 	byHand  *byHand                  // nil: statements are run
@@ -163,8 +164,8 @@ func (p *publication) mend(ctx context.Context, tx pgx.Tx) (there []uint32, miss
 	var all, root, same bool
 	err = tx.QueryRow(ctx, `
 		SELECT oid, puballtables, pubviaroot, (pubinsert, pubtruncate, pubupdate, pubdelete) = (true, true, $2::bool, $2::bool)
-			AND coalesce(to_jsonb(p) ->> 'pubgencols', 's') = 's'
-		FROM pg_publication p WHERE pubname = $1`, p.name, strings.Contains(p.publish, "update")).Scan(&oid, &all, &root, &same)
+			AND coalesce(to_jsonb(p) ->> 'pubgencols', 's') = 's', CASE WHEN pubowner <> (SELECT oid FROM pg_roles WHERE rolname = current_user) THEN pg_get_userbyid(pubowner) ELSE '' END
+		FROM pg_publication p WHERE pubname = $1`, p.name, strings.Contains(p.publish, "update")).Scan(&oid, &all, &root, &same, &p.owner)
 	options := fmt.Sprintf(" (publish = %s, publish_via_partition_root = true%s)", literal(p.publish), p.more)
 	switch {
 	case err == pgx.ErrNoRows: //nolint:errorlint // Scan returns it as it is
@@ -202,6 +203,7 @@ func (p *publication) difference(ctx context.Context, tx pgx.Tx, oid uint32) (th
 	var schema, name string
 	var partitioned, filtered bool
 	_, err = pgx.ForEachRow(rows, []any{&id, &schema, &name, &partitioned, &filtered}, func() error {
+		filtered = filtered && p.owner == "" // by its owner's will
 		if stays[id] = p.tables[id] != nil && !filtered; !stays[id] {
 			drop = append(drop, "TABLE "+only(schema, name, partitioned))
 		}

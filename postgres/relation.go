@@ -47,7 +47,7 @@ func (c *Connector) describeRelation(ctx context.Context, info pgoutput.Relation
 	if now == nil {
 		now = &catalogTable{Table: new(change.Table)}
 	}
-	t := &change.Table{Schema: info.Namespace, Name: info.Name, ID: info.ID, Storage: now.Storage, Leaves: now.Leaves, Generated: now.Generated, Refused: now.Refused}
+	t := &change.Table{Filter: now.Filter, Left: now.Left, Schema: info.Namespace, Name: info.Name, ID: info.ID, Storage: now.Storage, Leaves: now.Leaves, Generated: now.Generated, Refused: now.Refused}
 	for _, col := range info.Columns {
 		t.Columns = append(t.Columns, change.Column{Name: col.Name, Nullable: true})
 	}
