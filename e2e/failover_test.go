@@ -267,5 +267,5 @@ func (c *couple) recopied(out string) string {
 	c.lake.Run(0, append([]string{"resync"}, names...)...)
 	c.lake.Run(0, "run", "--once")
 	c.lake.Run(0, "validate")
-	return fmt.Sprintf("%s refused, the others continued exactly; equal after resync", strings.Join(names, ", "))
+	return strings.Join(names, ", ") + " refused, the others continued exactly; equal after resync"
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -20,6 +21,7 @@ func newStandbyRig(t *testing.T, version int, standbyConf map[string]string, sql
 	p.standby = p.primary.Standby(t, standbyConf)
 	p.rig = newRigOn(t, &pgtest.Database{Server: p.primary, Name: "shop", URL: p.primary.URL("shop")}, sql...)
 	p.url, p.rig.primary = p.standby.URL("shop"), p.primary.URL("shop")
+	p.caughtUp()
 	return p
 }
 
@@ -44,6 +46,7 @@ func (p *pair) load() (stop func() (least, most int)) {
 				_, err = conn.Exec(p.t.Context(), fmt.Sprintf("update t set v = 'changed %d' where id = %d", tried, tried/2))
 				done = tried
 			}
+			<-time.After(2 * time.Millisecond) // others want the processor
 		}
 	}()
 	return func() (int, int) { over.Store(true); <-ended; return done, tried }
@@ -121,8 +124,8 @@ func TestStandbyByHand(t *testing.T) {
 	}
 }
 
-// TestStandbySlotLost: the primary removes catalog rows that the standby's slot needs. That is
-// said; resync makes the slot anew and copies all tables.
+// TestStandbySlotLost: the primary removes catalog rows that the standby's slot needs, or is run
+// with too low a wal_level. That is said; resync makes the slot anew and copies all tables.
 func TestStandbySlotLost(t *testing.T) {
 	t.Parallel()
 	p := newStandbyRig(t, 17, map[string]string{"hot_standby_feedback": "off"}, schemaT, "insert into t values (1, 'a')")
@@ -137,4 +140,18 @@ func TestStandbySlotLost(t *testing.T) {
 	}
 	p.drain()
 	p.equal(nil)
+	p.primary.Exec(t, "alter system set wal_level = replica")
+	for _, again := range []func() error{func() error { return p.primary.Stop("fast") }, p.primary.Start} {
+		if err := again(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.await("the slot is invalid", func() bool {
+		return p.onStandby("select invalidation_reason from pg_replication_slots where slot_name = '"+p.slot()+"'") == "wal_level_insufficient"
+	})
+	p.refused(p.once(), "lost its log", "wal_level below logical")
+	if err := pipeline.ResyncAll(t.Context(), p.lake, p.name); err != nil {
+		t.Fatal(err)
+	}
+	p.says(p.once(), "wal_level", "ALTER SYSTEM SET wal_level = 'logical'")
 }

@@ -193,10 +193,13 @@ func (k *checker) waits(ctx context.Context) error {
 	return k.waitsFor(ctx, k.tx)
 }
 
-// waitsFor looks for transactions that a new slot waits for.
-func (k *checker) waitsFor(ctx context.Context, db interface {
+// querier is a connection or a transaction.
+type querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-}) error {
+}
+
+// waitsFor looks for transactions that a new slot waits for.
+func (k *checker) waitsFor(ctx context.Context, db querier) error {
 	rows, err := db.Query(ctx, `
 		SELECT format('process %s, role %s, since %s', pid, usename, date_trunc('second', xact_start)), format('SELECT pg_terminate_backend(%s)', pid)
 		FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND xact_start < now() - interval '1 minute'

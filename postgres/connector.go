@@ -101,7 +101,7 @@ func (o *Options) Validate() error {
 	if err != nil {
 		return fmt.Errorf("postgres: Options.PrimaryURL: %w", err)
 	}
-	if o.Password != nil && !(guarded(&cfg.Config) && guarded(&primary.Config)) {
+	if o.Password != nil && (!guarded(&cfg.Config) || !guarded(&primary.Config)) {
 		return errors.New("postgres: Options.URL: a password that is made for each connection must not be sent in clear text: add sslmode=verify-full with sslrootcert=FILE (or sslmode=require) to the URL")
 	}
 	return nil

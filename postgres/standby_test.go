@@ -82,8 +82,10 @@ func TestCheckFailover(t *testing.T) {
 	db.Exec(t, "CREATE TABLE t (id int PRIMARY KEY)")
 	alone := postgres.Options{URL: db.URL, Pipeline: db.Name, Failover: postgres.FailoverAuto}
 	wants(t, problems(t, alone), "no standby reads through a physical slot")
-	standby := primary.Standby(t, map[string]string{"hot_standby_feedback": "off", "synchronized_standby_slots": "mine",
-		"primary_conninfo": fmt.Sprintf("host=127.0.0.1 port=%d user=postgres", primary.Port())})
+	standby := primary.Standby(t, map[string]string{
+		"hot_standby_feedback": "off", "synchronized_standby_slots": "mine",
+		"primary_conninfo": fmt.Sprintf("host=127.0.0.1 port=%d user=postgres", primary.Port()),
+	})
 	closeFeed(t, open(t, db, postgres.Options{Failover: postgres.FailoverOn}).begin())
 	asIs := alone
 	asIs.Failover = postgres.FailoverAsIs
