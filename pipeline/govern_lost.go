@@ -30,19 +30,33 @@ const allTables = "*"
 // ResyncAll asks that all tables of a pipeline that nobody runs are copied anew by its next
 // run, under a new slot where the one that was is lost, gone or moved. A pipeline that
 // runs is a *[LockedError].
-func ResyncAll(ctx context.Context, lake storage.Store, pipeline string) error {
+// Of a pipeline with several slots it is the tables of these, or of all where none is given.
+func ResyncAll(ctx context.Context, lake storage.Store, pipeline string, slots ...string) error {
+	keys := map[string]bool{}
+	for _, slot := range slots {
+		keys[StreamName(pipeline, slot)] = true
+	}
 	lock, err := acquire(ctx, lake, pipeline, "", slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
 	defer func() { _ = lock.release(context.WithoutCancel(ctx)) }() // it goes stale by itself
-	return eachStream(ctx, lake, pipeline, func(key string) error {
+	found := 0
+	err = eachStream(ctx, lake, pipeline, func(key string) error {
+		if len(keys) > 0 && !keys[key] {
+			return nil
+		}
+		found++
 		orders, err := readOrders(ctx, lake, key)
 		if err != nil {
 			return err
 		}
 		return writeOrders(ctx, lake, key, withOrder(orders, allTables, Order{Resync: 1, Why: asked, Since: time.Now().UTC()}))
 	})
+	if err == nil && found < max(1, len(keys)) {
+		err = fmt.Errorf("pipeline %s has not all of the slots %v", pipeline, slots)
+	}
+	return err
 }
 
 // mayRemake reports whether the slot is to be made anew, of which err says that it does not fit.

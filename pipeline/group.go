@@ -48,8 +48,8 @@ type Group struct {
 type stream struct {
 	slot     string
 	source   SlotSource
-	pipeline *Pipeline
-	err      error // why it has ended
+	pipeline *Pipeline // nil until all slots are in order
+	err      error     // why it has ended; guarded by the group's mu
 }
 
 // NewGroup makes a group; nothing is touched before [Group.Run].

@@ -79,6 +79,7 @@ func (g *Group) makeStreams(ctx context.Context, lock *held) error {
 	if err != nil {
 		return err
 	}
+	var streams []*stream
 	for _, s := range g.all() {
 		o := g.options(s, lock)
 		maps.Copy(o.part.folders, folders)
@@ -86,10 +87,11 @@ func (g *Group) makeStreams(ctx context.Context, lock *held) error {
 		if err != nil {
 			return err
 		}
-		g.mu.Lock()
-		s.pipeline = p
-		g.mu.Unlock()
+		streams = append(streams, &stream{slot: s.slot, source: s.source, pipeline: p})
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.streams = streams
 	return nil
 }
 

@@ -154,14 +154,21 @@ func (g *Group) running() ([]*stream, error) {
 
 // Instruct is [Pipeline.Instruct] of the slot that has the table.
 func (g *Group) Instruct(ctx context.Context, table string, verb Verb) (Order, error) {
-	streams, err := g.running()
-	if err != nil {
-		return Order{}, err
+	streams := g.all()
+	if len(streams) == 0 || streams[0].pipeline == nil {
+		return Order{}, fmt.Errorf("pipeline %s has not started yet", g.o.Name)
 	}
 	for _, s := range streams {
-		if s.pipeline.knows(table, verb) {
-			return s.pipeline.Instruct(ctx, table, verb)
+		if !s.pipeline.knows(table, verb) {
+			continue
 		}
+		g.mu.Lock()
+		ended := s.err
+		g.mu.Unlock()
+		if ended != nil {
+			return Order{}, fmt.Errorf("%s %s: its slot %s has stopped, and goes on with the next start of the process: %w", verb, table, s.slot, ended)
+		}
+		return s.pipeline.Instruct(ctx, table, verb)
 	}
 	return streams[0].pipeline.Instruct(ctx, table, verb) // which says that there is none
 }

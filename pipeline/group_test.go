@@ -246,7 +246,8 @@ func TestMoveDies(t *testing.T) {
 	}
 	soak := os.Getenv("LAKEFEED_SOAK") == "1" // every write
 	records := func(c storagetest.Call) bool { return soak || strings.HasPrefix(c.Name, "_lakefeed/slots") }
-	for at := 1; ; at++ {
+	step := map[bool]int{true: 3, false: 1}[soak]
+	for at := 1; ; at += step {
 		slots := []pipeline.Slots{named("hot: b"), named("hot: a")}
 		r.slots = slots[at%2]
 		r.db.Exec(t, fmt.Sprintf("insert into a values (%d, %d)", 1000+at, at), fmt.Sprintf("insert into b values (%d, %d)", at, at), "update a set v = v + 1 where id < 10")
@@ -392,4 +393,50 @@ func TestPartitionsAndNewTablesInSlots(t *testing.T) {
 	run = r.start()
 	run.streams("p default", "hot_new default")
 	r.equal(run)
+}
+
+// A slot that is lost stops its own tables; the others go on, and a new copy of that slot's
+// tables alone makes it anew.
+func TestOneOfSeveralSlotsIsLost(t *testing.T) {
+	t.Parallel()
+	r := newGroupRig(t, "create table a (id int primary key)", "create table b (id int primary key)")
+	r.slots = named("hot: a")
+	run := r.start()
+	run.streams("a hot", "b default")
+	run.stop()
+	r.await("the slot is free", func() bool {
+		return r.query("select count(*) from pg_replication_slots where active and slot_name = '%s__hot'", r.slot()) == "0"
+	})
+	r.db.Exec(t, "select pg_drop_replication_slot('"+r.slot()+"__hot')", "insert into a values (1)", "insert into b values (1)")
+	run = r.start()
+	run.streams("b default")
+	r.await("its tables have stopped", func() bool {
+		s := run.table("a")
+		return s.State == pipeline.Failed && strings.Contains(s.Error, "the slot is gone")
+	})
+	r.await("b is written", func() bool { return r.column("b", "id") == "1" })
+	if _, err := run.Instruct(t.Context(), "public.b", pipeline.Pause); err != nil {
+		t.Error(err)
+	}
+	_, err := run.Instruct(t.Context(), "public.a", pipeline.Resync)
+	r.says(err, "slot hot has stopped")
+	run.stop()
+	if err := pipeline.ResyncAll(t.Context(), r.lake, r.name, "cold"); err == nil {
+		t.Error("a slot that there is not is copied anew")
+	}
+	if err := pipeline.ResyncAll(t.Context(), r.lake, r.name, "hot"); err != nil {
+		t.Fatal(err)
+	}
+	run = r.start()
+	if _, err := run.Instruct(t.Context(), "public.b", pipeline.Resume); err != nil {
+		r.await("b goes on", func() bool {
+			_, err := run.Instruct(t.Context(), "public.b", pipeline.Resume)
+			return err == nil
+		})
+	}
+	run.streams("a hot", "b default")
+	r.equal(run)
+	if n := r.copies("b"); n != 1 {
+		t.Errorf("b was copied %d times", n)
+	}
 }

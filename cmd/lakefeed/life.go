@@ -64,7 +64,7 @@ func lifeCommands() []*cobra.Command {
 }
 
 func (v lifeVerb) command() *cobra.Command {
-	var file, only string
+	var file, only, slot string
 	var every bool
 	c := &cobra.Command{
 		Use:   string(v.verb) + " -c FILE TABLE...",
@@ -75,6 +75,8 @@ TABLE is a name as status prints it, schema.name. A process that runs the pipeli
 where none does, the lake keeps it for the next one.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
+			case slot != "" && !every:
+				return usage("--slot goes with --all: all tables of that slot")
 			case every && len(args) > 0:
 				return usage("--all takes all tables: name none")
 			case len(args) == 0 && !every:
@@ -88,7 +90,7 @@ where none does, the lake keeps it for the next one.`,
 				return err
 			}
 			if every {
-				return resyncAll(cmd.Context(), cfg, only, cmd.OutOrStdout())
+				return resyncAll(cmd.Context(), cfg, only, slot, cmd.OutOrStdout())
 			}
 			for _, table := range args {
 				p, err := pipelineOf(cfg, only, table)
@@ -108,6 +110,7 @@ where none does, the lake keeps it for the next one.`,
 	configFlag(c, &file)
 	if v.verb == pipeline.Resync {
 		c.Flags().BoolVar(&every, "all", false, "all tables of the pipeline; where its slot is lost, gone or moved, the next run makes it anew")
+		c.Flags().StringVar(&slot, "slot", "", "with --all: the tables of this one of several slots")
 	}
 	c.Flags().StringVar(&only, "pipeline", "", "the pipeline of this name, where several take the table")
 	return c
@@ -141,7 +144,7 @@ func pipelineOf(cfg *config.Config, only, table string) (*config.Pipeline, error
 
 // resyncAll copies all tables of a pipeline anew. Where none runs, as when its slot is lost,
 // the next one does, and makes the slot anew if it must.
-func resyncAll(ctx context.Context, cfg *config.Config, only string, out io.Writer) error {
+func resyncAll(ctx context.Context, cfg *config.Config, only, slot string, out io.Writer) error {
 	pipelines, err := chosen(cfg, only)
 	if err != nil {
 		return err
@@ -156,6 +159,9 @@ func resyncAll(ctx context.Context, cfg *config.Config, only string, out io.Writ
 	}
 	if report.Running {
 		for _, t := range report.Tables {
+			if slot != "" && t.Slot != slot {
+				continue
+			}
 			if err := (lifeVerb{verb: pipeline.Resync}).ask(ctx, p, t.Table); err != nil {
 				return err
 			}
@@ -165,11 +171,19 @@ func resyncAll(ctx context.Context, cfg *config.Config, only string, out io.Writ
 		if err != nil {
 			return fmt.Errorf("open lake: %w", err)
 		}
-		if err := pipeline.ResyncAll(ctx, lake, p.Name); err != nil {
+		var slots []string
+		if slot != "" {
+			slots = append(slots, slot)
+		}
+		if err := pipeline.ResyncAll(ctx, lake, p.Name, slots...); err != nil {
 			return err
 		}
 	}
-	_, err = fmt.Fprintf(out, "all tables of pipeline %s are copied anew\n", p.Name)
+	what := "pipeline " + p.Name
+	if slot != "" {
+		what = "slot " + slot + " of " + what
+	}
+	_, err = fmt.Fprintf(out, "all tables of %s are copied anew\n", what)
 	return err
 }
 
