@@ -108,6 +108,9 @@ type mover struct {
 
 // look finds out which tables there are, which slot has each and which is to have it.
 func (m *mover) look(ctx context.Context) (err error) {
+	if _, err := m.source.Identity(ctx); err != nil { // a source learns by it what it is
+		return fmt.Errorf("identify source: %w", err)
+	}
 	if m.tables, err = m.source.Tables(ctx); err != nil {
 		return fmt.Errorf("list tables of the source: %w", err)
 	}
@@ -325,6 +328,9 @@ func (m *mover) publish(ctx context.Context, to string, coming []*change.Table, 
 		}
 	}
 	s := m.g.stream(to)
+	if _, err := s.source.Identity(ctx); err != nil {
+		return err
+	}
 	has, err := s.source.Tables(ctx)
 	if err != nil {
 		return err

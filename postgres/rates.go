@@ -9,11 +9,12 @@ import (
 
 // Rates is how many rows were inserted, updated and deleted in each table since the
 // server's statistics were reset, by the table's name; what was done to its partitions
-// counts for a partitioned one. Counters that were lost, as by a crash, are 0.
+// counts for a partitioned one. Counters that were lost, as by a crash, are 0, and so are all
+// of a standby, whose primary is asked where it is known.
 func (c *Connector) Rates(ctx context.Context) (map[string]int64, error) {
 	rates := map[string]int64{}
-	err := c.inCatalog(ctx, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, `
+	err := c.publishing().do(ctx, func(db *pgx.Conn) error {
+		rows, err := db.Query(ctx, `
 			SELECT n.nspname, r.relname, sum(s.n_tup_ins + s.n_tup_upd + s.n_tup_del)::bigint
 			FROM pg_stat_all_tables s
 			JOIN pg_class r ON r.oid = coalesce(pg_partition_root(s.relid), s.relid)
