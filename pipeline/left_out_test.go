@@ -46,11 +46,11 @@ func TestLeftOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	said := ""
-	for _, f := range found {
-		said += f.Table + ": " + f.What + "\n"
+	said := make([]string, len(found))
+	for i, f := range found {
+		said[i] = f.Table + ": " + f.What
 	}
-	r.says(errors.New(said), "public.t: the publication, which role "+owner+" made, leaves out columns (secret, more) and the rows that are not (id < 100)", "public.parts: the publication")
+	r.says(errors.New(strings.Join(said, "\n")), "public.t: the publication, which role "+owner+" made, leaves out columns (secret, more) and the rows that are not (id < 100)", "public.parts: the publication")
 	run = r.start()
 	r.await("streaming", func() bool { return run.Status().State == pipeline.Streaming })
 	r.db.Exec(t, "alter publication "+r.slot()+" set table t, parts where (id < 100), other")

@@ -336,7 +336,9 @@ func (p *Pipeline) obey(ctx context.Context) {
 		if slices.Contains(resumed, t.name) && t.trouble != nil {
 			t.resumed = true
 		}
-		t.accept = o.Accept
+		if !t.job { // whose it is meanwhile
+			t.accept = o.Accept
+		}
 		if t.paused != o.Paused {
 			t.paused = o.Paused
 			t.report(func(s *TableStatus) { s.Note = "" })

@@ -122,9 +122,9 @@ func (k *checker) shape(t *catalogTable) {
 		what := fmt.Sprintf("columns (%s)", columnList(t.Left))
 		switch {
 		case t.Filter != "" && len(t.Left) > 0:
-			what += fmt.Sprintf(" and the rows that are not %s", t.Filter)
+			what += " and the rows that are not " + t.Filter
 		case t.Filter != "":
-			what = fmt.Sprintf("the rows that are not %s", t.Filter)
+			what = "the rows that are not " + t.Filter
 		}
 		k.add(Warning, name, "", "the publication, which role %s made, leaves out %s of it: they do not land", t.publisher, what)
 	}

@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +16,7 @@ import (
 // fails for it, under any replica identity, also where a column comes while the table is read.
 func TestGenerated(t *testing.T) {
 	for _, v := range pgtest.Versions(t) {
-		t.Run(fmt.Sprint(v), func(t *testing.T) {
+		t.Run(strconv.Itoa(v), func(t *testing.T) {
 			t.Parallel()
 			db := pgtest.Shared(t, v).NewDatabase(t)
 			stored := `CREATE TABLE %s (id int PRIMARY KEY, n int GENERATED ALWAYS AS (id * 10) STORED, v text)`

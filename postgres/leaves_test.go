@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -33,7 +34,7 @@ func (f *feed) leaves(table string) (map[string]change.Leaf, *change.Look, *chan
 // kept rows from those that were emptied, on all versions.
 func TestLeaves(t *testing.T) {
 	for _, v := range pgtest.Versions(t) {
-		t.Run(fmt.Sprint(v), func(t *testing.T) {
+		t.Run(strconv.Itoa(v), func(t *testing.T) {
 			t.Parallel()
 			db := pgtest.Shared(t, v).NewDatabase(t)
 			db.Exec(t, `CREATE TABLE root (id int PRIMARY KEY, n int DEFAULT 5 CHECK (n > 0), v text) PARTITION BY RANGE (id)`,
