@@ -202,7 +202,8 @@ func TestServicesFrom(t *testing.T) {
 		"off":    {map[string]string{"hoodie.compact.inline": "false", "hoodie.clean.automatic": "FALSE", "hoodie.archive.automatic": "false"}, ServicesOptions{}, ""},
 		"by time": {
 			map[string]string{"hoodie.compact.inline.trigger.strategy": "time_elapsed", "hoodie.compact.inline.max.delta.seconds": "60", "hoodie.clean.policy": "KEEP_LATEST_BY_HOURS"},
-			ServicesOptions{Compact: &CompactOptions{MinDeltaCommits: 1, MinAge: time.Minute}, Clean: &CleanOptions{Retain: 24 * time.Hour}, Archive: &archive}, "",
+			ServicesOptions{Compact: &CompactOptions{MinDeltaCommits: 1, MinAge: time.Minute}, Clean: &CleanOptions{Retain: 24 * time.Hour}, Archive: &archive},
+			"",
 		},
 		"by either, small": {
 			map[string]string{
@@ -213,11 +214,13 @@ func TestServicesFrom(t *testing.T) {
 			ServicesOptions{
 				Compact: &CompactOptions{MinDeltaCommits: 3, MinAge: time.Hour, Either: true, MaxBytes: 100 << 20, MinLogBytes: 1024},
 				Clean:   &CleanOptions{RetainVersions: 2}, Archive: &ArchiveOptions{KeepMin: 20, KeepMax: 30},
-			}, "",
+			},
+			"",
 		},
 		"clustered": {
 			map[string]string{"hoodie.clustering.inline": "true", "hoodie.clustering.inline.max.commits": "7", "hoodie.clustering.plan.strategy.sort.columns": "a, b"},
-			ServicesOptions{Compact: &compact, Cluster: &ClusterOptions{MinCommits: 7, SortBy: []string{"a", "b"}}, Clean: &clean, Archive: &archive}, "",
+			ServicesOptions{Compact: &compact, Cluster: &ClusterOptions{MinCommits: 7, SortBy: []string{"a", "b"}}, Clean: &clean, Archive: &archive},
+			"",
 		},
 		"unknown":       {map[string]string{"hoodie.clean.async": "true"}, ServicesOptions{}, "hoodie.clean.async: nothing here answers"},
 		"no number":     {map[string]string{"hoodie.clean.hours.retained": "1h"}, ServicesOptions{}, "hoodie.clean.hours.retained"},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -30,7 +31,7 @@ func named(entries ...string) pipeline.Slots {
 	for _, e := range entries {
 		name, tables, _ := strings.Cut(e, ": ")
 		s.Named = append(s.Named, pipeline.NamedSlot{Name: name, Match: func(_, table string) bool {
-			for _, t := range strings.Fields(tables) {
+			for t := range strings.FieldsSeq(tables) {
 				if ok, err := path.Match(t, table); err == nil && ok {
 					return true
 				}
@@ -189,7 +190,7 @@ func TestTablesMoveBetweenSlotsExactly(t *testing.T) {
 	step := 0
 	write := func() {
 		step++
-		r.db.Exec(t, fmt.Sprintf("insert into a values (%d, 1)", 1000+step), fmt.Sprintf("update b set v = %d", step), "delete from a where id = "+fmt.Sprint(step), fmt.Sprintf("insert into c values (%d)", step))
+		r.db.Exec(t, fmt.Sprintf("insert into a values (%d, 1)", 1000+step), fmt.Sprintf("update b set v = %d", step), "delete from a where id = "+strconv.Itoa(step), fmt.Sprintf("insert into c values (%d)", step))
 	}
 	for i, slots := range []pipeline.Slots{named("hot: a"), named("hot: b c"), named("warm: b", "hot: a c"), {}} {
 		write()

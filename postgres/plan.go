@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -49,12 +50,12 @@ func (c *Connector) PlanCopy(ctx context.Context, t *change.Table, chunkBytes in
 
 // planWhole reads a table in one piece.
 func (c *Connector) planWhole(t *catalogTable, leaves []leaf) *change.CopyPlan {
-	plan, files := new(change.CopyPlan), ""
+	plan, files := new(change.CopyPlan), new(strings.Builder)
 	for _, l := range leaves {
 		plan.Rows, plan.Bytes, plan.Size = plan.Rows+l.rows, plan.Bytes+l.sent(), plan.Size+l.size
-		files += fmt.Sprintf("%d:%s ", l.table, l.file)
+		fmt.Fprintf(files, "%d:%s ", l.table, l.file)
 	}
-	plan.Chunks = []change.CopyChunk{{Table: t.ID, Name: t.String(), File: files, Whole: true, Rows: plan.Rows, Bytes: plan.Bytes}}
+	plan.Chunks = []change.CopyChunk{{Table: t.ID, Name: t.String(), File: files.String(), Whole: true, Rows: plan.Rows, Bytes: plan.Bytes}}
 	return plan
 }
 

@@ -63,7 +63,7 @@ func checkSlot(ctx context.Context, p *config.Pipeline, lake storage.Store, slot
 	}
 	source, err := postgres.Open(ctx, o)
 	if err != nil {
-		return false, nil //nolint:nilerr // said before
+		return false, nil // said before
 	}
 	defer func() { _ = source.Close(ctx) }() // it only asked
 	if lake != nil && r.errors() == 0 {
