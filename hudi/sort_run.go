@@ -29,7 +29,8 @@ type sortRun struct {
 	ends   [2][]byte // its first and last key
 
 	// While it is read:
-	number int // among those that are merged: of rows of one key the lowest comes first
+	from   func() (arrow.RecordBatch, error) // what has the rows, in the place of the file; nil: the file
+	number int                               // among those that are merged: of rows of one key the lowest comes first
 	r      *ipc.Reader
 	keys   *array.Binary
 	row    int
@@ -91,6 +92,9 @@ func (r *sortRun) rest() {
 // open begins to read it.
 func (r *sortRun) open(number int) error {
 	r.rest()
+	if r.number = number; r.from != nil {
+		return nil
+	}
 	if _, err := r.f.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("read rows to sort: %w", err)
 	}
@@ -98,12 +102,14 @@ func (r *sortRun) open(number int) error {
 	if r.r, err = ipc.NewReader(bufio.NewReader(r.f), ipc.WithAllocator(column.Allocator)); err != nil {
 		return fmt.Errorf("read rows to sort: %w", err)
 	}
-	r.number = number
 	return nil
 }
 
 // next is the run's next batch, nil at its end. It is the caller's to release.
 func (r *sortRun) next() (arrow.RecordBatch, error) {
+	if r.from != nil {
+		return r.from()
+	}
 	if !r.r.Next() {
 		if err := r.r.Err(); err != nil && !errors.Is(err, io.EOF) {
 			return nil, fmt.Errorf("read rows to sort: %w", err)
@@ -127,6 +133,14 @@ func (s *rowSorter) merge(ctx context.Context, runs []*sortRun, schema *arrow.Sc
 	}}
 	defer m.release()
 	m.same = sameIn(runs)
+	if err := m.begin(runs); err != nil {
+		return err
+	}
+	return m.run()
+}
+
+// begin goes to the first row of each run.
+func (m *runMerge) begin(runs []*sortRun) error {
 	for n, r := range runs {
 		if err := r.open(n); err != nil {
 			return err
@@ -137,7 +151,10 @@ func (s *rowSorter) merge(ctx context.Context, runs []*sortRun, schema *arrow.Sc
 			m.heap = append(m.heap, r)
 		}
 	}
-	return m.run()
+	for i := len(m.heap)/2 - 1; i >= 0; i-- {
+		m.down(i)
+	}
+	return nil
 }
 
 // sameIn is how many bytes all keys of runs begin with alike.
@@ -175,9 +192,6 @@ func (m *runMerge) load(r *sortRun) (bool, error) {
 }
 
 func (m *runMerge) run() error {
-	for i := len(m.heap)/2 - 1; i >= 0; i-- {
-		m.down(i)
-	}
 	for len(m.heap) > 0 {
 		if err := m.pick(); err != nil {
 			return err
@@ -193,6 +207,17 @@ func (m *runMerge) run() error {
 func (m *runMerge) pick() error {
 	r := m.heap[0]
 	m.at = append(m.at, column.RowAt{Batch: r.batch, Row: int32(r.row)})
+	if err := m.advance(r); err != nil {
+		return err
+	}
+	if len(m.at) < m.limit {
+		return nil
+	}
+	return m.flush()
+}
+
+// advance leaves the smallest row behind, which is r's.
+func (m *runMerge) advance(r *sortRun) error {
 	r.row++
 	if r.row < r.keys.Len() {
 		r.prefix = prefixOf(r.key(), m.same)
@@ -203,10 +228,7 @@ func (m *runMerge) pick() error {
 		m.heap[0], m.heap = m.heap[last], m.heap[:last]
 	}
 	m.down(0)
-	if len(m.at) < m.limit {
-		return nil
-	}
-	return m.flush()
+	return nil
 }
 
 // flush emits what is picked, and lets the batches go that are used up.

@@ -33,6 +33,9 @@ type SortOptions struct {
 	// to have several buckets, those of one partition are open at the same time.
 	RecordKey []string
 	Buckets   int
+	// Lanes is into how many parts, each of whole file groups, the rows are sorted that
+	// [Sorter.Pass] passes on; 0: they are for [Sorter.Write].
+	Lanes int
 	// SortBytes is how many changes wait in memory to be sorted, in bytes of Arrow; 0: 128
 	// MiB. The rest waits in TempDir, in files without names; "": the system's.
 	SortBytes int64
@@ -51,8 +54,11 @@ var sortedExtra = []arrow.Field{
 // NewSorter makes a sorter. Nothing is written to disk yet.
 func NewSorter(opts SortOptions) *Sorter {
 	schema := arrow.NewSchema(append(slices.Clone(opts.Schema.Fields()), sortedExtra...), nil)
-	size := cmp.Or(opts.SortBytes, 128<<20)
-	return &Sorter{opts: opts, sorter: newRowSorter(schema, changeSortKeys, size, opts.TempDir), partitions: map[string]bool{}}
+	size, keys := cmp.Or(opts.SortBytes, 128<<20), sortKeyMaker(changeSortKeys)
+	if opts.Lanes > 0 {
+		keys = laneSortKeys(opts.Lanes)
+	}
+	return &Sorter{opts: opts, sorter: newRowSorter(schema, keys, size, opts.TempDir), partitions: map[string]bool{}}
 }
 
 // Close deletes what waits.

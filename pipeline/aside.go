@@ -72,7 +72,7 @@ func (t *target) lags() bool {
 
 // spooling reports whether the table's part of a round is needed, though not in the table.
 func (t *target) spooling() bool {
-	return !t.isDropped() && (t.recopy == nil || t.job)
+	return !t.isDropped() && (t.recopy == nil || t.job || t.stage != nil)
 }
 
 // stand lets the reader of the source know whether the table's changes go to the spool,
@@ -146,6 +146,7 @@ func (p *Pipeline) spoolPart(ctx context.Context, pend *pending, r *round) error
 func (p *Pipeline) overflow(t *target) {
 	p.log.Error("the spool is full: the source keeps its log for the table from here on", "table", t.name, "lsn", t.safe, "bytes", p.spool.bytes.Load())
 	t.held = true
+	t.overflown.Store(true)
 	t.drop()
 	t.report(func(s *TableStatus) {
 		s.Note = fmt.Sprintf("the spool is full (spool.max_bytes): the source keeps its log from %s on", t.safe)
@@ -226,7 +227,7 @@ func (p *Pipeline) due(t *target) time.Time {
 	switch {
 	case t.paused, t.lost && t.recopy == nil, t.recopy == nil && t.isDropped() && len(t.segments) == 0 && !t.held, t.trouble != nil && !t.trouble.passes && !t.resumed:
 		return time.Time{}
-	case t.recopy != nil && p.opts.Once:
+	case t.recopy != nil && p.opts.Once && !t.recopy.chunks:
 		return time.Time{}
 	case t.recopy != nil:
 		return t.recopy.next

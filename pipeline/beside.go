@@ -28,6 +28,8 @@ type recopy struct {
 	once   bool          // it was tried again at once
 	asked  time.Time     // the order that it is for, or that was there when it was begun
 	void   bool          // while it was made the source left changes of the table out
+	chunks bool          // it is made in chunks, beside the stream, and be it with Once
+	pass   bool          // it is made in one pass, though the table is large
 }
 
 // recopies reports whether a table that only a new copy helps is copied by itself.
@@ -37,7 +39,7 @@ func (p *Pipeline) recopies(t *target, why *AnewError) bool {
 
 // recopy lets a table be copied anew. What comes of it until that begins is in the copy.
 func (p *Pipeline) recopy(t *target, why string) {
-	t.recopy, t.shed = &recopy{why: why, next: time.Unix(1, 0)}, nil
+	t.recopy, t.shed, t.stage = &recopy{why: why, next: time.Unix(1, 0)}, nil, nil
 	t.trouble, t.noted, t.settled, t.held, t.had = nil, nil, false, false, max(t.had, t.at.LSN)
 	p.failures.Delete(t.name)
 	t.report(func(s *TableStatus) {
@@ -50,8 +52,12 @@ func (p *Pipeline) recopy(t *target, why string) {
 // startCopy begins a table's copy. What the spool has of the table is of no use any more.
 func (p *Pipeline) startCopy(ctx context.Context, j *jobs, t *target) {
 	t.job, t.recopy.void, t.recopy.asked, j.copying = true, false, p.orderOf(t.name).Since, t
-	segs := t.segments
-	t.segments, t.safe = nil, max(t.safe, p.written)
+	var segs []segment
+	if t.stage == nil {
+		segs = t.segments
+		t.segments, t.safe = nil, max(t.safe, p.written)
+	}
+	t.overflown.Store(false)
 	t.undrop()
 	t.stand()
 	j.group.Go(func() error {
@@ -87,6 +93,25 @@ func (p *Pipeline) copyBeside(ctx context.Context, t *target, segs []segment) er
 		return errGone
 	}
 	p.opts.Source.Follow(v)
+	if p.opts.Bootstrap.InChunks(v) && !t.recopy.pass {
+		err = p.copyInChunks(ctx, t, v)
+	} else {
+		err = p.copyInOnePass(ctx, t, v)
+	}
+	if err == nil || ctx.Err() != nil || p.inSource(ctx, t.name) {
+		return err
+	}
+	if t.table != nil && t.at.LSN == 0 { // nobody will want it
+		return errors.Join(errGone, removeCopy(ctx, t.store))
+	}
+	return errGone
+}
+
+// copyInOnePass copies a table under one snapshot, from its beginning to its end.
+func (p *Pipeline) copyInOnePass(ctx context.Context, t *target, v *change.Table) error {
+	if err := p.removeStage(ctx, t); err != nil {
+		return err
+	}
 	at, err := p.opts.Source.OpenSnapshot(ctx)
 	if err != nil {
 		return &sourceError{fmt.Errorf("open snapshot: %w", err)}
@@ -96,13 +121,7 @@ func (p *Pipeline) copyBeside(ctx context.Context, t *target, segs []segment) er
 	if cause := p.opts.Source.CloseSnapshot(context.WithoutCancel(ctx)); err == nil && cause != nil {
 		p.log.Warn("close the snapshot of a copy", "table", t.name, "error", cause)
 	}
-	if err == nil || ctx.Err() != nil || p.inSource(ctx, t.name) {
-		return err
-	}
-	if t.table != nil && t.at.LSN == 0 { // nobody will want it
-		return errors.Join(errGone, removeCopy(ctx, t.store))
-	}
-	return errGone
+	return err
 }
 
 // errGone is a table that is not in the source any more.
@@ -173,8 +192,14 @@ func (p *Pipeline) publish(ctx context.Context, name string) (*change.Table, err
 
 // finishCopy takes in how a copy beside the stream went.
 func (p *Pipeline) finishCopy(ctx context.Context, t *target, err error) error {
-	if err == nil && t.recopy.void {
-		err = errors.New("a change of the table could not be read while it was copied")
+	if t.recopy.void {
+		t.stage = nil
+		if cause := p.voidStage(ctx, t); cause != nil {
+			return cause
+		}
+		if err == nil {
+			err = errors.New("a change of the table could not be read while it was copied")
+		}
 	}
 	if err != nil {
 		p.copyFailed(ctx, t, err)
@@ -183,7 +208,10 @@ func (p *Pipeline) finishCopy(ctx context.Context, t *target, err error) error {
 	t.copied = t.at.Copied
 	t.ahead = p.written < t.at.LSN
 	asked := t.recopy.asked
-	t.recopy, t.trouble, t.lost, t.had, t.safe = nil, nil, false, t.at.LSN, max(t.safe, t.at.LSN)
+	if t.recopy.chunks {
+		p.chunked.Add(-1)
+	}
+	t.recopy, t.stage, t.trouble, t.lost, t.had, t.safe = nil, nil, nil, false, t.at.LSN, max(t.safe, t.at.LSN)
 	p.failures.Delete(t.name)
 	p.renumber(t)
 	t.report(func(s *TableStatus) {
@@ -206,27 +234,56 @@ func (p *Pipeline) copyFailed(ctx context.Context, t *target, err error) {
 	if work == nil { // at the start
 		work = &recopy{why: "its first copy failed"}
 	}
-	source, ofSource := errors.AsType[*sourceError](err)
-	changed := changedMeanwhile(err)
 	if errors.Is(err, errGone) {
 		t.recopy = nil
+		p.giveUpCopy(t, work)
 		p.leave(ctx, t)
 		return
 	}
-	if changed && !work.once && !p.opts.Once {
-		work.once, work.next, t.recopy = true, time.Now(), work
-		p.log.Info("table is copied once more", "table", t.name, "because", err)
-		t.stand()
+	if p.copyAtOnce(t, work, err) {
 		return
 	}
-	t.drop()
+	source, ofSource := errors.AsType[*sourceError](err)
+	again := changedMeanwhile(err) || work.void || ofSource && p.retryable(source.error) || !ofSource && p.passes(ofLake(err))
+	if p.opts.Once || !again {
+		p.giveUpCopy(t, work)
+	}
+	if t.stage == nil { // else what comes is kept for it
+		t.drop()
+	}
 	p.stop(t, fmt.Errorf("copy: %w", ofLake(err)))
 	t.recopy, t.gaveUp = nil, p.orderOf(t.name).Since
-	if changed || work.void || ofSource && p.retryable(source.error) || !ofSource && p.passes(ofLake(err)) {
+	if again {
 		work.wait = p.after(work.wait)
 		work.next = time.Now().Add(work.wait)
 		t.recopy = work
 		t.report(func(s *TableStatus) { s.Again = work.next })
+	}
+}
+
+// copyAtOnce makes a copy once more, at once, where the table was changed or what was copied is
+// of no use; a second time in a row only where that goes another way.
+func (p *Pipeline) copyAtOnce(t *target, work *recopy, err error) bool {
+	stale, isStale := errors.AsType[*staleError](err)
+	switch changed := changedMeanwhile(err); {
+	case isStale:
+		work.pass = work.pass || stale.once
+	case changed && !work.once && (!p.opts.Once || work.chunks):
+		work.once = true
+	default:
+		return false
+	}
+	t.stage, work.next, t.recopy = nil, time.Now(), work
+	p.log.Info("table is copied once more", "table", t.name, "because", err)
+	t.stand()
+	return true
+}
+
+// giveUpCopy lets Once end though a copy in chunks was not made.
+func (p *Pipeline) giveUpCopy(t *target, work *recopy) {
+	if t.stage = nil; work.chunks {
+		work.chunks = false
+		p.chunked.Add(-1)
 	}
 }
 

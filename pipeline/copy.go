@@ -41,7 +41,25 @@ func (p *Pipeline) copyMissing(ctx context.Context, open func(context.Context) (
 // lacksCopy reports whether a table's first copy is to be made.
 func (p *Pipeline) lacksCopy() bool { return slices.ContainsFunc(p.targets, (*target).lacksCopy) }
 
-func (t *target) lacksCopy() bool { return (t.at.LSN == 0 || t.recopy != nil) && !t.failed() }
+func (t *target) lacksCopy() bool {
+	return (t.at.LSN == 0 || t.recopy != nil && !t.recopy.chunks) && !t.failed() && (t.recopy == nil || !t.recopy.chunks)
+}
+
+// leaveChunks leaves the copies of large tables to the jobs beside the stream.
+func (p *Pipeline) leaveChunks() {
+	n := int32(0)
+	for _, t := range p.targets {
+		if !t.lacksCopy() || p.opts.Until != 0 || !p.opts.Bootstrap.InChunks(t.source) || t.recopy != nil && t.recopy.pass {
+			continue
+		}
+		if t.recopy == nil {
+			p.recopy(t, "it has no copy yet")
+		}
+		t.recopy.chunks = true
+		n++
+	}
+	p.chunked.Store(n)
+}
 
 // copyAll makes the first copy of every table that has none, under the snapshot
 // that the source holds at position at. One that fails is left behind; so is, with
@@ -111,13 +129,18 @@ func (p *Pipeline) copyTable(ctx context.Context, t *target, at change.LSN) (err
 		defer sorted.Close()
 		write = sorted.write
 	}
+	return p.landCopy(ctx, t, at, overwrite, write)
+}
+
+// landCopy makes the commit of a copy, whose rows are those of the source at a position.
+func (p *Pipeline) landCopy(ctx context.Context, t *target, at change.LSN, overwrite bool, write copyWriter) error {
 	txn, err := p.beginCopy(ctx, t, overwrite)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	next := p.next(m, at, change.Mark{})
+	next := p.next(t.shows, at, change.Mark{})
 	next.Copied, next.Columns = at, nil // what was known of these is of no use
-	m.describe(&next)
+	t.shows.describe(&next)
 	leaves, err := p.copiedLeaves(ctx, t, at)
 	if err != nil {
 		return err

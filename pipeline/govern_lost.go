@@ -91,7 +91,7 @@ func (p *Pipeline) remakeSlot(ctx context.Context, slot *change.SlotState, known
 	p.last = p.newestMark(nil)
 	p.recopyAll(reason(why))
 	p.remaking = true
-	if err := p.record(ctx, known); err != nil {
+	if err := errors.Join(p.record(ctx, known), p.voidStages(ctx)); err != nil {
 		return 0, err
 	}
 	if slot != nil {
@@ -115,6 +115,7 @@ func (p *Pipeline) remakeSlot(ctx context.Context, slot *change.SlotState, known
 		return at, src.CloseSnapshot(ctx)
 	}
 	first := true
+	p.leaveChunks()
 	return at, p.copyMissing(ctx, func(ctx context.Context) (change.LSN, error) {
 		if !first {
 			return src.OpenSnapshot(ctx)

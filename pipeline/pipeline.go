@@ -143,6 +143,9 @@ type Pipeline struct {
 
 	looked atomic.Pointer[change.Look] // what is to be judged; nil: nothing
 
+	chunked atomic.Int32 // copies in chunks that are to be made
+	passed  reach        // up to where the rounds of this session were written
+
 	replay      *replay     // rows that wait for their place in the stream
 	replaying   atomic.Bool // they are not all in the lake
 	replayAsked atomic.Bool // a start is to read some

@@ -95,6 +95,20 @@ func (s *spool) list(ctx context.Context) (map[string][]segment, error) {
 	return found, nil
 }
 
+// segmentsOf is the segments of one table, in the order of the log.
+func (s *spool) segmentsOf(ctx context.Context, table string) (segs []segment, err error) {
+	for info, err := range s.store.List(ctx, tableFolder(table), false) {
+		if err != nil {
+			return nil, fmt.Errorf("list the spool %s: %w", s.store, s.failed(err))
+		}
+		if seg, ok := parseSegment(info.Name[strings.LastIndexByte(info.Name, '/')+1:]); ok {
+			seg.bytes = info.Size
+			segs = append(segs, seg)
+		}
+	}
+	return segs, nil
+}
+
 // failed marks an error of the spool's store, which may pass as the lake's do.
 func (s *spool) failed(err error) error { return &LakeError{err} }
 

@@ -17,11 +17,23 @@ func (p *Pipeline) openSpool(ctx context.Context, record *progress) error {
 	if err != nil {
 		return err
 	}
+	stages, err := p.stagesThere(ctx)
+	if err != nil {
+		return err
+	}
 	for _, t := range p.targets {
 		segs := found[tableFolder(t.name)]
 		order := p.orderOf(t.name)
 		t.paused, t.accept = order.Paused, order.Accept
+		var begun *stage
+		if stages[tableFolder(t.name)] {
+			if begun, err = p.stageFor(ctx, t, segs, record); err != nil {
+				return err
+			}
+		}
 		switch {
+		case begun != nil:
+			err = p.takeStaged(ctx, t, begun, segs)
 		case t.wantsCopy(order):
 			err = p.spool.delete(ctx, t.name, segs)
 			t.status.State = Waiting

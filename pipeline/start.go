@@ -83,6 +83,7 @@ func (p *Pipeline) start(ctx context.Context) (change.LSN, error) {
 		t.stand()
 	}
 	p.written = from
+	p.passed.set(from)
 	if err := p.startReplay(ctx); err != nil {
 		return 0, err
 	}
@@ -213,6 +214,7 @@ func (p *Pipeline) openSlot(ctx context.Context, record *progress) (change.LSN, 
 	}
 	// Not behind the newest transaction, which must show again.
 	from := max(slot.Confirmed, min(at, p.last.Commit))
+	p.leaveChunks()
 	if !p.lacksCopy() {
 		return from, nil
 	}
@@ -384,6 +386,7 @@ func (p *Pipeline) firstSlot(ctx context.Context, again bool) (change.LSN, error
 		return 0, err
 	}
 	at := change.LSN(0)
+	p.leaveChunks()
 	err := p.copyMissing(ctx, func(ctx context.Context) (change.LSN, error) {
 		var err error
 		if at, err = src.CreateSlot(ctx); err != nil {

@@ -24,24 +24,32 @@ const (
 
 // TableStatus is one table's line in a [Status].
 type TableStatus struct {
-	Table       string    `json:"table"`          // source name, "public.orders"
-	Slot        string    `json:"slot,omitempty"` // that it comes through, where there are several
-	Path        string    `json:"path"`           // folder under the lake
-	Type        string    `json:"type"`
-	Key         []string  `json:"key,omitempty"` // record key columns, empty: append-only
-	State       State     `json:"state"`
-	Rows        int64     `json:"rows"`       // changes written by this process, rows of the first copy included
-	CopyRows    int64     `json:"copy_rows"`  // rows copied so far by a copy that runs
-	Estimate    int64     `json:"estimate"`   // rows that copy expects
-	Checkpoint  string    `json:"checkpoint"` // LSN that its newest commit covers
-	Instant     string    `json:"instant"`    // its newest commit
-	CommitTime  time.Time `json:"commit_time"`
-	Freshness   float64   `json:"freshness_seconds"` // age of the oldest change that is not yet in the lake, 0 when in step
-	Error       string    `json:"error,omitempty"`
-	Since       time.Time `json:"stopped_since,omitzero"` // with Error: since when it stands
-	Again       time.Time `json:"again_at,omitzero"`      // with Error: when it is tried again by itself
-	Quarantined int64     `json:"quarantined,omitempty"`  // rows that it cannot hold, which stand in quarantine
-	Note        string    `json:"note,omitempty"`         // what else there is to know of it
+	Table    string   `json:"table"`          // source name, "public.orders"
+	Slot     string   `json:"slot,omitempty"` // that it comes through, where there are several
+	Path     string   `json:"path"`           // folder under the lake
+	Type     string   `json:"type"`
+	Key      []string `json:"key,omitempty"` // record key columns, empty: append-only
+	State    State    `json:"state"`
+	Rows     int64    `json:"rows"`      // changes written by this process, rows of the first copy included
+	CopyRows int64    `json:"copy_rows"` // rows copied so far by a copy that runs
+	Estimate int64    `json:"estimate"`  // rows that copy expects
+	// Of a copy in chunks: bytes of rows, by the source's statistics, read so far and in all,
+	// bytes a second, seconds that are left, and chunks.
+	CopyBytes      int64     `json:"copy_bytes,omitempty"`
+	CopyTotal      int64     `json:"copy_total_bytes,omitempty"`
+	CopyRate       float64   `json:"copy_bytes_per_second,omitempty"`
+	CopyLeft       float64   `json:"copy_seconds_left,omitempty"`
+	CopyChunks     int       `json:"copy_chunks,omitempty"`
+	CopyChunksDone int       `json:"copy_chunks_done,omitempty"`
+	Checkpoint     string    `json:"checkpoint"` // LSN that its newest commit covers
+	Instant        string    `json:"instant"`    // its newest commit
+	CommitTime     time.Time `json:"commit_time"`
+	Freshness      float64   `json:"freshness_seconds"` // age of the oldest change that is not yet in the lake, 0 when in step
+	Error          string    `json:"error,omitempty"`
+	Since          time.Time `json:"stopped_since,omitzero"` // with Error: since when it stands
+	Again          time.Time `json:"again_at,omitzero"`      // with Error: when it is tried again by itself
+	Quarantined    int64     `json:"quarantined,omitempty"`  // rows that it cannot hold, which stand in quarantine
+	Note           string    `json:"note,omitempty"`         // what else there is to know of it
 
 	// SchemaChanges is how many changes of its schema this process has found, SchemaPending
 	// how many the lake has not taken on: it is frozen, or waits for a person.

@@ -86,6 +86,7 @@ type capture struct {
 	sent   time.Time       // when the last round was sent
 	token  string          // with Once: the content of the message to drain to
 	came   bool            // it has come
+	waited bool            // and tables were being copied then
 
 	ends    bool       // at the cut
 	cut     change.LSN // where the round is to end, 0: nowhere in particular
@@ -102,7 +103,11 @@ func (c *capture) step(ctx context.Context) (done bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	c.came = c.came || c.hasToken(chunk)
+	if c.came = c.came || c.hasToken(chunk); c.came {
+		if err := c.waitForCopies(ctx); err != nil {
+			return false, err
+		}
+	}
 	if c.cut != 0 && reaches(chunk, c.cut) {
 		chunk, c.rest = splitChunk(chunk, c.cut)
 		chunk.End = c.cut
@@ -121,7 +126,7 @@ func (c *capture) step(ctx context.Context) (done bool, err error) {
 	if !c.whole {
 		return false, nil
 	}
-	if c.came || c.cut == 0 && c.held == nil && c.p.dueAgain() {
+	if c.drained() || c.cut == 0 && c.held == nil && c.p.dueAgain() {
 		return true, c.send(ctx)
 	}
 	idle := len(c.round.tables) == 0 && c.round.to > 0 && time.Since(c.sent) >= c.p.opts.Interval
@@ -153,6 +158,26 @@ func (c *capture) next(ctx context.Context) (*change.Chunk, error) {
 func (c *capture) hasToken(chunk *change.Chunk) bool {
 	return c.token != "" && slices.ContainsFunc(chunk.Messages, func(m change.Message) bool { return string(m.Content) == c.token })
 }
+
+// waitForCopies lets Once go on while tables are copied beside the stream, and then to another message.
+func (c *capture) waitForCopies(ctx context.Context) error {
+	n := c.p.chunked.Load()
+	if n == 0 && !c.waited {
+		return nil
+	}
+	c.came, c.waited = n > 0, n > 0
+	if n > 0 {
+		return nil
+	}
+	c.token = "once " + uuid.NewString()
+	if _, err := c.p.opts.Source.Emit(ctx, c.token); err != nil {
+		return fmt.Errorf("write the message to drain to: %w", err)
+	}
+	return nil
+}
+
+// drained reports whether Once has come to its end.
+func (c *capture) drained() bool { return c.came && !c.waited }
 
 // send hands the round to the writer, and opens the next.
 func (c *capture) send(ctx context.Context) error {

@@ -48,16 +48,19 @@ type target struct {
 	trouble       *trouble
 	recopy        *recopy
 	paused        bool
-	resumed       bool       // somebody asked to try it again
-	gaveUp        time.Time  // the order whose copy failed for good
-	obeyed        time.Time  // the order whose copy was made
-	job           bool       // a goroutine of its own has it
-	held          bool       // the spool was full: the source keeps what is behind safe
-	copied        change.LSN // the snapshot of its newest copy, as the last job or the start left it
-	ahead         bool       // its newest copy shows more than has been read of the log
-	noted         *stopNote  // it waited for a new copy, and could not be read since
-	lost          bool       // what the spool has of it is of no use
-	inOrder       bool       // changes of it are kept in the order of the log, whatever is done with them
+	resumed       bool        // somebody asked to try it again
+	gaveUp        time.Time   // the order whose copy failed for good
+	obeyed        time.Time   // the order whose copy was made
+	stage         *stage      // what is copied of it already: its changes are in the spool since then
+	stagedBuckets int         // that the stage is for; 0: the size decides
+	overflown     atomic.Bool // the spool was full since its copy began
+	job           bool        // a goroutine of its own has it
+	held          bool        // the spool was full: the source keeps what is behind safe
+	copied        change.LSN  // the snapshot of its newest copy, as the last job or the start left it
+	ahead         bool        // its newest copy shows more than has been read of the log
+	noted         *stopNote   // it waited for a new copy, and could not be read since
+	lost          bool        // what the spool has of it is of no use
+	inOrder       bool        // changes of it are kept in the order of the log, whatever is done with them
 
 	leaves *leafSet // the partitions in the source that it accounts for; nil: none, or not known
 	shed   *shed    // what is to be taken away of partitions that are gone
@@ -408,6 +411,8 @@ func tableName(t *change.Table) string { return columnName(t.Name) }
 // copied: of a partitioned one the copy tells how many partitions share its rows.
 func (t *target) firstBuckets() int {
 	switch {
+	case t.stagedBuckets > 0:
+		return t.stagedBuckets
 	case t.options.Buckets > 0:
 		return t.options.Buckets
 	case len(t.options.PartitionBy) > 0:

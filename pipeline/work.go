@@ -37,6 +37,7 @@ func (p *Pipeline) writeRounds(ctx context.Context, rounds <-chan *round) (err e
 				err = p.writeRound(ctx, r)
 			} else {
 				rounds = nil
+				p.passed.end()
 			}
 		case r := <-j.done:
 			err = p.finish(ctx, j, r)

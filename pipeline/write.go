@@ -40,6 +40,9 @@ func (p *Pipeline) writeRound(ctx context.Context, r *round) error {
 		case t == nil || t.isDropped():
 		case t.recopy != nil:
 			t.recopy.void = true
+			if err := p.voidStage(ctx, t); err != nil {
+				return err
+			}
 		case f.Lost && isRenamed(f.Err):
 			t.settled = true
 			p.fail(t, f.Err)
@@ -51,6 +54,7 @@ func (p *Pipeline) writeRound(ctx context.Context, r *round) error {
 		}
 	}
 	p.written = max(p.written, r.to)
+	p.passed.set(p.written)
 	p.overtake()
 	p.judge(ctx, r.to)
 	if err := p.acknowledge(ctx, r); err != nil {
