@@ -25,6 +25,9 @@ var (
 	checkpoint = desc("checkpoint_lsn", "Position that the table's newest commit covers, as a number.", ofTable)
 	copied     = desc("copy_rows", "Rows that the first copy has read so far.", ofTable)
 	aside      = desc("quarantined_rows", "Rows in quarantine, which the table cannot hold.", ofTable)
+	copiedSize = desc("copy_bytes", "Bytes of rows, by the source's statistics, that a copy in chunks has read so far.", ofTable)
+	copySize   = desc("copy_estimate_bytes", "Bytes of rows, by the source's statistics, that a copy in chunks reads in all.", ofTable)
+	copyLeft   = desc("copy_left_seconds", "For how long a copy in chunks reads still, at its rate so far.", ofTable)
 	estimate   = desc("copy_estimate_rows", "Rows that the first copy expects.", ofTable)
 	changed    = desc("schema_changes_total", "Changes of the source table's schema that were found.", ofTable)
 	pending    = desc("schema_pending_changes", "Changes of the source table's schema that the lake has not taken on: the table is frozen, or waits for a person.", ofTable)
@@ -93,6 +96,11 @@ func collect(ch chan<- prometheus.Metric, s pipeline.Status) {
 		if t.State == pipeline.Copying {
 			gauge(copied, float64(t.CopyRows), s.Pipeline, t.Table)
 			gauge(estimate, float64(t.Estimate), s.Pipeline, t.Table)
+			if t.CopyChunks > 0 {
+				gauge(copiedSize, float64(t.CopyBytes), s.Pipeline, t.Table)
+				gauge(copySize, float64(t.CopyTotal), s.Pipeline, t.Table)
+				gauge(copyLeft, t.CopyLeft, s.Pipeline, t.Table)
+			}
 		}
 		for _, state := range states {
 			v := 0.0

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -93,6 +94,9 @@ func (p *Pipeline) copyBeside(ctx context.Context, t *target, segs []segment) er
 		return errGone
 	}
 	p.opts.Source.Follow(v)
+	if v, err = p.sized(ctx, v); err != nil {
+		return &sourceError{err}
+	}
 	if p.opts.Bootstrap.InChunks(v) && !t.recopy.pass {
 		err = p.copyInChunks(ctx, t, v)
 	} else {
@@ -105,6 +109,20 @@ func (p *Pipeline) copyBeside(ctx context.Context, t *target, segs []segment) er
 		return errors.Join(errGone, removeCopy(ctx, t.store))
 	}
 	return errGone
+}
+
+// sized is a table with its size, which a look at the catalogs leaves out.
+func (p *Pipeline) sized(ctx context.Context, v *change.Table) (*change.Table, error) {
+	if v.Bytes > 0 || v.LogOnly {
+		return v, nil
+	}
+	plan, err := p.opts.Source.PlanCopy(ctx, v, math.MaxInt64/2)
+	if err != nil {
+		return nil, err
+	}
+	known := *v
+	known.Bytes, known.RowsEstimate = plan.Size, plan.Rows
+	return &known, nil
 }
 
 // copyInOnePass copies a table under one snapshot, from its beginning to its end.
@@ -333,6 +351,9 @@ func (p *Pipeline) leave(ctx context.Context, t *target) {
 		if err := removeCopy(ctx, t.store); err != nil {
 			p.log.Warn("the folder of a table that is left out stays in the lake, empty", "table", t.name, "error", err)
 		}
+	}
+	if err := p.removeStage(ctx, t); err != nil {
+		p.log.Warn("what was copied of a table that is left out stays in the lake", "table", t.name, "error", err)
 	}
 	if err := p.spool.delete(ctx, t.name, t.segments); err != nil {
 		p.log.Warn("the spool keeps segments of a table that is left out", "table", t.name, "error", err)

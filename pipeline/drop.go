@@ -112,7 +112,7 @@ func (p *Pipeline) forget(ctx context.Context) error {
 		}
 	}
 	lake, name := p.opts.Lake, p.opts.key() // what is of tables is the default slot's
-	for _, kind := range []string{"schema", "leaves"} {
+	for _, kind := range []string{"schema", "leaves", "bootstrap"} {
 		if err := lake.DeleteAll(ctx, "_lakefeed/"+kind+"/"+folderName(name)); err != nil {
 			return fmt.Errorf("remove _lakefeed/%s/%s: %w", kind, folderName(name), err)
 		}

@@ -257,6 +257,26 @@ func (p *Pipeline) voidStages(ctx context.Context) error {
 	return err
 }
 
+// checkStaged takes back what was copied of tables that were not published for a while since:
+// changes of them are in no log.
+func (p *Pipeline) checkStaged(ctx context.Context, prepared *change.Prepared) error {
+	for _, t := range p.targets {
+		if t.stage == nil {
+			continue
+		}
+		had, now := t.howPublished(), prepared.Published[t.source.ID]
+		if had != nil && had.Same(now) {
+			continue
+		}
+		p.log.Info("a copy that was interrupted begins anew", "table", t.name, "because", "somebody changed how it is published")
+		t.stage = nil
+		if err := p.voidStage(ctx, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // removeStage removes a stage with all that it has, its head first.
 func (p *Pipeline) removeStage(ctx context.Context, t *target) error {
 	if err := p.voidStage(ctx, t); err != nil {

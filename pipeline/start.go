@@ -69,6 +69,9 @@ func (p *Pipeline) start(ctx context.Context) (change.LSN, error) {
 		if err != nil {
 			return 0, fmt.Errorf("publish tables: %w", err)
 		}
+		if err := p.checkStaged(ctx, prepared); err != nil {
+			return 0, err
+		}
 		again = p.checkPublished(prepared)
 	}
 	from, err := p.openSlot(ctx, record)

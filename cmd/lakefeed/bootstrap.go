@@ -12,6 +12,7 @@ import (
 
 	"lakefeed/change"
 	"lakefeed/config"
+	"lakefeed/pipeline"
 	"lakefeed/postgres"
 )
 
@@ -185,4 +186,16 @@ func roughly(seconds float64) string {
 		return "a second"
 	}
 	return time.Duration(seconds * float64(time.Second)).Round(time.Second).String()
+}
+
+// chunkText says how far a copy in chunks is; "" where none runs.
+func chunkText(t *pipeline.TableStatus) string {
+	if t.State != pipeline.Copying || t.CopyChunks == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("%d of %s copied, %s of about %s", t.CopyChunksDone, plural(int64(t.CopyChunks), "chunk"), bytesText(t.CopyBytes), bytesText(t.CopyTotal))
+	if t.CopyRate > 0 {
+		text += fmt.Sprintf(", %s a second, %s left", bytesText(int64(t.CopyRate)), roughly(t.CopyLeft))
+	}
+	return text
 }

@@ -112,7 +112,11 @@ func (p *progress) show(list []pipeline.Status, now time.Time) {
 				p.showBar(name, t)
 			} else if p.lineDue(name, t, now) {
 				lines = append(lines, func() {
-					p.log.Info("copying", "table", t.Table, "rows", t.CopyRows, "of_about", max(t.Estimate, t.CopyRows))
+					args := []any{"table", t.Table, "rows", t.CopyRows, "of_about", max(t.Estimate, t.CopyRows)}
+					if text := chunkText(&t); text != "" {
+						args = append(args, "chunks", text)
+					}
+					p.log.Info("copying", args...)
 				})
 			}
 		}

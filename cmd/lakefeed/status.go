@@ -162,6 +162,11 @@ func printStatus(out io.Writer, s pipeline.Status) error {
 				return err
 			}
 		}
+		if text := chunkText(&t); text != "" {
+			if _, err := fmt.Fprintf(out, "  %s: %s\n", t.Table, text); err != nil {
+				return err
+			}
+		}
 		text := t.Table + ": " + cmp.Or(t.Error, t.Note)
 		if t.Error == "" && t.Note == "" || t.Error != "" && !t.Since.IsZero() {
 			continue

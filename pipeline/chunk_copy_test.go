@@ -1,0 +1,244 @@
+package pipeline_test
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"lakefeed/change"
+	"lakefeed/pipeline"
+)
+
+// chunky lets every table with a key be copied in chunks, and small ones.
+func chunky(o *options) { o.Bootstrap = pipeline.Bootstrap{ResumeAbove: 1, ChunkBytes: 200_000} }
+
+// toasted is a table of 3000 rows in some ten chunks, of which every tenth has a value outside
+// of its block.
+var toasted = []string{
+	"create table t (id int primary key, n int, v text, big text)", "alter table t alter big set storage external",
+	`insert into t select i, 0, repeat('x', 600), case when i % 10 = 0 then repeat(md5(i::text), 100) end from generate_series(1, 3000) i`,
+	"vacuum analyze t",
+}
+
+// stormy changes rows in every way that a copy may meet: rows that move to other blocks, keys
+// that change, without the values outside of their blocks, and come again; rows that go.
+var stormy = []string{
+	"update t set n = n + 1 where id % 20 = 0",                      // big is not in the log
+	"update t set id = id + 100000 where id % 170 = 0",              // nor is it here
+	"update t set v = repeat('y', 700), n = n + 1 where id % 3 = 0", // they move
+	"delete from t where id % 77 = 0",
+	"insert into t select i, 5, 'new', repeat('z', 4000) from generate_series(170, 3000, 340) i on conflict do nothing",
+	"insert into t select i, 7, 'new', null from generate_series(4000, 4200) i",
+	"update t set big = repeat('b', 5000) where id % 40 = 0",
+	"update t set n = n + 1 where id % 50 = 0",
+}
+
+// cutAt ends a run as it enters a phase for the n-th time, before anything more is done.
+func (r *rig) cutAt(phase string, n int32, during []string, mods ...func(*options)) {
+	r.t.Helper()
+	var seen atomic.Int32
+	reached, stopped := make(chan struct{}), make(chan struct{})
+	run := r.start(append(mods, func(o *options) {
+		o.OnPhase = func(now string) {
+			if now != phase {
+				return
+			}
+			switch k := seen.Add(1); {
+			case k == n:
+				close(reached)
+				<-stopped
+			case k > n:
+				<-stopped
+			}
+		}
+	})...)
+	select {
+	case <-reached:
+	case <-time.After(25 * time.Second):
+		r.t.Fatalf("it never came to %q a %d. time: %+v", phase, n, run.table("public.t"))
+	}
+	r.db.Exec(r.t, during...)
+	run.cancel()
+	close(stopped)
+	_ = run.end()
+}
+
+// staged is how many parts of chunks are noted in the lake.
+func (r *rig) staged() (n int) {
+	r.t.Helper()
+	for info, err := range r.lake.List(r.t.Context(), "_lakefeed/bootstrap", true) {
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if strings.HasSuffix(info.Name, ".json") && !strings.HasSuffix(info.Name, "stage.json") {
+			n++
+		}
+	}
+	return n
+}
+
+// reads counts the chunks that a run reads.
+func reads(n *atomic.Int32) func(*options) {
+	return func(o *options) {
+		o.OnPhase = func(phase string) {
+			if phase == "chunk read" {
+				n.Add(1)
+			}
+		}
+	}
+}
+
+// TestChunkCopy copies a table in chunks while it is changed.
+func TestChunkCopy(t *testing.T) {
+	t.Parallel()
+	for name, table := range map[string]func(*change.Table) pipeline.TableOptions{
+		"plain":       nil,
+		"partitioned": partitionedBy(t, "n"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, toasted...)
+			r.table = table
+			var n atomic.Int32
+			run := r.start(chunky, reads(&n))
+			r.db.Exec(t, stormy...)
+			r.await("it streams", func() bool { return run.table("public.t").State == pipeline.Streaming })
+			if n.Load() < 5 || r.staged() != 0 {
+				t.Errorf("%d chunks, of which %d are left in the lake", n.Load(), r.staged())
+			}
+			if s := run.table("public.t"); s.CopyRows != 3000 && s.CopyRows < 2900 || s.CopyChunks != s.CopyChunksDone || s.CopyChunks < 5 {
+				t.Errorf("its status is %+v", s)
+			}
+			r.equal(run)
+		})
+	}
+}
+
+// TestChunkCopyGoesOn interrupts a copy at each of its steps, while the table is changed, and
+// lets it go on.
+func TestChunkCopyGoesOn(t *testing.T) {
+	t.Parallel()
+	for _, table := range []string{"plain", "partitioned"} {
+		for _, cut := range []struct {
+			phase string
+			n     int32
+		}{{"chunk read", 3}, {"chunk staged", 4}, {"chunk noted", 5}, {"merge", 1}, {"data file", 1}, {"copied", 1}} {
+			t.Run(fmt.Sprint(table, " ", cut.phase), func(t *testing.T) {
+				t.Parallel()
+				r := newRig(t, toasted...)
+				if table == "partitioned" {
+					r.table = partitionedBy(t, "n")
+				}
+				r.cutAt(cut.phase, cut.n, stormy[:5], chunky)
+				had := r.staged()
+				if had == 0 && cut.phase != "copied" {
+					t.Fatal("nothing is staged")
+				}
+				if ids := r.column("t", "id"); cut.phase != "copied" && ids != "?" && ids != "" {
+					t.Error("half a table is shown")
+				}
+				var n atomic.Int32
+				r.db.Exec(t, stormy[5])
+				if cut.phase == "chunk noted" {
+					r.cutAt("catch up", 1, nil, chunky)
+					had = 17
+				}
+				run := r.start(chunky, reads(&n))
+				r.db.Exec(t, stormy[6:]...)
+				r.await("it streams", func() bool { return run.table("public.t").State == pipeline.Streaming })
+				if int(n.Load())+had != 17 && cut.phase != "copied" {
+					t.Errorf("%d chunks are read again, of which %d were there", n.Load(), had)
+				}
+				r.equal(run)
+				run.stop()
+				r.drain()
+				r.equal(nil)
+			})
+		}
+	}
+}
+
+// TestChunkCopyOnce copies in chunks with Once, interrupted and not.
+func TestChunkCopyOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, toasted...)
+	r.mods = append(r.mods, chunky, func(o *options) { o.Once = true })
+	r.cutAt("chunk noted", 3, stormy)
+	if r.staged() < 3 {
+		t.Fatalf("%d chunks are staged", r.staged())
+	}
+	var n atomic.Int32
+	if err := r.once(reads(&n)); err != nil {
+		t.Fatal(err)
+	}
+	if n.Load() == 0 || n.Load() > 12 {
+		t.Errorf("%d chunks are read again", n.Load())
+	}
+	r.equal(nil)
+}
+
+// TestChunkCopyBeginsAnew makes what is staged useless, in each of the ways there are.
+func TestChunkCopyBeginsAnew(t *testing.T) {
+	t.Parallel()
+	for name, sql := range map[string][]string{
+		"truncated":   {"truncate t", "insert into t values (1, 1, 'a', 'b')"},
+		"rewritten":   {"delete from t where id < 100", "vacuum full t"},
+		"altered":     {"alter table t add w int default 7", "update t set w = 8 where id = 10"},
+		"other key":   {"alter table t drop constraint t_pkey, add primary key (id, n)", "update t set n = 4 where id < 100"},
+		"dropped":     {"drop table t", "create table t (id int primary key, z text)", "insert into t values (3, 'c')"},
+		"unpublished": {"select 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, toasted...)
+			r.cutAt("chunk noted", 3, nil, chunky)
+			if name == "unpublished" {
+				r.db.Exec(t, fmt.Sprintf("alter publication %s drop table t", r.slot()), "update t set n = 9", fmt.Sprintf("alter publication %s add table t", r.slot()))
+			}
+			r.db.Exec(t, sql...)
+			run := r.start(chunky)
+			r.await("it streams", func() bool { return run.table("public.t").State == pipeline.Streaming })
+			r.equal(run)
+		})
+	}
+}
+
+// TestChunkCopyLostRun damages a run that is staged: it is noticed, and the copy begins anew.
+func TestChunkCopyLostRun(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, toasted...)
+	r.cutAt("chunk noted", 3, stormy, chunky)
+	for info, err := range r.lake.List(t.Context(), "_lakefeed/bootstrap", true) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(info.Name, ".arrow") {
+			b, _, err := r.lake.Get(t.Context(), info.Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b[len(b)/2] ^= 1
+			if err := r.lake.Put(t.Context(), info.Name, b); err != nil {
+				t.Fatal(err)
+			}
+			break
+		}
+	}
+	run := r.start(chunky)
+	r.await("it streams", func() bool { return run.table("public.t").State == pipeline.Streaming })
+	r.equal(run)
+}
+
+// partitionedBy lays tables out by a column.
+func partitionedBy(t testing.TB, column string) func(*change.Table) pipeline.TableOptions {
+	t.Helper()
+	f, err := pipeline.ParsePartitionField(column)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(*change.Table) pipeline.TableOptions {
+		return pipeline.TableOptions{PartitionBy: []pipeline.PartitionField{f}}
+	}
+}
