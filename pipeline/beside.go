@@ -40,6 +40,9 @@ func (p *Pipeline) recopies(t *target, why *AnewError) bool {
 
 // recopy lets a table be copied anew. What comes of it until that begins is in the copy.
 func (p *Pipeline) recopy(t *target, why string) {
+	if t.recopy != nil && t.recopy.chunks {
+		p.chunked.Add(-1)
+	}
 	t.recopy, t.shed, t.stage = &recopy{why: why, next: time.Unix(1, 0)}, nil, nil
 	t.trouble, t.noted, t.settled, t.held, t.had = nil, nil, false, false, max(t.had, t.at.LSN)
 	p.failures.Delete(t.name)

@@ -49,7 +49,7 @@ func (t *target) lacksCopy() bool {
 func (p *Pipeline) leaveChunks() {
 	n := int32(0)
 	for _, t := range p.targets {
-		if !t.lacksCopy() || p.opts.Until != 0 || !p.opts.Bootstrap.InChunks(t.source) || t.recopy != nil && t.recopy.pass {
+		if !t.lacksCopy() || t.paused || p.opts.Until != 0 || !p.opts.Bootstrap.InChunks(t.source) || t.recopy != nil && t.recopy.pass {
 			continue
 		}
 		if t.recopy == nil {
@@ -74,7 +74,7 @@ func (p *Pipeline) copyAll(ctx context.Context, at change.LSN, last bool) error 
 		rewritten := changedMeanwhile(err)
 		switch {
 		case err == nil:
-			t.recopy = nil
+			t.recopy, t.stage = nil, nil
 			p.obeyed(ctx, t, p.orderOf(t.name).Since)
 		case ctx.Err() != nil:
 			return ctx.Err()

@@ -203,3 +203,31 @@ func (l *watchedLog) String() string {
 	defer l.mu.Unlock()
 	return l.text.String()
 }
+
+// TestSnapshotWithoutSlot sees that a snapshot beside a slot keeps no log of the server's, and
+// that one whose holder is gone is worth another try.
+func TestSnapshotWithoutSlot(t *testing.T) {
+	t.Parallel()
+	db := pgtest.NewDatabase(t)
+	db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY)`, `INSERT INTO t VALUES (1), (2)`)
+	f := open(t, db, postgres.Options{})
+	f.prepare()
+	if _, err := f.OpenSnapshot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	db.Exec(t, `INSERT INTO t VALUES (3)`)
+	if n := len(db.Query(t, `SELECT slot_name FROM pg_replication_slots WHERE database = current_database()`)); n != 0 {
+		t.Errorf("%d slots", n)
+	}
+	if ids, _ := f.chunked("t", 1<<20, 0); len(ids) != 2 {
+		t.Errorf("rows %v", ids)
+	}
+	db.Exec(t, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND backend_xmin IS NOT NULL AND pid <> pg_backend_pid()`)
+	_, err := f.CopyChunk(t.Context(), f.tables["t"], change.CopyChunk{Table: f.tables["t"].ID, Name: "t", Whole: true}, 0, func(*change.Batch) error { return nil })
+	if !postgres.Retryable(err) {
+		t.Errorf("got %v", err)
+	}
+	if err := f.CloseSnapshot(t.Context()); err != nil {
+		t.Error(err)
+	}
+}

@@ -19,6 +19,7 @@ type snapshot struct {
 	at     change.LSN
 	name   string
 	holder *pgconn.PgConn
+	keeper *wire      // what holds it in the place of holder, without a slot; nil: that does
 	idle   chan *wire // connections that have adopted it and wait for work
 }
 
@@ -58,7 +59,32 @@ func (c *Connector) OpenSnapshot(ctx context.Context) (change.LSN, error) {
 	if err != nil {
 		return 0, fmt.Errorf("open a snapshot: %w", err)
 	}
+	if err := c.letSlotGo(ctx); err != nil {
+		return 0, errors.Join(fmt.Errorf("open a snapshot: %w", err), c.CloseSnapshot(context.WithoutCancel(ctx)))
+	}
 	return at, nil
+}
+
+// letSlotGo keeps the snapshot on an ordinary connection, so that the temporary slot, which
+// would make the server keep its log for as long as a copy lasts, can go.
+func (c *Connector) letSlotGo(ctx context.Context) error {
+	w, err := c.reader(ctx)
+	if err != nil {
+		return err
+	}
+	stop := w.watch(ctx)
+	name, err := w.value("SELECT pg_export_snapshot()")
+	stop()
+	if err != nil {
+		return errors.Join(interrupted(ctx, err), w.close())
+	}
+	s := c.snap
+	holder := s.holder
+	s.name, s.keeper, s.holder = name, w, nil
+	if err := holder.Close(ctx); err != nil {
+		c.log.Debug("close the connection of a temporary slot", "error", err)
+	}
+	return nil
 }
 
 // copySlot is the name of a temporary slot of the pipeline: several copies and comparisons may
@@ -78,6 +104,9 @@ func (c *Connector) CloseSnapshot(ctx context.Context) error {
 	close(s.idle)
 	for w := range s.idle {
 		_ = w.close() // it has only read
+	}
+	if s.keeper != nil {
+		return s.keeper.close()
 	}
 	return s.holder.Close(ctx)
 }
@@ -106,8 +135,8 @@ func (c *Connector) readerOf(ctx context.Context, s *snapshot) (*wire, error) {
 		"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
 		"SET TRANSACTION SNAPSHOT " + literal(s.name),
 	} {
-		if err := w.exec(sql); err != nil {
-			return nil, errors.Join(err, w.close())
+		if err := w.exec(sql); err != nil { // who holds it has gone, perhaps: under another one all goes on
+			return nil, errors.Join(&brokenError{err}, w.close())
 		}
 	}
 	return w, nil
