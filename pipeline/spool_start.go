@@ -17,7 +17,7 @@ func (p *Pipeline) openSpool(ctx context.Context, record *progress) error {
 	if err != nil {
 		return err
 	}
-	stages, err := p.stagesThere(ctx)
+	stages, err := p.stagesOfUse(ctx)
 	if err != nil {
 		return err
 	}

@@ -288,6 +288,35 @@ func (p *Pipeline) removeStage(ctx context.Context, t *target) error {
 	return nil
 }
 
+// stagesVoid names a file of a spool of its own: a start without the lake, which saw no stages,
+// may have let changes pass that they need.
+const stagesVoid = "stages-void"
+
+// stagesOfUse are the folders of the stages that the lake has, none where it is away. Those
+// that a start without the lake has made useless are taken back first.
+func (p *Pipeline) stagesOfUse(ctx context.Context) (map[string]bool, error) {
+	there, err := p.stagesThere(ctx)
+	if !p.spool.own {
+		return there, err
+	}
+	if err != nil {
+		if cause := p.spool.store.Put(ctx, stagesVoid, nil); cause != nil {
+			return nil, errors.Join(err, cause)
+		}
+		return nil, nil
+	}
+	switch _, _, err := p.spool.store.Get(ctx, stagesVoid); {
+	case errors.Is(err, storage.ErrNotExist):
+		return there, nil
+	case err != nil:
+		return nil, fmt.Errorf("look into the spool %s: %w", p.spool.store, p.spool.failed(err))
+	}
+	if err := p.voidStages(ctx); err != nil {
+		return nil, err
+	}
+	return there, p.spool.store.Delete(ctx, stagesVoid)
+}
+
 // stagesThere are the folders of the stages that the lake has.
 func (p *Pipeline) stagesThere(ctx context.Context) (map[string]bool, error) {
 	names, err := p.opts.Lake.Dirs(ctx, stageFolder+"/"+folderName(p.opts.Name))
