@@ -339,7 +339,7 @@ func (c *chunkCopy) chooseBuckets(ctx context.Context) error {
 
 // begin notes what is there already.
 func (c *chunkCopy) begin(missing []stagePart) {
-	c.rows, _ = c.stage.counted()
+	c.rows = c.stage.counted()
 	c.bytes = c.stage.head.Plan.Bytes
 	for _, part := range missing {
 		c.bytes -= part.chunk.Bytes

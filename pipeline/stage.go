@@ -184,12 +184,12 @@ func (s *stage) entries() (names []string) {
 	return names
 }
 
-// counted is how many rows and bytes of runs are staged.
-func (s *stage) counted() (rows, bytes int64) {
+// counted is how many rows are staged.
+func (s *stage) counted() (rows int64) {
 	for _, name := range s.entries() {
-		rows, bytes = rows+s.done[name].Rows, bytes+s.done[name].Bytes
+		rows += s.done[name].Rows
 	}
-	return rows, bytes
+	return rows
 }
 
 // exact reports whether all parts were read under one snapshot, at a position.
@@ -365,7 +365,7 @@ func (p *Pipeline) unfit(t *target, s *stage, segs []segment, record *progress) 
 		return "the table was copied since, or is to be copied for another reason"
 	case t.failed() || t.settled:
 		return "the table has stopped"
-	case order.Resync == 0 && (t.at.LSN != 0 || t.mine) && !(stopped && note.Recopy && note.Copied == t.at.Copied):
+	case order.Resync == 0 && (t.at.LSN != 0 || t.mine) && (!stopped || !note.Recopy || note.Copied != t.at.Copied):
 		return "the table needs no copy"
 	}
 	return s.lacks(segs, record.Spooled[t.name])
@@ -408,7 +408,7 @@ func (p *Pipeline) takeStaged(ctx context.Context, t *target, s *stage, segs []s
 	}
 	p.recopy(t, "its copy was interrupted, and goes on")
 	t.segments, t.stage = segs, s
-	rows, _ := s.counted()
+	rows := s.counted()
 	t.report(func(st *TableStatus) { st.CopyRows = rows })
 	return nil
 }
