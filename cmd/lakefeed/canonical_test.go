@@ -95,7 +95,7 @@ func TestCSV(t *testing.T) {
 
 func TestWriteRowsLimit(t *testing.T) {
 	rec := everything(t, `[{"i":1},{"i":2},{"i":3}]`)
-	for limit, want := range map[int64]int{0: 6, 1: 1, 3: 3, 4: 4, 9: 6} {
+	for limit, want := range map[int64]int{everyRow: 6, 0: 0, 1: 1, 3: 3, 4: 4, 9: 6} {
 		var out bytes.Buffer
 		rows := func(yield func(arrow.RecordBatch, error) bool) {
 			for range 2 {
