@@ -9,7 +9,7 @@ import (
 // Bootstrap says how large tables are copied.
 type Bootstrap struct {
 	// ResumeAbove is the size in the source, in bytes, from which on a table is copied chunk by
-	// chunk, so that an interrupted copy goes on; default 1 GiB. Smaller tables begin anew.
+	// chunk, so that an interrupted copy goes on; default 4 GiB. Smaller tables begin anew.
 	ResumeAbove int64
 	// ChunkBytes is about how many bytes of rows a chunk has; default 64 MiB, or more where a
 	// table would have more than a thousand chunks.
@@ -19,7 +19,7 @@ type Bootstrap struct {
 }
 
 const (
-	resumeAbove = 1 << 30
+	resumeAbove = 4 << 30
 	chunkBytes  = 64 << 20
 	mostChunks  = 1000
 	readers     = 4

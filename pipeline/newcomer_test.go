@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"lakefeed/pipeline"
@@ -80,31 +79,4 @@ func TestMessagesOutliveLooks(t *testing.T) {
 	r.await("a look has found the new table", func() bool { return run.table("public.u").Instant != "" })
 	r.db.Exec(t, "insert into t values (2, 'b')", "select pg_logical_emit_message(true, 'outbox', 'kept')")
 	r.await("the message comes", func() bool { return run.table("_lakefeed.messages").Rows > 0 })
-}
-
-// TestNewcomerIsRecorded looks at the record when the copy of a new table begins: a process that
-// dies behind its commit must not take the table for one that was left out for a while.
-func TestNewcomerIsRecorded(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, schemaT)
-	var noted atomic.Pointer[string]
-	run := r.start(func(o *options) {
-		o.OnPhase = func(phase string) {
-			if phase != "copy" {
-				return
-			}
-			b, _, err := r.lake.Get(t.Context(), "_lakefeed/progress/"+r.name)
-			if err != nil {
-				b = []byte(err.Error())
-			}
-			text := string(b)
-			noted.Store(&text)
-		}
-	})
-	r.await("streaming", func() bool { return run.Status().State == pipeline.Streaming })
-	r.db.Exec(t, "create table late (id int primary key)", "insert into late values (1)")
-	r.await("it is copied", func() bool { return r.column("late", "id") == "1" })
-	if text := *noted.Load(); !strings.Contains(text, `"public.late"`) {
-		t.Errorf("the record when the copy began: %s", text)
-	}
 }
