@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,7 +31,41 @@ func TestCrashSoak(t *testing.T) {
 	crash(t, 200, 5)
 }
 
+// TestCrashSlotsSoak kills it while its tables come through several slots, other ones each time.
+func TestCrashSlotsSoak(t *testing.T) {
+	if os.Getenv("LAKEFEED_SOAK") == "" {
+		t.Skip("make soak runs it")
+	}
+	crashWith(t, 60, 2, func(l *laketest.Lake, rng *rand.Rand) {
+		setSlots(t, l, []string{
+			"", "slots: [{name: hot, tables: [public.parted]}]", "slots: [{name: hot, tables: [public.folded, public.late_*]}, {name: warm, tables: [public.parted]}]",
+			"slots: [{name: hot, tables: [public.*]}]", "slots: 2", "slots: 3",
+		}[rng.IntN(6)])
+	})
+}
+
+// setSlots puts other slots into a lake's configuration.
+func setSlots(t *testing.T, l *laketest.Lake, slots string) {
+	t.Helper()
+	text, err := os.ReadFile(l.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := slices.DeleteFunc(strings.Split(strings.TrimRight(string(text), "\n"), "\n"), func(line string) bool { return strings.HasPrefix(line, "    slots:") })
+	if slots != "" {
+		lines = append(lines, "    "+slots)
+	}
+	if err := os.WriteFile(l.Config, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func crash(t *testing.T, kills, least int) {
+	crashWith(t, kills, least, func(*laketest.Lake, *rand.Rand) {})
+}
+
+// crashWith calls before each start, but for repeated ones.
+func crashWith(t *testing.T, kills, least int, before func(*laketest.Lake, *rand.Rand)) {
 	t.Parallel()
 	seed, rng := newSeed(t)
 	db := pgtest.NewDatabase(t)
@@ -47,6 +82,7 @@ func crash(t *testing.T, kills, least int) {
 		if want == "copy" { // only a table that is new has a first copy to be killed in
 			load.newTable(i)
 		}
+		before(l, rng)
 		hit, err := killIn(l, want, rng)
 		if err != nil {
 			t.Fatalf("seed %d, kill %d (%s): %v", seed, i, want, err)
