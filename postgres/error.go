@@ -92,6 +92,7 @@ func Retryable(err error) bool {
 		return strings.HasPrefix(pg.Code, classConnection)
 	}
 	return isNetwork(err) || errors.Is(err, context.DeadlineExceeded) ||
+		pgconn.SafeToRetry(err) || // nothing was sent: the server had closed the connection before
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
 		errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
 		errors.Is(err, syscall.ENOENT) // the Unix socket of a server that is down

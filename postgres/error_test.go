@@ -12,8 +12,24 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"lakefeed/internal/pgtest"
 	"lakefeed/postgres"
 )
+
+// onClosed is the error of a statement on a connection that its server has closed.
+func onClosed(t *testing.T) error {
+	t.Helper()
+	ctx := t.Context()
+	conn, err := pgconn.Connect(ctx, pgtest.NewDatabase(t).URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	_, err = conn.Exec(ctx, "SELECT 1").ReadAll()
+	return err
+}
 
 func TestRetryable(t *testing.T) {
 	t.Parallel()
@@ -27,6 +43,7 @@ func TestRetryable(t *testing.T) {
 		{&net.DNSError{Err: "no such host", Name: "db"}, true},
 		{io.ErrUnexpectedEOF, true},
 		{&pgconn.PgError{Code: "57P01"}, true},
+		{onClosed(t), true},
 		{&pgconn.PgError{Code: "42501"}, false},
 		{errors.New("anything"), false},
 		// Of the lake, which the same error may be about.
