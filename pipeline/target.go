@@ -302,8 +302,18 @@ func (p *Pipeline) openTable(ctx context.Context, t *target, followed bool) erro
 	if err := p.recallLeaves(ctx, t); err != nil {
 		return err
 	}
+	pending := len(table.Timeline().Pending()) > 0
 	if err := table.Recover(ctx); err != nil {
 		return fmt.Errorf("get %s ready to be written: %w", t.store, err)
+	}
+	if pending { // a rollback perhaps, which somebody's command did not live to end
+		now, err := readCheckpoint(ctx, table)
+		if err != nil {
+			return damaged(err)
+		}
+		if now == nil || now.LSN != at.LSN || now.Copied != at.Copied {
+			return p.openTable(ctx, t, followed)
+		}
 	}
 	if err := t.quarantine.open(ctx, at.LSN); err != nil {
 		return err
