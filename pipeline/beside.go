@@ -334,6 +334,9 @@ func (p *Pipeline) admit(ctx context.Context) {
 		t := p.newTarget(v)
 		p.addTarget(t)
 		if err := p.openTarget(ctx, t, nil); err != nil {
+			if !t.settled {
+				err = ofLake(err)
+			}
 			p.fail(t, err)
 			continue
 		}

@@ -116,8 +116,11 @@ func TestFirstCopyLakeAway(t *testing.T) {
 	}
 	r.await("a copy fails", func() bool { return run.table("public.n0").State == pipeline.Failed })
 	r.db.Exec(t, "insert into n0 values (2)", "insert into t values (2, 'b')")
+	r.await("the lake is away", func() bool { return strings.Contains(run.table("public.t").Error, "is away") })
+	r.db.Exec(t, "create table n3 (id int primary key)", "insert into n3 values (1)") // of which not even the folder can be looked at
+	r.await("it fails too", func() bool { return run.table("public.n3").State == pipeline.Failed })
 	full.Store(false)
-	for i := range 3 {
+	for i := range 4 {
 		name := fmt.Sprintf("public.n%d", i)
 		r.await(name+" streams", func() bool { return run.table(name).State == pipeline.Streaming })
 	}

@@ -91,6 +91,7 @@ func (p *Pipeline) start(ctx context.Context) (change.LSN, error) {
 		return 0, err
 	}
 	p.recordStops(ctx)
+	p.blind = false // of tables that come from here on all is known
 	src.Expect(p.last)
 	p.readLSN.Store(uint64(from))
 	p.ackedLSN.Store(uint64(from))
