@@ -52,7 +52,8 @@ func sharedTable(t *testing.T, typ hudi.TableType) (*hudi.Table, string) {
 	}
 	table, err := hudi.Create(t.Context(), store, hudi.CreateOptions{
 		Name: "shared", Type: typ, Schema: sharedSchema, RecordKey: []string{"id"}, OrderingField: "_event_lsn",
-		Options: hudi.Options{Buckets: 8, Concurrency: hudi.Concurrency{
+		// Without services: a compaction of ours would be in the way of Spark's commits.
+		Options: hudi.Options{Buckets: 8, Services: &hudi.ServicesOptions{}, Concurrency: hudi.Concurrency{
 			Mode:     hudi.Optimistic,
 			Locker:   lock.NewFile(store, lock.FileOptions{Expire: time.Minute, Poll: 20 * time.Millisecond}),
 			RetryFor: 3 * time.Minute,
