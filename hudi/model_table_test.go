@@ -77,7 +77,7 @@ func (m *tableModel) choose(typ TableType) CreateOptions {
 	}
 	o := CreateOptions{
 		Name: "model", Type: typ, Schema: m.schema, RecordKey: []string{"id"}, OrderingField: "seq",
-		Options: Options{Index: index, BlockBytes: 512, RowGroupBytes: 4096, Now: fakeClock(m.rnd)},
+		Options: Options{Index: index, BlockBytes: 512, RowGroupBytes: 4096, Now: fakeClock(m.rnd), Services: &ServicesOptions{}}, // its steps run them
 	}
 	if index == IndexGlobalKey || m.rnd.IntN(2) == 0 {
 		o.PartitionBy, o.HiveStyle, o.URLEncode = []string{"part"}, m.rnd.IntN(2) == 0, m.rnd.IntN(2) == 0

@@ -141,7 +141,7 @@ func newModel(t *testing.T, typ TableType, seed uint64) *model {
 	})
 	table, err := Create(t.Context(), m.store, CreateOptions{
 		Name: "model", Type: typ, Schema: modelSchema, RecordKey: []string{"id"}, OrderingField: "seq",
-		Options: Options{Buckets: 1 + m.rnd.IntN(3), BlockBytes: 512, RowGroupBytes: 4096, Now: fakeClock(m.rnd)},
+		Options: Options{Buckets: 1 + m.rnd.IntN(3), BlockBytes: 512, RowGroupBytes: 4096, Now: fakeClock(m.rnd), Services: &ServicesOptions{}}, // its steps run them
 	})
 	if err != nil {
 		t.Fatal(err)
