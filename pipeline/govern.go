@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"lakefeed/change"
+	"lakefeed/internal/figure"
 )
 
 // The governor protects the source: it measures how much log that keeps for the slot, tells
@@ -272,7 +273,7 @@ func (s *SlotStatus) Text() string {
 	if s.Lost {
 		return "the slot is lost: " + lostBy(s.Why)
 	}
-	text := fmt.Sprintf("the source keeps %s of log for the slot, %s behind what is confirmed", bytesText(s.Kept), bytesText(s.Lag))
+	text := fmt.Sprintf("the source keeps %s of log for the slot, %s behind what is confirmed", figure.Bytes(s.Kept), figure.Bytes(s.Lag))
 	if s.LagSeconds >= 1 {
 		text += fmt.Sprintf(" (%s)", seconds(s.LagSeconds))
 	}
@@ -280,7 +281,7 @@ func (s *SlotStatus) Text() string {
 		text += "; it keeps the rest for " + s.Holder
 	}
 	if s.Safe >= 0 {
-		text += fmt.Sprintf("; the slot is lost after another %s (max_slot_wal_keep_size)", bytesText(s.Safe))
+		text += fmt.Sprintf("; the slot is lost after another %s (max_slot_wal_keep_size)", figure.Bytes(s.Safe))
 		if s.LimitIn >= 0 {
 			text += ", in " + seconds(s.LimitIn) + " at this rate"
 		}
@@ -297,18 +298,4 @@ func (s *SlotStatus) Text() string {
 
 func seconds(s float64) string {
 	return (time.Duration(s) * time.Second).String()
-}
-
-// bytesText is a size for people.
-func bytesText(n int64) string {
-	const units = "KMGT"
-	v, unit := float64(n), -1
-	for v >= 1024 && unit < len(units)-1 {
-		v /= 1024
-		unit++
-	}
-	if unit < 0 {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.1f %ciB", v, units[unit])
 }

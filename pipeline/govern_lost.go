@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"lakefeed/change"
+	"lakefeed/internal/figure"
 	"lakefeed/storage"
 )
 
@@ -189,7 +190,7 @@ func (p *Pipeline) forgetOrder(ctx context.Context) error {
 func (p *Pipeline) dropSlot(ctx context.Context, f *change.SlotFigures) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
-	why := fmt.Sprintf("the source kept %s of log for it, more than wal_budget.drop_slot (%s), at %s", bytesText(f.Kept()), bytesText(p.opts.WALBudget.DropSlot), f.At.Format(time.RFC3339))
+	why := fmt.Sprintf("the source kept %s of log for it, more than wal_budget.drop_slot (%s), at %s", figure.Bytes(f.Kept()), figure.Bytes(p.opts.WALBudget.DropSlot), f.At.Format(time.RFC3339))
 	p.dropped.Store(&why)
 	if err := p.noteDropped(ctx); err != nil {
 		p.log.Warn("cannot note that the slot is dropped", "error", err)

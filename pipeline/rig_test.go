@@ -198,14 +198,27 @@ func (r *rig) await(what string, holds func() bool) {
 
 // validation compares lake and source; run is the pipeline that runs, or nil.
 func (r *rig) validation(run *running) (*pipeline.Report, error) {
+	if run == nil {
+		return r.validate(nil, r.cut)
+	}
+	return r.validate(run, run.Cut)
+}
+
+// cutter brings the lake to a position, and tells the tables' instants.
+type cutter func(ctx context.Context, at change.LSN) (map[string]string, error)
+
+// holder is a pipeline that runs.
+type holder interface {
+	Hold(ctx context.Context) (change.LSN, error)
+}
+
+// validate compares lake and source; run is nil where nothing runs.
+func (r *rig) validate(run holder, cut cutter) (*pipeline.Report, error) {
 	source := r.source()
 	defer r.close(source)
-	o := pipeline.ValidateOptions{Name: r.name, Source: source, Lake: r.lake, Table: r.table, Logger: r.logger()}
+	o := pipeline.ValidateOptions{Name: r.name, Source: source, Lake: r.lake, Table: r.table, Logger: r.logger(), Cut: cut}
 	if run != nil {
 		o.Hold = func(ctx context.Context) error { _, err := run.Hold(ctx); return err }
-		o.Cut = run.Cut
-	} else {
-		o.Cut = r.cut
 	}
 	return pipeline.Validate(r.t.Context(), o)
 }
@@ -217,17 +230,27 @@ func (r *rig) cut(ctx context.Context, at change.LSN) (map[string]string, error)
 	if err := p.Run(ctx); err != nil {
 		return nil, err
 	}
+	return instantsOf(p.Status()), nil
+}
+
+// instantsOf are the newest instants of the tables.
+func instantsOf(s pipeline.Status) map[string]string {
 	instants := map[string]string{}
-	for _, s := range p.Status().Tables {
-		instants[s.Table] = s.Instant
+	for _, t := range s.Tables {
+		instants[t.Table] = t.Instant
 	}
-	return instants, nil
+	return instants
 }
 
 // equal fails the test where lake and source differ.
 func (r *rig) equal(run *running) {
 	r.t.Helper()
-	report, err := r.validation(run)
+	r.inStep(r.validation(run))
+}
+
+// inStep fails the test where a comparison failed, or found differences.
+func (r *rig) inStep(report *pipeline.Report, err error) {
+	r.t.Helper()
 	if err != nil {
 		r.t.Fatal(err)
 	}

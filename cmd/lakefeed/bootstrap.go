@@ -12,6 +12,7 @@ import (
 
 	"lakefeed/change"
 	"lakefeed/config"
+	"lakefeed/internal/figure"
 	"lakefeed/pipeline"
 	"lakefeed/postgres"
 )
@@ -158,9 +159,9 @@ func printCopyPlans(w io.Writer, plans []bootstrapPlan) error {
 		_, _ = fmt.Fprintln(tw, "TABLE\tROWS\tBYTES\tON DISK\tCHUNKS\tTIME\tIF INTERRUPTED")
 		for _, t := range p.Tables {
 			rows, bytes, seconds = rows+t.Rows, bytes+t.Bytes, seconds+t.Seconds
-			_, _ = fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", t.Table, thousands(t.Rows), bytesText(t.Bytes), bytesText(t.Size), len(t.Chunks), roughly(t.Seconds), t.interrupted())
+			_, _ = fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", t.Table, thousands(t.Rows), figure.Bytes(t.Bytes), figure.Bytes(t.Size), len(t.Chunks), roughly(t.Seconds), t.interrupted())
 		}
-		_, _ = fmt.Fprintf(tw, "%s\t%s\t%s\t\t\t%s\t\n", plural(int64(len(p.Tables)), "table"), thousands(rows), bytesText(bytes), roughly(seconds))
+		_, _ = fmt.Fprintf(tw, "%s\t%s\t%s\t\t\t%s\t\n", plural(int64(len(p.Tables)), "table"), thousands(rows), figure.Bytes(bytes), roughly(seconds))
 		if err := tw.Flush(); err != nil {
 			return err
 		}
@@ -193,9 +194,9 @@ func chunkText(t *pipeline.TableStatus) string {
 	if t.State != pipeline.Copying || t.CopyChunks == 0 {
 		return ""
 	}
-	text := fmt.Sprintf("%d of %s copied, %s of about %s", t.CopyChunksDone, plural(int64(t.CopyChunks), "chunk"), bytesText(t.CopyBytes), bytesText(t.CopyTotal))
+	text := fmt.Sprintf("%d of %s copied, %s of about %s", t.CopyChunksDone, plural(int64(t.CopyChunks), "chunk"), figure.Bytes(t.CopyBytes), figure.Bytes(t.CopyTotal))
 	if t.CopyRate > 0 {
-		text += fmt.Sprintf(", %s a second, %s left", bytesText(int64(t.CopyRate)), roughly(t.CopyLeft))
+		text += fmt.Sprintf(", %s a second, %s left", figure.Bytes(int64(t.CopyRate)), roughly(t.CopyLeft))
 	}
 	return text
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"lakefeed/config"
+	"lakefeed/internal/figure"
 	"lakefeed/internal/pgserver"
 	"lakefeed/pipeline"
 	"lakefeed/postgres"
@@ -227,7 +228,7 @@ func line(s pipeline.Status, changes int64) string {
 	}
 	lag := "unknown"
 	if s.SlotLag >= 0 {
-		lag = bytesText(s.SlotLag)
+		lag = figure.Bytes(s.SlotLag)
 	}
 	return fmt.Sprintf("%s rows changed in the shop · %s rows written to the lake in %s · %.1f s behind · log kept for it: %s",
 		thousands(changes), thousands(s.Rows), plural(s.Commits, "commit"), behind, lag)

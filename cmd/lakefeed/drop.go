@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"lakefeed/config"
+	"lakefeed/internal/figure"
 	"lakefeed/pipeline"
 	"lakefeed/storage/all"
 )
@@ -84,7 +85,7 @@ func printDropped(w io.Writer, name string, d pipeline.Dropped, done, asJSON boo
 	fmt.Fprintf(&b, "pipeline %s\n", name)
 	line("slot "+d.Slot, d.Slot != "")
 	line("publications "+strings.Join(d.Publications, ", "), len(d.Publications) > 0 && d.ByHand == "")
-	line(bytesText(d.Spooled)+" of changes in the spool, which the tables lack", d.Spooled > 0)
+	line(figure.Bytes(d.Spooled)+" of changes in the spool, which the tables lack", d.Spooled > 0)
 	line("what the lake says of it", d.Record)
 	if d.ByHand != "" {
 		fmt.Fprintf(&b, "  on the primary, by hand: %s\n", d.ByHand)

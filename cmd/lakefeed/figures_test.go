@@ -9,11 +9,3 @@ func TestThousands(t *testing.T) {
 		}
 	}
 }
-
-func TestBytesText(t *testing.T) {
-	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1536: "1.5 KiB", 3 << 40: "3.0 TiB"} {
-		if got := bytesText(n); got != want {
-			t.Errorf("%d: got %s", n, got)
-		}
-	}
-}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"lakefeed/config"
+	"lakefeed/internal/figure"
 	"lakefeed/pipeline"
 	"lakefeed/storage/all"
 )
@@ -154,7 +155,7 @@ func printPlan(w io.Writer, s *pipeline.SchemaPlan) {
 }
 
 func actionText(s *pipeline.SchemaPlan) string {
-	reads := fmt.Sprintf("about %s, %s", bytesText(s.Bytes), plural(s.Rows, "row"))
+	reads := fmt.Sprintf("about %s, %s", figure.Bytes(s.Bytes), plural(s.Rows, "row"))
 	switch s.Action {
 	case pipeline.InPlace:
 		return "one commit, in place"

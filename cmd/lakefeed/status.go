@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"lakefeed/config"
+	"lakefeed/internal/figure"
 	"lakefeed/pipeline"
 	"lakefeed/server"
 	"lakefeed/storage/all"
@@ -186,7 +187,7 @@ func printSlots(out io.Writer, slots []pipeline.SlotState) {
 			if s.Governor != nil {
 				lag = max(lag, s.Governor.Kept)
 			}
-			text += ", the source keeps " + bytesText(lag) + " of log for it"
+			text += ", the source keeps " + figure.Bytes(lag) + " of log for it"
 		}
 		if s.Error != "" {
 			text += "; error: " + s.Error
@@ -205,13 +206,13 @@ func headline(s pipeline.Status) string {
 		if s.Slot != nil && s.Slot.Kept > lag {
 			lag = s.Slot.Kept
 		}
-		parts = append(parts, "the source keeps "+bytesText(lag)+" of log for it")
+		parts = append(parts, "the source keeps "+figure.Bytes(lag)+" of log for it")
 	}
 	if s.Spooled > 0 {
-		parts = append(parts, bytesText(s.Spooled)+" wait in the spool")
+		parts = append(parts, figure.Bytes(s.Spooled)+" wait in the spool")
 	}
 	if s.Spilled > 0 {
-		parts = append(parts, bytesText(s.Spilled)+" spilled")
+		parts = append(parts, figure.Bytes(s.Spilled)+" spilled")
 	}
 	return strings.Join(parts, ", ")
 }

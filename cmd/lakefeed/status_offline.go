@@ -13,6 +13,7 @@ import (
 	"lakefeed/config"
 	"lakefeed/hudi"
 	"lakefeed/hudi/timeline"
+	"lakefeed/internal/figure"
 	"lakefeed/pipeline"
 	"lakefeed/postgres"
 	"lakefeed/storage"
@@ -37,7 +38,7 @@ func (s *slotReport) String() string {
 	case s.Lost:
 		return fmt.Sprintf("  source: slot %s has lost its log (%s): the tables have to be copied anew", s.Name, s.Why)
 	}
-	text := fmt.Sprintf("  source: slot %s is confirmed up to %s; %s of log came since, and the source keeps it until the pipeline runs", s.Name, s.Confirmed, bytesText(s.LagBytes))
+	text := fmt.Sprintf("  source: slot %s is confirmed up to %s; %s of log came since, and the source keeps it until the pipeline runs", s.Name, s.Confirmed, figure.Bytes(s.LagBytes))
 	if s.figures != nil && (s.figures.Safe >= 0 || s.figures.IdleTimeout > 0) {
 		text += "\n  source: " + s.figures.Text()
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"lakefeed/hudi"
+	"lakefeed/internal/figure"
 	"lakefeed/storage/all"
 )
 
@@ -91,7 +92,7 @@ func printTableCheck(out io.Writer, path string, r *hudi.CheckReport, asJSON boo
 		return printJSON(out, info)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s (%s), %s, %s and %s with %s, %s\n", path, plural(int64(r.Files), "file"), bytesText(r.Bytes), plural(int64(r.Instants), "instant"),
+	fmt.Fprintf(&b, "%s: %s (%s), %s, %s and %s with %s, %s\n", path, plural(int64(r.Files), "file"), figure.Bytes(r.Bytes), plural(int64(r.Instants), "instant"),
 		plural(int64(r.BaseFiles), "base file"), plural(int64(r.LogFiles), "log file"), plural(r.LogBlocks, "block"), plural(r.Rows, "row"))
 	for _, f := range r.Faults {
 		fmt.Fprintf(&b, "  %s\n", f)

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"lakefeed/hudi"
+	"lakefeed/internal/figure"
 )
 
 // fileInfo is one line of `table files`.
@@ -111,14 +112,14 @@ func printFiles(out io.Writer, list []fileInfo) error {
 	_, _ = fmt.Fprintln(w, "STATE\tKIND\tSIZE\tINSTANT\tPATH") // errors show at Flush
 	count, size := map[string]int64{}, map[string]int64{}
 	for _, f := range list {
-		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", f.State, f.Kind, bytesText(f.Bytes), f.Instant, f.Path) // as above
+		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", f.State, f.Kind, figure.Bytes(f.Bytes), f.Instant, f.Path) // as above
 		count[f.State]++
 		size[f.State] += f.Bytes
 	}
 	_, _ = fmt.Fprintln(w) // as above
 	for _, s := range stateNames() {
 		if count[s] > 0 {
-			_, _ = fmt.Fprintf(w, "%s\t%s\t%s\n", s, plural(count[s], "file"), bytesText(size[s])) // as above
+			_, _ = fmt.Fprintf(w, "%s\t%s\t%s\n", s, plural(count[s], "file"), figure.Bytes(size[s])) // as above
 		}
 	}
 	return w.Flush()

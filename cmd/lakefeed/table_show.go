@@ -14,6 +14,7 @@ import (
 
 	"lakefeed/hudi"
 	"lakefeed/hudi/timeline"
+	"lakefeed/internal/figure"
 	"lakefeed/pipeline"
 )
 
@@ -263,9 +264,9 @@ func (i *tableInfo) rows() string {
 }
 
 func (i *tableInfo) size() string {
-	text := bytesText(i.Bytes)
+	text := figure.Bytes(i.Bytes)
 	if i.LogBytes > 0 {
-		text += fmt.Sprintf(" (%s in log files)", bytesText(i.LogBytes))
+		text += fmt.Sprintf(" (%s in log files)", figure.Bytes(i.LogBytes))
 	}
 	text += " in " + plural(int64(i.FileGroups), "file group")
 	if i.Partitions != "" {

@@ -10,6 +10,7 @@ import (
 
 	"lakefeed/hudi"
 	"lakefeed/hudi/timeline"
+	"lakefeed/internal/figure"
 )
 
 // tableStats is what `table stats` prints.
@@ -171,11 +172,11 @@ func (s *tableStats) print(out io.Writer) error {
 	}
 	line("partitions", "%d", s.Partitions)
 	line("file groups", "%d", s.FileGroups)
-	line("base files", "%d, %s; %d below %s", s.BaseFiles, bytesText(s.BaseBytes), s.SmallFiles, bytesText(s.SmallBytes))
-	line("log files", "%d, %s; at most %d on a base file", s.LogFiles, bytesText(s.LogBytes), s.MostLogs)
-	line("waiting for cleaning", "%d, %s", s.Waiting.Files, bytesText(s.Waiting.Bytes))
+	line("base files", "%d, %s; %d below %s", s.BaseFiles, figure.Bytes(s.BaseBytes), s.SmallFiles, figure.Bytes(s.SmallBytes))
+	line("log files", "%d, %s; at most %d on a base file", s.LogFiles, figure.Bytes(s.LogBytes), s.MostLogs)
+	line("waiting for cleaning", "%d, %s", s.Waiting.Files, figure.Bytes(s.Waiting.Bytes))
 	if s.Orphans.Files > 0 {
-		line("orphans", "%d, %s", s.Orphans.Files, bytesText(s.Orphans.Bytes))
+		line("orphans", "%d, %s", s.Orphans.Files, figure.Bytes(s.Orphans.Bytes))
 	}
 	for _, l := range []struct{ name, at string }{
 		{"last commit", s.Commit}, {"last compaction", s.Compaction}, {"last clustering", s.Clustering}, {"last clean", s.Clean}, {"readable as of", s.Oldest},
