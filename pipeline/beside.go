@@ -64,6 +64,7 @@ func (p *Pipeline) startCopy(ctx context.Context, j *jobs, t *target) {
 	t.overflown.Store(false)
 	t.undrop()
 	t.stand()
+	p.noteAhead(ctx, t)
 	j.group.Go(func() error {
 		err := p.copyBeside(ctx, t, segs)
 		select {
@@ -72,6 +73,20 @@ func (p *Pipeline) startCopy(ctx context.Context, j *jobs, t *target) {
 		}
 		return nil
 	})
+}
+
+// noteAhead records that a table is to be copied, where the record does not know it yet: a start
+// that found the copy alone would take the table for one that was left out for a while.
+func (p *Pipeline) noteAhead(ctx context.Context, t *target) {
+	p.recordMu.Lock()
+	r := p.recorded
+	p.recordMu.Unlock()
+	if r == nil || r.has(t.name) {
+		return
+	}
+	if err := p.record(ctx, r.LSN); err != nil { // the copy will meet the same lake
+		p.log.Warn("cannot note that a table is to be copied", "table", t.name, "error", err)
+	}
 }
 
 // copyBeside copies a table anew while the stream goes on.

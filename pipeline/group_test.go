@@ -346,7 +346,19 @@ func TestPausedTableStaysInItsSlot(t *testing.T) {
 		t.Fatal(err)
 	}
 	run.streams("a hot")
-	r.await("its changes are there", func() bool { return r.column("a", "id") == "1" })
+	r.db.Exec(t, "insert into gone values (2)")
+	if _, err := run.Instruct(t.Context(), "public.gone", pipeline.Add); err != nil {
+		t.Fatal(err)
+	}
+	run.streams("gone default")
+	run.stop()
+	run = r.start()
+	run.streams("a default", "b default", "gone default")
+	r.equal(run)
+	run.stop()
+	if have := r.sourceSlots(); have != r.slot() {
+		t.Errorf("slots in the source: %s", have)
+	}
 }
 
 // The partitions of a table come with it, whatever slot their own names would be in; a table

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"lakefeed/pipeline"
@@ -79,4 +80,40 @@ func TestMessagesOutliveLooks(t *testing.T) {
 	r.await("a look has found the new table", func() bool { return run.table("public.u").Instant != "" })
 	r.db.Exec(t, "insert into t values (2, 'b')", "select pg_logical_emit_message(true, 'outbox', 'kept')")
 	r.await("the message comes", func() bool { return run.table("_lakefeed.messages").Rows > 0 })
+}
+
+// TestNewcomerIsRecorded looks at the record when the copy of a new table begins, and ends the
+// process there: one that died behind its commit must not take the table for one that was left out
+// for a while, and one that died before it copies it.
+func TestNewcomerIsRecorded(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, schemaT)
+	noted, hold := make(chan string, 1), make(chan struct{})
+	var armed atomic.Bool
+	run := r.start(func(o *options) {
+		o.OnPhase = func(phase string) {
+			if phase != "copy" || !armed.CompareAndSwap(true, false) {
+				return
+			}
+			b, _, err := r.lake.Get(t.Context(), "_lakefeed/progress/"+r.name)
+			if err != nil {
+				b = []byte(err.Error())
+			}
+			noted <- string(b)
+			<-hold
+		}
+	})
+	r.await("streaming", func() bool { return run.Status().State == pipeline.Streaming })
+	armed.Store(true)
+	r.db.Exec(t, "create table late (id int primary key)", "insert into late values (1)")
+	if text := <-noted; !strings.Contains(text, `"public.late"`) {
+		t.Errorf("the record when the copy began: %s", text)
+	}
+	run.cancel()
+	close(hold)
+	_ = run.end() // that it was cancelled
+	r.db.Exec(t, "insert into late values (2)")
+	run = r.start()
+	r.await("it is copied", func() bool { return r.column("late", "id") == "1 2" })
+	r.equal(run)
 }

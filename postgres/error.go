@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -72,8 +73,9 @@ func Retryable(err error) bool {
 	var pooler *poolerError
 	var role *roleError
 	var behind *change.BehindError
+	var certificate *tls.CertificateVerificationError
 	switch {
-	case err == nil, errors.Is(err, context.Canceled), errors.As(err, &value):
+	case err == nil, errors.Is(err, context.Canceled), errors.As(err, &value), errors.As(err, &certificate):
 		return false
 	case errors.As(err, &hosts):
 		return slices.ContainsFunc(hosts.errs, Retryable)
