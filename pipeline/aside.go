@@ -167,15 +167,17 @@ type result struct {
 	drained int // segments, from the first on
 	copied  bool
 	shed    bool
+	fresh   bool // one of several first copies
 	err     error
 }
 
 // jobs are those that run.
 type jobs struct {
-	done    chan result
-	group   *errgroup.Group
-	drains  int
-	copying *target
+	done     chan result
+	group    *errgroup.Group
+	drains   int
+	copying  *target // one of them, where there are several
+	together int     // first copies that are made side by side
 }
 
 // drains is how many tables are drained at once, beside the rounds.
@@ -184,6 +186,7 @@ const drains = 2
 // startJobs starts what can be done now, and says when to look again.
 func (p *Pipeline) startJobs(ctx context.Context, j *jobs) time.Time {
 	now, next := time.Now(), time.Time{}
+	var copies []*target // that are due
 	soonest := func(at time.Time) {
 		if next.IsZero() || at.Before(next) {
 			next = at
@@ -195,9 +198,7 @@ func (p *Pipeline) startJobs(ctx context.Context, j *jobs) time.Time {
 		case at.After(now):
 			soonest(at)
 		case t.recopy != nil:
-			if j.copying == nil {
-				p.startCopy(ctx, j, t)
-			}
+			copies = append(copies, t)
 		case j.drains == drains:
 		case t.shed != nil && t.trouble == nil:
 			p.startShed(ctx, j, t)
@@ -205,6 +206,7 @@ func (p *Pipeline) startJobs(ctx context.Context, j *jobs) time.Time {
 			p.startDrain(ctx, j, t)
 		}
 	}
+	p.startCopies(ctx, j, copies)
 	return next
 }
 
@@ -260,6 +262,17 @@ func (p *Pipeline) startDrain(ctx context.Context, j *jobs, t *target) {
 func (p *Pipeline) finish(ctx context.Context, j *jobs, r result) error {
 	t := r.t
 	t.job = false
+	if r.fresh {
+		if j.together--; j.together == 0 {
+			j.copying = nil
+		}
+		if errors.Is(r.err, errLarge) {
+			t.recopy.alone = true
+			t.stand()
+			return nil
+		}
+		return p.finishCopy(ctx, t, r.err)
+	}
 	if j.copying == t {
 		j.copying = nil
 		return p.finishCopy(ctx, t, r.err)

@@ -31,6 +31,7 @@ type recopy struct {
 	void   bool          // while it was made the source left changes of the table out
 	chunks bool          // it is made in chunks, beside the stream, and be it with Once
 	pass   bool          // it is made in one pass, though the table is large
+	alone  bool          // not side by side with others
 }
 
 // recopies reports whether a table that only a new copy helps is copied by itself.
@@ -193,37 +194,12 @@ func (p *Pipeline) findLanding(ctx context.Context, t *target) error {
 // publish makes the source publish a table as it is there now, beside those that it
 // publishes already, and returns its description; nil where it is gone.
 func (p *Pipeline) publish(ctx context.Context, name string) (*change.Table, error) {
-	look, err := p.opts.Source.Look(ctx)
+	t := p.targetNamed(name)
+	there, failed, err := p.publishSeveral(ctx, []*target{t})
 	if err != nil {
 		return nil, err
 	}
-	var it *change.Table
-	tables := slices.DeleteFunc(slices.Clone(look.Tables), func(v *change.Table) bool {
-		if v.String() == name {
-			it = v
-			return false
-		}
-		t := p.targetNamed(v.String())
-		return t == nil || t.number() != v.ID
-	})
-	if it == nil && name != "" {
-		return nil, nil
-	}
-	prepared, err := p.opts.Source.Prepare(ctx, tables, func(v *change.Table) bool { return v.String() != name })
-	if err != nil {
-		return nil, err
-	}
-	for _, f := range prepared.Failed {
-		if f.Table == it {
-			return nil, f.Err
-		}
-	}
-	if it == nil {
-		return nil, nil
-	}
-	published := prepared.Published[it.ID]
-	p.targetNamed(name).setPublished(&published)
-	return it, nil
+	return there[name], failed[name]
 }
 
 // finishCopy takes in how a copy beside the stream went.

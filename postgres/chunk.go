@@ -13,7 +13,7 @@ import (
 const pieceBytes = 32 << 20
 
 // CopyChunk emits the rows that a chunk of a table has under the snapshot, over a connection
-// of its own: it may be called for as many chunks at once as there are connections. Where
+// of its own; more chunks at once than there are connections wait for one. Where
 // it has read limit bytes (0: no limit) it may end the chunk early: what it returns is what it
 // has read, and the rest is to be read as another chunk. Errors are those of [Connector.Copy].
 func (c *Connector) CopyChunk(ctx context.Context, t *change.Table, chunk change.CopyChunk, limit int64, emit func(*change.Batch) error) (change.CopyChunk, error) {
@@ -21,18 +21,13 @@ func (c *Connector) CopyChunk(ctx context.Context, t *change.Table, chunk change
 	if s == nil {
 		return chunk, errors.New("copy " + t.String() + ": no snapshot is open")
 	}
-	w, err := c.readerOf(ctx, s)
+	done := chunk
+	err := c.under(ctx, s, func(w *wire) (err error) {
+		done, err = c.copyChunk(ctx, w, t, chunk, s.at, limit, emit)
+		return err
+	})
 	if err != nil {
-		return chunk, fmt.Errorf("copy %s: %w", chunk, err)
-	}
-	done, err := c.copyChunk(ctx, w, t, chunk, s.at, limit, emit)
-	if err != nil {
-		return chunk, errors.Join(fmt.Errorf("copy %s: %w", chunk, c.copyError(ctx, t, c.altered(ctx, t, err))), w.close())
-	}
-	select {
-	case s.idle <- w:
-	default: // more chunks at once than connections are kept
-		return done, w.close()
+		return chunk, fmt.Errorf("copy %s: %w", chunk, c.copyError(ctx, t, c.altered(ctx, t, err)))
 	}
 	return done, nil
 }

@@ -93,18 +93,15 @@ func (c *Connector) copyTable(ctx context.Context, t *change.Table, emit func(*c
 	g, ctx := errgroup.WithContext(ctx)
 	for range min(c.opts.CopyConnections, len(parts)) {
 		g.Go(func() error {
-			w, err := c.reader(ctx)
-			if err != nil {
-				return err
-			}
-			cp := &copier{wire: w, rows: c.newRows(t, types), types: types, at: c.snap.at, limit: c.opts.ChunkBytes, emit: serial, pace: c.pace.of(ctx)}
-			for i := next.Add(1) - 1; i < int64(len(parts)); i = next.Add(1) - 1 {
-				if err := cp.part(ctx, parts[i]); err != nil {
-					return errors.Join(err, w.close())
+			return c.under(ctx, c.snap, func(w *wire) error {
+				cp := &copier{wire: w, rows: c.newRows(t, types), types: types, at: c.snap.at, limit: c.opts.ChunkBytes, emit: serial, pace: c.pace.of(ctx)}
+				for i := next.Add(1) - 1; i < int64(len(parts)); i = next.Add(1) - 1 {
+					if err := cp.part(ctx, parts[i]); err != nil {
+						return err
+					}
 				}
-			}
-			c.snap.idle <- w // there are never more than it holds
-			return nil
+				return nil
+			})
 		})
 	}
 	if err := g.Wait(); err != nil || len(parts) == 0 || !now.partitioned || parts[0].table != t.ID {
@@ -125,15 +122,7 @@ type copyPart struct {
 // asDescribed sees that the snapshot has the partitions and columns of the table that t says, those that t leaves out
 // among them, none altered and none more: what a column that t lacks held before the snapshot would be in no log.
 func (c *Connector) asDescribed(ctx context.Context, t *change.Table) error {
-	w, err := c.reader(ctx)
-	if err != nil {
-		return err
-	}
-	if err := shownAsDescribed(ctx, w, t); err != nil {
-		return errors.Join(err, w.close())
-	}
-	c.snap.idle <- w // there are never more than it holds
-	return nil
+	return c.under(ctx, c.snap, func(w *wire) error { return shownAsDescribed(ctx, w, t) })
 }
 
 // shownAsDescribed is asDescribed for what a connection sees.

@@ -37,26 +37,23 @@ func (c *Connector) copyKeys(ctx context.Context, t *change.Table, keys [][]stri
 	if err != nil {
 		return err
 	}
-	w, err := c.reader(ctx)
-	if err != nil {
-		return err
-	}
-	cp := &copier{wire: w, rows: c.newRows(t, types), types: types, at: c.snap.at, limit: c.opts.ChunkBytes, emit: emit}
 	from := "ONLY " + quote(t.Schema, t.Name)
 	if now.partitioned {
 		from = quote(t.Schema, t.Name)
 	}
-	for some := range slices.Chunk(keys, keysAtOnce) {
-		where, err := whereKey(t, some)
-		if err == nil {
-			err = cp.part(ctx, copyPart{filtered(t, from, where), t.ID})
+	return c.under(ctx, c.snap, func(w *wire) error {
+		cp := &copier{wire: w, rows: c.newRows(t, types), types: types, at: c.snap.at, limit: c.opts.ChunkBytes, emit: emit}
+		for some := range slices.Chunk(keys, keysAtOnce) {
+			where, err := whereKey(t, some)
+			if err == nil {
+				err = cp.part(ctx, copyPart{filtered(t, from, where), t.ID})
+			}
+			if err != nil {
+				return err
+			}
 		}
-		if err != nil {
-			return errors.Join(err, w.close())
-		}
-	}
-	c.snap.idle <- w
-	return nil
+		return nil
+	})
 }
 
 // whereKey is the condition that takes the rows with some keys.

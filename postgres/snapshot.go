@@ -19,8 +19,9 @@ type snapshot struct {
 	at     change.LSN
 	name   string
 	holder *pgconn.PgConn
-	keeper *wire      // what holds it in the place of holder, without a slot; nil: that does
-	idle   chan *wire // connections that have adopted it and wait for work
+	keeper *wire         // what holds it in the place of holder, without a slot; nil: that does
+	turns  chan struct{} // those who read
+	idle   chan *wire    // connections that have adopted it and wait for work
 }
 
 // createSlot makes a slot on a connection of its own and keeps that open: as long
@@ -47,7 +48,7 @@ func (c *Connector) createSlot(ctx context.Context, name, temporary, more string
 	if err != nil {
 		return 0, errors.Join(err, conn.Close(ctx))
 	}
-	c.snap = &snapshot{at: at, name: row[2], holder: conn, idle: make(chan *wire, c.opts.CopyConnections)}
+	c.snap = &snapshot{at: at, name: row[2], holder: conn, turns: make(chan struct{}, c.opts.CopyConnections), idle: make(chan *wire, c.opts.CopyConnections)}
 	c.log.Info("snapshot opened", "lsn", at, "slot", name)
 	return at, nil
 }
@@ -68,7 +69,7 @@ func (c *Connector) OpenSnapshot(ctx context.Context) (change.LSN, error) {
 // letSlotGo keeps the snapshot on an ordinary connection, so that the temporary slot, which
 // would make the server keep its log for as long as a copy lasts, can go.
 func (c *Connector) letSlotGo(ctx context.Context) error {
-	w, err := c.reader(ctx)
+	w, err := c.reader(ctx, c.snap)
 	if err != nil {
 		return err
 	}
@@ -111,10 +112,28 @@ func (c *Connector) CloseSnapshot(ctx context.Context) error {
 	return s.holder.Close(ctx)
 }
 
-// reader is a connection that has adopted the snapshot.
-func (c *Connector) reader(ctx context.Context) (*wire, error) { return c.readerOf(ctx, c.snap) }
+// under runs do on a connection that has adopted the snapshot. There are never more of them
+// than CopyConnections, however many tables are copied at once: one waits for its turn.
+func (c *Connector) under(ctx context.Context, s *snapshot, do func(*wire) error) error {
+	select {
+	case s.turns <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-s.turns }()
+	w, err := c.reader(ctx, s)
+	if err != nil {
+		return err
+	}
+	if err := do(w); err != nil {
+		return errors.Join(err, w.close())
+	}
+	s.idle <- w
+	return nil
+}
 
-func (c *Connector) readerOf(ctx context.Context, s *snapshot) (*wire, error) {
+// reader is a connection that has adopted the snapshot.
+func (c *Connector) reader(ctx context.Context, s *snapshot) (*wire, error) {
 	select {
 	case w, open := <-s.idle:
 		if open {
