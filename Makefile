@@ -15,7 +15,7 @@ FUZZTIME ?= 20s
 export GOFLAGS := $(GOFLAGS) '-ldflags=-s -w'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test go-test layers model race parity fuzz cover bench bench-tables microbench soak demo lint format shape clean
+.PHONY: help setup build test go-test long layers model race parity fuzz cover bench bench-tables microbench soak demo lint format shape clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -23,7 +23,7 @@ help: ## this list
 setup: ## install what the tests need: PostgreSQL 15 to 18 with its regression suite, Spark with Hudi, hudi-rs, DynamoDB Local, an S3 server
 	@scripts/install-cxx.sh
 	@scripts/install-postgres.sh all
-	@scripts/install-regress.sh || [ -z "$$CI" ] # TestRegress is skipped without it
+	@scripts/install-regress.sh || [ -z "$$CI" ] # TestRegressLong is skipped without it
 	@scripts/install-pooler.sh
 	@scripts/install-interop.sh
 	@scripts/install-dynamodb.sh
@@ -38,14 +38,17 @@ demo: ## a private PostgreSQL, a live workload and its lake; ARGS="--seconds 60"
 	@$(MAKE) --no-print-directory build
 	./lakefeed demo $(ARGS)
 
-test: setup layers go-test model parity ## everything that CI runs but lint
+test: setup layers go-test long model parity ## everything that CI runs but lint
 
 layers: ## which package may import which
 	go vet ./...
 	go test -count=1 .
 
-go-test: ## all Go tests but parity
+go-test: ## all Go tests but parity and the long ones
 	go test -timeout 25m $(PKGS)
+
+long: ## the long Go tests: kills, outages, power failures and load; few side by side, so that load decides nothing
+	LAKEFEED_LONG=1 go test -count=1 -p 1 -parallel 2 -timeout 30m -run Long $$(grep -rl --include='*_test.go' '"lakefeed/internal/long"' . | xargs -n1 dirname | sort -u)
 
 model: ## a table's life of 10,000 random operations and deaths, from two seeds
 	LAKEFEED_MODEL=1 go test -count=1 -timeout 30m -v -run TestModelLong ./hudi

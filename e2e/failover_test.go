@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"lakefeed/internal/laketest"
+	"lakefeed/internal/long"
 	"lakefeed/internal/pgtest"
 )
 
@@ -33,12 +34,10 @@ var failovers = []failover{
 	{name: "failover slot, awaited", versions: []int{17, 18}, keys: "failover: auto", reads: "both", awaited: true},
 }
 
-// TestFailover promotes a standby under load once in each way, with a kill of lakefeed around it
-// by chance: the tables go on exactly, or are refused exactly.
-func TestFailover(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts pairs of servers")
-	}
+// TestFailoverLong promotes a standby under load, with a kill of lakefeed around it by chance: the
+// tables go on exactly, or are refused exactly.
+func TestFailoverLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	f := failovers[3]
 	failOver(t, &f, 17)

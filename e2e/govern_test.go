@@ -11,13 +11,15 @@ import (
 	"time"
 
 	"lakefeed/internal/laketest"
+	"lakefeed/internal/long"
 	"lakefeed/internal/pgtest"
 	"lakefeed/internal/s3test"
 )
 
-// TestGovernor has a bucket that refuses every write while 40 MB of log pass: the slot moves all
+// TestGovernorLong has a bucket that refuses every write while 40 MB of log pass: the slot moves all
 // the same, and when the bucket takes writes again the tables equal the source.
-func TestGovernor(t *testing.T) {
+func TestGovernorLong(t *testing.T) {
+	long.Test(t)
 	govern(t, outpour{bytes: 40 << 20, step: 1 << 20, spool: "8MiB", most: 64 << 20})
 }
 

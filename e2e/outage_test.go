@@ -10,12 +10,19 @@ import (
 	"time"
 
 	"lakefeed/internal/laketest"
+	"lakefeed/internal/long"
 	"lakefeed/internal/pgtest"
 )
 
-// TestOutage stops PostgreSQL at once 20 times under load, while one lakefeed process
+// TestOutage stops PostgreSQL at once three times under load, while one lakefeed process
 // runs, and compares lake and source at the end.
-func TestOutage(t *testing.T) { outage(t, 20) }
+func TestOutage(t *testing.T) { outage(t, 3) }
+
+// TestOutageLong stops it 20 times.
+func TestOutageLong(t *testing.T) {
+	long.Test(t)
+	outage(t, 20)
+}
 
 // TestOutageSoak stops it 200 times.
 func TestOutageSoak(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 
 	"lakefeed/change"
 	"lakefeed/hudi"
+	"lakefeed/internal/long"
 	"lakefeed/internal/pgtest"
 	"lakefeed/pipeline"
 	"lakefeed/postgres"
@@ -21,10 +22,16 @@ import (
 	"lakefeed/storage/storagetest"
 )
 
-// TestPower lets the power fail 30 times under load: the lake's disk forgets what was
+// TestPower lets the power fail five times under load: the lake's disk forgets what was
 // not synced. What the source was told to forget must be there, and lake and source
 // equal whenever they are compared.
-func TestPower(t *testing.T) { power(t, 30) }
+func TestPower(t *testing.T) { power(t, 5) }
+
+// TestPowerLong lets it fail 30 times.
+func TestPowerLong(t *testing.T) {
+	long.Test(t)
+	power(t, 30)
+}
 
 // TestPowerSoak lets it fail 500 times.
 func TestPowerSoak(t *testing.T) {

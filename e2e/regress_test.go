@@ -18,13 +18,15 @@ import (
 	"time"
 
 	"lakefeed/internal/laketest"
+	"lakefeed/internal/long"
 	"lakefeed/internal/pgserver"
 	"lakefeed/internal/pgtest"
 	"lakefeed/pipeline"
 )
 
-// TestRegress runs a part of PostgreSQL's own regression suite against a captured database.
-func TestRegress(t *testing.T) {
+// TestRegressLong runs a part of PostgreSQL's own regression suite against a captured database.
+func TestRegressLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	regress(t, regression{files: `^(test_setup|insert_conflict|identity|replica_identity|fast_default)$`, limit: 3 * time.Minute})
 }

@@ -15,13 +15,23 @@ import (
 	"testing"
 
 	"lakefeed/internal/laketest"
+	"lakefeed/internal/long"
 	"lakefeed/internal/pgtest"
 	"lakefeed/internal/s3test"
 )
 
 // TestS3 runs the whole path into a bucket, whose server loses a request now and then,
 // and kills lakefeed on its way.
-func TestS3(t *testing.T) {
+func TestS3(t *testing.T) { killOnS3(t, "copy") }
+
+// TestS3Long kills it in more phases.
+func TestS3Long(t *testing.T) {
+	long.Test(t)
+	killOnS3(t, "copy", "data file", "publish", "rollback", "compaction", "ack")
+}
+
+func killOnS3(t *testing.T, phases ...string) {
+	t.Helper()
 	t.Parallel()
 	seed, rng := newSeed(t)
 	server := s3test.Start(t)
@@ -35,7 +45,7 @@ func TestS3(t *testing.T) {
     retain_commits: 1`)
 	l.Run(0, "check")
 	load := startLoad(t, db, seed)
-	for i, want := range []string{"copy", "data file", "publish", "rollback", "compaction", "ack"} {
+	for i, want := range phases {
 		if want == "copy" {
 			load.newTable(i)
 		}

@@ -5,12 +5,21 @@ import (
 	"testing"
 
 	"lakefeed/internal/laketest"
+	"lakefeed/internal/long"
 	"lakefeed/internal/pgtest"
 )
 
-// TestValidateRunning asks a `lakefeed run` that is under load, several times, whether
-// lake and source are equal.
-func TestValidateRunning(t *testing.T) {
+// TestValidateRunning asks a `lakefeed run` that is under load whether lake and source are equal.
+func TestValidateRunning(t *testing.T) { validateRunning(t, 1) }
+
+// TestValidateRunningLong asks several times.
+func TestValidateRunningLong(t *testing.T) {
+	long.Test(t)
+	validateRunning(t, 5)
+}
+
+func validateRunning(t *testing.T, times int) {
+	t.Helper()
 	t.Parallel()
 	seed, _ := newSeed(t)
 	db := pgtest.NewDatabase(t)
@@ -20,7 +29,7 @@ func TestValidateRunning(t *testing.T) {
 	run := startRun(t, l)
 	load := startLoad(t, db, seed)
 	awaitAck(t, db, run)
-	for range 5 {
+	for range times {
 		compared(t, l)
 		load.check()
 		run.check()

@@ -137,7 +137,7 @@ func TestGovernorDropsSlot(t *testing.T) {
 	for _, again := range []bool{true, false} {
 		t.Run(fmt.Sprintf("on its own %t", again), func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t, wildTable, external, "create table other (id int primary key)")
+			r := newRigAlone(t, wildTable, external, "create table other (id int primary key)")
 			var full atomic.Bool
 			r.lake = &noRoom{Store: mem.New(), full: &full}
 			budget := pipeline.WALBudget{Warn: 1 << 20, DropSlot: 64 << 20, Every: 50 * time.Millisecond}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"lakefeed/internal/pgtest"
 	"lakefeed/pipeline"
 	"lakefeed/storage"
 	"lakefeed/storage/mem"
@@ -97,14 +98,28 @@ func (s *elsewhere) Delete(ctx context.Context, name string) error {
 	return s.Store.Delete(ctx, name)
 }
 
-// governed is a rig whose spool has a place of its own, with a budget that measures often.
+// newRigAlone is a rig on a server of its own: a slot's lag counts what other databases write, too.
+func newRigAlone(t testing.TB, sql ...string) *rig {
+	t.Helper()
+	return newRigOn(t, pgtest.Start(t, pgtest.Options{}).NewDatabase(t), sql...)
+}
+
+// looksOften lets the governor see soon whether the lake is away, and back.
+func looksOften(o *options) {
+	o.WALBudget.Every, o.WALBudget.Answer = 100*time.Millisecond, 200*time.Millisecond
+}
+
+// governed is a rig whose spool has a place of its own, with a budget that is measured often.
 func governed(t *testing.T, budget pipeline.WALBudget) (*rig, *elsewhere) {
 	t.Helper()
+	newRig := newRig
+	if budget.Spool > 0 {
+		newRig = newRigAlone
+	}
 	r := newRig(t, wildTable, external, "create table other (id int primary key)")
 	lake := &elsewhere{Store: mem.New()}
 	r.lake, r.spool = lake, mem.New()
-	budget.Every, budget.Answer = 100*time.Millisecond, 200*time.Millisecond
-	r.mods = append(r.mods, retryLake, func(o *options) { o.WALBudget = budget })
+	r.mods = append(r.mods, retryLake, func(o *options) { o.WALBudget = budget }, looksOften)
 	return r, lake
 }
 
@@ -136,6 +151,7 @@ func TestGovernorSpools(t *testing.T) {
 			r.await("it is in step", func() bool { return strings.Contains(r.column("t", "w"), "moved") })
 			lake.silent.Store(silent)
 			lake.away.Store(true)
+			r.db.Exec(t, "select pg_logical_emit_message(false, 'ballast', repeat('x', 1 << 17))") // which is over the budget
 			r.forgets(run, 2, 6)
 			r.await("it says so", func() bool { return strings.Contains(run.Status().Error, "is away") })
 			r.db.Exec(t, "create table late (id int primary key)", "insert into late values (1)")

@@ -108,7 +108,7 @@ func TestFirstCopyLakeAway(t *testing.T) {
 	r := newRig(t, schemaT, "insert into t values (1, 'a')")
 	var full atomic.Bool
 	r.lake, r.spool = &noRoom{Store: mem.New(), full: &full}, mem.New()
-	run := r.start(retryLake)
+	run := r.start(retryLake, looksOften)
 	r.await("streaming", func() bool { return run.Status().State == pipeline.Streaming })
 	full.Store(true)
 	for i := range 3 {

@@ -32,10 +32,10 @@ func (r *rig) passLook(run *running) {
 // pipeline that runs stops them as a start would, and the others go on.
 func TestLookStops(t *testing.T) {
 	t.Parallel()
-	cases := map[string]struct{ sql, says string }{
+	cases := map[string]struct{ sql, says string }{ // what stands between "; " is done at once
 		"anew":    {"drop table anew; create table anew (id int primary key, v text); insert into anew values (5, 'new')", "dropped and made anew"},
 		"out":     {"alter table out rename to left_out", "renamed to public.left_out"},
-		"swapped": {"begin; alter table swapped rename to x; alter table twin rename to swapped; alter table x rename to twin; commit", "belongs to another table"},
+		"swapped": {"begin;alter table swapped rename to x;alter table twin rename to swapped;alter table x rename to twin;commit", "belongs to another table"},
 		"written": {"alter table written alter v type text using v || '!'", "column v of public.written was altered and every row was written anew"},
 		"char":    {`alter table "char" alter c type char(10)`, "column c of public.char was altered and every row was written anew"},
 		"bigint":  {`alter table "bigint" alter n type bigint using n * 2`, "column n of public.bigint was altered and every row was written anew"},

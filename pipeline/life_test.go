@@ -169,7 +169,7 @@ func TestLakeAway(t *testing.T) {
 	r := newRig(t, wildTable, external, "create table other (id int primary key)")
 	var full atomic.Bool
 	r.lake, r.spool = &noRoom{Store: mem.New(), full: &full}, mem.New()
-	run := r.start(retryLake)
+	run := r.start(retryLake, looksOften)
 	r.await("streaming", func() bool { return run.Status().State == pipeline.Streaming })
 	full.Store(true)
 	for i := range 3 {

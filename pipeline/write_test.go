@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"lakefeed/change"
 	"lakefeed/pipeline"
@@ -25,6 +26,7 @@ func TestNoGapAfterFailedRound(t *testing.T) {
 	}})
 	reached, release := make(chan bool), make(chan bool)
 	run := r.start(func(o *options) {
+		o.Interval = time.Second
 		o.OnPhase = func(phase string) {
 			if phase == "reduce" && holding.CompareAndSwap(true, false) {
 				reached <- true
@@ -38,9 +40,8 @@ func TestNoGapAfterFailedRound(t *testing.T) {
 	holding.Store(true)
 	r.db.Exec(t, "insert into t values (1, 1)")
 	<-reached
-	r.db.Exec(t, "insert into t values (2, 2)")
-	mark := r.lsn("select pg_current_wal_lsn()") // other tests write behind the last insert
-	r.db.Exec(t, "insert into t values (3, 'NaN')")
+	// At once, so that both are in the next round; the mark, since other tests write behind the last insert.
+	mark := r.lsn("begin; insert into t values (2, 2); commit; select pg_current_wal_lsn(); begin; insert into t values (3, 'NaN'); commit")
 	r.await("the next round is captured", func() bool {
 		read, err := change.ParseLSN(run.Status().Read)
 		return err == nil && read > mark

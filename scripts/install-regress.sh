@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # install-regress.sh: PostgreSQL's own regression suite (its SQL, data, schedule and expected
 # output, and the library of C functions that some of it calls), from Debian's source package
-# of the system's PostgreSQL, into $CACHE/regress. TestRegress and TestRegressSoak of e2e run it.
+# of the system's PostgreSQL, into $CACHE/regress. TestRegressLong and TestRegressSoak of e2e run it.
 #
 # The machine's own lists of packages are left as they are: the source's are kept beside.
 # apt checks what it fetches against Debian's signatures.
