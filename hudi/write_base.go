@@ -166,7 +166,7 @@ func (t *Table) newBaseWriter(dst io.Writer, avro string, full *arrow.Schema) (*
 	if err != nil {
 		return nil, err
 	}
-	return basefile.NewWriter(dst, basefile.WriterOptions{AvroSchema: fullAvro, Schema: full, RowGroupBytes: t.opts.RowGroupBytes})
+	return basefile.NewWriter(dst, basefile.WriterOptions{AvroSchema: fullAvro, Schema: full, RowGroupBytes: t.opts.RowGroupBytes, Unfiltered: t.hashed()})
 }
 
 // stat describes the base file in the commit.
@@ -208,6 +208,7 @@ func seqnos(instant string, writer int, first int64, n int) arrow.Array {
 	text := append([]byte(instant), '_')
 	text = append(strconv.AppendInt(text, int64(writer), 10), '_')
 	prefix := len(text)
+	b.ReserveData(n * (prefix + len(strconv.FormatInt(first+int64(n), 10))))
 	for i := range int64(n) {
 		text = strconv.AppendInt(text[:prefix], first+i, 10)
 		b.BinaryBuilder.Append(text)

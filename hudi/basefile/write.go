@@ -34,6 +34,7 @@ type WriterOptions struct {
 	Schema        *arrow.Schema // of the batches, with the meta columns
 	Codec         string        // snappy (the default), zstd, gzip or none
 	ExpectedRows  int64         // 0: not known
+	Unfiltered    bool          // the Bloom filter says "perhaps" to every key: where hashes say in which file a key is, nobody asks it
 	RowGroupBytes int64         // of Arrow data in a row group; 0: 16 MiB
 	PageBytes     int64         // of a page before compression; 0: 64 KiB
 }
@@ -78,7 +79,7 @@ func NewWriter(dst io.Writer, opts WriterOptions) (*Writer, error) {
 	if len(key) != 1 || opts.Schema.Field(key[0]).Type.ID() != arrow.STRING {
 		return nil, fmt.Errorf("begin base file: no text column %s", schema.RecordKey)
 	}
-	w := &Writer{opts: opts, key: key[0], file: -1, sink: &countingWriter{w: dst}, bloom: newBloom(opts.ExpectedRows)}
+	w := &Writer{opts: opts, key: key[0], file: -1, sink: &countingWriter{w: dst}, bloom: newBloom(opts.ExpectedRows, opts.Unfiltered)}
 	if name := opts.Schema.FieldIndices(schema.FileName); len(name) == 1 {
 		w.file = name[0]
 	}
@@ -152,6 +153,7 @@ func (w *Writer) plainProperties(rows, bytes int64) []parquet.WriterProperty {
 // encode makes a Parquet file of one row group in memory.
 func (w *Writer) encode(batches []arrow.RecordBatch, props *parquet.WriterProperties) (*File, error) {
 	var data bytes.Buffer
+	data.Grow(int(w.held / 4)) // most columns shrink to less
 	file, err := pqarrow.NewFileWriter(arrow.NewSchema(w.opts.Schema.Fields(), nil), &data, props, pqarrow.DefaultWriterProps())
 	if err != nil {
 		return nil, err
