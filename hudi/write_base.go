@@ -159,14 +159,31 @@ func (s *sliceScan) rewrite(ctx context.Context, r *basefile.Rewrite) (stats bas
 	return stats, nil
 }
 
-// NewWriter begins a base file of a schema with the meta columns; avro is that of
+// newBaseWriter begins a base file of a schema with the meta columns; avro is that of
 // the data columns.
 func (t *Table) newBaseWriter(dst io.Writer, avro string, full *arrow.Schema) (*basefile.Writer, error) {
-	fullAvro, err := schema.WithMeta(avro)
-	if err != nil {
-		return nil, err
+	f := t.baseFormat.Load()
+	if f == nil || f.avro != avro || f.unfiltered != t.hashed() || !f.full.Equal(full) {
+		fullAvro, err := schema.WithMeta(avro)
+		if err != nil {
+			return nil, err
+		}
+		f = &baseFormat{avro: avro, full: full, unfiltered: t.hashed()}
+		f.format, err = basefile.NewFormat(basefile.WriterOptions{AvroSchema: fullAvro, Schema: full, RowGroupBytes: t.opts.RowGroupBytes, Unfiltered: f.unfiltered})
+		if err != nil {
+			return nil, err
+		}
+		t.baseFormat.Store(f)
 	}
-	return basefile.NewWriter(dst, basefile.WriterOptions{AvroSchema: fullAvro, Schema: full, RowGroupBytes: t.opts.RowGroupBytes, Unfiltered: t.hashed()})
+	return f.format.NewWriter(dst)
+}
+
+// baseFormat is that of the last base file, which the next one has as a rule.
+type baseFormat struct {
+	avro       string
+	full       *arrow.Schema
+	unfiltered bool
+	format     *basefile.Format
 }
 
 // stat describes the base file in the commit.
