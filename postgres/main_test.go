@@ -123,7 +123,7 @@ func (f *feed) drain() (rows map[string][]row, failures []change.Failure) {
 		f.t.Fatal(err)
 	}
 	rows = map[string][]row{}
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(90 * time.Second); time.Now().Before(end); {
 		chunk, err := f.Next(f.t.Context(), 5*time.Second)
 		if err != nil {
 			f.t.Fatal(err)

@@ -311,7 +311,7 @@ func TestNoRoomForParts(t *testing.T) {
 	f := open(t, db, postgres.Options{SpillDir: t.TempDir() + "/none"}).begin().stream()
 	db.Exec(t, `INSERT INTO t SELECT i, repeat('x', 200) FROM generate_series(1, 3000) i`)
 	_, err := f.Next(t.Context(), 10*time.Second)
-	for end := time.Now().Add(10 * time.Second); err == nil && time.Now().Before(end); {
+	for end := time.Now().Add(90 * time.Second); err == nil && time.Now().Before(end); {
 		_, err = f.Next(t.Context(), time.Second)
 	}
 	if err == nil || !strings.Contains(err.Error(), "spill_dir") {

@@ -163,7 +163,7 @@ func await(t *testing.T, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for range 500 {
+	for range 4500 { // a minute and a half
 		if ok() {
 			return
 		}

@@ -28,9 +28,9 @@ type bloom struct {
 	keys int
 }
 
-func newBloom(expected int64, every bool) *bloom {
+func newBloom(expected int64) *bloom {
 	b := &bloom{}
-	if expected <= bloomKeys && !every {
+	if expected <= bloomKeys {
 		b.bits = make([]byte, bloomBits/8)
 	}
 	return b

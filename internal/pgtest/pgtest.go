@@ -22,16 +22,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"lakefeed/internal/pgserver"
 )
@@ -68,7 +63,7 @@ func (s *Server) Standby(t testing.TB, conf map[string]string) *Server {
 	if _, err := os.Stat(s.Bin("pg_basebackup")); err != nil {
 		t.Skip(err)
 	}
-	dir, err := os.MkdirTemp("", fmt.Sprintf("lakefeed-pg-%d-", os.Getpid()))
+	dir, err := newFolder()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,8 +140,7 @@ func Versions(t testing.TB) []int {
 func launch(t testing.TB, opts Options) (*Server, string) {
 	t.Helper()
 	sweep()
-	// Not t.TempDir: its path is too long for a socket and closed to other users.
-	dir, err := os.MkdirTemp("", fmt.Sprintf("lakefeed-pg-%d-", os.Getpid()))
+	dir, err := newFolder()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,20 +153,6 @@ func launch(t testing.TB, opts Options) (*Server, string) {
 		t.Fatal(err)
 	}
 	return &Server{s}, dir
-}
-
-// sweep removes the folders of test binaries that were killed.
-func sweep() {
-	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), "lakefeed-pg-*"))
-	if err != nil {
-		return
-	}
-	for _, dir := range dirs {
-		pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), "lakefeed-pg-"), "-")
-		if n, err := strconv.Atoi(pid); err == nil && errors.Is(syscall.Kill(n, 0), syscall.ESRCH) {
-			os.RemoveAll(dir)
-		}
-	}
 }
 
 // Database is a database of one test.
@@ -196,11 +176,12 @@ func (s *Server) NewDatabase(t testing.TB) *Database {
 	t.Helper()
 	d := &Database{Server: s, Name: fmt.Sprintf("test_%d", databases.Add(1))}
 	d.URL = s.URL(d.Name)
-	s.Exec(t, "CREATE DATABASE "+d.Name)
+	s.Exec(t, "CREATE DATABASE "+d.Name+" STRATEGY FILE_COPY") // which writes little log, that all who read the log would have to read
 	t.Cleanup(func() {
 		if s.PID() == 0 {
 			return // stopped by its test
 		}
+		closeSessions(context.Background(), d.URL)
 		s.Exec(t,
 			`SELECT pg_terminate_backend(active_pid, 10000) FROM pg_replication_slots WHERE database = '`+d.Name+`' AND active`,
 			`SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = '`+d.Name+`'`,
@@ -252,34 +233,6 @@ func run(t testing.TB, url string, sql []string) {
 	for _, q := range sql {
 		query(t, url, q)
 	}
-}
-
-func query(t testing.TB, url, sql string) [][]string {
-	t.Helper()
-	ctx := context.Background()
-	c, err := pgconn.Connect(ctx, url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = c.Close(ctx) }()
-	results, err := c.Exec(ctx, sql).ReadAll()
-	if err != nil {
-		t.Fatalf("%s: %v", sql, err)
-	}
-	var out [][]string
-	for _, r := range results {
-		for _, row := range r.Rows {
-			line := make([]string, len(row))
-			for i, v := range row {
-				line[i] = "NULL"
-				if v != nil {
-					line[i] = string(v)
-				}
-			}
-			out = append(out, line)
-		}
-	}
-	return out
 }
 
 func tail(file string) string {

@@ -13,42 +13,39 @@ import (
 )
 
 // makeDir makes a folder, after its parents, and syncs it in its parent. One that is
-// there already is synced all the same: who made it may have died before that. It reports
-// whether the folder is new, and so is empty.
-func (s *Store) makeDir(dir string) (made bool, err error) {
+// there already is synced all the same: who made it may have died before that.
+func (s *Store) makeDir(dir string) error {
 	if _, known := s.made.Load(dir); known {
-		return false, nil
+		return nil
 	}
 	parent := filepath.Dir(dir)
 	if parent != dir {
-		if _, err := s.makeDir(parent); err != nil {
-			return false, err
+		if err := s.makeDir(parent); err != nil {
+			return err
 		}
 	}
 	info, err := s.fs.Stat(dir)
 	found := err == nil
 	if errors.Is(err, fs.ErrNotExist) {
-		made = true
 		if err = s.fs.Mkdir(dir); errors.Is(err, fs.ErrExist) {
-			made = false
 			info, err = s.fs.Stat(dir) // another was faster
 		}
 	}
 	if err != nil {
-		return false, err
+		return err
 	}
 	if info != nil && !info.IsDir() {
-		return false, &fs.PathError{Op: "mkdir", Path: dir, Err: syscall.ENOTDIR}
+		return &fs.PathError{Op: "mkdir", Path: dir, Err: syscall.ENOTDIR}
 	}
 	if err := s.fs.SyncDir(parent); err != nil {
 		// What holds the root need not be ours to read, or not be a disk; then we
 		// have not made the root either.
 		if dir != s.root && inside(dir, s.root) || !found {
-			return false, err
+			return err
 		}
 	}
 	s.made.Store(dir, true)
-	return made, nil
+	return nil
 }
 
 // inside reports whether a folder is another one or lies in it.
