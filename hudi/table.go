@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/apache/arrow-go/v18/arrow"
 
@@ -45,6 +46,8 @@ type Table struct {
 
 	requests *storage.Requests // that this Table made
 	written  *written          // what commits say of the files, as far as it was asked for
+
+	baseFormat atomic.Pointer[baseFormat] // nil till a base file is begun
 
 	mu       sync.RWMutex // guards what follows; only who has the turn changes it
 	props    Properties

@@ -13,6 +13,7 @@ import (
 
 	"lakefeed/hudi/basefile"
 	"lakefeed/hudi/internal/column"
+	"lakefeed/hudi/logfile"
 	"lakefeed/hudi/schema"
 	"lakefeed/hudi/timeline"
 )
@@ -82,9 +83,10 @@ type Txn struct {
 	opened  map[bucketID]bool
 	found   map[string]map[string]*FileSlice // of the partitions asked for, the slices that are not open, by file id
 	groups  []*GroupWriter
-	dropped []string        // partitions that the commit deletes
-	placed  placed          // for the index of keys
-	looked  map[string]bool // partitions where keys were looked for
+	dropped []string         // partitions that the commit deletes
+	placed  placed           // for the index of keys
+	looked  map[string]bool  // partitions where keys were looked for
+	encoder *logfile.Encoder // nil till a log file is begun
 	ended   bool
 }
 

@@ -159,14 +159,31 @@ func (s *sliceScan) rewrite(ctx context.Context, r *basefile.Rewrite) (stats bas
 	return stats, nil
 }
 
-// NewWriter begins a base file of a schema with the meta columns; avro is that of
+// newBaseWriter begins a base file of a schema with the meta columns; avro is that of
 // the data columns.
 func (t *Table) newBaseWriter(dst io.Writer, avro string, full *arrow.Schema) (*basefile.Writer, error) {
-	fullAvro, err := schema.WithMeta(avro)
-	if err != nil {
-		return nil, err
+	f := t.baseFormat.Load()
+	if f == nil || f.avro != avro || f.unfiltered != t.hashed() || !f.full.Equal(full) {
+		fullAvro, err := schema.WithMeta(avro)
+		if err != nil {
+			return nil, err
+		}
+		f = &baseFormat{avro: avro, full: full, unfiltered: t.hashed()}
+		f.format, err = basefile.NewFormat(basefile.WriterOptions{AvroSchema: fullAvro, Schema: full, RowGroupBytes: t.opts.RowGroupBytes, Unfiltered: f.unfiltered})
+		if err != nil {
+			return nil, err
+		}
+		t.baseFormat.Store(f)
 	}
-	return basefile.NewWriter(dst, basefile.WriterOptions{AvroSchema: fullAvro, Schema: full, RowGroupBytes: t.opts.RowGroupBytes})
+	return f.format.NewWriter(dst)
+}
+
+// baseFormat is that of the last base file, which the next one has as a rule.
+type baseFormat struct {
+	avro       string
+	full       *arrow.Schema
+	unfiltered bool
+	format     *basefile.Format
 }
 
 // stat describes the base file in the commit.
@@ -208,6 +225,7 @@ func seqnos(instant string, writer int, first int64, n int) arrow.Array {
 	text := append([]byte(instant), '_')
 	text = append(strconv.AppendInt(text, int64(writer), 10), '_')
 	prefix := len(text)
+	b.ReserveData(n * (prefix + len(strconv.FormatInt(first+int64(n), 10))))
 	for i := range int64(n) {
 		text = strconv.AppendInt(text[:prefix], first+i, 10)
 		b.BinaryBuilder.Append(text)

@@ -71,8 +71,8 @@ func (o *logOut) open(ctx context.Context) (err error) {
 		return nil
 	}
 	x, s := o.group.txn, o.group.slice
-	if o.enc, err = logfile.NewEncoder(x.fullAvro, x.full); err != nil {
-		return fmt.Errorf("encode log records: %w", err)
+	if o.enc, err = x.newEncoder(); err != nil {
+		return err
 	}
 	token, version := o.group.token, s.nextVersion()
 	file := &DataFile{
@@ -84,6 +84,19 @@ func (o *logOut) open(ctx context.Context) (err error) {
 	}
 	o.file, o.w = file, logfile.NewWriter(o.dst)
 	return nil
+}
+
+// newEncoder makes the encoder of a log file; the schema is parsed for the first one.
+func (x *Txn) newEncoder() (*logfile.Encoder, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.encoder == nil {
+		var err error
+		if x.encoder, err = logfile.NewEncoder(x.fullAvro, x.full); err != nil {
+			return nil, fmt.Errorf("encode log records: %w", err)
+		}
+	}
+	return x.encoder.Another(), nil
 }
 
 func (o *logOut) flushRecords() error {

@@ -28,9 +28,9 @@ type bloom struct {
 	keys int
 }
 
-func newBloom(expected int64) *bloom {
+func newBloom(expected int64, every bool) *bloom {
 	b := &bloom{}
-	if expected <= bloomKeys {
+	if expected <= bloomKeys && !every {
 		b.bits = make([]byte, bloomBits/8)
 	}
 	return b

@@ -43,7 +43,7 @@ func TestBloom(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(strconv.Itoa(tt.keys), func(t *testing.T) {
-			b := newBloom(tt.expected)
+			b := newBloom(tt.expected, false)
 			for i := range tt.keys {
 				b.add(fmt.Sprint("key-", i))
 			}
@@ -88,7 +88,7 @@ func TestBloomBeyondASCII(t *testing.T) {
 }
 
 func BenchmarkBloomAdd(b *testing.B) {
-	f := newBloom(0)
+	f := newBloom(0, false)
 	for b.Loop() {
 		f.keys = 0 // never too many
 		f.add("1234567890")
@@ -98,13 +98,13 @@ func BenchmarkBloomAdd(b *testing.B) {
 // FuzzBloomFilter reads filters of foreign footers, and finds in ours the keys that they
 // are made of.
 func FuzzBloomFilter(f *testing.F) {
-	f.Add(newBloom(0).encode(), "key")
+	f.Add(newBloom(0, false).encode(), "key")
 	f.Add("/////wAAAAEBAAAACP8=", "")
 	f.Fuzz(func(t *testing.T, text, key string) {
 		if filter, ok := parseBloom(text); ok {
 			filter.mayHave(key)
 		}
-		b := newBloom(1)
+		b := newBloom(1, false)
 		b.add(key)
 		if filter, ok := parseBloom(b.encode()); !ok || !filter.mayHave(key) {
 			t.Errorf("a filter of %q does not have it", key)

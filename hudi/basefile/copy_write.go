@@ -100,8 +100,8 @@ func (w *parquetWriter) flush() error {
 	if s.size == 0 {
 		return nil
 	}
-	if w.buf == nil {
-		w.buf = make([]byte, readAheadBytes)
+	if want := min(s.size, readAheadBytes); int64(len(w.buf)) < want {
+		w.buf = make([]byte, want)
 	}
 	for s.size > 0 {
 		part := w.buf[:min(int64(len(w.buf)), s.size)]

@@ -34,6 +34,7 @@ type WriterOptions struct {
 	Schema        *arrow.Schema // of the batches, with the meta columns
 	Codec         string        // snappy (the default), zstd, gzip or none
 	ExpectedRows  int64         // 0: not known
+	Unfiltered    bool          // the Bloom filter says "perhaps" to every key: where hashes say in which file a key is, nobody asks it
 	RowGroupBytes int64         // of Arrow data in a row group; 0: 16 MiB
 	PageBytes     int64         // of a page before compression; 0: 64 KiB
 }
@@ -66,8 +67,15 @@ type Writer struct {
 	held    int64 // of pending, in bytes of Arrow data
 }
 
-// NewWriter begins a base file in dst, which it does not close.
-func NewWriter(dst io.Writer, opts WriterOptions) (*Writer, error) {
+// Format is what base files of one schema have in common. Making it costs what some
+// thousand rows do. It may be used by several goroutines.
+type Format struct {
+	like Writer // that every writer begins as; nobody writes to what they share
+	meta parquetMeta
+}
+
+// NewFormat checks the options, and learns from an empty file what Arrow makes of the schema.
+func NewFormat(opts WriterOptions) (*Format, error) {
 	if opts.RowGroupBytes == 0 {
 		opts.RowGroupBytes = 16 << 20
 	}
@@ -78,22 +86,22 @@ func NewWriter(dst io.Writer, opts WriterOptions) (*Writer, error) {
 	if len(key) != 1 || opts.Schema.Field(key[0]).Type.ID() != arrow.STRING {
 		return nil, fmt.Errorf("begin base file: no text column %s", schema.RecordKey)
 	}
-	w := &Writer{opts: opts, key: key[0], file: -1, sink: &countingWriter{w: dst}, bloom: newBloom(opts.ExpectedRows)}
+	f := &Format{like: Writer{opts: opts, key: key[0], file: -1}}
 	if name := opts.Schema.FieldIndices(schema.FileName); len(name) == 1 {
-		w.file = name[0]
+		f.like.file = name[0]
 	}
-	if err := w.begin(); err != nil {
+	if err := f.learn(); err != nil {
 		return nil, fmt.Errorf("begin base file: %w", err)
 	}
-	return w, nil
+	return f, nil
 }
 
-// begin learns from an empty file what Arrow makes of the schema.
-func (w *Writer) begin() error {
+func (f *Format) learn() error {
 	codecs := map[string]compress.Compression{
 		"": compress.Codecs.Snappy, "snappy": compress.Codecs.Snappy, "zstd": compress.Codecs.Zstd,
 		"gzip": compress.Codecs.Gzip, "none": compress.Codecs.Uncompressed,
 	}
+	w := &f.like
 	codec, ok := codecs[w.opts.Codec]
 	if !ok {
 		return fmt.Errorf("codec %q: want snappy, zstd, gzip or none", w.opts.Codec)
@@ -108,9 +116,28 @@ func (w *Writer) begin() error {
 	if err != nil {
 		return err
 	}
-	w.leaves = empty.leaves
-	w.out, err = newParquetWriter(w.sink, &empty.meta)
-	return err
+	w.leaves, f.meta = empty.leaves, empty.meta
+	return nil
+}
+
+// NewWriter begins a base file in dst, which it does not close.
+func (f *Format) NewWriter(dst io.Writer) (*Writer, error) {
+	w := f.like
+	w.sink, w.bloom = &countingWriter{w: dst}, newBloom(w.opts.ExpectedRows, w.opts.Unfiltered)
+	var err error
+	if w.out, err = newParquetWriter(w.sink, &f.meta); err != nil {
+		return nil, fmt.Errorf("begin base file: %w", err)
+	}
+	return &w, nil
+}
+
+// NewWriter is [Format.NewWriter] of a format that one file has.
+func NewWriter(dst io.Writer, opts WriterOptions) (*Writer, error) {
+	f, err := NewFormat(opts)
+	if err != nil {
+		return nil, err
+	}
+	return f.NewWriter(dst)
 }
 
 // defaultPageBytes is how large a page is before compression: who looks for a row of wide
@@ -152,6 +179,7 @@ func (w *Writer) plainProperties(rows, bytes int64) []parquet.WriterProperty {
 // encode makes a Parquet file of one row group in memory.
 func (w *Writer) encode(batches []arrow.RecordBatch, props *parquet.WriterProperties) (*File, error) {
 	var data bytes.Buffer
+	data.Grow(int(w.held / 4)) // most columns shrink to less
 	file, err := pqarrow.NewFileWriter(arrow.NewSchema(w.opts.Schema.Fields(), nil), &data, props, pqarrow.DefaultWriterProps())
 	if err != nil {
 		return nil, err

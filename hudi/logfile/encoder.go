@@ -46,6 +46,9 @@ func NewEncoder(avroSchema string, arrowSchema *arrow.Schema) (*Encoder, error) 
 	return &Encoder{fields: fields, schema: arrowSchema}, nil
 }
 
+// Another is an encoder for the same records, for another goroutine.
+func (e *Encoder) Another() *Encoder { return &Encoder{fields: e.fields, schema: e.schema} }
+
 // Append appends one row of batch to the content of a data block. It allocates
 // nothing but the growth of dst. A null in a column that may not be null and a
 // decimal too large for its type are errors.

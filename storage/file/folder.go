@@ -13,39 +13,42 @@ import (
 )
 
 // makeDir makes a folder, after its parents, and syncs it in its parent. One that is
-// there already is synced all the same: who made it may have died before that.
-func (s *Store) makeDir(dir string) error {
+// there already is synced all the same: who made it may have died before that. It reports
+// whether the folder is new, and so is empty.
+func (s *Store) makeDir(dir string) (made bool, err error) {
 	if _, known := s.made.Load(dir); known {
-		return nil
+		return false, nil
 	}
 	parent := filepath.Dir(dir)
 	if parent != dir {
-		if err := s.makeDir(parent); err != nil {
-			return err
+		if _, err := s.makeDir(parent); err != nil {
+			return false, err
 		}
 	}
 	info, err := s.fs.Stat(dir)
 	found := err == nil
 	if errors.Is(err, fs.ErrNotExist) {
+		made = true
 		if err = s.fs.Mkdir(dir); errors.Is(err, fs.ErrExist) {
+			made = false
 			info, err = s.fs.Stat(dir) // another was faster
 		}
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	if info != nil && !info.IsDir() {
-		return &fs.PathError{Op: "mkdir", Path: dir, Err: syscall.ENOTDIR}
+		return false, &fs.PathError{Op: "mkdir", Path: dir, Err: syscall.ENOTDIR}
 	}
 	if err := s.fs.SyncDir(parent); err != nil {
 		// What holds the root need not be ours to read, or not be a disk; then we
 		// have not made the root either.
 		if dir != s.root && inside(dir, s.root) || !found {
-			return err
+			return false, err
 		}
 	}
 	s.made.Store(dir, true)
-	return nil
+	return made, nil
 }
 
 // inside reports whether a folder is another one or lies in it.

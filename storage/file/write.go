@@ -41,10 +41,6 @@ func (s *Store) create(name string) (*writer, error) {
 	dir := filepath.Dir(s.path(name))
 	temp := filepath.Join(dir, tempPrefix+uuid.NewString())
 	f, err := s.createIn(dir, temp)
-	if errors.Is(err, fs.ErrNotExist) { // another process removed the folder
-		s.made.Clear()
-		f, err = s.createIn(dir, temp)
-	}
 	if err != nil {
 		return nil, explain("create", name, err)
 	}
@@ -53,14 +49,26 @@ func (s *Store) create(name string) (*writer, error) {
 
 // createIn makes a file, and its folder before.
 func (s *Store) createIn(dir, name string) (File, error) {
+	f, err := s.tryIn(dir, name)
+	if errors.Is(err, fs.ErrNotExist) { // another process removed the folder
+		s.made.Clear()
+		f, err = s.tryIn(dir, name)
+	}
+	return f, err
+}
+
+func (s *Store) tryIn(dir, name string) (File, error) {
 	s.wrote.Store(true)
 	s.removing.RLock()
 	defer s.removing.RUnlock()
 	if _, known := s.made.Load(dir); !known {
-		if err := s.makeDir(dir); err != nil {
+		made, err := s.makeDir(dir)
+		if err != nil {
 			return nil, err
 		}
-		s.sweep(dir)
+		if !made {
+			s.sweep(dir)
+		}
 	}
 	return s.fs.Create(name)
 }
@@ -167,6 +175,11 @@ func (s *Store) write(name string, data []byte) (*writer, error) {
 
 // Put implements [storage.Store].
 func (s *Store) Put(_ context.Context, name string, data []byte) error {
+	if len(data) == 0 {
+		if err := s.createEmpty(name); !errors.Is(err, storage.ErrExist) {
+			return err
+		}
+	}
 	w, err := s.write(name, data)
 	if err != nil {
 		return err
@@ -190,6 +203,9 @@ func (s *Store) putIfAbsent(name string, data []byte) error {
 	if err := storage.CheckName(name); err != nil {
 		return fmt.Errorf("create: %w", err)
 	}
+	if len(data) == 0 {
+		return s.createEmpty(name)
+	}
 	if _, err := s.fs.Stat(s.path(name)); err == nil {
 		return explain("create", name, fs.ErrExist)
 	}
@@ -204,6 +220,30 @@ func (s *Store) putIfAbsent(name string, data []byte) error {
 		_ = s.fs.Remove(from) // the file has its name; what is left under the other is swept
 		return nil
 	})
+}
+
+// createEmpty makes a file that nobody writes to, as markers and most pending instants are.
+// It is whole when it has its name, so it needs no other one before, and has nothing to sync
+// but that name. One that is there, or a folder, is [storage.ErrExist].
+func (s *Store) createEmpty(name string) error {
+	if err := storage.CheckName(name); err != nil {
+		return fmt.Errorf("create: %w", err)
+	}
+	at := s.path(name)
+	if _, err := s.fs.Stat(at); err == nil {
+		return explain("create", name, fs.ErrExist)
+	}
+	if err := s.dropChecksum(name); err != nil {
+		return err
+	}
+	f, err := s.createIn(filepath.Dir(at), at)
+	if err == nil {
+		err = f.Close()
+	}
+	if err != nil {
+		return explain("create", name, err)
+	}
+	return explain("sync folder of", name, s.syncDir(filepath.Dir(at)))
 }
 
 // PutIfMatch implements [storage.Store]. Who replaces a file holds its lock, which
