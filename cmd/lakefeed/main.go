@@ -34,6 +34,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	root.AddCommand(demoCommand(), checkCommand(), runCommand(), bootstrapCommand(), statusCommand(), validateCommand(), cutCommand(), quarantineCommand(), dropCommand(), schemaCommand(), tableCommand(), queryCommand(), versionCommand())
 	root.AddCommand(lifeCommands()...)
+	addExamples(root, "")
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)

@@ -25,9 +25,6 @@ func tablePinCommand() *cobra.Command {
 		Short: "Keep a table readable as of an instant for a time: Lakefeed's cleaning waits",
 		Long: `Register a reader of a table, so that cleaning keeps what it needs until the time is
 over or the pin is released. Spark's cleaning knows no pins.`,
-		Example: `  lakefeed table pin lake/public/orders --at 2026-01-31T12:00:00Z --for 2h
-  lakefeed table pin lake/public/orders --list
-  lakefeed table pin lake/public/orders --release ID`,
 		Args: onePath,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.list && f.release != "" {
@@ -61,7 +58,11 @@ func (f *pinFlags) run(ctx context.Context, out io.Writer, path string) error {
 	case f.list:
 		return f.printPins(ctx, out, t)
 	case f.release != "":
-		return t.Unpin(ctx, f.release)
+		if err := t.Unpin(ctx, f.release); err != nil || f.asJSON {
+			return err
+		}
+		_, err := fmt.Fprintln(out, "released", f.release)
+		return err
 	}
 	pin, err := t.Pin(ctx, at, f.lasts)
 	if err != nil {
