@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"reflect"
 	"slices"
+	"strings"
 
 	"lakefeed/hudi/schema"
 	"lakefeed/hudi/timeline"
@@ -264,6 +266,23 @@ func (t *Table) ExtraBefore(ctx context.Context, key, before string) (value, ins
 		}
 	}
 	return "", "", nil
+}
+
+// LastExtras is all extra metadata whose keys begin with a prefix, of the newest completed
+// commit that has such; none where no commit does.
+func (t *Table) LastExtras(ctx context.Context, prefix string) (map[string]string, error) {
+	for _, i := range slices.Backward(t.Timeline().Completed()) {
+		m, err := t.readCommit(ctx, i)
+		if err != nil {
+			return nil, fmt.Errorf("look for %s... in the commits of %s: %w", prefix, t.name, err)
+		}
+		found := maps.Clone(m.ExtraMetadata)
+		maps.DeleteFunc(found, func(key, _ string) bool { return !strings.HasPrefix(key, prefix) })
+		if len(found) > 0 {
+			return found, nil
+		}
+	}
+	return nil, nil
 }
 
 // ServedAfter is the newest of the compactions and clusterings that directly follow an
