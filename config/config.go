@@ -32,6 +32,7 @@ type Config struct {
 // Pipeline is one source and the tables that it fills.
 type Pipeline struct {
 	Name     string
+	ShardOf  string // the name in the file, of a pipeline of several shards: this is that of one, whose name is in Name too
 	Postgres Postgres
 	Tables   []Table
 	Messages Messages
@@ -59,7 +60,8 @@ type Pipeline struct {
 
 // Postgres is a PostgreSQL source.
 type Postgres struct {
-	URL string
+	URL    string
+	Shards []Shard // databases whose tables land in the same tables, URL that of one of them; none: URL is the only one
 	// PrimaryURL is the primary of a standby that URL names; empty: none is known.
 	PrimaryURL string
 	Failover   postgres.Failover
@@ -118,6 +120,7 @@ type Table struct {
 	Types       postgres.TableTypes // how values land; what is empty is the pipeline's
 	Schema      Schema              // what becomes of changes of the schema; an empty policy: as the pipeline's
 	Line        int                 // of the entry in the file
+	SharedKeys  bool                // shard_in_key: false: a key is one row, whichever shard has it
 }
 
 // Load reads a configuration file. Mistakes in it are an *[Error].
@@ -139,14 +142,18 @@ func Parse(file string, text []byte, env func(string) (string, bool)) (*Config, 
 	return c, nil
 }
 
-// Pipeline returns the pipeline of that name.
-func (c *Config) Pipeline(name string) (*Pipeline, error) {
+// Named are the pipelines of that name: one, or where it has several shards those of all of them.
+func (c *Config) Named(name string) ([]Pipeline, error) {
 	var known []string
-	for i := range c.Pipelines {
-		if c.Pipelines[i].Name == name {
-			return &c.Pipelines[i], nil
+	var found []Pipeline
+	for _, p := range c.Pipelines {
+		if p.Name == name || p.ShardOf == name {
+			found = append(found, p)
 		}
-		known = append(known, c.Pipelines[i].Name)
+		known = append(known, p.Name)
 	}
-	return nil, fmt.Errorf("no pipeline is named %q%s", name, Nearest(name, known))
+	if len(found) == 0 {
+		return nil, fmt.Errorf("no pipeline is named %q%s", name, Nearest(name, known))
+	}
+	return found, nil
 }

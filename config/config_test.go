@@ -281,3 +281,58 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+const sharded = `pipelines:
+  - name: shop
+    source:
+      postgres:
+        shards:
+          - {name: eu, url: postgres://eu/shop, primary_url: postgres://eu1/shop}
+          - {name: us, url: postgres://us/shop}
+    tables:
+      - match: public.users
+        shard_in_key: false
+      - match: public.*
+    lake: {url: /lake}
+`
+
+// A pipeline of several shards is one for each, of that name.
+func TestShards(t *testing.T) {
+	c := parse(t, sharded)
+	if len(c.Pipelines) != 2 {
+		t.Fatalf("%d pipelines", len(c.Pipelines))
+	}
+	eu, us := c.Pipelines[0], c.Pipelines[1]
+	if eu.Name != "shop.eu" || eu.ShardOf != "shop" || eu.Postgres.URL != "postgres://eu/shop" || eu.Postgres.PrimaryURL == "" || us.Name != "shop.us" || us.Postgres.PrimaryURL != "" {
+		t.Errorf("got %+v and %+v", eu, us)
+	}
+	if eu.MemoryBudget != 64<<20 || eu.ShardInKey("public", "users") || !eu.ShardInKey("public", "orders") {
+		t.Errorf("memory budget %d", eu.MemoryBudget)
+	}
+	if o := us.Shards(); o.Name != "shop" || len(o.Names) != 2 {
+		t.Errorf("got %+v", o)
+	}
+	for name, want := range map[string]int{"shop": 2, "shop.us": 1, "shops": 0} {
+		if found, err := c.Named(name); len(found) != want || (err == nil) != (want > 0) {
+			t.Errorf("%d pipelines are named %s, %v", len(found), name, err)
+		}
+	}
+	for change, want := range map[string]string{
+		"name: us,=name: eu,":                               `"eu" is the name of another shard`,
+		"name: us,=name: default,":                          "name this one otherwise",
+		"shards:=url: postgres://db/shop\n        shards:":  "url and primary_url stand with each shard",
+		"lake: {=slots: 2\n    lake: {":                     "do not go with shards",
+		"lake: {=schema: freeze\n    lake: {":               "freeze does not go with shards",
+		"name: us, url: postgres://us/shop=name: us":        "shards[1].url: is missing",
+		"shards:=url: postgres://db/shop\n        unknown:": "unknown",
+	} {
+		from, to, _ := strings.Cut(change, "=")
+		_, err := config.Parse("f.yaml", []byte(strings.Replace(sharded, from, to, 1)), noEnv)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", change, err, want)
+		}
+	}
+	if _, err := config.Parse("f.yaml", []byte(strings.Replace(tenLines, "- match: public.*", "- {match: public.*, shard_in_key: false}", 1)), noEnv); err == nil || !strings.Contains(err.Error(), "the source has no shards") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -144,11 +144,27 @@ func (d *decoder) mapping(n ast.Node, at string, takers keys, required ...string
 	}
 }
 
+// hasKey reports whether a mapping has a key.
+func (d *decoder) hasKey(n ast.Node, key string) bool {
+	m, ok := d.node(n).(ast.MapNode)
+	if !ok {
+		return false
+	}
+	for it := m.MapRange(); it.Next(); {
+		if it.KeyValue().Key.GetToken().Value == key {
+			return true
+		}
+	}
+	return false
+}
+
 // homes says where a key that stands in the wrong place belongs.
 var homes = map[string]string{
 	"url":                "pipelines[].source.postgres or pipelines[].lake",
 	"heartbeat_interval": "pipelines[].source.postgres",
 	"copy_connections":   "pipelines[].source.postgres",
+	"shards":             "pipelines[].source.postgres",
+	"shard_in_key":       "an entry of pipelines[].tables",
 	"lean_columns":       "pipelines[].lake",
 	"s3":                 "pipelines[].lake",
 	"endpoint":           "pipelines[].lake.s3",

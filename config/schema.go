@@ -43,7 +43,7 @@ func (d *decoder) pipelines(n ast.Node, at string) []Pipeline {
 			d.problem(item, index(at, i)+".name", "%q is the name of another pipeline: each needs its own, which names its slot, lock and progress record", p.Name)
 		}
 		names[p.Name] = true
-		all = append(all, p)
+		all = append(all, d.sharded(item, index(at, i), &p)...)
 	}
 	return all
 }
@@ -133,16 +133,24 @@ func (d *decoder) source(n ast.Node, at string, p *Pipeline) {
 
 func (d *decoder) postgres(n ast.Node, at string) Postgres {
 	s := Postgres{}
+	required := []string{"url"}
+	if d.hasKey(n, "shards") {
+		required = []string{"shards"}
+	}
 	d.mapping(n, at, keys{
 		"url":                func(n ast.Node, at string) { s.URL = d.postgresURL(n, at) },
 		"primary_url":        func(n ast.Node, at string) { s.PrimaryURL = d.postgresURL(n, at) },
+		"shards":             func(n ast.Node, at string) { s.Shards = d.shards(n, at) },
 		"failover":           func(n ast.Node, at string) { s.Failover = d.failover(n, at) },
 		"heartbeat_interval": func(n ast.Node, at string) { s.HeartbeatInterval = d.duration(n, at, true) },
 		"copy_connections":   func(n ast.Node, at string) { s.CopyConnections = int(d.count(n, at, 64)) },
 		"streaming":          func(n ast.Node, at string) { s.WholeTransactions = !d.boolean(n, at) },
 		"receive_timeout":    func(n ast.Node, at string) { s.ReceiveTimeout = d.duration(n, at, false) },
 		"rds_iam":            func(n ast.Node, at string) { s.RDSIAM = d.rdsIAM(n, at) },
-	}, "url")
+	}, required...)
+	if len(s.Shards) > 0 && (s.URL != "" || s.PrimaryURL != "") {
+		d.problem(n, at, "url and primary_url stand with each shard where there are shards")
+	}
 	return s
 }
 
@@ -234,6 +242,7 @@ func (d *decoder) table(n ast.Node, at string) Table {
 		"path":       func(n ast.Node, at string) { t.Path = d.folder(n, at) },
 		"buckets":    func(n ast.Node, at string) { t.Buckets = int(d.count(n, at, 100_000)) },
 
+		"shard_in_key": func(n ast.Node, at string) { t.SharedKeys = !d.boolean(n, at) },
 		"partition_by": func(n ast.Node, at string) { t.PartitionBy = d.partitionBy(n, at) },
 		"types":        func(n ast.Node, at string) { t.Types = d.types(n, at, false) },
 		"schema":       func(n ast.Node, at string) { t.Schema = d.schemaPolicy(n, at, true) },

@@ -116,7 +116,7 @@ func (p *Pipeline) copyBeside(ctx context.Context, t *target, segs []segment) er
 	if v, err = p.sized(ctx, v); err != nil {
 		return &sourceError{err}
 	}
-	if p.opts.Bootstrap.InChunks(v) && !t.recopy.pass {
+	if p.inChunks(v) && !t.recopy.pass {
 		err = p.copyInChunks(ctx, t, v)
 	} else {
 		err = p.copyInOnePass(ctx, t, v)
@@ -124,7 +124,7 @@ func (p *Pipeline) copyBeside(ctx context.Context, t *target, segs []segment) er
 	if err == nil || ctx.Err() != nil || p.inSource(ctx, t.name) {
 		return err
 	}
-	if t.table != nil && t.at.LSN == 0 { // nobody will want it
+	if t.table != nil && t.at.LSN == 0 && t.shared == nil { // nobody will want it
 		return errors.Join(errGone, removeCopy(ctx, t.store))
 	}
 	return errGone
@@ -177,7 +177,7 @@ func (p *Pipeline) findLanding(ctx context.Context, t *target) error {
 		return nil
 	}
 	err := p.openTable(ctx, t, true)
-	if err == nil || !t.mine {
+	if err == nil || !t.mine || t.shared != nil {
 		return err
 	}
 	if _, passes := errors.AsType[*LakeError](ofLake(err)); passes {
@@ -344,7 +344,7 @@ func (p *Pipeline) leave(ctx context.Context, t *target) {
 	t.drop()
 	t.settled = true
 	p.failures.Delete(t.name)
-	if t.table != nil && t.at.LSN == 0 && t.had == 0 { // a copy that failed left its folder
+	if t.table != nil && t.at.LSN == 0 && t.had == 0 && t.shared == nil { // a copy that failed left its folder
 		if err := removeCopy(ctx, t.store); err != nil {
 			p.log.Warn("the folder of a table that is left out stays in the lake, empty", "table", t.name, "error", err)
 		}
@@ -376,6 +376,9 @@ func (p *Pipeline) landing(ctx context.Context, t *target) (overwrite bool, err 
 
 // beginCopy begins the commit of a copy.
 func (p *Pipeline) beginCopy(ctx context.Context, t *target, overwrite bool) (*hudi.Txn, error) {
+	if t.shared != nil {
+		return t.table.Begin(ctx, hudi.TxnOptions{Operation: hudi.Upsert, Schema: t.landing})
+	}
 	if overwrite {
 		txn, err := t.table.Begin(ctx, hudi.TxnOptions{Operation: hudi.InsertOverwriteTable, Schema: t.landing})
 		if _, schema := errors.AsType[*hudi.SchemaError](err); !schema {

@@ -27,6 +27,11 @@ const (
 
 func (b *Bootstrap) readers() int { return cmp.Or(b.Readers, readers) }
 
+// inChunks is [Bootstrap.InChunks]; a shard's rows, which come to those of others, are read in one pass.
+func (p *Pipeline) inChunks(t *change.Table) bool {
+	return p.opts.Shards == nil && p.opts.Bootstrap.InChunks(t)
+}
+
 // InChunks reports whether a table is copied chunk by chunk. One without a key is not: its
 // rows can be told apart under one snapshot only.
 func (b *Bootstrap) InChunks(t *change.Table) bool {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -22,8 +23,9 @@ const checkpointKey = "lakefeed.checkpoint"
 // whose commit record starts before LSN, and nothing else.
 type checkpoint struct {
 	Pipeline string          `json:"pipeline"`
-	Table    string          `json:"table"`          // source name
-	Path     string          `json:"path,omitempty"` // the table's folder in the lake
+	Table    string          `json:"table"`            // source name
+	Path     string          `json:"path,omitempty"`   // the table's folder in the lake
+	Writer   string          `json:"writer,omitempty"` // the pipeline of several shards that writes the table; "": Pipeline does
 	Source   change.Identity `json:"source"`
 	From     change.LSN      `json:"from"` // the commit's own window is [From, LSN)
 	LSN      change.LSN      `json:"lsn"`
@@ -79,6 +81,12 @@ func (c *description) describe(v *change.Table) {
 		}
 		c.Columns = append(c.Columns, k)
 	}
+	for name, k := range had {
+		if c.shared && columnIndex(v, name) < 0 && !slices.Contains(c.Gone, k.Lake) {
+			c.Gone = append(c.Gone, k.Lake)
+		}
+	}
+	slices.Sort(c.Gone)
 	c.Key = keyNames(v)
 }
 
@@ -90,14 +98,43 @@ func (c checkpoint) extra() (map[string]string, error) {
 	return map[string]string{checkpointKey: string(b)}, nil
 }
 
-// readCheckpoint is the newest checkpoint of a table; nil where there is none.
-func readCheckpoint(ctx context.Context, t *hudi.Table) (*checkpoint, error) {
-	v, instant, err := t.LastExtra(ctx, checkpointKey)
+// decodeCheckpoint reads a checkpoint.
+func decodeCheckpoint(text string) (*checkpoint, error) {
+	c := new(checkpoint)
+	if err := json.Unmarshal([]byte(text), c); err != nil {
+		return nil, err
+	}
+	c.shared = c.Writer != ""
+	return c, nil
+}
+
+// anyCheckpoint is the newest checkpoint of a table, one of several where it has those of shards; nil
+// where there is none.
+func anyCheckpoint(ctx context.Context, t *hudi.Table) (*checkpoint, error) {
+	if at, err := readCheckpoint(ctx, t, ""); at != nil || err != nil {
+		return at, err
+	}
+	marks, err := t.LastExtras(ctx, shardKeys)
+	if err != nil || len(marks) == 0 {
+		return nil, err
+	}
+	key := slices.Min(slices.Collect(maps.Keys(marks)))
+	c, err := decodeCheckpoint(marks[key])
+	if err != nil {
+		return nil, fmt.Errorf("read %s in the newest commit of %s: %w", key, t.Name(), err)
+	}
+	return c, nil
+}
+
+// readCheckpoint is the newest checkpoint of a table, that of a shard where the pipeline is one's; nil
+// where there is none.
+func readCheckpoint(ctx context.Context, t *hudi.Table, pipeline string) (*checkpoint, error) {
+	v, instant, err := t.LastExtra(ctx, CheckpointKey(pipeline))
 	if err != nil || v == "" {
 		return nil, err
 	}
-	c := new(checkpoint)
-	if err := json.Unmarshal([]byte(v), c); err != nil {
+	c, err := decodeCheckpoint(v)
+	if err != nil {
 		return nil, fmt.Errorf("read checkpoint in commit %s of %s: %w", instant, t.Name(), err)
 	}
 	return c, nil

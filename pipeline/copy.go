@@ -49,7 +49,7 @@ func (t *target) lacksCopy() bool {
 func (p *Pipeline) leaveChunks() {
 	n := int32(0)
 	for _, t := range p.targets {
-		if !t.lacksCopy() || t.paused || p.opts.Until != 0 || !p.opts.Bootstrap.InChunks(t.source) || t.recopy != nil && t.recopy.pass {
+		if !t.lacksCopy() || t.paused || p.opts.Until != 0 || !p.inChunks(t.source) || t.recopy != nil && t.recopy.pass {
 			continue
 		}
 		if t.recopy == nil {
@@ -116,6 +116,9 @@ func (p *Pipeline) copyTable(ctx context.Context, t *target, at change.LSN) (err
 		return err
 	}
 	t.shows = m
+	if t.shared != nil {
+		return p.copyShard(ctx, t, at)
+	}
 	overwrite, err := p.landing(ctx, t)
 	if err != nil {
 		return err
@@ -139,7 +142,7 @@ func (p *Pipeline) landCopy(ctx context.Context, t *target, at change.LSN, overw
 		return fmt.Errorf("begin: %w", err)
 	}
 	next := p.next(t.shows, at, change.Mark{})
-	next.Copied, next.Columns = at, nil // what was known of these is of no use
+	next.Copied, next.Columns, next.Gone = at, nil, nil // what was known of these is of no use
 	t.shows.describe(&next)
 	leaves, err := p.copiedLeaves(ctx, t, at)
 	if err != nil {
@@ -153,6 +156,9 @@ func (p *Pipeline) landCopy(ctx context.Context, t *target, at change.LSN, overw
 	}
 	p.commits.Add(1)
 	t.committed(next, instant, rows)
+	if extra, err := t.extraOf(next); err == nil {
+		t.carried(extra)
+	}
 	if t.leaves = leaves; leaves != nil {
 		t.account(leaves)
 	}
@@ -164,7 +170,7 @@ func (p *Pipeline) commitCopy(ctx context.Context, t *target, txn *hudi.Txn, nex
 	if rows, err = write(ctx, t, txn); err != nil {
 		return 0, "", err
 	}
-	extra, err := next.extra()
+	extra, err := t.extraOf(next)
 	if err != nil {
 		return 0, "", err
 	}

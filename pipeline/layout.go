@@ -58,8 +58,12 @@ type layout struct {
 // source's own.
 func newSchema(t *change.Table, lean bool, partitions []partitionColumn) *arrow.Schema {
 	var fields []arrow.Field
+	shard := shardColumnOf(t)
 	for _, f := range extraColumns {
-		if !lean || f.Name == colLSN {
+		if f.Name == colShard && shard >= 0 {
+			f.Nullable = !inKey(t, shard)
+			fields = append(fields, f)
+		} else if !lean || f.Name == colLSN {
 			fields = append(fields, f)
 		}
 	}
@@ -73,7 +77,9 @@ func newSchema(t *change.Table, lean bool, partitions []partitionColumn) *arrow.
 	}
 	names := columnNames(t)
 	for i, c := range t.Columns {
-		fields = append(fields, arrow.Field{Name: names[i], Type: c.Arrow, Nullable: !inKey(t, i)})
+		if i != shard { // which stands above
+			fields = append(fields, arrow.Field{Name: names[i], Type: c.Arrow, Nullable: !inKey(t, i)})
+		}
 	}
 	return arrow.NewSchema(fields, nil)
 }

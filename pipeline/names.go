@@ -114,7 +114,11 @@ func columnNames(t *change.Table) []string {
 	taken := map[string]bool{}
 	names := make([]string, len(t.Columns))
 	for i, c := range t.Columns {
-		names[i] = unique(columnName(c.Name), taken)
+		if isShardColumn(c) {
+			names[i] = c.Name // no other column gets it
+		} else {
+			names[i] = unique(columnName(c.Name), taken)
+		}
 	}
 	return names
 }

@@ -16,15 +16,17 @@ import (
 type Owner struct {
 	Pipeline string
 	Path     string // the table's folder in the pipeline's lake
+
+	stream string // that keeps its progress: one shard's where there are several
 }
 
 // OwnerOf is a table's pipeline; nil for a table that no pipeline fills.
 func OwnerOf(ctx context.Context, t *hudi.Table) (*Owner, error) {
-	at, err := readCheckpoint(ctx, t)
+	at, err := anyCheckpoint(ctx, t)
 	if err != nil || at == nil || at.Pipeline == "" {
 		return nil, err
 	}
-	return &Owner{at.Pipeline, cmp.Or(at.Path, strings.Replace(at.Table, ".", "/", 1))}, nil
+	return &Owner{cmp.Or(at.Writer, at.Pipeline), cmp.Or(at.Path, strings.Replace(at.Table, ".", "/", 1)), at.Pipeline}, nil
 }
 
 // Hold keeps the owner's pipeline from running, by its lock in the lake, until release is
@@ -32,7 +34,7 @@ func OwnerOf(ctx context.Context, t *hudi.Table) (*Owner, error) {
 // left. The context ends where the lock is lost. A pipeline that runs is a *[LockedError].
 // A lake that no pipeline of this name keeps its progress in is not held.
 func (o *Owner) Hold(ctx context.Context, lake storage.Store, log *slog.Logger) (held context.Context, release func(context.Context) error, err error) {
-	_, _, err = lake.Get(ctx, progressName(o.Pipeline))
+	_, _, err = lake.Get(ctx, progressName(cmp.Or(o.stream, o.Pipeline)))
 	if errors.Is(err, storage.ErrNotExist) {
 		return ctx, func(context.Context) error { return nil }, nil
 	}

@@ -169,7 +169,7 @@ func checkPartition(c change.Column, f PartitionField) error {
 // *[PartitionByError] says that it cannot.
 func CheckPartitions(ctx context.Context, t *change.Table, lake *hudi.Table, by []PartitionField) error {
 	if lake != nil {
-		at, err := readCheckpoint(ctx, lake)
+		at, err := anyCheckpoint(ctx, lake)
 		if err != nil {
 			return err
 		}

@@ -80,6 +80,11 @@ type Options struct {
 	OnPhase  func(phase string)                       // called as work enters a phase: copy, capture, reduce, marker, data file, log append, publish, ack, rollback, compaction, clean; for crash tests
 	Progress func(table string, rows, estimate int64) // first copy: rows so far; may be nil
 
+	// Shards is what the pipeline shares with those of other databases whose tables land in the
+	// same tables; nil: it shares none. Name is that of all, a dot and the shard's then, and Source
+	// that of [NewShardSource].
+	Shards *Shards
+
 	part *part // of a pipeline whose tables several slots share: see [Group]; nil: there is one
 }
 
@@ -180,6 +185,9 @@ func New(o Options) (*Pipeline, error) {
 	if o.Name == "" || o.Source == nil || o.Lake == nil {
 		return nil, errors.New("make pipeline: Name, Source and Lake are needed")
 	}
+	if (o.Shards == nil) != (ShardOf(o.Name) == "") {
+		return nil, errors.New("make pipeline: a shard has Shards, and a name of two parts")
+	}
 	if o.Until != 0 && !o.Once {
 		return nil, errors.New("make pipeline: Until needs Once")
 	}
@@ -253,6 +261,14 @@ func (p *Pipeline) Run(ctx context.Context) (err error) {
 	if err := p.enterLake(ctx); err != nil {
 		return err
 	}
+	if s := p.opts.Shards; s != nil {
+		leave, err := s.enter(ctx, p.cancel)
+		if err != nil {
+			return err
+		}
+		unlock = joinLeave(leave, unlock)
+		defer s.detach(ShardOf(p.opts.Name))
+	}
 	clean, err := p.spillFolder()
 	if err != nil {
 		return err
@@ -298,6 +314,11 @@ func (p *Pipeline) sessions(ctx context.Context) (err error) {
 		case <-time.After(wait):
 		}
 	}
+}
+
+// joinLeave is both.
+func joinLeave(a, b func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error { return errors.Join(a(ctx), b(ctx)) }
 }
 
 // release gives the locks back, and says why the run has ended.

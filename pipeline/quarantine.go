@@ -78,10 +78,18 @@ func (p *Pipeline) newQuarantine(t *target) *quarantine {
 	options := hudi.Options{Logger: p.log.With("table", t.name, "quarantine", true), Hook: p.opts.OnPhase, Services: &services}
 	options.Buckets = 1 // until a commit says it
 	return &quarantine{
-		name: t.name, store: storage.Sub(p.opts.Lake, QuarantineFolder+"/"+t.path), options: options, keys: map[uint64]struct{}{},
+		name: t.name, store: storage.Sub(p.opts.Lake, QuarantineOf(t.path, t.shard)), options: options, keys: map[uint64]struct{}{},
 		report: func(n int) { t.report(func(s *TableStatus) { s.Quarantined = int64(n) }) },
 		warn:   func(msg string, args ...any) { p.log.Warn(msg, append(args, "table", t.name)...) },
 	}
+}
+
+// QuarantineOf is the folder in the lake of a table's quarantine, or of that of a shard in it.
+func QuarantineOf(path, shard string) string {
+	if shard == "" {
+		return QuarantineFolder + "/" + path
+	}
+	return QuarantineFolder + "/" + path + "." + shard
 }
 
 func hashKey(key string) uint64 { return maphash.String(seed, key) }

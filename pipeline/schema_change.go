@@ -113,6 +113,10 @@ type description struct {
 	// Constraints are by name, nil: not known.
 	Constraints map[string]string `json:"constraints,omitempty"`
 
+	// Gone are columns in the lake that a shard had, of a table that others have columns in too.
+	Gone []string `json:"gone,omitempty"`
+
+	shared bool          // it is of a shard
 	leaves []change.Leaf // that the lake's table accounts for; nil: there are none, or it is not known
 }
 
@@ -216,7 +220,7 @@ func (d *description) added(v *change.Table, col change.Column, name string, rew
 		c.anew = fmt.Sprintf("column %s of %s was computed, and left out: what older rows have of it is not in the lake", col.Name, v)
 	case slices.ContainsFunc(d.Left, func(k knownColumn) bool { return k.ID == col.ID && k.ID != 0 || k.Name == col.Name }):
 		c.anew = fmt.Sprintf("column %s of %s was left out while the table was frozen: what rows have of it is not in the lake", col.Name, v)
-	case lake != nil && len(lake.FieldIndices(name)) > 0:
+	case lake != nil && len(lake.FieldIndices(name)) > 0 && (!d.shared || slices.Contains(d.Gone, name)):
 		c.Kind, c.anew = ColumnReadded, fmt.Sprintf("column %s of %s was dropped and added again: the lake has its values of before", col.Name, v)
 	}
 	return c

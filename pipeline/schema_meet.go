@@ -73,8 +73,13 @@ func (p *Pipeline) noteAside(ctx context.Context, t *target, v *change.Table, at
 // nothing more of the source.
 func (p *Pipeline) takeOn(ctx context.Context, m *met) error {
 	t := m.t
+	release, err := t.alone(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	was := t.table.Schema()
-	schema, err := p.evolveTable(ctx, &pending{target: t, version: m.version}, m)
+	schema, err := p.evolveTable(ctx, &pending{target: t, version: m.version}, m, was)
 	if err != nil {
 		return err
 	}
@@ -98,7 +103,7 @@ func (p *Pipeline) commitSchema(ctx context.Context, t *target, schema *arrow.Sc
 	if err != nil {
 		return ofSchema(fmt.Errorf("begin: %w", err))
 	}
-	extra, err := next.extra()
+	extra, err := t.extraOf(next)
 	if err == nil {
 		_, err = txn.Commit(ctx, extra)
 	}
@@ -108,6 +113,7 @@ func (p *Pipeline) commitSchema(ctx context.Context, t *target, schema *arrow.Sc
 	if err != nil {
 		return fmt.Errorf("take on columns: %w", err)
 	}
+	t.carried(extra)
 	p.commits.Add(1)
 	return nil
 }

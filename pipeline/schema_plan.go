@@ -98,7 +98,7 @@ func planTable(ctx context.Context, t *target, pipeline string, s *SchemaPlan) (
 	if err != nil {
 		return err
 	}
-	at, err := readCheckpoint(ctx, t.table)
+	at, err := readCheckpoint(ctx, t.table, pipeline)
 	switch {
 	case err != nil:
 		return err

@@ -119,7 +119,7 @@ func (p *Pipeline) collectRows(ctx context.Context, t *target, l change.Leaf, ou
 		}
 		columns = append(columns, k.Lake)
 	}
-	for rec, err := range t.table.Read(ctx, hudi.ReadOptions{Columns: columns}) {
+	for rec, err := range t.table.Read(ctx, hudi.ReadOptions{Columns: columns, Filter: ownRows(t.shard)}) {
 		if err != nil {
 			return 0, ofLake(err)
 		}
@@ -134,6 +134,11 @@ func (p *Pipeline) collectRows(ctx context.Context, t *target, l change.Leaf, ou
 
 // commitShed deletes rows by a commit that covers nothing more of the source.
 func (p *Pipeline) commitShed(ctx context.Context, t *target, rows *hudi.Sorter) error {
+	release, err := t.alone(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	txn, err := t.table.Begin(ctx, hudi.TxnOptions{Operation: hudi.Upsert})
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
@@ -141,7 +146,7 @@ func (p *Pipeline) commitShed(ctx context.Context, t *target, rows *hudi.Sorter)
 	err = rows.Write(ctx, txn)
 	extra := map[string]string(nil)
 	if err == nil {
-		extra, err = t.at.extra()
+		extra, err = t.extraOf(t.at)
 	}
 	if err == nil {
 		_, err = txn.Commit(ctx, extra)
@@ -151,6 +156,7 @@ func (p *Pipeline) commitShed(ctx context.Context, t *target, rows *hudi.Sorter)
 			return fmt.Errorf("take away the rows of partitions that are gone: %w", errors.Join(err, t.table.Refresh(context.WithoutCancel(ctx))))
 		}
 	}
+	t.carried(extra)
 	p.commits.Add(1)
 	t.report(func(s *TableStatus) { s.Instant = newestInstant(t.table) })
 	return nil

@@ -184,6 +184,9 @@ func (p *Pipeline) addTarget(t *target) {
 func (p *Pipeline) dropTarget(t *target) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if t.shared != nil {
+		t.shared.forget(t)
+	}
 	p.targets = slices.DeleteFunc(slices.Clone(p.targets), func(other *target) bool { return other == t })
 	delete(p.byName, t.name)
 	maps.DeleteFunc(p.byNumber, func(_ uint32, other *target) bool { return other == t })

@@ -123,7 +123,7 @@ func (h *tableHistory) older(ctx context.Context) error {
 	if n := len(h.states); n > 0 {
 		before = h.states[n-1].instant
 	}
-	text, instant, err := h.table.ExtraBefore(ctx, checkpointKey, before)
+	text, instant, err := h.table.ExtraBefore(ctx, CheckpointKey(h.record.Pipeline), before)
 	switch {
 	case errors.Is(err, storage.ErrNotExist):
 		h.end = "what was before has been archived"

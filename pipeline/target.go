@@ -19,6 +19,8 @@ import (
 // target is one table of the lake and the source table that it follows.
 type target struct {
 	name    string // source name
+	shard   string // whose rows they are; "": there are no shards
+	shared  *sharedTable
 	source  *change.Table
 	path    string
 	options TableOptions
@@ -212,6 +214,10 @@ func (p *Pipeline) targetAt(s *change.Table, path string) *target {
 	for _, k := range s.Key {
 		t.status.Key = append(t.status.Key, s.Columns[k].Name)
 	}
+	if s := p.opts.Shards; s != nil {
+		t.shard, t.shared = ShardOf(p.opts.Name), s.table(t.path)
+		t.shared.attach(t)
+	}
 	t.quarantine = p.newQuarantine(t)
 	return t
 }
@@ -257,11 +263,30 @@ func (p *Pipeline) openTarget(ctx context.Context, t *target, record *progress) 
 
 // openTable is openTarget for a table that was followed, or not.
 func (p *Pipeline) openTable(ctx context.Context, t *target, followed bool) error {
+	if t.shared != nil { // what is unfinished in it is nobody's then
+		release, err := t.shared.take(ctx)
+		if err != nil {
+			return err
+		}
+		defer release()
+	}
+	return p.openFolder(ctx, t, followed)
+}
+
+// openHudi opens the table in the target's folder, which shards share.
+func (p *Pipeline) openHudi(ctx context.Context, t *target) (*hudi.Table, error) {
 	options, err := p.hudiOptions(t)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	table, err := hudi.Open(ctx, t.store, options)
+	if t.shared != nil {
+		return t.shared.open(ctx, t, options)
+	}
+	return hudi.Open(ctx, t.store, options)
+}
+
+func (p *Pipeline) openFolder(ctx context.Context, t *target, followed bool) error {
+	table, err := p.openHudi(ctx, t)
 	if errors.Is(err, hudi.ErrNoTable) {
 		t.opened, t.had, t.mine = true, 0, false // removed for a new copy
 		t.table, t.at = nil, checkpoint{}
@@ -270,12 +295,14 @@ func (p *Pipeline) openTable(ctx context.Context, t *target, followed bool) erro
 	if err != nil {
 		return damaged(err)
 	}
-	at, err := readCheckpoint(ctx, table)
+	at, err := readCheckpoint(ctx, table, p.opts.Name)
 	if err != nil {
 		return damaged(err)
 	}
 	if at == nil {
-		if len(table.Timeline().Completed()) > 0 || !followed {
+		t.table = table
+		if foreign := len(table.Timeline().Completed()) > 0 || !followed; foreign && !t.ofShards() {
+			t.table = nil
 			t.settled = true
 			return fmt.Errorf("folder %s holds a Hudi table that Lakefeed did not make, or whose commits by Lakefeed another writer archived (it needs hoodie.archive.automatic=false): no checkpoint is in its commits; give the table another path, or move that table away, for a new copy", t.store)
 		}
@@ -307,12 +334,12 @@ func (p *Pipeline) openTable(ctx context.Context, t *target, followed bool) erro
 		return fmt.Errorf("get %s ready to be written: %w", t.store, err)
 	}
 	if pending { // a rollback perhaps, which somebody's command did not live to end
-		now, err := readCheckpoint(ctx, table)
+		now, err := readCheckpoint(ctx, table, p.opts.Name)
 		if err != nil {
 			return damaged(err)
 		}
 		if now == nil || now.LSN != at.LSN || now.Copied != at.Copied {
-			return p.openTable(ctx, t, followed)
+			return p.openFolder(ctx, t, followed)
 		}
 	}
 	if err := t.quarantine.open(ctx, at.LSN); err != nil {
@@ -363,6 +390,13 @@ func (p *Pipeline) hudiOptions(t *target) (hudi.Options, error) {
 
 // makeTable makes the table's folder, or takes the one that an interrupted copy left.
 func (p *Pipeline) makeTable(ctx context.Context, t *target, buckets int) (err error) {
+	if t.shared != nil {
+		return p.joinTable(ctx, t, buckets)
+	}
+	return p.createTable(ctx, t, buckets)
+}
+
+func (p *Pipeline) createTable(ctx context.Context, t *target, buckets int) (err error) {
 	shown := t.landsAs()
 	if t.partitions, err = newPartitions(shown, t.options.PartitionBy); err != nil {
 		return err
@@ -463,6 +497,9 @@ func (p *Pipeline) next(m *met, lsn change.LSN, last change.Mark) checkpoint {
 	}
 	c.First, c.Partitions = 0, t.partitions
 	c.Pipeline, c.Table, c.Path, c.Source, c.From, c.LSN = p.opts.Name, t.name, t.path, p.source, t.at.LSN, lsn
+	if p.opts.Shards != nil {
+		c.Writer, c.shared = p.opts.Shards.o.Name, true
+	}
 	m.describe(&c)
 	return c
 }

@@ -90,7 +90,7 @@ func (p *Pipeline) copyTogether(ctx context.Context, tables []*target) []error {
 		if v, err = p.sized(ctx, v); err != nil {
 			return &sourceError{err}
 		}
-		if p.opts.Bootstrap.InChunks(v) && !t.recopy.pass {
+		if p.inChunks(v) && !t.recopy.pass {
 			return errLarge
 		}
 		t.source = v

@@ -107,7 +107,7 @@ func Validate(ctx context.Context, o ValidateOptions) (*Report, error) {
 	var todo []*validation
 	for i, path := range tablePaths(tables, o.Table, folders) {
 		if t := tables[i]; !t.LogOnly && (o.Only == nil || o.Only(t.String())) {
-			todo = append(todo, &validation{o: o, source: t, table: t, store: storage.Sub(o.Lake, path), quarantine: storage.Sub(o.Lake, QuarantineFolder+"/"+path)})
+			todo = append(todo, &validation{o: o, source: t, table: t, store: storage.Sub(o.Lake, path), quarantine: storage.Sub(o.Lake, QuarantineOf(path, ShardOf(o.Name)))})
 		}
 	}
 	all := todo
@@ -228,7 +228,7 @@ func (v *validation) open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open %s: %w", v.store, err)
 	}
-	at, err := readCheckpoint(ctx, t)
+	at, err := readCheckpoint(ctx, t, v.o.Name)
 	if err != nil {
 		return err
 	}
@@ -306,6 +306,9 @@ func (v *validation) eachSource(ctx context.Context, fn func(rows) error) error 
 	})
 }
 
+// ownRows is the condition of the rows that the source's are compared with: a shard's are not all.
+func (v *validation) ownRows() hudi.Filter { return ownRows(ShardOf(v.o.Name)) }
+
 func (v *validation) eachLake(ctx context.Context, fn func(rows) error) error {
 	const key = "_hoodie_record_key"
 	columns := []string{key}
@@ -314,7 +317,7 @@ func (v *validation) eachLake(ctx context.Context, fn func(rows) error) error {
 			columns = append(columns, name)
 		}
 	}
-	for rec, err := range v.lake.Read(ctx, hudi.ReadOptions{Columns: columns, AsOf: v.report.Instant, Pin: readPin}) {
+	for rec, err := range v.lake.Read(ctx, hudi.ReadOptions{Columns: columns, AsOf: v.report.Instant, Pin: readPin, Filter: v.ownRows()}) {
 		if err != nil {
 			return fmt.Errorf("read %s: %w", v.store, err)
 		}

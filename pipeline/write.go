@@ -69,7 +69,9 @@ func (p *Pipeline) writeRound(ctx context.Context, r *round) error {
 // have of it that cannot be written.
 func (p *Pipeline) writeTables(ctx context.Context, r *round) error {
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(writers)
+	if p.opts.Shards == nil { // shards wait for each other, and bound what is written at once together
+		g.SetLimit(writers)
+	}
 	var mu sync.Mutex
 	var aside []*pending
 	for _, pend := range r.tables {
@@ -113,6 +115,9 @@ func (p *Pipeline) writeTable(ctx context.Context, pend *pending, r *round) (err
 	if pend.empty() {
 		return nil
 	}
+	if pend.target.shared != nil {
+		return p.writeShared(ctx, pend, r)
+	}
 	started := time.Now()
 	t := pend.target
 	for range attempts {
@@ -141,7 +146,7 @@ func (p *Pipeline) commitTable(ctx context.Context, pend *pending, r *round) err
 	if err != nil {
 		return err
 	}
-	schema, err := p.evolveTable(ctx, pend, m)
+	schema, err := p.evolveTable(ctx, pend, m, t.table.Schema())
 	if err != nil {
 		return err
 	}
@@ -226,6 +231,9 @@ const groupsAtOnce = 2
 // writePart writes the surviving changes of one part, file group by file group.
 func (p *Pipeline) writePart(ctx context.Context, t *target, l *layout, txn *hudi.Txn, out sink, r *reduction, truncated bool) error {
 	in, err := p.place(ctx, t, l, txn, r, truncated)
+	if err == nil && t.shared != nil && !keyedByShard(l.table) {
+		err = t.guard(ctx, r, in)
+	}
 	if err != nil {
 		return err
 	}
@@ -286,14 +294,17 @@ func (p *Pipeline) rowsOf(ctx context.Context, t *target, l *layout, r *reductio
 	return p.convert(l, r, sel, f)
 }
 
-// evolveTable is the schema that the table has after this round. Where a column
-// came with a constant default, the rows that are older than it get that value
+// evolveTable is the schema that the table has after this round, beyond the one that it would have
+// without. Where a column came with a constant default, the rows that are older than it get that value
 // now, by a commit of its own that covers nothing more of the source.
-func (p *Pipeline) evolveTable(ctx context.Context, pend *pending, m *met) (*arrow.Schema, error) {
+func (p *Pipeline) evolveTable(ctx context.Context, pend *pending, m *met, had *arrow.Schema) (*arrow.Schema, error) {
 	t, v := pend.target, m.shown()
-	schema, added, err := evolve(v, t.table.Schema())
+	schema, added, err := evolve(v, had)
 	if err != nil {
-		return nil, err
+		return nil, t.unlikeOthers(err)
+	}
+	if t.shared != nil {
+		added = t.at.lacks(v)
 	}
 	if _, err := t.table.CompactFor(ctx, schema); err != nil {
 		return nil, ofSchema(err)
@@ -303,16 +314,17 @@ func (p *Pipeline) evolveTable(ctx context.Context, pend *pending, m *met) (*arr
 	}
 	next := t.at
 	m.describe(&next)
-	extra, err := next.extra()
+	extra, err := t.extraOf(next)
 	if err != nil {
 		return nil, err
 	}
 	instant, err := t.table.Rewrite(ctx, schema, extra, func(rec arrow.RecordBatch) (arrow.RecordBatch, error) {
-		return withMissing(rec, v, added, schema)
+		return withMissing(rec, v, added, schema, t.shard)
 	})
 	if err != nil {
 		return nil, ofSchema(fmt.Errorf("fill new columns of %s with their default: %w", t.name, err))
 	}
+	t.carried(extra)
 	p.log.Info("columns added with their default", "table", t.name, "instant", instant)
 	t.at = next
 	return schema, nil
@@ -327,8 +339,8 @@ func anyMissing(v *change.Table, added []int) bool {
 	return false
 }
 
-// withMissing gives the rows of rec the added columns, each with its default.
-func withMissing(rec arrow.RecordBatch, v *change.Table, added []int, schema *arrow.Schema) (arrow.RecordBatch, error) {
+// withMissing gives the rows of rec, or those of a shard, the added columns, each with its default.
+func withMissing(rec arrow.RecordBatch, v *change.Table, added []int, schema *arrow.Schema, shard string) (arrow.RecordBatch, error) {
 	names := columnNames(v)
 	defaults := map[string]arrow.Array{}
 	for _, c := range added {
@@ -337,12 +349,19 @@ func withMissing(rec arrow.RecordBatch, v *change.Table, added []int, schema *ar
 		}
 	}
 	same := make([]ref, rec.NumRows())
+	others, err := ofOthers(rec, shard)
+	if err != nil {
+		return nil, err
+	}
 	cols := make([]arrow.Array, schema.NumFields())
 	for i, f := range schema.Fields() {
-		var err error
-		if at := rec.Schema().FieldIndices(f.Name); len(at) > 0 && defaults[f.Name] == nil {
+		at := rec.Schema().FieldIndices(f.Name)
+		switch {
+		case len(at) > 0 && defaults[f.Name] == nil:
 			cols[i], err = as(rec.Column(at[0]), f.Type)
-		} else {
+		case others != nil:
+			cols[i], err = others.column(rec, at, defaults[f.Name], f.Type)
+		default:
 			cols[i], err = gather(f.Type, []arrow.Array{defaults[f.Name]}, same)
 		}
 		if err != nil {

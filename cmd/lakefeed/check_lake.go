@@ -114,7 +114,7 @@ func checkTables(ctx context.Context, p *config.Pipeline, o postgres.Options, la
 			r.addError("", err)
 		}
 	}
-	tables, err := source.Tables(ctx)
+	tables, err := sourceOf(p, source).Tables(ctx)
 	if err != nil {
 		return fmt.Errorf("list tables: %w", err)
 	}
@@ -197,11 +197,11 @@ func checkFolder(ctx context.Context, p *config.Pipeline, t *change.Table, lake 
 		r.addError(t.String(), err)
 		return
 	}
-	c, _, err := readCheckpoint(ctx, table)
+	c, _, err := readCheckpoint(ctx, table, p.Name)
 	switch {
 	case err != nil:
 		r.addError(t.String(), err)
-	case c == nil && len(table.Timeline().Completed()) > 0:
+	case c == nil && len(table.Timeline().Completed()) > 0 && !ofShards(ctx, p, table):
 		r.add(mustMend, t.String(), "", "folder %s holds a Hudi table that Lakefeed did not make: move it away, or give the table another path", store)
 	case c != nil && (c.Pipeline != p.Name || c.Table != t.String()):
 		r.add(mustMend, t.String(), "", "folder %s belongs to table %s of pipeline %s: give one of them another path", store, c.Table, c.Pipeline)
@@ -210,4 +210,10 @@ func checkFolder(ctx context.Context, p *config.Pipeline, t *change.Table, lake 
 			r.addError(t.String(), err)
 		}
 	}
+}
+
+// ofShards reports whether other shards of the pipeline fill a table.
+func ofShards(ctx context.Context, p *config.Pipeline, t *hudi.Table) bool {
+	owner, err := pipeline.OwnerOf(ctx, t)
+	return err == nil && owner != nil && p.ShardOf != "" && owner.Pipeline == p.ShardOf
 }

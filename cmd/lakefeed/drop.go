@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -36,14 +37,20 @@ refused. One that runs again later wants "lakefeed resync --all" first, or anoth
 			if err != nil {
 				return err
 			}
-			if len(pipelines) > 1 {
+			several := slices.ContainsFunc(pipelines, func(p config.Pipeline) bool { return p.ShardOf == "" || p.ShardOf != pipelines[0].ShardOf })
+			if len(pipelines) > 1 && several {
 				return usage("the configuration has %d pipelines: name one by --pipeline", len(pipelines))
 			}
-			d, err := dropPipeline(cmd.Context(), &pipelines[0], yes)
-			if err != nil {
-				return fmt.Errorf("drop pipeline %s: %w", pipelines[0].Name, err)
+			for i := range pipelines {
+				d, err := dropPipeline(cmd.Context(), &pipelines[i], yes)
+				if err != nil {
+					return fmt.Errorf("drop pipeline %s: %w", pipelines[i].Name, err)
+				}
+				if err := printDropped(cmd.OutOrStdout(), pipelines[i].Name, d, yes, asJSON); err != nil {
+					return err
+				}
 			}
-			return printDropped(cmd.OutOrStdout(), pipelines[0].Name, d, yes, asJSON)
+			return nil
 		},
 	}
 	configFlag(c, &file)

@@ -63,7 +63,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case final(err), errors.Is(err, hudi.ErrCleaned):
 		return exitFinal
-	case postgres.Retryable(err), is[*change.RewrittenError](err), is[*change.AlteredError](err), is[*pipeline.LockedError](err), is[syscall.Errno](err), is[*s3.Error](err):
+	case postgres.Retryable(err), is[*change.RewrittenError](err), is[*change.AlteredError](err), is[*pipeline.LockedError](err), is[*pipeline.ShardClashError](err), is[syscall.Errno](err), is[*s3.Error](err):
 		return exitRetry
 	case is[*pgconn.PgError](err), is[*pipeline.TableError](err):
 		return exitFinal

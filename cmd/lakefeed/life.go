@@ -222,5 +222,5 @@ func lookAt(ctx context.Context, p *config.Pipeline) (*change.Look, error) {
 		return nil, err
 	}
 	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }() // it only looked
-	return c.Look(ctx)
+	return sourceOf(p, c).Look(ctx)
 }

@@ -120,11 +120,11 @@ func chosen(c *config.Config, only string) ([]config.Pipeline, error) {
 	if only == "" {
 		return c.Pipelines, nil
 	}
-	p, err := c.Pipeline(only)
+	named, err := c.Named(only)
 	if err != nil {
 		return nil, usage("--pipeline: %v", err)
 	}
-	return []config.Pipeline{*p}, nil
+	return named, nil
 }
 
 // summary says what was done, at the end of --once.

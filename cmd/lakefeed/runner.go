@@ -35,6 +35,9 @@ func openRunner(ctx context.Context, p *config.Pipeline, lake storage.Store, log
 		}
 	}
 	mod(&o)
+	if p.ShardOf != "" && o.Shards == nil {
+		o.Shards = openShards(p, lake, log, o.Listen)
+	}
 	divided := !p.Slots.None()
 	if !divided {
 		// A lake that is away is met again by the pipeline, which may go on without it.
@@ -63,11 +66,26 @@ func openRunner(ctx context.Context, p *config.Pipeline, lake storage.Store, log
 		return nil, nil, err
 	}
 	closeSource = func(ctx context.Context) { _ = source.Close(context.WithoutCancel(ctx)) } // nothing is lost with a connection
-	o.Source = source
+	o.Source = sourceOf(p, source)
 	one, err := pipeline.New(o)
 	if err != nil {
 		closeSource(ctx)
 		return nil, nil, err
 	}
 	return one, closeSource, nil
+}
+
+// openShards makes what the pipelines of the shards of one in the configuration share, p one of them.
+func openShards(p *config.Pipeline, lake storage.Store, log *slog.Logger, listen string) *pipeline.Shards {
+	o := p.Shards()
+	o.Lake, o.Logger, o.Listen = lake, log, listen
+	return pipeline.NewShards(o)
+}
+
+// sourceOf is the source of a pipeline, which may be that of a shard.
+func sourceOf(p *config.Pipeline, c *postgres.Connector) pipeline.Source {
+	if p.ShardOf == "" {
+		return c
+	}
+	return pipeline.NewShardSource(c, pipeline.ShardOf(p.Name), p.ShardInKey)
 }

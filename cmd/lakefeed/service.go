@@ -14,6 +14,7 @@ import (
 	"lakefeed/metrics"
 	"lakefeed/pipeline"
 	"lakefeed/server"
+	"lakefeed/storage"
 	"lakefeed/storage/all"
 )
 
@@ -27,8 +28,9 @@ type service struct {
 	phase     func(string)
 	log       *slog.Logger
 
-	mu      sync.Mutex // guards members
+	mu      sync.Mutex // guards what follows
 	members []*member
+	shards  map[string]*pipeline.Shards // by the name of the pipeline in the configuration
 }
 
 // run returns when every pipeline has ended: by itself, by an error, or because
@@ -87,10 +89,27 @@ func (s *service) add(p *config.Pipeline, address string, m *metrics.Metrics) *m
 			o.Once, o.Listen, o.OnPhase = s.once, address, s.phase
 			o.Retryable, o.RetryTable, o.Observer = worthRetry, tableWorthRetry, m.Observer(p.Name)
 			o.Recopy = recopies
+			o.Shards = s.shardsOf(p, parts.lake, address)
 		})
 		return err
 	}
 	return me
+}
+
+// shardsOf is what the pipelines of all shards share; nil: the pipeline is that of none.
+func (s *service) shardsOf(p *config.Pipeline, lake storage.Store, address string) *pipeline.Shards {
+	if p.ShardOf == "" {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.shards == nil {
+		s.shards = map[string]*pipeline.Shards{}
+	}
+	if s.shards[p.ShardOf] == nil {
+		s.shards[p.ShardOf] = openShards(p, lake, s.log, address)
+	}
+	return s.shards[p.ShardOf]
 }
 
 // bind opens the server's port. The default one may be another process's: any

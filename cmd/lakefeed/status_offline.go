@@ -61,7 +61,7 @@ func offline(ctx context.Context, p *config.Pipeline, lake storage.Store) (*stat
 	}
 	err = eachTable(ctx, lake, "", 0, func(folder string) {
 		if t := offlineTable(ctx, p.Name, lake, folder); t != nil {
-			t.Quarantined = countQuarantined(ctx, lake, pipeline.QuarantineFolder+"/"+folder)
+			t.Quarantined = countQuarantined(ctx, lake, pipeline.QuarantineOf(folder, pipeline.ShardOf(p.Name)))
 			r.Tables = append(r.Tables, *t)
 		}
 	})
@@ -155,9 +155,9 @@ type lakeCheckpoint struct {
 	Key      []string   `json:"key"`
 }
 
-// readCheckpoint is the newest checkpoint of a table and its instant; nil where it has none.
-func readCheckpoint(ctx context.Context, t *hudi.Table) (*lakeCheckpoint, string, error) {
-	text, instant, err := t.LastExtra(ctx, "lakefeed.checkpoint")
+// readCheckpoint is the newest checkpoint that a pipeline has in a table, and its instant; nil where it has none.
+func readCheckpoint(ctx context.Context, t *hudi.Table, name string) (*lakeCheckpoint, string, error) {
+	text, instant, err := t.LastExtra(ctx, pipeline.CheckpointKey(name))
 	if err != nil || text == "" {
 		return nil, "", err
 	}
@@ -178,7 +178,7 @@ func offlineTable(ctx context.Context, name string, lake storage.Store, folder s
 		return &pipeline.TableStatus{Table: "?", Path: folder, State: stopped, Error: err.Error()}
 	}
 	s := &pipeline.TableStatus{Table: "?", Path: folder, Type: string(t.Type()), State: stopped}
-	c, instant, err := readCheckpoint(ctx, t)
+	c, instant, err := readCheckpoint(ctx, t, name)
 	if err != nil {
 		s.Error = err.Error()
 		return s

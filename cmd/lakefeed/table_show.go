@@ -184,6 +184,8 @@ func (i *tableInfo) ask(ctx context.Context, t *hudi.Table) (err error) {
 	}
 	if json.Valid([]byte(checkpoint)) {
 		i.Checkpoint = json.RawMessage(checkpoint)
+	} else if i.Checkpoint, err = shardCheckpoints(ctx, t); err != nil {
+		return err
 	}
 	if owner, err := pipeline.OwnerOf(ctx, t); err == nil && owner != nil { // else its checkpoint shows what is odd about it
 		i.Pipeline = owner.Pipeline
@@ -302,4 +304,20 @@ func (i *tableInfo) printOthers(some func(name, v string)) {
 		some("waits", text)
 	}
 	some("checkpoint", string(i.Checkpoint))
+}
+
+// shardCheckpoints is the newest checkpoint of each shard that fills a table, by its name; nil where none does.
+func shardCheckpoints(ctx context.Context, t *hudi.Table) (json.RawMessage, error) {
+	const prefix = "lakefeed.checkpoint."
+	found, err := t.LastExtras(ctx, prefix)
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	all := map[string]json.RawMessage{}
+	for key, text := range found {
+		if json.Valid([]byte(text)) {
+			all[strings.TrimPrefix(key, prefix)] = json.RawMessage(text)
+		}
+	}
+	return json.Marshal(all)
 }

@@ -110,7 +110,7 @@ func validatePipeline(ctx context.Context, p *config.Pipeline, only func(string)
 		return nil, err
 	}
 	defer func() { _ = source.Close(context.WithoutCancel(ctx)) }() // it only read
-	o := pipeline.ValidateOptions{Name: p.Name, Source: source, Lake: lake, Table: p.Table, Only: only, Logger: log}
+	o := pipeline.ValidateOptions{Name: p.Name, Source: sourceOf(p, source), Lake: lake, Table: p.Table, Only: only, Logger: log}
 	holder, err := pipeline.ReadLock(ctx, lake, p.Name)
 	switch {
 	case err != nil:
