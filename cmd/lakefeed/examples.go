@@ -32,7 +32,8 @@ var examples = map[string]string{
   lakefeed table check lake/public/orders --quick`,
 	"table compact": `
   lakefeed table compact lake/public/orders --max-time 10m
-  lakefeed table compact lake/public/orders --min-delta-commits 10 --min-age 1h --either`,
+  lakefeed table compact lake/public/orders --min-delta-commits 10 --min-age 1h --either
+  lakefeed table compact lake/public/orders --min-log-bytes 10MiB --max-bytes 10GiB`,
 	"table cluster": `
   lakefeed table cluster lake/public/orders --sort-by customer,ordered_at`,
 	"table convert": `

@@ -69,9 +69,16 @@ func serviceCommandAs(open func(context.Context, string) (*hudi.Table, error), u
 
 func tableCompactCommand() *cobra.Command {
 	var opts hudi.CompactOptions
+	var least, most string
 	c := serviceCommand("compact PATH", "Merge the log files of a merge-on-read table into new base files", `Merge the log files of a merge-on-read table into new base files. Readers go on
 meanwhile; a writer waits. A table that another engine writes needs a common lock.`, onePath,
 		func(ctx context.Context, t *hudi.Table, _ []string) (r serviceResult, err error) {
+			if opts.MinLogBytes, err = sizeFlag("min-log-bytes", least); err != nil {
+				return r, err
+			}
+			if opts.MaxBytes, err = sizeFlag("max-bytes", most); err != nil {
+				return r, err
+			}
 			if r.Instant, err = t.Compact(ctx, opts); err != nil {
 				return r, err
 			}
@@ -85,9 +92,9 @@ meanwhile; a writer waits. A table that another engine writes needs a common loc
 	f.IntVar(&opts.MinDeltaCommits, "min-delta-commits", 1, "only if there are so many since the last compaction")
 	f.DurationVar(&opts.MinAge, "min-age", 0, "only if the oldest of these is so old")
 	f.BoolVar(&opts.Either, "either", false, "if one of these two holds; default: both must")
-	f.Int64Var(&opts.MinLogBytes, "min-log-bytes", 0, "only file groups whose log files are so large")
+	f.StringVar(&least, "min-log-bytes", "", "only file groups whose log files are so large, as 10MiB; default: any")
 	f.IntVar(&opts.MaxGroups, "max-groups", 0, "no more file groups than that; those with the most log bytes come first")
-	f.Int64Var(&opts.MaxBytes, "max-bytes", 0, "about how much to read at most, in bytes")
+	f.StringVar(&most, "max-bytes", "", "read at most about so much, as 10GiB; default: no bound")
 	f.DurationVar(&opts.MaxTime, "max-time", 0, "begin no more file groups after that; what is done is published")
 	return c
 }

@@ -362,7 +362,7 @@ func room(n int) []byte {
 	var b strings.Builder
 	b.Grow(n + 1)
 	b.WriteByte(0) // an empty text need not lie anywhere
-	return unsafe.Slice(unsafe.StringData(b.String()), n)
+	return unsafe.Slice(unsafe.StringData(b.String()), n) //nolint:gosec // n bytes were asked for, and the text is not used
 }
 
 func (o *flatRows) scratch(n int) []uint32 {
