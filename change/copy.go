@@ -18,6 +18,9 @@ type CopyChunk struct {
 	Blocks int64 `json:"blocks,omitempty"`
 	Rows   int64 `json:"rows"`
 	Bytes  int64 `json:"bytes"`
+	// Until, of one that was read: it shows all that commits before the snapshot, and may show
+	// what commits before this position too; 0: it shows the snapshot, exactly.
+	Until LSN `json:"until,omitzero"`
 }
 
 // ToEnd is the end of a chunk that has all blocks from its first one on.

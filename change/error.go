@@ -17,13 +17,13 @@ func (e *ByHandError) Error() string {
 	return "the source is a standby, into which nothing can be written: on its primary, " + e.Statement
 }
 
-// BehindError is a source that has not come to a position yet which was read of it before:
-// a standby that replays its log anew, after a crash for one. It passes.
+// BehindError is a standby that has not come to a position yet which is needed, or was read of
+// it before: it replays its log, after a crash anew. It passes.
 type BehindError struct{ End, Want LSN }
 
 // Error names the two positions.
 func (e *BehindError) Error() string {
-	return fmt.Sprintf("the standby has replayed its log up to %s only, and was read up to %s before: wait until it has caught up", e.End, e.Want)
+	return fmt.Sprintf("the standby has replayed its log up to %s, and not up to %s yet, from where on it is read: wait until it has caught up", e.End, e.Want)
 }
 
 // RewrittenError is a table of which a snapshot shows nothing any more: after it was

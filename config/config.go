@@ -64,7 +64,9 @@ type Postgres struct {
 	Shards []Shard // databases whose tables land in the same tables, URL that of one of them; none: URL is the only one
 	// PrimaryURL is the primary of a standby that URL names; empty: none is known.
 	PrimaryURL string
-	Failover   postgres.Failover
+	// SnapshotURL is a standby on which tables are copied; empty: where URL leads.
+	SnapshotURL string
+	Failover    postgres.Failover
 	// HeartbeatInterval and CopyConnections: zero takes the default of postgres.Options.
 	HeartbeatInterval time.Duration // negative: off
 	CopyConnections   int

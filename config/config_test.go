@@ -62,7 +62,7 @@ listen: localhost:9000
 pipelines:
   - name: shop
     source:
-      postgres: {url: "postgres://u@h/db", primary_url: "postgres://u@p/db", failover: true, heartbeat_interval: 5s, copy_connections: 3, streaming: false, receive_timeout: 20s, rds_iam: {region: eu-west-1, role_arn: arn}}
+      postgres: {url: "postgres://u@h/db", primary_url: "postgres://u@p/db", snapshot_url: "postgres://u@s/db", failover: true, heartbeat_interval: 5s, copy_connections: 3, streaming: false, receive_timeout: 20s, rds_iam: {region: eu-west-1, role_arn: arn}}
     tables:
       - {match: public.secret, exclude: true}
       - {match: public.events, table_type: copy_on_write, path: raw/events, buckets: 16, partition_by: day(created_at)}
@@ -85,7 +85,7 @@ pipelines:
     on_lost_slot: resync
     index_dir: /var/cache
 `).Pipelines[0]
-	if p.Postgres.PrimaryURL != "postgres://u@p/db" || p.Postgres.Failover != postgres.FailoverOn || p.Postgres.HeartbeatInterval != 5*time.Second || p.Postgres.CopyConnections != 3 || !p.Postgres.WholeTransactions || p.Postgres.ReceiveTimeout != 20*time.Second ||
+	if p.Postgres.PrimaryURL != "postgres://u@p/db" || p.Postgres.SnapshotURL != "postgres://u@s/db" || p.Postgres.Failover != postgres.FailoverOn || p.Postgres.HeartbeatInterval != 5*time.Second || p.Postgres.CopyConnections != 3 || !p.Postgres.WholeTransactions || p.Postgres.ReceiveTimeout != 20*time.Second ||
 		*p.Postgres.RDSIAM != (rdsiam.Options{Region: "eu-west-1", RoleARN: "arn"}) {
 		t.Errorf("postgres: %+v", p.Postgres)
 	}

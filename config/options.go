@@ -19,6 +19,7 @@ func (p *Pipeline) Source(log *slog.Logger) postgres.Options {
 	return postgres.Options{
 		URL:             p.Postgres.URL,
 		PrimaryURL:      p.Postgres.PrimaryURL,
+		SnapshotURL:     p.Postgres.SnapshotURL,
 		Failover:        p.Postgres.Failover,
 		Password:        p.Postgres.password(),
 		Pipeline:        p.Name,
@@ -61,7 +62,7 @@ func (p *Pipeline) Options(log *slog.Logger) pipeline.Options {
 		WALBudget:      p.WALBudget,
 		Remake:         p.RemakeSlot,
 		IndexDir:       p.IndexDir,
-		Bootstrap:      pipeline.Bootstrap{ChunkBytes: p.Bootstrap.ChunkBytes, ResumeAbove: p.Bootstrap.ResumeAbove, Readers: p.Bootstrap.readers(&p.Postgres)},
+		Bootstrap:      pipeline.Bootstrap{ChunkBytes: p.Bootstrap.ChunkBytes, ResumeAbove: p.Bootstrap.ResumeAbove, Standby: p.Postgres.SnapshotURL != "", Readers: p.Bootstrap.readers(&p.Postgres)},
 		LeanColumns:    p.Lake.LeanColumns,
 		CompactAfter:   p.CompactAfter,
 		RetainCommits:  p.RetainCommits,

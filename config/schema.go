@@ -141,6 +141,7 @@ func (d *decoder) postgres(n ast.Node, at string) Postgres {
 		"url":                func(n ast.Node, at string) { s.URL = d.postgresURL(n, at) },
 		"primary_url":        func(n ast.Node, at string) { s.PrimaryURL = d.postgresURL(n, at) },
 		"shards":             func(n ast.Node, at string) { s.Shards = d.shards(n, at) },
+		"snapshot_url":       func(n ast.Node, at string) { s.SnapshotURL = d.postgresURL(n, at) },
 		"failover":           func(n ast.Node, at string) { s.Failover = d.failover(n, at) },
 		"heartbeat_interval": func(n ast.Node, at string) { s.HeartbeatInterval = d.duration(n, at, true) },
 		"copy_connections":   func(n ast.Node, at string) { s.CopyConnections = int(d.count(n, at, 64)) },
@@ -150,6 +151,9 @@ func (d *decoder) postgres(n ast.Node, at string) Postgres {
 	}, required...)
 	if len(s.Shards) > 0 && (s.URL != "" || s.PrimaryURL != "") {
 		d.problem(n, at, "url and primary_url stand with each shard where there are shards")
+	}
+	if len(s.Shards) > 0 && s.SnapshotURL != "" {
+		d.problem(n, at, "snapshot_url does not go with shards: their tables are copied where url leads, in one pass")
 	}
 	return s
 }

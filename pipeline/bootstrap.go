@@ -9,11 +9,14 @@ import (
 // Bootstrap says how large tables are copied.
 type Bootstrap struct {
 	// ResumeAbove is the size in the source, in bytes, from which on a table is copied chunk by
-	// chunk, so that an interrupted copy goes on; default 4 GiB. Smaller tables begin anew.
+	// chunk, so that an interrupted copy goes on; default 4 GiB, with Standby 64 MiB. Smaller
+	// tables begin anew.
 	ResumeAbove int64
 	// ChunkBytes is about how many bytes of rows a chunk has; default 64 MiB, or more where a
 	// table would have more than a thousand chunks.
 	ChunkBytes int64
+	// Standby says that the source reads chunks on a standby: for what passes there they wait.
+	Standby bool
 	// Readers is how many chunks are read at once; default 4.
 	Readers int
 }
@@ -35,7 +38,14 @@ func (p *Pipeline) inChunks(t *change.Table) bool {
 // InChunks reports whether a table is copied chunk by chunk. One without a key is not: its
 // rows can be told apart under one snapshot only.
 func (b *Bootstrap) InChunks(t *change.Table) bool {
-	return t.KeyKind != change.NoKey && !t.LogOnly && t.Bytes >= cmp.Or(b.ResumeAbove, resumeAbove)
+	return t.KeyKind != change.NoKey && !t.LogOnly && t.Bytes >= b.resumeAbove()
+}
+
+func (b *Bootstrap) resumeAbove() int64 {
+	if b.Standby {
+		return cmp.Or(b.ResumeAbove, chunkBytes)
+	}
+	return cmp.Or(b.ResumeAbove, resumeAbove)
 }
 
 // ChunkOf is about how many bytes of rows a chunk of a table has.

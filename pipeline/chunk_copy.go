@@ -145,7 +145,7 @@ func (c *chunkCopy) read(ctx context.Context, at change.LSN) error {
 // readChunk reads a part of a chunk, and what was cut off behind it, into runs.
 func (c *chunkCopy) readChunk(ctx context.Context, part stagePart, at change.LSN, readers int) error {
 	for next := &part; next != nil; {
-		e, err := c.readPart(ctx, *next, at, readers)
+		e, err := c.readPatiently(ctx, *next, at, readers)
 		if err != nil {
 			return err
 		}
@@ -153,6 +153,46 @@ func (c *chunkCopy) readChunk(ctx context.Context, part stagePart, at change.LSN
 	}
 	return nil
 }
+
+// readPatiently reads a part of a standby once more for as long as what keeps it from that passes:
+// the standby has not replayed so far, cancels what is in the way of its replay, or is away. It
+// costs what was read of the part, not the copy.
+func (c *chunkCopy) readPatiently(ctx context.Context, part stagePart, at change.LSN, readers int) (*stageEntry, error) {
+	for wait, tries, told := time.Duration(0), 0, ""; ; tries++ {
+		e, err := c.readPart(ctx, part, at, readers)
+		source, ofSource := errors.AsType[*sourceError](err)
+		if !c.p.opts.Bootstrap.Standby || !ofSource || ctx.Err() != nil || changedMeanwhile(err) || !c.p.retryable(source.error) {
+			if told != "" {
+				c.t.report(func(s *TableStatus) { s.Note = "" })
+			}
+			return e, err
+		}
+		_, behind := errors.AsType[*change.BehindError](err)
+		switch wait = c.p.after(wait); {
+		case behind:
+			wait = standbyPoll
+		case c.p.opts.Once && tries >= onceTries:
+			return nil, err
+		case c.p.opts.Once:
+			wait = time.Second
+		}
+		if now := source.Error(); now != told && (!behind || told == "") {
+			c.p.log.Warn("a copy waits for the standby", "table", c.t.name, "chunk", part.chunk.String(), "because", source.error)
+			told = now
+		}
+		c.t.report(func(s *TableStatus) { s.Note = "it waits for the standby: " + source.Error() })
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+const (
+	standbyPoll = 200 * time.Millisecond // while a standby is behind
+	onceTries   = 5                      // of a chunk, where a run is to end
+)
 
 // readPart reads a part, until it proves to be twice as large as a chunk should be.
 func (c *chunkCopy) readPart(ctx context.Context, part stagePart, at change.LSN, readers int) (*stageEntry, error) {
@@ -167,6 +207,9 @@ func (c *chunkCopy) readPart(ctx context.Context, part stagePart, at change.LSN,
 		}
 		return landed
 	})
+	if err != nil {
+		c.count(-e.Rows)
+	}
 	switch {
 	case err != nil && landed == nil:
 		return nil, &sourceError{err}
@@ -174,7 +217,7 @@ func (c *chunkCopy) readPart(ctx context.Context, part stagePart, at change.LSN,
 		return nil, err
 	}
 	c.p.phase("chunk read")
-	e.Chunk = done
+	e.Chunk, e.At = done, max(at, done.Until)
 	if e.Rows > 0 {
 		if e.Lanes, e.Bytes, err = putRun(ctx, c.stage.store, part.name, s, c.stage.head.Lanes, c.runBatch()); err != nil {
 			return nil, err

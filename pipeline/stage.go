@@ -49,7 +49,7 @@ type stageHead struct {
 // stageEntry is a part of a chunk that was read.
 type stageEntry struct {
 	Chunk change.CopyChunk `json:"chunk"` // what was read of it
-	At    change.LSN       `json:"at"`    // the snapshot under which it was
+	At    change.LSN       `json:"at"`    // the snapshot under which it was, or up to where it may show more
 	Rows  int64            `json:"rows"`
 	Bytes int64            `json:"bytes"` // of the run
 	Lanes []stageLane      `json:"lanes,omitempty"`

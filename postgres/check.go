@@ -47,7 +47,7 @@ func (k *checker) add(s Severity, table, statement, format string, args ...any) 
 // owner may not expect. It changes nothing. An error means that the looking itself
 // failed; that the database cannot be reached is a Problem.
 func Check(ctx context.Context, opts Options) ([]Problem, error) {
-	return check(ctx, opts, (*checker).server, (*checker).slotState, (*checker).failover, (*checker).waits, (*checker).tables, (*checker).skipped)
+	return check(ctx, opts, (*checker).server, (*checker).slotState, (*checker).failover, (*checker).snapshotServer, (*checker).waits, (*checker).tables, (*checker).skipped)
 }
 
 // CheckSlot is the part of Check that concerns the slot alone.
@@ -69,7 +69,7 @@ func check(ctx context.Context, opts Options, looks ...func(*checker, context.Co
 		k.add(Error, "", "", "the server is PostgreSQL %d; %d is the oldest that works", c.version, oldestVersion)
 		return k.problems, nil
 	}
-	if err := c.knowStandby(ctx); err != nil {
+	if err := c.knowServer(ctx); err != nil {
 		return nil, err
 	}
 	err = c.inCatalog(ctx, func(tx pgx.Tx) error {

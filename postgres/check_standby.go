@@ -7,12 +7,14 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// knowStandby asks a standby who it is, so that its primary can be compared with it. Why
-// that fails is found by what follows.
-func (c *Connector) knowStandby(ctx context.Context) error {
+// knowServer asks a server that is a standby, or has one, who it is, so that its primary, or its
+// standby, can be compared with it. Why that fails is found by what follows.
+func (c *Connector) knowServer(ctx context.Context) error {
 	_, standby, err := c.replayedTo(ctx)
 	if err == nil && standby {
 		c.standby.Store(true)
+	}
+	if err == nil && (standby || c.opts.SnapshotURL != "") {
 		_, _ = c.Identity(ctx)
 	}
 	return err
@@ -79,6 +81,51 @@ func (k *checker) primaryServer(ctx context.Context) error {
 		return err
 	case walLevel != "logical":
 		k.add(Error, "", mendWALLevel+", the primary", "wal_level is %s on the primary, and the standby decodes only what was written under logical", walLevel)
+	}
+	return nil
+}
+
+// snapshotServer looks at the standby on which tables are copied.
+func (k *checker) snapshotServer(ctx context.Context) error {
+	if k.opts.SnapshotURL == "" {
+		return nil
+	}
+	w, err := k.standbyReader(ctx, new(snapshot))
+	if err == nil {
+		defer func() { _ = w.close() }() // it has only read
+		_, err = k.standbyAt(ctx, w)
+	}
+	if err == nil {
+		err = k.sameLog(ctx, w)
+	}
+	if err == nil {
+		err = k.snapshotSettings(ctx, w)
+	}
+	if err != nil && ctx.Err() == nil {
+		k.add(Error, "", "", "tables cannot be copied on the standby: %s", err)
+		return nil
+	}
+	return err
+}
+
+// snapshotSettings looks at what of the standby's configuration is in the way of copies.
+func (k *checker) snapshotSettings(ctx context.Context, w *wire) error {
+	defer w.watch(ctx)()
+	row, err := w.row(`SELECT current_setting('max_standby_streaming_delay'), current_setting('max_standby_streaming_delay')::interval < '30 s',
+		current_setting('recovery_min_apply_delay'), current_setting('recovery_min_apply_delay')::interval > '0',
+		pg_is_wal_replay_paused()`)
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	if row[1] == "t" && row[0] != "-1" {
+		k.add(Warning, "", "ALTER SYSTEM SET max_standby_streaming_delay = '30s'"+reloadConf+" -- on the standby of snapshot_url",
+			"the standby of snapshot_url ends statements that are in the way of its replay after %s: chunks of a copy that meet a vacuum or a DDL are read again", row[0])
+	}
+	if row[3] == "t" {
+		k.add(Warning, "", "", "the standby of snapshot_url replays its log %s late: each copy waits for that", row[2])
+	}
+	if row[4] == "t" {
+		k.add(Error, "", "SELECT pg_wal_replay_resume(); -- on the standby of snapshot_url", "the replay of the standby of snapshot_url is paused: copies wait until it goes on")
 	}
 	return nil
 }

@@ -15,20 +15,29 @@ const pieceBytes = 32 << 20
 // CopyChunk emits the rows that a chunk of a table has under the snapshot, over a connection
 // of its own; more chunks at once than there are connections wait for one. Where
 // it has read limit bytes (0: no limit) it may end the chunk early: what it returns is what it
-// has read, and the rest is to be read as another chunk. Errors are those of [Connector.Copy].
+// has read, and the rest is to be read as another chunk. Errors are those of [Connector.Copy]; with
+// SnapshotURL a standby that has not come to the snapshot's position yet is a *change.BehindError.
 func (c *Connector) CopyChunk(ctx context.Context, t *change.Table, chunk change.CopyChunk, limit int64, emit func(*change.Batch) error) (change.CopyChunk, error) {
 	s := c.snap
 	if s == nil {
 		return chunk, errors.New("copy " + t.String() + ": no snapshot is open")
 	}
 	done := chunk
-	err := c.under(ctx, s, func(w *wire) (err error) {
+	read := func(w *wire) (err error) {
 		done, err = c.copyChunk(ctx, w, t, chunk, s.at, limit, emit)
 		return err
-	})
+	}
+	var err error
+	var until change.LSN
+	if c.opts.SnapshotURL == "" {
+		err = c.under(ctx, s, read)
+	} else if err = s.letGo(ctx); err == nil {
+		until, err = c.onStandby(ctx, s, read)
+	}
 	if err != nil {
 		return chunk, fmt.Errorf("copy %s: %w", chunk, c.copyError(ctx, t, c.altered(ctx, t, err)))
 	}
+	done.Until = until
 	return done, nil
 }
 

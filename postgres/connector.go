@@ -31,6 +31,9 @@ type Options struct {
 	// (publications, logical messages) goes that way. Without it publications are made by
 	// hand. It is not used while URL leads to a primary.
 	PrimaryURL string
+	// SnapshotURL is a physical standby of the server that URL names, on which chunks of tables
+	// are read ([Connector.CopyChunk]); "": they are read where URL leads.
+	SnapshotURL string
 	// Password makes the password of each connection, when it is made; nil: as URL says.
 	Password Password
 	// Failover says whether the slot goes over to standbys.
@@ -101,7 +104,11 @@ func (o *Options) Validate() error {
 	if err != nil {
 		return fmt.Errorf("postgres: Options.PrimaryURL: %w", err)
 	}
-	if o.Password != nil && (!guarded(&cfg.Config) || !guarded(&primary.Config)) {
+	apart, err := pgx.ParseConfig(cmp.Or(o.SnapshotURL, o.URL))
+	if err != nil {
+		return fmt.Errorf("postgres: Options.SnapshotURL: %w", err)
+	}
+	if o.Password != nil && (!guarded(&cfg.Config) || !guarded(&primary.Config) || !guarded(&apart.Config)) {
 		return errors.New("postgres: Options.URL: a password that is made for each connection must not be sent in clear text: add sslmode=verify-full with sslrootcert=FILE (or sslmode=require) to the URL")
 	}
 	return nil
@@ -391,7 +398,11 @@ func (c *Connector) replication(ctx context.Context) (*pgconn.PgConn, error) {
 
 // config is the connection string with our settings.
 func (c *Connector) config(extra map[string]string) (*pgconn.Config, error) {
-	cfg, err := pgconn.ParseConfig(c.opts.URL)
+	return c.configOf(c.opts.URL, extra)
+}
+
+func (c *Connector) configOf(url string, extra map[string]string) (*pgconn.Config, error) {
+	cfg, err := pgconn.ParseConfig(url)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -21,6 +22,8 @@ type snapshot struct {
 	holder *pgconn.PgConn
 	keeper *wire         // what holds it in the place of holder, without a slot; nil: that does
 	turns  chan struct{} // those who read
+	apart  chan *wire    // connections to the standby that chunks are read of, where that is
+	alone  sync.Once     // the server's own snapshot is of no use any more
 	idle   chan *wire    // connections that have adopted it and wait for work
 }
 
@@ -48,7 +51,8 @@ func (c *Connector) createSlot(ctx context.Context, name, temporary, more string
 	if err != nil {
 		return 0, errors.Join(err, conn.Close(ctx))
 	}
-	c.snap = &snapshot{at: at, name: row[2], holder: conn, turns: make(chan struct{}, c.opts.CopyConnections), idle: make(chan *wire, c.opts.CopyConnections)}
+	n := c.opts.CopyConnections
+	c.snap = &snapshot{at: at, name: row[2], holder: conn, turns: make(chan struct{}, n), idle: make(chan *wire, n), apart: make(chan *wire, n)}
 	c.log.Info("snapshot opened", "lsn", at, "slot", name)
 	return at, nil
 }
@@ -102,25 +106,47 @@ func (c *Connector) CloseSnapshot(ctx context.Context) error {
 	}
 	s := c.snap
 	c.snap = nil
-	close(s.idle)
-	for w := range s.idle {
+	close(s.apart)
+	for w := range s.apart {
 		_ = w.close() // it has only read
 	}
-	if s.keeper != nil {
-		return s.keeper.close()
+	return s.letGo(ctx)
+}
+
+// letGo ends what the snapshot is in the server; its position stays.
+func (s *snapshot) letGo(ctx context.Context) (err error) {
+	s.alone.Do(func() {
+		close(s.idle)
+		for w := range s.idle {
+			_ = w.close() // it has only read
+		}
+		if s.keeper != nil {
+			err = s.keeper.close()
+			return
+		}
+		err = s.holder.Close(ctx)
+	})
+	return err
+}
+
+// wait waits for a turn among those who read.
+func (s *snapshot) wait(ctx context.Context) (release func(), err error) {
+	select {
+	case s.turns <- struct{}{}:
+		return func() { <-s.turns }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
-	return s.holder.Close(ctx)
 }
 
 // under runs do on a connection that has adopted the snapshot. There are never more of them
 // than CopyConnections, however many tables are copied at once: one waits for its turn.
 func (c *Connector) under(ctx context.Context, s *snapshot, do func(*wire) error) error {
-	select {
-	case s.turns <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
+	release, err := s.wait(ctx)
+	if err != nil {
+		return err
 	}
-	defer func() { <-s.turns }()
+	defer release()
 	w, err := c.reader(ctx, s)
 	if err != nil {
 		return err

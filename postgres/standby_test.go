@@ -40,6 +40,29 @@ func TestCheckStandby(t *testing.T) {
 	wants(t, problems(t, opts), "GRANT EXECUTE ON FUNCTION pg_log_standby_snapshot() TO \"feed\"")
 }
 
+// TestCheckSnapshot: what keeps tables from being copied on a standby is said.
+func TestCheckSnapshot(t *testing.T) {
+	t.Parallel()
+	primary := pgtest.Start(t, pgtest.Options{Version: 15})
+	primary.Exec(t, "CREATE DATABASE shop")
+	(&pgtest.Database{Server: primary, Name: "shop", URL: primary.URL("shop")}).Exec(t, "CREATE TABLE orders (id int PRIMARY KEY)")
+	standby := primary.Standby(t, map[string]string{"max_standby_streaming_delay": "5s", "recovery_min_apply_delay": "10ms"})
+	opts := postgres.Options{URL: primary.URL("shop"), Pipeline: "shop", SnapshotURL: standby.URL("shop")}
+	for standby.Query(t, "SELECT count(*) FROM pg_database WHERE datname = 'shop'")[0][0] != "1" { // a moment
+	}
+	wants(t, problems(t, opts), "after 5s: chunks of a copy", "SET max_standby_streaming_delay", "late: each copy waits")
+	standby.Exec(t, "ALTER SYSTEM SET max_standby_streaming_delay = -1", "ALTER SYSTEM SET recovery_min_apply_delay = 0", "SELECT pg_reload_conf()", "SELECT pg_wal_replay_pause()")
+	for standby.Query(t, "SHOW recovery_min_apply_delay")[0][0] != "0" { // a moment
+	}
+	expect(t, "a paused replay", problems(t, opts), "error : the replay of the standby of snapshot_url is paused: copies wait until it goes on [SELECT pg_wal_replay_resume(); -- on the standby of snapshot_url]")
+	standby.Exec(t, "SELECT pg_wal_replay_resume()")
+	expect(t, "a standby without faults", problems(t, opts), "")
+	opts.SnapshotURL = opts.URL
+	wants(t, problems(t, opts), "snapshot_url leads to a server that is no standby")
+	opts.SnapshotURL = "postgres://127.0.0.1:1/shop"
+	wants(t, problems(t, opts), "tables cannot be copied on the standby: snapshot_url: ")
+}
+
 // TestFailoverOption: the slot goes over to standbys as the option says, whenever that was set.
 func TestFailoverOption(t *testing.T) {
 	t.Parallel()

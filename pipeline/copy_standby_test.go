@@ -1,0 +1,152 @@
+package pipeline_test
+
+import (
+	"context"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"lakefeed/change"
+	"lakefeed/internal/pgtest"
+	"lakefeed/pipeline"
+	"lakefeed/postgres"
+)
+
+// newSnapshotRig is a rig that reads the log of a primary, and copies tables on its standby.
+func newSnapshotRig(t *testing.T, version int, standbyConf map[string]string, sql ...string) *pair {
+	t.Helper()
+	p := &pair{primary: pgtest.Start(t, pgtest.Options{Version: version})}
+	p.primary.Exec(t, "create database shop")
+	p.standby = p.primary.Standby(t, standbyConf)
+	p.rig = newRigOn(t, &pgtest.Database{Server: p.primary, Name: "shop", URL: p.primary.URL("shop")}, sql...)
+	p.snapshot = p.standby.URL("shop")
+	return p
+}
+
+// fromStandby lets every table with a key be copied in chunks, on the standby.
+func fromStandby(o *options) { chunky(o); o.Bootstrap.Standby = true }
+
+// copying is how many sessions copy on a server.
+func copying(t *testing.T, s *pgtest.Server) string {
+	t.Helper()
+	return s.Query(t, "select count(*) from pg_stat_activity where query ilike 'copy%' and application_name = 'lakefeed' and state = 'active'")[0][0]
+}
+
+// shopOnStandby is the first value of a statement in the database on the standby.
+func (p *pair) shopOnStandby(sql string) string {
+	p.t.Helper()
+	db := pgtest.Database{Server: p.standby, Name: "shop", URL: p.standby.URL("shop")}
+	return db.Query(p.t, sql)[0][0]
+}
+
+// TestCopyOnStandby copies a table on a standby, of a version that does not decode there, while it
+// is changed: it waits until the standby has replayed what it needs, which holds nobody up, goes on
+// where it was interrupted, and loses no more than a chunk where its sessions are ended there.
+func TestCopyOnStandby(t *testing.T) {
+	t.Parallel()
+	p := newSnapshotRig(t, 15, nil, append(toasted, "create table other (id int) ")...)
+	p.caughtUp()
+	p.db.Exec(t, "alter table other add primary key (id)")
+	p.skip["other"] = true // a copy of another table would stand before it in the queue
+	p.standby.Exec(t, "select pg_wal_replay_pause()")
+	p.db.Exec(t, "create table log (v text)") // has no key: it is read of the primary
+	waits := func(run *running) bool {
+		s := run.table("public.t")
+		return s.State == pipeline.Copying && strings.Contains(s.Note, "waits for the standby: ") && strings.Contains(s.Note, "has replayed its log up to")
+	}
+	run := p.start(fromStandby)
+	p.await("it waits for the standby", func() bool { return waits(run) })
+	p.db.Exec(t, "insert into log values ('a')")
+	p.await("others are not held up", func() bool { return p.column("log", "v") == "a" })
+	p.db.Exec(t, stormy[0])
+	run.stop()
+	p.standby.Exec(t, "select pg_wal_replay_resume()")
+
+	var n atomic.Int32
+	p.cutAt("chunk noted", 3, stormy[1:4], fromStandby, reads(&n))
+	p.caughtUp()
+	if left := p.staged(); left < 2 {
+		t.Errorf("%d parts of chunks are there", left)
+	}
+
+	p.copyRate = 400_000
+	run = p.start(fromStandby)
+	p.await("its sessions on the standby are ended", func() bool {
+		return p.onStandby("select count(pg_terminate_backend(pid)) from pg_stat_activity where query ilike 'copy%' and application_name = 'lakefeed'") != "0"
+	})
+	p.db.Exec(t, stormy[4:]...)
+	p.await("it streams", func() bool { return run.table("public.t").State == pipeline.Streaming })
+	if s := run.table("public.t"); s.Note != "" || s.CopyChunks != s.CopyChunksDone || p.staged() != 0 {
+		t.Errorf("its status is %+v, and %d parts are left", s, p.staged())
+	}
+	p.equal(run)
+	if rows, err := strconv.Atoi(p.shopOnStandby("select seq_tup_read from pg_stat_user_tables where relname = 't'")); err != nil || rows < 2500 {
+		t.Errorf("%d rows were read on the standby, %v", rows, err)
+	}
+}
+
+// held lets something happen while the first chunk is read.
+type held struct {
+	*postgres.Connector
+	first sync.Once
+	meet  func()
+}
+
+func (h *held) CopyChunk(ctx context.Context, t *change.Table, chunk change.CopyChunk, limit int64, emit func(*change.Batch) error) (change.CopyChunk, error) {
+	return h.Connector.CopyChunk(ctx, t, chunk, limit, func(b *change.Batch) error {
+		h.first.Do(h.meet)
+		return emit(b)
+	})
+}
+
+// TestCopyConflictsOnStandby copies on a standby that ends what is in the way of its replay.
+func TestCopyConflictsOnStandby(t *testing.T) {
+	t.Parallel()
+	p := newSnapshotRig(t, 17, map[string]string{"max_standby_streaming_delay": "0", "hot_standby_feedback": "off"}, toasted...)
+	p.caughtUp()
+	source := &held{Connector: p.source(), meet: func() {
+		p.db.Exec(t, "delete from t where id % 5 = 0", "vacuum t")
+		p.await("there is a conflict", func() bool {
+			return p.shopOnStandby("select confl_snapshot + confl_lock + confl_bufferpin from pg_stat_database_conflicts where datname = 'shop'") != "0"
+		})
+	}}
+	var log strings.Builder
+	run := p.start(fromStandby, func(o *options) {
+		o.Source = source
+		o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	})
+	p.await("it streams", func() bool { return run.table("public.t").State == pipeline.Streaming })
+	p.equal(run)
+	run.stop()
+	if !strings.Contains(log.String(), "conflict with recovery") {
+		t.Errorf("no conflict is told of: %s", &log)
+	}
+}
+
+// TestCopyOnWrongStandby refuses servers that are no standby of the source, and waits for the
+// right one where it may come.
+func TestCopyOnWrongStandby(t *testing.T) {
+	t.Parallel()
+	p := newSnapshotRig(t, 16, nil, toasted...)
+	p.caughtUp()
+	p.snapshot = p.db.URL
+	p.says(p.once(fromStandby), "public.t", "snapshot_url leads to a server that is no standby")
+	other := newSnapshotRig(t, 16, nil, "select")
+	other.caughtUp()
+	p.snapshot = other.snapshot
+	p.says(p.once(fromStandby), "public.t", "another database system", "name a standby of the source")
+
+	p.snapshot = p.standby.URL("shop")
+	p.copyRate = 400_000
+	run := p.start(fromStandby, func(o *options) { o.RetryTable = nil })
+	p.await("it copies", func() bool { return copying(t, p.standby) != "0" })
+	p.standby.Exec(t, "select pg_promote(true, 60)")
+	p.await("it waits for a standby", func() bool { return strings.Contains(run.table("public.t").Note, "no standby (any more)") })
+	run.stop()
+	p.snapshot, p.copyRate = "", 0 // the primary is read
+	p.drain()
+	p.equal(nil)
+}
