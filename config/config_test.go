@@ -318,13 +318,14 @@ func TestShards(t *testing.T) {
 		}
 	}
 	for change, want := range map[string]string{
-		"name: us,=name: eu,":                               `"eu" is the name of another shard`,
-		"name: us,=name: default,":                          "name this one otherwise",
-		"shards:=url: postgres://db/shop\n        shards:":  "url and primary_url stand with each shard",
-		"lake: {=slots: 2\n    lake: {":                     "do not go with shards",
-		"lake: {=schema: freeze\n    lake: {":               "freeze does not go with shards",
-		"name: us, url: postgres://us/shop=name: us":        "shards[1].url: is missing",
-		"shards:=url: postgres://db/shop\n        unknown:": "unknown",
+		"name: us,=name: eu,":                                       `"eu" is the name of another shard`,
+		"name: us,=name: default,":                                  "name this one otherwise",
+		"shards:=url: postgres://db/shop\n        shards:":          "url and primary_url stand with each shard",
+		"shards:=snapshot_url: postgres://db/shop\n        shards:": "snapshot_url does not go with shards",
+		"lake: {=slots: 2\n    lake: {":                             "do not go with shards",
+		"lake: {=schema: freeze\n    lake: {":                       "freeze does not go with shards",
+		"name: us, url: postgres://us/shop=name: us":                "shards[1].url: is missing",
+		"shards:=url: postgres://db/shop\n        unknown:":         "unknown",
 	} {
 		from, to, _ := strings.Cut(change, "=")
 		_, err := config.Parse("f.yaml", []byte(strings.Replace(sharded, from, to, 1)), noEnv)
