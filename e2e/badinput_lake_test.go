@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"lakefeed/internal/long"
 	"lakefeed/internal/pgtest"
 )
 
@@ -64,7 +65,8 @@ func twoTables(t *testing.T) *pgtest.Database {
 	return db
 }
 
-func TestLakeIsAFile(t *testing.T) {
+func TestLakeIsAFileLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	b := newBad(t, twoTables(t).URL, allTables, "")
 	write(t, b.Dir, "not a folder")

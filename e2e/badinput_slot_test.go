@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"lakefeed/internal/long"
 	"lakefeed/internal/pgtest"
 	"lakefeed/postgres"
 )
@@ -13,8 +14,9 @@ import (
 // slotName is the name of the pipeline's slot.
 func (b *bad) slotName() string { return postgres.SlotName(b.Name) }
 
-// TestServerSettings has a server that is not set up for replication, and then does what check says.
-func TestServerSettings(t *testing.T) {
+// TestServerSettingsLong has a server that is not set up for replication, and then does what check says.
+func TestServerSettingsLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	s := pgtest.Start(t, pgtest.Options{Conf: map[string]string{"wal_level": "replica", "max_replication_slots": "1", "max_wal_senders": "2"}})
 	db := s.NewDatabase(t)

@@ -5,12 +5,14 @@ import (
 	"strings"
 	"testing"
 
+	"lakefeed/internal/long"
 	"lakefeed/internal/pgtest"
 )
 
-// TestResets runs over a network that resets every connection after 1 MiB, while more
+// TestResetsLong runs over a network that resets every connection after 1 MiB, while more
 // comes than that within a commit interval: the lake gets on all the same, and is right.
-func TestResets(t *testing.T) {
+func TestResetsLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	db := twoTables(t)
 	proxy, url := pgtest.NewProxy(t, db.URL)
@@ -73,8 +75,9 @@ func TestPublicationDropped(t *testing.T) {
 	b.well()
 }
 
-// TestIdleSlot lets PostgreSQL 18 end a slot that nobody read for a while.
-func TestIdleSlot(t *testing.T) {
+// TestIdleSlotLong lets PostgreSQL 18 end a slot that nobody read for a while.
+func TestIdleSlotLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	server := pgtest.Start(t, pgtest.Options{Version: 18, Conf: map[string]string{"idle_replication_slot_timeout": "1s"}})
 	db := server.NewDatabase(t)

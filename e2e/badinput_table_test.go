@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"lakefeed/internal/long"
 	"lakefeed/internal/pgtest"
 )
 
@@ -61,8 +62,9 @@ var strange = []string{
 
 func ident(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
 
-// TestStrangeNames replicates tables and columns of any name.
-func TestStrangeNames(t *testing.T) {
+// TestStrangeNamesLong replicates tables and columns of any name.
+func TestStrangeNamesLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	var sql, columns []string
@@ -145,8 +147,9 @@ func TestOddTables(t *testing.T) {
 	}
 }
 
-// TestUnrepresentable has values that no column of a lake can hold.
-func TestUnrepresentable(t *testing.T) {
+// TestUnrepresentableLong has values that no column of a lake can hold.
+func TestUnrepresentableLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	for name, c := range map[string]struct{ column, value, good, says string }{
 		"NaN":         {"numeric(8,2)", "NaN", "1", "NaN"},
@@ -222,7 +225,8 @@ func TestKeyLost(t *testing.T) {
 	b.well()
 }
 
-func TestTableDropped(t *testing.T) {
+func TestTableDroppedLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	db, b, r := streaming(t)
 	db.Exec(t, `INSERT INTO t VALUES (2, 'b')`, `DROP TABLE t`, `INSERT INTO u VALUES (77)`)

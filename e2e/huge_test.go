@@ -11,12 +11,14 @@ import (
 	"testing"
 	"time"
 
+	"lakefeed/internal/long"
 	"lakefeed/internal/pgtest"
 )
 
-// TestHugeTransaction: one transaction with a part that is rolled back, of which far more comes
+// TestHugeTransactionLong: one transaction with a part that is rolled back, of which far more comes
 // than fits in the memory that there is, in parts and while it is in progress.
-func TestHugeTransaction(t *testing.T) {
+func TestHugeTransactionLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	huge(t, 60_000, &wideRow, "memory_budget: 4MiB", 0)
 }

@@ -83,9 +83,10 @@ func flaky(t *testing.T, server *s3test.Server, seed uint64) *s3test.Proxy {
 	})
 }
 
-// TestS3Requests counts what rounds of one changed table ask of the server: docs/performance.md
+// TestS3RequestsLong counts what rounds of one changed table ask of the server: docs/performance.md
 // has the list.
-func TestS3Requests(t *testing.T) {
+func TestS3RequestsLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	const rounds, most = 10, 24 // requests a round
 	server := s3test.Start(t)

@@ -16,6 +16,7 @@ import (
 
 	"lakefeed/hudi/lock"
 	"lakefeed/hudi/timeline"
+	"lakefeed/internal/long"
 	"lakefeed/storage"
 	"lakefeed/storage/storagetest"
 )
@@ -192,12 +193,12 @@ func childShared(t *testing.T, dir string) *shared {
 	}}
 }
 
-// TestWriterChild is the part of TestKilledWriter that runs in another process: it
+// TestWriterChild is the part of TestKilledWriterLong that runs in another process: it
 // writes until it is killed, and says what is committed.
 func TestWriterChild(t *testing.T) {
 	dir := os.Getenv(childWriter)
 	if dir == "" {
-		t.Skip("started by TestKilledWriter")
+		t.Skip("started by TestKilledWriterLong")
 	}
 	s := childShared(t, dir)
 	table := s.open(t, s.store)
@@ -209,9 +210,10 @@ func TestWriterChild(t *testing.T) {
 	}
 }
 
-// TestKilledWriter kills one of two processes that write to a table: the other goes on
+// TestKilledWriterLong kills one of two processes that write to a table: the other goes on
 // once the lock and the heartbeat have expired, and nothing that was committed is lost.
-func TestKilledWriter(t *testing.T) {
+func TestKilledWriterLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	dir := t.TempDir()
 	s := childShared(t, dir)

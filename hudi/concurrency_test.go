@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"lakefeed/hudi/lock"
+	"lakefeed/internal/long"
 	"lakefeed/storage"
 	"lakefeed/storage/file"
 )
@@ -85,10 +86,11 @@ var testLocks = map[string]func(storage.Store) lock.Locker{
 	"storage": testStorageLock,
 }
 
-// TestWritersSideBySide lets writers race, on the same keys and on others, with a
+// TestWritersSideBySideLong lets writers race, on the same keys and on others, with a
 // compaction between: the table is what its commits make, in the order of their
 // instants.
-func TestWritersSideBySide(t *testing.T) {
+func TestWritersSideBySideLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	for name, lock := range testLocks {
 		for _, where := range []string{"mem", "file"} {
@@ -237,5 +239,5 @@ func TestConcurrencyOptions(t *testing.T) {
 	}
 }
 
-// childWriter is what TestKilledWriter asks of a process of its own.
+// childWriter is what TestKilledWriterLong asks of a process of its own.
 const childWriter = "LAKEFEED_WRITER_CHILD"

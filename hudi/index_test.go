@@ -16,6 +16,7 @@ import (
 	"lakefeed/hudi/lock"
 	"lakefeed/hudi/timeline"
 	"lakefeed/internal/golden"
+	"lakefeed/internal/long"
 	"lakefeed/internal/seed"
 	"lakefeed/storage/file"
 )
@@ -217,8 +218,9 @@ func (m *indexModel) compare() {
 	}
 }
 
-// TestIndexModel changes tables at random, through each index.
-func TestIndexModel(t *testing.T) {
+// TestIndexModelLong changes tables at random, through each index.
+func TestIndexModelLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	for name, opts := range map[string]Options{
 		"BUCKET":        {Buckets: 2},

@@ -10,12 +10,13 @@ import (
 	"strings"
 	"testing"
 
+	"lakefeed/internal/long"
 	"lakefeed/internal/seed"
 	"lakefeed/storage"
 	"lakefeed/storage/storagetest"
 )
 
-// What TestModel and TestCrash do in memory, some of it in a bucket.
+// What TestModel does in memory, some of it in a bucket.
 func TestOnS3(t *testing.T) {
 	t.Parallel()
 	for _, typ := range []TableType{CopyOnWrite, MergeOnRead} {
@@ -28,23 +29,28 @@ func TestOnS3(t *testing.T) {
 				m.lookup()
 			}
 		})
-		t.Run("crash "+string(typ), func(t *testing.T) {
-			t.Parallel()
-			m, steps := crashStory(t, typ)
-			counter := storagetest.NewFaulty(newStore(t), storagetest.Fault{Only: worthwhile})
-			if _, err := tell(t.Context(), counter, m, steps); err != nil {
-				t.Fatal(err)
-			}
-			calls := counter.Calls()
-			rnd := rand.New(rand.NewPCG(seed.New(t), 8))
-			for n := 1 + rnd.IntN(len(calls)/8); n <= len(calls); n += len(calls) / 8 {
-				crash := &crash{t: t, m: m, steps: steps, at: n, call: calls[n-1], when: storagetest.When(rnd.IntN(3))}
-				crash.run()
-			}
-		})
 	}
 	t.Run("requests", testRequests)
 	t.Run("requests of partitions", testPartitionRequests)
+}
+
+// TestOnS3CrashLong does the same for TestCrash.
+func TestOnS3CrashLong(t *testing.T) {
+	long.Test(t)
+	t.Parallel()
+	eachType(t, func(t *testing.T, typ TableType) {
+		m, steps := crashStory(t, typ)
+		counter := storagetest.NewFaulty(newStore(t), storagetest.Fault{Only: worthwhile})
+		if _, err := tell(t.Context(), counter, m, steps); err != nil {
+			t.Fatal(err)
+		}
+		calls := counter.Calls()
+		rnd := rand.New(rand.NewPCG(seed.New(t), 8))
+		for n := 1 + rnd.IntN(len(calls)/8); n <= len(calls); n += len(calls) / 8 {
+			crash := &crash{t: t, m: m, steps: steps, at: n, call: calls[n-1], when: storagetest.When(rnd.IntN(3))}
+			crash.run()
+		}
+	})
 }
 
 // bucketRows are n rows for each of some buckets of a table.

@@ -21,6 +21,7 @@ import (
 
 	"lakefeed/hudi/lock"
 	"lakefeed/hudi/timeline"
+	"lakefeed/internal/long"
 	"lakefeed/internal/pgserver"
 	"lakefeed/internal/seed"
 	"lakefeed/storage"
@@ -111,16 +112,16 @@ func soakShared(t *testing.T, dir string) *shared {
 	}}
 }
 
-// soakChild is what TestServicesSoak asks of a process of its own: the role and the
+// soakChild is what killServices asks of a process of its own: the role and the
 // table's folder.
 const soakChild = "LAKEFEED_SOAK_CHILD"
 
-// TestServicesSoakChild is the part of TestServicesSoak that runs in other processes,
+// TestServicesSoakChild is the part of killServices that runs in other processes,
 // until they are killed.
 func TestServicesSoakChild(t *testing.T) {
 	role, dir, ok := strings.Cut(os.Getenv(soakChild), ":")
 	if !ok {
-		t.Skip("started by TestServicesSoak")
+		t.Skip("started by killServices")
 	}
 	s := soakShared(t, dir)
 	table := s.open(t, s.store)
@@ -178,16 +179,26 @@ func soakTransaction(ctx context.Context, table *Table, n int) error {
 	})
 }
 
-// TestServicesSoak kills a writer, and services that run beside it, at random for ten
-// seconds, in the soak for ten minutes. Meanwhile Lakefeed and hudi-rs read the table all
-// the time, and see whole transactions, all that were acknowledged among them. At the end
-// no row is lost, the table is sound, and nothing is left that no reader needs.
+// TestServicesLong kills a writer, and services that run beside it, at random for ten
+// seconds. Meanwhile Lakefeed and hudi-rs read the table all the time, and see whole
+// transactions, all that were acknowledged among them. At the end no row is lost, the table
+// is sound, and nothing is left that no reader needs.
+func TestServicesLong(t *testing.T) {
+	long.Test(t)
+	killServices(t, 10*time.Second)
+}
+
+// TestServicesSoak does so for ten minutes.
 func TestServicesSoak(t *testing.T) {
-	t.Parallel()
-	last := 10 * time.Second
-	if soak() {
-		last = 10 * time.Minute
+	if !soak() {
+		t.Skip("make soak runs it")
 	}
+	killServices(t, 10*time.Minute)
+}
+
+func killServices(t *testing.T, last time.Duration) {
+	t.Helper()
+	t.Parallel()
 	seed := seed.New(t)
 	dir := t.TempDir()
 	s := soakShared(t, dir)

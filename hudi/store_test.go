@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"lakefeed/hudi/timeline"
+	"lakefeed/internal/long"
 	"lakefeed/internal/s3test"
 	"lakefeed/storage"
 	"lakefeed/storage/mem"
@@ -68,10 +69,11 @@ func (s dated) List(ctx context.Context, folder string, recursive bool) iter.Seq
 	}
 }
 
-// TestDates lays base files over others, by each kind of writer: by their
+// TestDatesLong lays base files over others, by each kind of writer: by their
 // dates the commits must not have been completed before they began. Spark with Hudi 1.2.0
 // would not see what is logged on these base files.
-func TestDates(t *testing.T) {
+func TestDatesLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	for _, mode := range []ConcurrencyMode{SingleWriter, Optimistic} {
 		for _, clock := range []dated{

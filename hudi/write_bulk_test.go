@@ -9,10 +9,13 @@ import (
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow"
+
+	"lakefeed/internal/long"
 )
 
-// TestBulkInsertSorts spills rows that come in any order, and looks at the files' ranges.
-func TestBulkInsertSorts(t *testing.T) {
+// TestBulkInsertSortsLong spills rows that come in any order, and looks at the files' ranges.
+func TestBulkInsertSortsLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	for name, index := range map[string]Options{"SIMPLE": {Index: IndexSimple}, "BUCKET": {Buckets: 4}, "GLOBAL_SIMPLE": {Index: IndexGlobalSimple}} {
 		t.Run(name, func(t *testing.T) {

@@ -9,11 +9,14 @@ import (
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow"
+
+	"lakefeed/internal/long"
 )
 
-// TestSorter writes rows of many partitions, with and without knowing the number of
+// TestSorterLong writes rows of many partitions, with and without knowing the number of
 // buckets beforehand, and then changes and deletes some.
-func TestSorter(t *testing.T) {
+func TestSorterLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	for _, buckets := range []int{1, 3} {
 		for _, known := range []bool{true, false} {

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow"
+
+	"lakefeed/internal/long"
 )
 
 // stagedRun sorts changes, and keeps what comes out in memory.
@@ -59,8 +61,9 @@ func stagedRun(t *testing.T, table *Table, opts SortOptions, newer bool, rows []
 	}}
 }
 
-// TestWriteRuns merges runs that were sorted apart, of which the last changes rows of the others.
-func TestWriteRuns(t *testing.T) {
+// TestWriteRunsLong merges runs that were sorted apart, of which the last changes rows of the others.
+func TestWriteRunsLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	for _, known := range []bool{true, false} {
 		t.Run(fmt.Sprintf("buckets known %v", known), func(t *testing.T) {

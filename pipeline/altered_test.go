@@ -4,12 +4,14 @@ import (
 	"testing"
 	"time"
 
+	"lakefeed/internal/long"
 	"lakefeed/pipeline"
 )
 
-// TestAlteredBeforeCopy alters tables between their description and the snapshot under which they
+// TestAlteredBeforeCopyLong alters tables between their description and the snapshot under which they
 // are copied: what the copy lacks would be in no log.
-func TestAlteredBeforeCopy(t *testing.T) {
+func TestAlteredBeforeCopyLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	for name, alter := range map[string][]string{
 		"a column is added":   {"alter table fresh add w int", "update fresh set w = id"},

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"lakefeed/change"
+	"lakefeed/internal/long"
 	"lakefeed/pipeline"
 )
 
@@ -116,9 +117,10 @@ func TestChunkCopy(t *testing.T) {
 	}
 }
 
-// TestChunkCopyGoesOn interrupts a copy at each of its steps, while the table is changed, and
+// TestChunkCopyGoesOnLong interrupts a copy at each of its steps, while the table is changed, and
 // lets it go on.
-func TestChunkCopyGoesOn(t *testing.T) {
+func TestChunkCopyGoesOnLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	for _, table := range []string{"plain", "partitioned"} {
 		for _, cut := range []struct {
@@ -179,8 +181,9 @@ func TestChunkCopyOnce(t *testing.T) {
 	r.equal(nil)
 }
 
-// TestChunkCopyBeginsAnew makes what is staged useless, in each of the ways there are.
-func TestChunkCopyBeginsAnew(t *testing.T) {
+// TestChunkCopyBeginsAnewLong makes what is staged useless, in each of the ways there are.
+func TestChunkCopyBeginsAnewLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	for name, sql := range map[string][]string{
 		"truncated":   {"truncate t", "insert into t values (1, 1, 'a', 'b')"},
@@ -205,8 +208,9 @@ func TestChunkCopyBeginsAnew(t *testing.T) {
 	}
 }
 
-// TestChunkCopyLostRun damages a run that is staged: it is noticed, and the copy begins anew.
-func TestChunkCopyLostRun(t *testing.T) {
+// TestChunkCopyLostRunLong damages a run that is staged: it is noticed, and the copy begins anew.
+func TestChunkCopyLostRunLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	r := newRig(t, toasted...)
 	r.cutAt("chunk noted", 3, stormy, chunky)

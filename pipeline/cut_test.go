@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"lakefeed/change"
+	"lakefeed/internal/long"
 	"lakefeed/internal/seed"
 )
 
@@ -71,8 +72,9 @@ func TestHoldAndCut(t *testing.T) {
 	r.equal(nil)
 }
 
-// TestCutWithoutPipeline brings a lake that nobody feeds to a position, under load.
-func TestCutWithoutPipeline(t *testing.T) {
+// TestCutWithoutPipelineLong brings a lake that nobody feeds to a position, under load.
+func TestCutWithoutPipelineLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	r := newRig(t)
 	r.load()
@@ -139,8 +141,9 @@ func TestOnceDrains(t *testing.T) {
 	r.equal(nil)
 }
 
-// TestSpilled does the same with rounds that do not fit in memory.
-func TestSpilled(t *testing.T) {
+// TestSpilledLong does the same with rounds that do not fit in memory.
+func TestSpilledLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	r := newRig(t, schemaT)
 	r.drain()
@@ -157,8 +160,9 @@ func TestSpilled(t *testing.T) {
 	r.equal(nil)
 }
 
-// TestCutOfCleanedTable keeps nothing but the newest commit, which may be a compaction.
-func TestCutOfCleanedTable(t *testing.T) {
+// TestCutOfCleanedTableLong keeps nothing but the newest commit, which may be a compaction.
+func TestCutOfCleanedTableLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	r := newRig(t, schemaT)
 	r.mods = append(r.mods, func(o *options) { o.CompactAfter, o.RetainCommits = 1, 1 })

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"lakefeed/internal/long"
 	"lakefeed/internal/pgtest"
 	"lakefeed/pipeline"
 	"lakefeed/postgres"
@@ -76,9 +77,10 @@ func (p *pair) synced() {
 
 var syncing = map[string]string{"sync_replication_slots": "on"}
 
-// TestFailoverSlot: the primary dies under load; the standby that has the slot is promoted, and
+// TestFailoverSlotLong: the primary dies under load; the standby that has the slot is promoted, and
 // the pipeline that runs goes on there, exactly.
-func TestFailoverSlot(t *testing.T) {
+func TestFailoverSlotLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	p := newPair(t, 17, map[string]string{"synchronized_standby_slots": "standby"},
 		map[string]string{"sync_replication_slots": "on", "synchronized_standby_slots": ""}, schemaT) // else it would wait for a standby of its own
@@ -116,8 +118,9 @@ func TestFailoverSlot(t *testing.T) {
 	}
 }
 
-// TestFailoverWithoutSlot: where the promoted standby does not have the slot, that is refused.
-func TestFailoverWithoutSlot(t *testing.T) {
+// TestFailoverWithoutSlotLong: where the promoted standby does not have the slot, that is refused.
+func TestFailoverWithoutSlotLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	p := newPair(t, 0, nil, nil, schemaT, "insert into t values (1, 'a')")
 	p.drain()
@@ -127,9 +130,10 @@ func TestFailoverWithoutSlot(t *testing.T) {
 	p.refused(p.once(), p.slot(), "gone")
 }
 
-// TestLakeAhead: the standby that is promoted lacks what the lake has of one table. That table is
+// TestLakeAheadLong: the standby that is promoted lacks what the lake has of one table. That table is
 // refused by name until it is copied anew; the other goes on.
-func TestLakeAhead(t *testing.T) {
+func TestLakeAheadLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	p := newPair(t, 17, nil, syncing, schemaT, "create table other (id int primary key)", "insert into t values (1, 'a')")
 	p.drain()
@@ -165,9 +169,10 @@ func TestLakeAhead(t *testing.T) {
 	p.equal(run)
 }
 
-// TestFormerPrimary: the primary of before a promotion comes back beside the new one; its log is
+// TestFormerPrimaryLong: the primary of before a promotion comes back beside the new one; its log is
 // none that the lake's comes from.
-func TestFormerPrimary(t *testing.T) {
+func TestFormerPrimaryLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	p := newPair(t, 17, nil, syncing, schemaT, "insert into t values (1, 'a')")
 	p.drain()

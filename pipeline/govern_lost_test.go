@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"lakefeed/internal/long"
 	"lakefeed/pipeline"
 	"lakefeed/storage"
 	"lakefeed/storage/mem"
@@ -49,9 +50,10 @@ func TestSlotGone(t *testing.T) {
 	r.refused(r.once(), r.slot(), "gone") // it was asked for once
 }
 
-// TestSlotRemade has policy, or an order, make the slot anew while the pipeline goes on: readers see the
+// TestSlotRemadeLong has policy, or an order, make the slot anew while the pipeline goes on: readers see the
 // old rows until the new ones are there.
-func TestSlotRemade(t *testing.T) {
+func TestSlotRemadeLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	for name, c := range map[string]struct {
 		harm string
@@ -100,8 +102,9 @@ func TestSlotRemade(t *testing.T) {
 	})
 }
 
-// TestSlotRemadeKilled dies at every step of making the slot anew.
-func TestSlotRemadeKilled(t *testing.T) {
+// TestSlotRemadeKilledLong dies at every step of making the slot anew.
+func TestSlotRemadeKilledLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	r := newRig(t, wildTable, external, "create table other (id int primary key)")
 	r.drain()
@@ -130,9 +133,10 @@ func TestSlotRemadeKilled(t *testing.T) {
 	}
 }
 
-// TestGovernorDropsSlot has a lake that is away, and its spool with it: when the source keeps too
+// TestGovernorDropsSlotLong has a lake that is away, and its spool with it: when the source keeps too
 // much, the slot is dropped, and by policy all is copied anew when the lake is back.
-func TestGovernorDropsSlot(t *testing.T) {
+func TestGovernorDropsSlotLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	for _, again := range []bool{true, false} {
 		t.Run(fmt.Sprintf("on its own %t", again), func(t *testing.T) {

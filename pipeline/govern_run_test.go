@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"lakefeed/internal/long"
 	"lakefeed/internal/pgtest"
 	"lakefeed/pipeline"
 	"lakefeed/storage"
@@ -136,10 +137,11 @@ func (r *rig) forgets(run *running, from, to int) {
 	}
 }
 
-// TestGovernorSpools has a lake that gives no answer while changes come: as soon as the
+// TestGovernorSpoolsLong has a lake that gives no answer while changes come: as soon as the
 // slot's lag is over the budget nothing waits for the lake any more, and the slot moves. When the lake is
 // back, all comes in the order of the log.
-func TestGovernorSpools(t *testing.T) {
+func TestGovernorSpoolsLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	for _, silent := range []bool{true, false} {
 		t.Run(fmt.Sprintf("silent %t", silent), func(t *testing.T) {
@@ -186,9 +188,10 @@ func TestGovernorDiverts(t *testing.T) {
 	r.equal(run)
 }
 
-// TestStartWithoutLake starts, and ends, and dies, while the lake is away: the changes go to the
+// TestStartWithoutLakeLong starts, and ends, and dies, while the lake is away: the changes go to the
 // spool all the time, and who paused a table finds it paused.
-func TestStartWithoutLake(t *testing.T) {
+func TestStartWithoutLakeLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	r, lake := governed(t, pipeline.WALBudget{})
 	r.drain()

@@ -13,6 +13,7 @@ import (
 
 	"lakefeed/change"
 	"lakefeed/hudi"
+	"lakefeed/internal/long"
 	"lakefeed/pipeline"
 	"lakefeed/postgres"
 	"lakefeed/storage"
@@ -170,7 +171,8 @@ func (r *groupRig) copies(table string) int {
 
 // A pipeline gets a second slot, then other tables in it, then none: no table is copied
 // anew, no change is lost, and the slot that nothing names is gone from the source.
-func TestTablesMoveBetweenSlotsExactly(t *testing.T) {
+func TestTablesMoveBetweenSlotsExactlyLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	r := newGroupRig(t, "create table a (id int primary key, v int)", "create table b (id int primary key, v int)", "create table c (v int)",
 		"insert into a select g, 0 from generate_series(1, 100) g", "insert into b values (1, 0)", "insert into c values (0)")
@@ -222,7 +224,8 @@ func TestTablesMoveBetweenSlotsExactly(t *testing.T) {
 }
 
 // Wherever a start that moves tables dies, no change is lost and nothing is copied anew.
-func TestMoveDies(t *testing.T) {
+func TestMoveDiesLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	r := newGroupRig(t, "create table a (id int primary key, v int)", "create table b (id int primary key, v int)", "insert into a select g, 0 from generate_series(1, 100) g")
 	r.slots = named("hot: a")

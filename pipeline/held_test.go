@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"lakefeed/change"
+	"lakefeed/internal/long"
 	"lakefeed/internal/pgtest"
 	"lakefeed/pipeline"
 	"lakefeed/storage/mem"
@@ -102,8 +103,9 @@ func TestResyncAtOnce(t *testing.T) {
 	r.equal(run)
 }
 
-// TestFirstCopyLakeAway has tables come while the lake takes nothing: they are copied when it is back.
-func TestFirstCopyLakeAway(t *testing.T) {
+// TestFirstCopyLakeAwayLong has tables come while the lake takes nothing: they are copied when it is back.
+func TestFirstCopyLakeAwayLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	r := newRig(t, schemaT, "insert into t values (1, 'a')")
 	var full atomic.Bool

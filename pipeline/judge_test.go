@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"lakefeed/change"
+	"lakefeed/internal/long"
 	"lakefeed/pipeline"
 )
 
@@ -28,9 +29,10 @@ func (r *rig) passLook(run *running) {
 	}
 }
 
-// TestLookStops changes tables so that no log tells, and never touches them again: the
+// TestLookStopsLong changes tables so that no log tells, and never touches them again: the
 // pipeline that runs stops them as a start would, and the others go on.
-func TestLookStops(t *testing.T) {
+func TestLookStopsLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	cases := map[string]struct{ sql, says string }{ // what stands between "; " is done at once
 		"anew":    {"drop table anew; create table anew (id int primary key, v text); insert into anew values (5, 'new')", "dropped and made anew"},
@@ -86,9 +88,10 @@ func TestRenamedWhileRunning(t *testing.T) {
 	r.equal(nil)
 }
 
-// TestLookLetsPass does to tables what the log brings, or what changes no row: the
+// TestLookLetsPassLong does to tables what the log brings, or what changes no row: the
 // pipeline that runs goes on, and so does one that is started behind it.
-func TestLookLetsPass(t *testing.T) {
+func TestLookLetsPassLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	cases := map[string][2]string{ // the second is done when the first was looked at
 		"vacuumed":   {"vacuum full vacuumed"},

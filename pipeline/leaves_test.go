@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"lakefeed/change"
+	"lakefeed/internal/long"
 	"lakefeed/pipeline"
 )
 
@@ -60,10 +61,11 @@ func (c *copiesAnew) of(t *testing.T, table, what string) {
 	}
 }
 
-// TestPartitionsComeAndGo attaches, detaches, drops and truncates partitions: what that does
+// TestPartitionsComeAndGoLong attaches, detaches, drops and truncates partitions: what that does
 // to the rows of their table is in no log, and the lake is right all the same. Where it does
 // nothing to them, or takes rows away that can be told, the table is not copied anew.
-func TestPartitionsComeAndGo(t *testing.T) {
+func TestPartitionsComeAndGoLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	cases := []struct{ sql, anew string }{
 		{"create table apr@ partition of r@ for values from ('2026-04-01') to ('2026-05-01'); insert into r@ values (1, '2026-04-01', 'april')", ""},
@@ -111,8 +113,9 @@ func TestPartitionsComeAndGo(t *testing.T) {
 	r.equal(nil)
 }
 
-// TestPartitionsWhileAway does the same while nobody reads: what cannot be told is copied.
-func TestPartitionsWhileAway(t *testing.T) {
+// TestPartitionsWhileAwayLong does the same while nobody reads: what cannot be told is copied.
+func TestPartitionsWhileAwayLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	cases := []struct{ sql, anew string }{
 		{"create table apr@ partition of r@ for values from ('2026-04-01') to ('2026-05-01'); insert into r@ values (1, '2026-04-01', 'april')", ""},
@@ -144,8 +147,9 @@ func TestPartitionsWhileAway(t *testing.T) {
 	}
 }
 
-// TestPartitionsPaused leaves it to a person what becomes of the rows of a partition that is gone.
-func TestPartitionsPaused(t *testing.T) {
+// TestPartitionsPausedLong leaves it to a person what becomes of the rows of a partition that is gone.
+func TestPartitionsPausedLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	r := newRig(t)
 	r.divided(0)

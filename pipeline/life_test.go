@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"lakefeed/change"
+	"lakefeed/internal/long"
 	"lakefeed/pipeline"
 	"lakefeed/storage/mem"
 )
@@ -53,9 +54,10 @@ func TestPause(t *testing.T) {
 	}
 }
 
-// TestRemoveAndAdd takes a table out of the pipeline and in again, with the changes of the
+// TestRemoveAndAddLong takes a table out of the pipeline and in again, with the changes of the
 // time between.
-func TestRemoveAndAdd(t *testing.T) {
+func TestRemoveAndAddLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	r := newRig(t, schemaT, "create table other (id int primary key)", "insert into t values (1, 'a')")
 	run := r.start()
@@ -85,10 +87,11 @@ func TestRemoveAndAdd(t *testing.T) {
 // recopies lets every table that only a new copy helps have one by itself.
 func recopies(o *options) { o.Recopy = func(*change.Table, *pipeline.AnewError) bool { return true } }
 
-// TestRecopied changes tables so that only a new copy helps, one change after the other,
+// TestRecopiedLong changes tables so that only a new copy helps, one change after the other,
 // while the pipeline runs and another table is written all the time: each is copied beside
 // the stream, readers see rows all the time where the key stays, and the other is in step.
-func TestRecopied(t *testing.T) {
+func TestRecopiedLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	cases := map[string]string{
 		"anew":    "drop table anew; create table anew (id int primary key, v text, n int); insert into anew values (5, 'new', 1)",

@@ -15,6 +15,7 @@ import (
 	"lakefeed/change"
 	"lakefeed/hudi"
 	"lakefeed/hudi/keyindex"
+	"lakefeed/internal/long"
 	"lakefeed/pipeline"
 	"lakefeed/storage"
 )
@@ -118,8 +119,9 @@ func TestPartitionNotSent(t *testing.T) {
 	r.lies("t", "region="+region+"/at_month=2026-01 1", "region="+region+"/at_month=2026-02 2", "region="+region+"/at_month=2027-01 9")
 }
 
-// TestPartitionsOfKeysLost runs with the cache of partitions gone, behind, and damaged.
-func TestPartitionsOfKeysLost(t *testing.T) {
+// TestPartitionsOfKeysLostLong runs with the cache of partitions gone, behind, and damaged.
+func TestPartitionsOfKeysLostLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	r := newRig(t, partitionedTable, `insert into t select i, 'r' || i % 3, '2026-01-01', 0, '' from generate_series(1, 30) i`)
 	here, elsewhere := t.TempDir(), t.TempDir()
@@ -161,9 +163,10 @@ func TestPartitionsOfKeysLost(t *testing.T) {
 	step("damaged")
 }
 
-// TestPartitionedSpilled writes a round that does not fit in memory into many partitions,
+// TestPartitionedSpilledLong writes a round that does not fit in memory into many partitions,
 // and a first copy that does not.
-func TestPartitionedSpilled(t *testing.T) {
+func TestPartitionedSpilledLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	r := newRig(t, partitionedTable, `insert into t select i, 'eu', timestamptz '2026-01-01' + i * interval '7 minutes', 0, repeat('x', 50) from generate_series(1, 5000) i`)
 	r.mods = append(r.mods, partitionBy(t, hudi.MergeOnRead, "day(at)"), func(o *options) { o.MemoryBudget = 256 << 10 })
@@ -189,8 +192,9 @@ func TestPartitionedSpilled(t *testing.T) {
 	}
 }
 
-// TestPartitionByRefused lists what a table cannot be laid out by, and what it must keep.
-func TestPartitionByRefused(t *testing.T) {
+// TestPartitionByRefusedLong lists what a table cannot be laid out by, and what it must keep.
+func TestPartitionByRefusedLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	r := newRig(t, `create table t (id int primary key, region text, at timestamptz, d date, f float8, b bytea)`, `insert into t values (1, 'eu', '2026-01-01', '2026-01-01', 1, 'x')`)
 	for _, c := range []struct{ by, want string }{

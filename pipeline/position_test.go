@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"lakefeed/hudi"
+	"lakefeed/internal/long"
 	"lakefeed/internal/pgtest"
 	"lakefeed/pipeline"
 	"lakefeed/storage"
@@ -150,9 +151,10 @@ func TestSlotOfAnotherPlugin(t *testing.T) {
 	r.dropSlot()
 }
 
-// TestAnotherServer has the same database, tables and slot on another server, as
+// TestAnotherServerLong has the same database, tables and slot on another server, as
 // after a restore from a dump.
-func TestAnotherServer(t *testing.T) {
+func TestAnotherServerLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	r := newRig(t, schemaT)
 	r.drain()
@@ -201,9 +203,10 @@ func (c copied) restore() {
 	c.stopped("sh", "-c", "rm -r "+c.DataDir()+" && mv "+c.backup()+" "+c.DataDir())
 }
 
-// TestRestoredCopy puts a file copy of the whole server back: only the log's end
+// TestRestoredCopyLong puts a file copy of the whole server back: only the log's end
 // tells, and once that has passed the lake's position, only what is in the log.
-func TestRestoredCopy(t *testing.T) {
+func TestRestoredCopyLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	server := copied{pgtest.Start(t, pgtest.Options{}), t}
 	r := newRigOn(t, server.NewDatabase(t), schemaT)
@@ -224,10 +227,11 @@ func TestRestoredCopy(t *testing.T) {
 	}
 }
 
-// TestRestoredCopyWithoutLoss puts a copy back that has all that the lake has, while
+// TestRestoredCopyWithoutLossLong puts a copy back that has all that the lake has, while
 // the lake's position, by the log of other databases, is further on: that is none to
 // refuse, and what comes then within that stretch of the log is taken.
-func TestRestoredCopyWithoutLoss(t *testing.T) {
+func TestRestoredCopyWithoutLossLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	server := copied{pgtest.Start(t, pgtest.Options{}), t}
 	r := newRigOn(t, server.NewDatabase(t), schemaT, "insert into t values (1, 'a')")

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"lakefeed/hudi"
+	"lakefeed/internal/long"
 	"lakefeed/postgres"
 	"lakefeed/storage"
 	"lakefeed/storage/storagetest"
@@ -156,9 +157,10 @@ func (r *rig) asideColumns() string {
 	return strings.Join(out, ",")
 }
 
-// TestQuarantineDies kills the pipeline at each of its phases: table and quarantine come
+// TestQuarantineDiesLong kills the pipeline at each of its phases: table and quarantine come
 // out as the source has them.
-func TestQuarantineDies(t *testing.T) {
+func TestQuarantineDiesLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	r := newRig(t, "create table t (id int primary key, d date, v int)", "insert into t select i, '2026-01-01', 0 from generate_series(1, 20) i")
 	r.types = quarantines

@@ -5,13 +5,15 @@ import (
 	"testing"
 
 	"lakefeed/change"
+	"lakefeed/internal/long"
 	"lakefeed/pipeline"
 	"lakefeed/storage/storagetest"
 )
 
-// TestSchemaCrash dies at every access to the records that a change of a schema makes, under
+// TestSchemaCrashLong dies at every access to the records that a change of a schema makes, under
 // each policy: the change is logged once, and in the end the table equals the source.
-func TestSchemaCrash(t *testing.T) {
+func TestSchemaCrashLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	for policy, want := range map[pipeline.SchemaPolicy]pipeline.Decision{
 		pipeline.EvolveSchema: pipeline.CopiedAnew, pipeline.FreezeSchema: pipeline.Recorded, pipeline.PauseSchema: pipeline.Waits,

@@ -9,6 +9,7 @@ import (
 
 	"lakefeed/change"
 	"lakefeed/hudi"
+	"lakefeed/internal/long"
 	"lakefeed/pipeline"
 )
 
@@ -135,10 +136,11 @@ func (r *rig) equalButWaiting(run *running, want func(schemaCase) pipeline.Decis
 	}
 }
 
-// TestSchemaPolicies changes tables in every way under every policy: each change is taken
+// TestSchemaPoliciesLong changes tables in every way under every policy: each change is taken
 // on, copied anew, recorded, or left to a person, who then has it taken on; over a restart,
 // and each is logged once.
-func TestSchemaPolicies(t *testing.T) {
+func TestSchemaPoliciesLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	decisions := map[pipeline.SchemaPolicy]func(schemaCase) pipeline.Decision{
 		pipeline.EvolveSchema: func(c schemaCase) pipeline.Decision { return c.evolve },

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"lakefeed/change"
+	"lakefeed/internal/long"
 	"lakefeed/pipeline"
 	"lakefeed/storage"
 	"lakefeed/storage/mem"
@@ -82,9 +83,10 @@ func (r *rig) refuse(inner storage.Store, full *atomic.Bool, round int) {
 	}
 }
 
-// TestSpoolKilled dies at every step of writing segments and of draining them: behind a
+// TestSpoolKilledLong dies at every step of writing segments and of draining them: behind a
 // segment and before the source may forget, between commit and deletion, within each.
-func TestSpoolKilled(t *testing.T) {
+func TestSpoolKilledLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	r := newRig(t, wildTable, external, "create table other (id int primary key)")
 	var full atomic.Bool
@@ -180,9 +182,10 @@ func TestSpoolFull(t *testing.T) {
 	}
 }
 
-// TestSpoolLost removes, damages and exchanges segments while no pipeline runs: the table
+// TestSpoolLostLong removes, damages and exchanges segments while no pipeline runs: the table
 // stops, says so, and only a new copy helps; the others go on.
-func TestSpoolLost(t *testing.T) {
+func TestSpoolLostLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	for name, harm := range map[string]func(r *rig, segs []string){
 		"the first is gone": func(r *rig, segs []string) { r.must(r.lake.Delete(t.Context(), segs[0])) },

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"lakefeed/internal/long"
 	"lakefeed/internal/pgtest"
 	"lakefeed/pipeline"
 )
@@ -58,9 +59,10 @@ func (p *pair) onStandby(sql string) string {
 	return p.standby.Query(p.t, sql)[0][0]
 }
 
-// TestStandby: a standby is read under load, with first copies, a comparison and a restart in
+// TestStandbyLong: a standby is read under load, with first copies, a comparison and a restart in
 // between; then it is promoted under the pipeline, which goes on exactly.
-func TestStandby(t *testing.T) {
+func TestStandbyLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	p := newStandbyRig(t, 17, nil, schemaT, "insert into t select -i, 'old' from generate_series(1, 1000) i", "create table log (v text)")
 	stop := p.load()
@@ -96,9 +98,10 @@ func TestStandby(t *testing.T) {
 	}
 }
 
-// TestStandbyByHand: without a way to the primary, publications are made by hand; what is to be
+// TestStandbyByHandLong: without a way to the primary, publications are made by hand; what is to be
 // run is said, and `run --once` drains to what the standby has replayed.
-func TestStandbyByHand(t *testing.T) {
+func TestStandbyByHandLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	p := newStandbyRig(t, 16, nil, schemaT, "insert into t values (1, 'a')")
 	p.rig.primary = ""
@@ -124,9 +127,10 @@ func TestStandbyByHand(t *testing.T) {
 	}
 }
 
-// TestStandbySlotLost: the primary removes catalog rows that the standby's slot needs, or is run
+// TestStandbySlotLostLong: the primary removes catalog rows that the standby's slot needs, or is run
 // with too low a wal_level. That is said; resync makes the slot anew and copies all tables.
-func TestStandbySlotLost(t *testing.T) {
+func TestStandbySlotLostLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	p := newStandbyRig(t, 17, map[string]string{"hot_standby_feedback": "off"}, schemaT, "insert into t values (1, 'a')")
 	p.drain()

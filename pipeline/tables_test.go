@@ -14,6 +14,7 @@ import (
 
 	"lakefeed/change"
 	"lakefeed/hudi"
+	"lakefeed/internal/long"
 	"lakefeed/pipeline"
 	"lakefeed/postgres"
 	"lakefeed/storage"
@@ -59,7 +60,8 @@ func (r *rig) files(folder string) string {
 	return out.String()
 }
 
-func TestTableLeftOut(t *testing.T) {
+func TestTableLeftOutLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	r := newRig(t, schemaT, "create table other (id int primary key)", "insert into t values (1, 'a')")
 	r.drain()
@@ -87,7 +89,8 @@ func TestTableLeftOut(t *testing.T) {
 	r.equal(nil)
 }
 
-func TestCopyInterrupted(t *testing.T) {
+func TestCopyInterruptedLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	r := newRig(t, schemaT, "create table small (id int primary key)", "insert into small values (1)",
 		"insert into t select i, repeat('x', 1000) from generate_series(1, 60000) i")
@@ -117,9 +120,10 @@ func TestCopyInterrupted(t *testing.T) {
 	r.equal(nil)
 }
 
-// TestCopyCleanUpInterrupted dies at every step of removing what an interrupted
+// TestCopyCleanUpInterruptedLong dies at every step of removing what an interrupted
 // copy left.
-func TestCopyCleanUpInterrupted(t *testing.T) {
+func TestCopyCleanUpInterruptedLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	r := newRig(t, schemaT, "insert into t select i, 'x' from generate_series(1, 100) i")
 	inner := r.lake
@@ -237,7 +241,8 @@ func (r *rig) foreign(table string, rows bool) {
 	}
 }
 
-func TestForeignTable(t *testing.T) {
+func TestForeignTableLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	for name, put := range map[string]func(r *rig){
 		"with commits":  func(r *rig) { r.foreign("t", true) },

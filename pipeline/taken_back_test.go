@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"lakefeed/hudi"
+	"lakefeed/internal/long"
 	"lakefeed/storage"
 )
 
@@ -23,9 +24,10 @@ func (k keepsCommits) Delete(ctx context.Context, name string) error {
 	return k.Store.Delete(ctx, name)
 }
 
-// TestRollbackInterrupted rolls a table's newest commit back by hand and dies at that: the
+// TestRollbackInterruptedLong rolls a table's newest commit back by hand and dies at that: the
 // next start ends the rollback, and must not take the table for as far as it was before.
-func TestRollbackInterrupted(t *testing.T) {
+func TestRollbackInterruptedLong(t *testing.T) {
+	long.Test(t)
 	t.Parallel()
 	r := newRig(t, schemaT, "insert into t values (1, 'a')")
 	r.drain()
