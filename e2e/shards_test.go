@@ -18,11 +18,11 @@ func newShards(t *testing.T, shards map[string]*pgtest.Database) *laketest.Lake 
 	if err != nil {
 		t.Fatal(err)
 	}
-	list := "shards:"
+	list := []string{"shards:"}
 	for name, db := range shards {
-		list += fmt.Sprintf("\n          - {name: %s, url: %q}", name, db.URL)
+		list = append(list, fmt.Sprintf("          - {name: %s, url: %q}", name, db.URL))
 	}
-	text = []byte(strings.Replace(string(text), `url: "URL"`, list, 1))
+	text = []byte(strings.Replace(string(text), `url: "URL"`, strings.Join(list, "\n"), 1))
 	if err := os.WriteFile(l.Config, text, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -107,7 +108,7 @@ func (s *sharedTable) meet(ctx context.Context, part *shardPart) error {
 	}
 	s.mu.Unlock()
 	if !waits {
-		<-part.done
+		return cmp.Or(<-part.done, ctx.Err())
 	}
 	return ctx.Err()
 }
