@@ -21,7 +21,7 @@ type ConcurrencyMode string
 
 const (
 	// SingleWriter is a table that nobody else writes to: what is pending on it was
-	// left by a crash.
+	// left by a crash. A second one is refused while the first is at work.
 	SingleWriter ConcurrencyMode = "SINGLE_WRITER"
 	// Optimistic is a table with several writers, of which each takes the lock. They
 	// write side by side; of two that change one file group the later one to publish
@@ -45,6 +45,10 @@ type Concurrency struct {
 	// HeartbeatMisses is after how many of them it is taken for dead and rolled back;
 	// 0: 2, as Hudi's hoodie.client.heartbeat.tolerable.misses.
 	HeartbeatMisses int
+	// Exclusive says that a lock of the caller's own proves every other writer of the table
+	// dead: what is pending is rolled back or finished at once, however alive its writer
+	// looks. It is of use in mode SingleWriter only.
+	Exclusive bool
 	// RetryFor is how long [Table.Retry] begins transactions anew that met a conflict;
 	// 0: 1 minute longer than it takes for a dead service to free its file groups.
 	RetryFor time.Duration
@@ -65,6 +69,8 @@ func (c *Concurrency) Validate() error {
 		return fmt.Errorf("concurrency mode %q: want %s or %s", c.Mode, SingleWriter, Optimistic)
 	case c.Locker != nil && c.Mode != Optimistic:
 		return fmt.Errorf("concurrency locker: it is of use in mode %s only", Optimistic)
+	case c.Exclusive && c.Mode == Optimistic:
+		return fmt.Errorf("concurrency exclusive: there are other writers in mode %s", Optimistic)
 	case c.LockWait < 0 || c.Heartbeat < 0 || c.HeartbeatMisses < 0 || c.RetryFor < 0:
 		return errors.New("concurrency: a time or count is negative")
 	}
@@ -95,6 +101,7 @@ func (t *Table) acquire(ctx context.Context) error {
 		return fmt.Errorf("lock table %s: %w", t.name, err)
 	}
 	t.lease = lease
+	t.claim.doubt() // others had the lock meanwhile
 	return nil
 }
 
@@ -153,10 +160,15 @@ func (t *Table) apart(ctx context.Context, i timeline.Instant, work func() error
 	if aerr := t.acquire(ctx); aerr != nil {
 		return errors.Join(err, aerr)
 	}
+	if serr := t.settled(ctx, ""); serr != nil {
+		return errors.Join(err, serr)
+	}
+	claimed := t.claim.versionNow()
 	// Where another writer took the instant over, that may be why the work failed.
 	if lost = errors.Join(lost, t.checkOpen(ctx, i)); lost != nil || err != nil {
 		return errors.Join(lost, err)
 	}
+	t.claim.looked(claimed)
 	return nil
 }
 

@@ -3,6 +3,7 @@ package hudi
 import (
 	"context"
 	"fmt"
+	"path"
 	"time"
 
 	"lakefeed/hudi/timeline"
@@ -23,15 +24,15 @@ func (t *Table) outlast(ctx context.Context, instant string) error {
 	if step == 0 {
 		return nil
 	}
-	if step >= time.Second && !t.opts.Concurrency.optimistic() { // else the heartbeat is its writer's, who ends it
-		defer t.endDating(context.WithoutCancel(ctx), instant)
-	}
 	return t.awaitDate(ctx, instant, step)
 }
 
+// clockFile has no content: by its date a store tells what time it has.
+var clockFile = path.Join(metaFolder, ".lakefeed", "clock")
+
 // awaitDate waits for the store's clock. That of a disk is the computer's, at most a step
 // behind. That of a store of whole seconds goes its own way, and only the date of a file
-// tells it, the instant's heartbeat; where it is too far behind, the commit goes on.
+// tells it; where it is too far behind, the commit goes on.
 func (t *Table) awaitDate(ctx context.Context, instant string, step time.Duration) error {
 	began, err := timeline.ParseTime(instant)
 	if err != nil {
@@ -46,7 +47,7 @@ func (t *Table) awaitDate(ctx context.Context, instant string, step time.Duratio
 		if err := sleep(ctx, wait); err != nil {
 			return err
 		}
-		if date, err = t.storeTime(ctx, instant); err != nil || !date.Before(began) {
+		if date, err = t.storeTime(ctx); err != nil || !date.Before(began) {
 			return err
 		}
 	}
@@ -86,7 +87,6 @@ func (t *Table) redate(ctx context.Context) error {
 	if early == nil {
 		return nil
 	}
-	defer t.endDating(context.WithoutCancel(ctx), newest)
 	if err := t.awaitDate(ctx, newest, step); err != nil {
 		return err
 	}
@@ -110,20 +110,21 @@ func (t *Table) rewrite(ctx context.Context, name string) error {
 	return nil
 }
 
-// storeTime is the date that the store gives to the instant's heartbeat, written now.
-func (t *Table) storeTime(ctx context.Context, instant string) (time.Time, error) {
-	if err := t.store.Put(ctx, heartbeatFile(instant), nil); err != nil {
-		return time.Time{}, fmt.Errorf("write heartbeat of %s: %w", instant, err)
+// storeTime is the date that the store gives to a file that is written now; to one that
+// another writer has written meanwhile a later one.
+func (t *Table) storeTime(ctx context.Context) (date time.Time, err error) {
+	if err := t.store.Put(ctx, clockFile, nil); err != nil {
+		return date, fmt.Errorf("ask for the store's time: %w", err)
 	}
-	beats, err := t.beats(ctx)
-	return beats[instant], err
-}
-
-// endDating takes away the heartbeat that nobody looks for.
-func (t *Table) endDating(ctx context.Context, instant string) {
-	if err := t.store.Delete(ctx, heartbeatFile(instant)); err != nil {
-		t.opts.Logger.Warn("a heartbeat's file stays, which does no harm", "table", t.name, "instant", instant, "error", err)
+	for info, err := range t.store.List(ctx, path.Dir(clockFile), false) {
+		if err != nil {
+			return date, fmt.Errorf("ask for the store's time: %w", err)
+		}
+		if info.Name == clockFile {
+			date = info.ModTime
+		}
 	}
+	return date, nil
 }
 
 // sleep waits for a time or for the end of ctx, whose error it returns.

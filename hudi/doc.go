@@ -34,9 +34,9 @@
 // A table has one writer at a time, or with [Concurrency] several that share a
 // [lock.Locker]; a [Table] runs one transaction at a time. Any number of readers may read
 // beside it, and a [Pin] keeps what a long read needs. What a crashed writer left is rolled
-// back by [Table.Recover], which each transaction calls when there is need. A
-// transaction looks once more, right before it publishes, whether somebody else took
-// the table from it: see [ConflictError] and [UnsupportedError].
+// back by [Table.Recover], which each transaction calls when there is need. All
+// writers decide what becomes of the timeline by the table's claim, one after the other, so
+// that two which take themselves for the only one lose nothing: see [ConflictError].
 //
 // # Files
 //
@@ -51,6 +51,7 @@
 //     write_sorted.go, changes of many file groups, by sort.go; write_bulk.go
 //   - recover.go, write_rollback.go: what a crash left
 //   - dates.go: what others take a file's date for
+//   - claim.go, claim_holder.go: by what writers decide, and who is at work
 //   - concurrency.go, heartbeat.go: several writers (package lock has their locks);
 //     pin.go
 //   - read.go; read_slice.go and read_logs.go, base and logs merged; read_blocks.go,

@@ -50,6 +50,9 @@ type ConflictError struct {
 // Error says what happened to the transaction.
 func (e *ConflictError) Error() string {
 	msg := fmt.Sprintf("transaction %s lost the table: %s", e.Instant, e.Reason)
+	if e.Instant == "" && e.Other != "" {
+		return "the table is not free: " + e.Reason
+	}
 	if e.Other != "" {
 		msg = fmt.Sprintf("transaction %s lost against %s: %s", e.Instant, e.Other, e.Reason)
 	}

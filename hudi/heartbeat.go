@@ -114,18 +114,26 @@ func (t *Table) beats(ctx context.Context) (map[string]time.Time, error) {
 	return out, nil
 }
 
-// abandoned are the pending instants that nobody is at work on: all of them where the
-// table has one writer. Else those whose heartbeat expired or, services of other engines
-// having none, that are as old.
+// abandoned are the pending instants that nobody is at work on: those whose heartbeat
+// expired or, services of other engines having none, that are as old; where the table has
+// one writer, all without a heartbeat. Those of another living writer that has the claim
+// are none of them.
 func (t *Table) abandoned(ctx context.Context) ([]timeline.Instant, error) {
 	pending := t.timeline.Pending()
-	if !t.opts.Concurrency.optimistic() || len(pending) == 0 {
+	if len(pending) == 0 || t.opts.Concurrency.Exclusive {
 		return pending, nil
 	}
 	oldest := t.opts.Now().Add(-t.opts.Concurrency.deadAfter()) // before they are listed, which may take long
 	beats, err := t.beats(ctx)
 	if err != nil {
 		return nil, err
+	}
+	shared := t.opts.Concurrency.optimistic()
+	var other *claimRecord
+	if slices.ContainsFunc(pending, func(i timeline.Instant) bool { return i.Time != t.given && beats[i.Time].IsZero() }) {
+		if other, err = t.holder(ctx); err != nil {
+			return nil, err
+		}
 	}
 	var out []timeline.Instant
 	for _, i := range pending {
@@ -134,7 +142,8 @@ func (t *Table) abandoned(ctx context.Context) ([]timeline.Instant, error) {
 		case i.Time == t.given:
 			out = append(out, i)
 		case beats && !last.Before(oldest):
-		case !beats && mayLackHeartbeat(i) && !before(i.Time, oldest):
+		case !beats && other != nil:
+		case !beats && shared && mayLackHeartbeat(i) && !before(i.Time, oldest):
 		default:
 			out = append(out, i)
 		}

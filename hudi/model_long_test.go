@@ -52,6 +52,7 @@ func (m *model) die() {
 	m.check(err)
 	m.table = table
 	died := m.dies()
+	opts.Concurrency.Exclusive = true
 	reopened, err := Open(ctx, m.store, opts)
 	m.check(err)
 	m.table = reopened

@@ -65,7 +65,7 @@ func (m *tableModel) rememberAny(instant string) {
 
 func (m *tableModel) options() Options {
 	opts := m.create.Options
-	opts.Buckets = 0
+	opts.Buckets, opts.Concurrency.Exclusive = 0, true
 	if len(m.table.Timeline().Completed()) == 0 {
 		opts.Buckets = m.table.buckets
 	}

@@ -237,7 +237,7 @@ func TestPartitionedRollback(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		other, err := Open(ctx, store, Options{}) // x is left as a crash leaves it
+		other, err := Open(ctx, store, Options{Concurrency: Concurrency{Exclusive: true}}) // x is left as a crash leaves it
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -33,11 +33,83 @@ func (t *Table) Recover(ctx context.Context) error {
 	return nil
 }
 
+// clear takes up whatever is pending and nobody is at work on. A table with one writer has
+// its claim then, and nothing is pending.
+func (t *Table) clear(ctx context.Context) error {
+	sole := !t.opts.Concurrency.optimistic()
+	if pending := t.timeline.Pending(); len(pending) > 0 {
+		rest, err := t.abandoned(ctx)
+		switch {
+		case err != nil:
+			return err
+		case sole && len(rest) < len(pending): // before the claim is taken from it
+			return t.busy(pending, rest)
+		case len(rest) == 0:
+			return nil
+		}
+	} else if !sole {
+		return nil
+	}
+	changed, err := t.hold(ctx)
+	if err != nil {
+		return err
+	}
+	t.work()
+	if changed {
+		if err := t.refresh(ctx); err != nil {
+			return err
+		}
+	}
+	if len(t.timeline.Pending()) == 0 {
+		return nil
+	}
+	if err := errors.Join(t.recover(ctx), t.refresh(ctx)); err != nil { // others may have written meanwhile
+		return err
+	}
+	if p := t.timeline.Pending(); sole && len(p) > 0 {
+		return t.busy(p, nil)
+	}
+	return nil
+}
+
+// busy is the error of who finds instants of others, of which some are abandoned.
+func (t *Table) busy(pending, rest []timeline.Instant) error {
+	for _, i := range pending {
+		if slices.Contains(rest, i) {
+			continue
+		}
+		t.claim.mu.Lock()
+		defer t.claim.mu.Unlock()
+		if r := t.claim.record; t.claim.known && !t.claim.mine() && !r.Shared {
+			return t.claimed(&r, i)
+		}
+		return &ConflictError{Other: i.Time, Reason: fmt.Sprintf("another writer is at work on %s and shows it by its heartbeat: wait until that has ended (should it have died: %v), stop it, or share its lock (Concurrency.Mode %s, lakefeed table --lock)", i, t.opts.Concurrency.deadAfter(), Optimistic)}
+	}
+	return nil
+}
+
 // recover finishes or takes back whatever the timeline has pending and nobody is at
 // work on.
 func (t *Table) recover(ctx context.Context) error {
 	pending, err := t.abandoned(ctx)
-	if err != nil || len(pending) == 0 {
+	if err != nil {
+		return err
+	}
+	return t.takeUp(ctx, pending)
+}
+
+// own is a pending instant of this Table.
+func (t *Table) own(instant string) []timeline.Instant {
+	return slices.DeleteFunc(t.timeline.Pending(), func(i timeline.Instant) bool { return i.Time != instant })
+}
+
+// takeUp finishes pending instants or takes them back.
+func (t *Table) takeUp(ctx context.Context, pending []timeline.Instant) error {
+	if len(pending) == 0 {
+		return nil
+	}
+	pending, err := t.dropLate(ctx, pending)
+	if err != nil {
 		return err
 	}
 	// Restores and rollbacks first: what they take back is pending too, and gone after them.
@@ -71,6 +143,34 @@ func (t *Table) recover(ctx context.Context) error {
 	return t.loadAs(ctx, t.props, t.timeline)
 }
 
+// dropLate deletes the plans, and the marks of services at work, that a writer put which
+// stood still for so long that another one had finished and archived them: archiving does
+// not pass what is pending, nor what has a plan.
+func (t *Table) dropLate(ctx context.Context, pending []timeline.Instant) (rest []timeline.Instant, err error) {
+	var late []timeline.Instant
+	for _, i := range pending {
+		states := t.timeline.States(i.Time)
+		switch i.Action {
+		case timeline.Compaction, timeline.Clean, timeline.Rollback:
+			if t.timeline.BeforeStart(i.Time) || !slices.ContainsFunc(states, func(f timeline.Instant) bool { return f.State == timeline.Requested }) {
+				late = append(late, states...)
+				continue
+			}
+		default:
+		}
+		rest = append(rest, i)
+	}
+	for _, f := range late {
+		if err := t.store.Delete(ctx, t.instantFile(f)); err != nil {
+			return nil, fmt.Errorf("delete %s: %w", t.instantFile(f), err)
+		}
+	}
+	if len(late) > 0 {
+		t.without(late...)
+	}
+	return rest, nil
+}
+
 // stillPending are those of some pending instants that the timeline has still.
 func (t *Table) stillPending(of []timeline.Instant) []timeline.Instant {
 	return slices.DeleteFunc(t.timeline.Pending(), func(i timeline.Instant) bool {
@@ -99,6 +199,11 @@ func (t *Table) sweep(ctx context.Context) error {
 	folders, err := t.store.Dirs(ctx, tempFolder)
 	if err != nil {
 		return fmt.Errorf("list markers: %w", err)
+	}
+	if len(folders) > 0 { // or one may be of a writer that took the table over just now
+		if err := t.prove(ctx); err != nil {
+			return err
+		}
 	}
 	for _, f := range folders {
 		instant := path.Base(f)

@@ -21,7 +21,7 @@ func TestConflict(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		other, err := Open(ctx, store, Options{})
+		other, err := Open(ctx, store, Options{Concurrency: Concurrency{Exclusive: true}})
 		if err != nil {
 			t.Fatal(err)
 		}

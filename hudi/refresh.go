@@ -94,6 +94,9 @@ func difference(old, now []string) (added, gone []string) {
 // catchUp takes in what happened on the timeline; ok is false where the table must be
 // listed anew, and nothing has changed then.
 func (t *Table) catchUp(ctx context.Context, props Properties, names []string) (ok bool, err error) {
+	if t.stale {
+		return false, nil
+	}
 	n, ok := newsSince(t.timeline, t.names, names)
 	if !ok {
 		return false, nil

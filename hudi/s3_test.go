@@ -160,9 +160,9 @@ func testPartitionRequests(t *testing.T) {
 }
 
 const (
-	compactRequests = 32
-	archiveRequests = 34
+	compactRequests = 33
+	archiveRequests = 35
 )
 
 // commitRequests are those of a merge-on-read commit that touches two buckets.
-const commitRequests = 14
+const commitRequests = 15

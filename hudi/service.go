@@ -42,7 +42,7 @@ func (t *Table) schedule(ctx context.Context, action timeline.Action, plan inter
 		return i, err
 	}
 	t.opts.Hook(string(action))
-	if err := t.putInstant(ctx, i, data); err != nil {
+	if err := t.putDecided(ctx, i, data); err != nil {
 		return i, err
 	}
 	t.with(i)
@@ -84,7 +84,7 @@ func (t *Table) complete(ctx context.Context, files []timeline.Instant, done int
 	}
 	last := files[len(files)-1]
 	t.opts.Hook(string(last.Action))
-	if err := t.putInstant(ctx, last, data); err != nil {
+	if err := t.putDecided(ctx, last, data, files[:len(files)-1]...); err != nil {
 		return err
 	}
 	t.with(files...)

@@ -80,6 +80,11 @@ func (t *Table) archive(ctx context.Context, opts ArchiveOptions) (ArchiveResult
 	if err := t.finishArchive(ctx); err != nil || !t.archivable(opts) {
 		return ArchiveResult{}, err
 	}
+	// What a writer left that was rolled back while it still ran would count once its
+	// instant is older than the timeline.
+	if err := t.sweep(ctx); err != nil {
+		return ArchiveResult{}, err
+	}
 	res, err := t.archiveOld(ctx, opts)
 	if err != nil {
 		return res, err

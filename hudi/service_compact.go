@@ -252,6 +252,9 @@ func (t *Table) runCompaction(ctx context.Context, at string, plan *timeline.Com
 		return err
 	}
 	if err := t.complete(ctx, files[:], m); err != nil {
+		if errors.As(err, new(*ConflictError)) && t.claim.tried != files[2] { // another writer finished it with files of its own
+			err = errors.Join(err, t.deleteFiles(context.WithoutCancel(ctx), written))
+		}
 		return err
 	}
 	t.written.add(at, "", m)
@@ -293,6 +296,9 @@ func (t *Table) deleteEarlier(ctx context.Context, done timeline.Instant, m *tim
 	defer stop()
 	others, err := t.unnamed(ctx, done.Time, m)
 	if err != nil || len(others) == 0 {
+		return err
+	}
+	if err := t.prove(ctx); err != nil { // none of them is of one that took the table over meanwhile
 		return err
 	}
 	for _, f := range written {

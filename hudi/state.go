@@ -72,7 +72,11 @@ func (t *Table) listTimeline(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list timeline: %w", err)
 	}
-	return slices.DeleteFunc(names, func(name string) bool { return name[0] < '0' || name[0] > '9' }), nil
+	names = slices.DeleteFunc(names, func(name string) bool { return name[0] < '0' || name[0] > '9' })
+	if names == nil {
+		names = []string{} // which is known
+	}
+	return names, nil
 }
 
 // readInstant reads a file of the timeline.
@@ -137,11 +141,15 @@ func (t *Table) refresh(ctx context.Context) error {
 	t.mu.Lock()
 	t.typ = TableType(props[propType]) // it may have been converted
 	t.mu.Unlock()
+	claimed := t.claim.versionNow()
 	names, err := t.listTimeline(ctx)
 	if err != nil {
 		return fmt.Errorf("refresh %s: %w", t.name, err)
 	}
-	if slices.Equal(names, t.names) {
+	if t.claim.looked(claimed); !slices.Equal(names, t.names) {
+		t.claim.doubt()
+	}
+	if !t.stale && slices.Equal(names, t.names) {
 		t.mu.Lock()
 		t.props = props
 		t.mu.Unlock()
@@ -159,6 +167,7 @@ func (t *Table) refresh(ctx context.Context) error {
 		t.names = nil // so that the next one tries anew
 		return fmt.Errorf("refresh %s: %w", t.name, err)
 	}
+	t.stale = false
 	return nil
 }
 
@@ -179,15 +188,8 @@ func (t *Table) prepare(ctx context.Context) error {
 	if err := t.checkSchemaWritable(); err != nil {
 		return err
 	}
-	if len(t.timeline.Pending()) > 0 {
-		if err := t.recover(ctx); err != nil {
-			return err
-		}
-		if t.opts.Concurrency.optimistic() { // others may have written while a service was finished
-			if err := t.refresh(ctx); err != nil {
-				return err
-			}
-		}
+	if err := t.clear(ctx); err != nil {
+		return err
 	}
 	if err := t.checkTold(ctx); err != nil {
 		return err
@@ -224,6 +226,7 @@ func (t *Table) takeTurn(ctx context.Context) error {
 }
 
 func (t *Table) unlock() {
+	t.rest()
 	t.release(context.Background())
 	<-t.turn
 }
@@ -307,12 +310,7 @@ func (t *Table) ServedAfter(ctx context.Context, instant string) (newest string,
 // putInstant creates a file of the timeline. Somebody else's of that name is a
 // conflict.
 func (t *Table) putInstant(ctx context.Context, i timeline.Instant, data []byte) error {
-	ctx, stop, err := t.fence(ctx, i)
-	if err != nil {
-		return err
-	}
-	defer stop()
-	err = t.store.PutIfAbsent(ctx, t.instantFile(i), data)
+	err := t.store.PutIfAbsent(ctx, t.instantFile(i), data)
 	if errors.Is(err, storage.ErrExist) {
 		return &ConflictError{Instant: i.Time, Reason: "somebody else made " + t.instantFile(i)}
 	}
@@ -345,7 +343,8 @@ func (t *Table) without(deleted ...timeline.Instant) {
 	for i, in := range deleted {
 		names[i] = in.FileName()
 	}
-	t.names = nil
+	t.stale = true
+	t.names = slices.DeleteFunc(t.names, func(name string) bool { return slices.Contains(names, name) })
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.timeline = t.timeline.Without(names...)

@@ -28,7 +28,9 @@ type Table struct {
 	opts  Options
 	turn  chan struct{} // holds one token; who writes takes it
 	names []string      // of the timeline's files, in order, as far as known; who has the turn uses it
+	stale bool          // files of the timeline were deleted: the table is loaded anew; who has the turn uses it
 	lease lock.Lease    // of the table's lock, while it is held; who has the turn uses it
+	claim *claim        // by which writers decide
 	given string        // the instant that this Table gave up last; who has the turn uses it
 	told  bool          // the options say the number of buckets and no commit does, which is not proved yet; who has the turn uses it
 	tried int           // how many writes the timeline has when a service archives again; who has the turn uses it
@@ -193,7 +195,7 @@ func Open(ctx context.Context, store storage.Store, opts Options) (*Table, error
 	if c := &opts.Concurrency; c.optimistic() && c.Locker == nil {
 		c.Locker = lock.NewProcess(store.String())
 	}
-	t := &Table{opts: opts, turn: make(chan struct{}, 1), written: newWritten(), requests: new(storage.Requests)}
+	t := &Table{opts: opts, turn: make(chan struct{}, 1), written: newWritten(), requests: new(storage.Requests), claim: newClaim()}
 	t.store = storage.Counted(store, t.requests)
 	props, err := t.readProperties(ctx)
 	if errors.Is(err, ErrNoTable) {

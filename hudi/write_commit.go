@@ -31,7 +31,7 @@ func (x *Txn) start(ctx context.Context, action timeline.Action) error {
 		return err
 	}
 	for i, data := range [][]byte{plan, nil} {
-		err := t.putInstant(ctx, x.files[i], data)
+		err := t.announce(ctx, x.files[i], data)
 		if err == nil {
 			continue
 		}
@@ -44,6 +44,22 @@ func (x *Txn) start(ctx context.Context, action timeline.Action) error {
 		return errors.Join(err, t.recoverAfter(ctx))
 	}
 	return nil // the timeline in memory gets all three files at the end
+}
+
+// announce creates the requested or inflight file of a transaction. A writer that knows of
+// no other decides on the first, so that none that lives begins beside it.
+func (t *Table) announce(ctx context.Context, i timeline.Instant, data []byte) error {
+	if c := &t.opts.Concurrency; i.State != timeline.Requested || c.optimistic() || c.Exclusive {
+		return t.putInstant(ctx, i, data)
+	}
+	err := t.decide(ctx, i, data, func() error { return t.alone(ctx, i.Time) })
+	if err == nil {
+		err = t.putInstant(ctx, i, data)
+	}
+	if err == nil {
+		t.claim.carried()
+	}
+	return err
 }
 
 // tokenOf makes the two last parts of a write token, which must be whole numbers that
@@ -171,7 +187,13 @@ func (x *Txn) check(ctx context.Context, m *timeline.CommitMetadata) error {
 	if typ := TableType(props[propType]); typ != x.typ {
 		return &ConflictError{Instant: x.time, Reason: fmt.Sprintf("the table was made %s", typ)}
 	}
-	if err := t.checkPending(ctx, x.files[0]); err != nil || !t.opts.Concurrency.optimistic() {
+	if !t.opts.Concurrency.optimistic() {
+		return x.checkAlone(ctx)
+	}
+	if err := t.checkPending(ctx, x.files[0]); err != nil {
+		return err
+	}
+	if err := t.settled(ctx, ""); err != nil {
 		return err
 	}
 	if err := errors.Join(x.beat.check(), t.refresh(ctx)); err != nil {
@@ -183,6 +205,21 @@ func (x *Txn) check(ctx context.Context, m *timeline.CommitMetadata) error {
 	return x.checkConflicts(ctx, m)
 }
 
+// checkAlone sees that the table is as the transaction found it, but for its own files, and
+// that this is so as long as the claim is held.
+func (x *Txn) checkAlone(ctx context.Context) error {
+	t := x.table
+	if _, err := t.hold(ctx); err != nil {
+		return err
+	}
+	claimed := t.claim.versionNow()
+	if err := t.alone(ctx, x.time, x.files[:2]...); err != nil {
+		return err
+	}
+	t.claim.looked(claimed)
+	return nil
+}
+
 // publish is the moment of the commit.
 func (x *Txn) publish(ctx context.Context, m *timeline.CommitMetadata) error {
 	data, err := m.Encode()
@@ -190,7 +227,7 @@ func (x *Txn) publish(ctx context.Context, m *timeline.CommitMetadata) error {
 		return err
 	}
 	x.table.opts.Hook("publish")
-	return x.table.putInstant(ctx, x.files[2], data)
+	return x.table.putDecided(ctx, x.files[2], data, x.files[:2]...)
 }
 
 // committed brings what is known of the table up to a transaction.
@@ -227,19 +264,46 @@ func (x *Txn) Abort(ctx context.Context) error {
 	t.given = x.time
 	err := t.acquire(ctx)
 	if err == nil {
+		err = t.settled(ctx, x.time)
+	}
+	if err == nil {
 		err = t.refresh(ctx)
 	}
 	if err == nil && t.timeline.IsCompleted(x.time) {
 		return errors.Join(ErrPublished, t.deleteMarkers(ctx, x.time))
 	}
+	gone := err == nil && !t.timeline.Has(x.time)
 	if err == nil {
-		err = t.recover(ctx)
+		err = t.takeUp(ctx, t.own(x.time))
 	}
-	if err == nil && t.opts.Concurrency.optimistic() {
+	switch {
+	case err != nil:
+	case t.opts.Concurrency.optimistic():
 		err = t.rollbackRest(ctx, x.time)
+	case gone:
+		err = x.leaveRest(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("abort %s of %s: %w", x.time, t.name, err)
+	}
+	return nil
+}
+
+// leaveRest announces once more what the transaction wrote, as another writer has rolled it
+// back and may have been done before it was written: [Table.Recover] and archiving find it
+// so, and take it back. The claim is left to that writer.
+func (x *Txn) leaveRest(ctx context.Context) error {
+	for _, g := range x.groups {
+		if g.file == nil {
+			continue
+		}
+		kind := markerCreate
+		if g.file.IsLog() {
+			kind = markerAppend
+		}
+		if err := x.table.createMarker(ctx, x.time, g.file.Path(), kind); err != nil {
+			return err
+		}
 	}
 	return nil
 }

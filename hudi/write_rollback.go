@@ -28,12 +28,21 @@ func (t *Table) rollback(ctx context.Context, target timeline.Instant) error {
 	if err != nil {
 		return err
 	}
-	if done {
-		return t.forget(ctx, target.Time)
+	if done { // by another writer perhaps, before it had written all
+		marked, err := t.markedFiles(ctx, target.Time)
+		if err != nil {
+			return err
+		}
+		if len(marked) == 0 {
+			return t.forget(ctx, target.Time)
+		}
 	}
 	plan, err := t.planRollback(ctx, target)
 	if err != nil {
 		return err
+	}
+	if done && len(plan.Requests) == 0 {
+		return t.forget(ctx, target.Time)
 	}
 	_, err = t.startRollback(ctx, plan)
 	return err

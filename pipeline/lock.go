@@ -86,6 +86,10 @@ func (l *Lock) Alive() bool {
 	return !errors.Is(syscall.Kill(l.PID, 0), syscall.ESRCH)
 }
 
+// alone is how a pipeline writes to its tables: its lock in the lake proves that every other
+// writer of them is dead, so that what one left pending is taken up at once.
+var alone = hudi.Concurrency{Exclusive: true}
+
 // held is a lock that this process has.
 type held struct {
 	lake storage.Store

@@ -32,11 +32,11 @@ func OwnerOf(ctx context.Context, t *hudi.Table) (*Owner, error) {
 // Hold keeps the owner's pipeline from running, by its lock in the lake, until release is
 // called: a pipeline takes every instant on its tables that is not its own for what a crash
 // left. The context ends where the lock is lost. A pipeline that runs is a *[LockedError].
-// A lake that no pipeline of this name keeps its progress in is not held.
+// A lake that no pipeline of this name keeps its progress in is not held: release is nil.
 func (o *Owner) Hold(ctx context.Context, lake storage.Store, log *slog.Logger) (held context.Context, release func(context.Context) error, err error) {
 	_, _, err = lake.Get(ctx, progressName(cmp.Or(o.stream, o.Pipeline)))
 	if errors.Is(err, storage.ErrNotExist) {
-		return ctx, func(context.Context) error { return nil }, nil
+		return ctx, nil, nil
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("look for pipeline %s in %s: %w", o.Pipeline, lake, err)

@@ -75,7 +75,7 @@ type quarantine struct {
 
 func (p *Pipeline) newQuarantine(t *target) *quarantine {
 	services := p.opts.services()
-	options := hudi.Options{Logger: p.log.With("table", t.name, "quarantine", true), Hook: p.opts.OnPhase, Services: &services}
+	options := hudi.Options{Logger: p.log.With("table", t.name, "quarantine", true), Hook: p.opts.OnPhase, Services: &services, Concurrency: alone}
 	options.Buckets = 1 // until a commit says it
 	return &quarantine{
 		name: t.name, store: storage.Sub(p.opts.Lake, QuarantineOf(t.path, t.shard)), options: options, keys: map[uint64]struct{}{},

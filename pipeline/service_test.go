@@ -134,7 +134,11 @@ func TestConversionBetween(t *testing.T) {
 				o.Table = func(*change.Table) pipeline.TableOptions { return pipeline.TableOptions{Buckets: 2} }
 				o.OnPhase = func(at string) {
 					if at == phase && convert.CompareAndSwap(true, false) {
-						if err := r.open("t").Convert(t.Context(), hudi.ConvertOptions{Type: hudi.CopyOnWrite, Buckets: 5}); err != nil {
+						table, err := hudi.Open(t.Context(), storage.Sub(r.lake, "public/t"), hudi.Options{Concurrency: hudi.Concurrency{Exclusive: true}})
+						if err == nil {
+							err = table.Convert(t.Context(), hudi.ConvertOptions{Type: hudi.CopyOnWrite, Buckets: 5})
+						}
+						if err != nil {
 							t.Error(err)
 						}
 					}

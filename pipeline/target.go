@@ -377,7 +377,7 @@ func (p *Pipeline) owns(t *target, at *checkpoint) error {
 }
 
 func (p *Pipeline) hudiOptions(t *target) (hudi.Options, error) {
-	o := hudi.Options{Logger: p.log.With("table", t.name), Hook: p.opts.OnPhase, Services: &hudi.ServicesOptions{}} // see serve
+	o := hudi.Options{Logger: p.log.With("table", t.name), Hook: p.opts.OnPhase, Services: &hudi.ServicesOptions{}, Concurrency: alone} // see serve
 	if len(t.options.PartitionBy) > 0 && t.source.KeyKind != change.NoKey {
 		keys, err := p.keyStore(t)
 		if err != nil {

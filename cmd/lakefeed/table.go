@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"lakefeed/hudi"
+	"lakefeed/storage"
 	"lakefeed/storage/all"
 )
 
@@ -37,6 +38,22 @@ func openTableAs(ctx context.Context, path string, opts hudi.Options) (*hudi.Tab
 	if err != nil {
 		return nil, err
 	}
+	return openTableIn(ctx, store, path, opts)
+}
+
+// openTableLocked opens a table to change it.
+func openTableLocked(ctx context.Context, path string, opts hudi.Options, lock lockFlag) (*hudi.Table, error) {
+	store, err := all.Open(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	if opts.Concurrency, err = lock.concurrency(ctx, store); err != nil {
+		return nil, noTable(path, err)
+	}
+	return openTableIn(ctx, store, path, opts)
+}
+
+func openTableIn(ctx context.Context, store storage.Store, path string, opts hudi.Options) (*hudi.Table, error) {
 	t, err := hudi.Open(ctx, store, opts)
 	if err != nil {
 		return nil, noTable(path, fmt.Errorf("open table %s: %w", path, err))

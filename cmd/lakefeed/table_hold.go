@@ -13,15 +13,15 @@ import (
 )
 
 // holdTable keeps the pipeline that fills a table, if there is one, from running until
-// release is called. A pipeline that runs is an error.
+// release is called, which is nil where nothing is kept from running. A pipeline that runs
+// is an error.
 func holdTable(ctx context.Context, t *hudi.Table, path string, log *slog.Logger) (held context.Context, release func(context.Context) error, err error) {
 	owner, err := pipeline.OwnerOf(ctx, t)
 	if err != nil {
 		return nil, nil, err
 	}
-	release = func(context.Context) error { return nil }
 	if owner == nil {
-		return ctx, release, nil
+		return ctx, nil, nil
 	}
 	for _, at := range lakesOf(path, owner.Path) {
 		lake, err := all.Open(ctx, at)
@@ -32,16 +32,38 @@ func holdTable(ctx context.Context, t *hudi.Table, path string, log *slog.Logger
 		if err != nil {
 			return nil, nil, joinRelease(ctx, err, release)
 		}
+		if free == nil {
+			continue
+		}
 		ctx, release = held, both(release, free) //nolint:fatcontext // one lock within the other, two at most
 	}
 	return ctx, release, nil
 }
 
+// openHeld opens a table to change it, while its pipeline, if it has one, is kept from
+// running. That pipeline is the table's only writer: once it is held, none lives.
+func openHeld(ctx context.Context, path string, lock lockFlag, log *slog.Logger, open tableOpener) (held context.Context, t *hudi.Table, release func(context.Context) error, err error) {
+	if t, err = open(ctx, path, lock); err != nil {
+		return nil, nil, nil, err
+	}
+	held, release, err = holdTable(ctx, t, path, log)
+	if err != nil || release == nil || lock.kind != lockAuto {
+		return held, t, release, err
+	}
+	if t, err = open(held, path, lockFlag{lockNone}); err != nil {
+		return nil, nil, nil, joinRelease(ctx, err, release)
+	}
+	return held, t, release, nil
+}
+
 func both(a, b func(context.Context) error) func(context.Context) error {
-	return func(ctx context.Context) error { return joinRelease(ctx, b(ctx), a) }
+	return func(ctx context.Context) error { return joinRelease(ctx, b(ctx), a) } // a may be nil
 }
 
 func joinRelease(ctx context.Context, err error, release func(context.Context) error) error {
+	if release == nil {
+		return err
+	}
 	if cause := release(context.WithoutCancel(ctx)); err == nil {
 		return cause
 	}

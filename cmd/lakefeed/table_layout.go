@@ -76,12 +76,12 @@ func (f *indexFlags) add(fs *pflag.FlagSet) {
 
 // open opens a table for laying it out anew. An index of keys is of no use there: keys
 // stay in their partitions.
-func (f *indexFlags) open(ctx context.Context, path string) (*hudi.Table, error) {
+func (f *indexFlags) open(ctx context.Context, path string, lock lockFlag) (*hudi.Table, error) {
 	keys, err := keyindex.OpenMem()
 	if err != nil {
 		return nil, err
 	}
-	t, err := openTableAs(ctx, path, hudi.Options{Index: hudi.IndexType(strings.ToUpper(f.index)), Buckets: f.buckets, Keys: keys})
+	t, err := openTableLocked(ctx, path, hudi.Options{Index: hudi.IndexType(strings.ToUpper(f.index)), Buckets: f.buckets, Keys: keys}, lock)
 	if err != nil {
 		return nil, err
 	}

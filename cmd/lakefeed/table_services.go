@@ -31,23 +31,25 @@ type serviceRun func(ctx context.Context, t *hudi.Table, args []string) (service
 
 // serviceCommand is a verb that changes one table.
 func serviceCommand(use, short, long string, args cobra.PositionalArgs, run serviceRun) *cobra.Command {
-	return serviceCommandAs(openTable, use, short, long, args, run)
+	return serviceCommandAs(func(ctx context.Context, path string, lock lockFlag) (*hudi.Table, error) {
+		return openTableLocked(ctx, path, hudi.Options{}, lock)
+	}, use, short, long, args, run)
 }
 
-func serviceCommandAs(open func(context.Context, string) (*hudi.Table, error), use, short, long string, args cobra.PositionalArgs, run serviceRun) *cobra.Command {
+// tableOpener opens the table at a path to change it.
+type tableOpener func(ctx context.Context, path string, lock lockFlag) (*hudi.Table, error)
+
+func serviceCommandAs(open tableOpener, use, short, long string, args cobra.PositionalArgs, run serviceRun) *cobra.Command {
 	var asJSON bool
+	var lock lockFlag
 	c := &cobra.Command{
-		Use: use, Short: short, Long: long, Args: args,
+		Use: use, Short: short, Long: long + sharing, Args: args,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			t, err := open(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
 			log, err := newLogger(cmd.ErrOrStderr(), "text", "warn")
 			if err != nil {
 				return err
 			}
-			ctx, release, err := holdTable(cmd.Context(), t, args[0], log)
+			ctx, t, release, err := openHeld(cmd.Context(), args[0], lock, log, open)
 			if err != nil {
 				return err
 			}
@@ -64,14 +66,22 @@ func serviceCommandAs(open func(context.Context, string) (*hudi.Table, error), u
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	lock.add(c.Flags())
 	return c
 }
+
+// sharing is what the help of each verb that changes a table says of other writers.
+const sharing = `
+
+Beside writers that share a lock it takes that lock (--lock), and leaves alone what they are
+at work on. Without one it is refused while a writer shows that it is at work. --lock none
+says that no writer lives: what is pending on the table is taken for a crash's rest at once.`
 
 func tableCompactCommand() *cobra.Command {
 	var opts hudi.CompactOptions
 	var least, most string
 	c := serviceCommand("compact PATH", "Merge the log files of a merge-on-read table into new base files", `Merge the log files of a merge-on-read table into new base files. Readers go on
-meanwhile; a writer waits. A table that another engine writes needs a common lock.`, onePath,
+meanwhile.`, onePath,
 		func(ctx context.Context, t *hudi.Table, _ []string) (r serviceResult, err error) {
 			if opts.MinLogBytes, err = sizeFlag("min-log-bytes", least); err != nil {
 				return r, err

@@ -1,0 +1,477 @@
+package hudi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"lakefeed/hudi/timeline"
+	"lakefeed/storage"
+)
+
+// The claim is a small file of a table that is only ever replaced on condition that it is
+// the one that was read. Whatever cannot be taken back, a commit, the plan of a service, its
+// end, is decided there first: the claim says which file of the timeline is to be, and what
+// stands in it. Then the file is put. So all writers' decisions stand in one row, each of
+// them made by who knew the one before:
+//
+//   - Who takes a pending instant for a crash's rest has the claim first. From then on the
+//     other one, should it live, decides nothing: its commit finds another claim.
+//   - What was decided before that and not put yet, the new one puts. It is never taken back
+//     unseen.
+//
+// It takes no lock and no clock for that. Who is at work, and for how long it was not seen,
+// the claim says too, so that nobody is disturbed needlessly; see claim_holder.go.
+//
+// docs/format/locks-and-pins.md has the file.
+
+// claimFile is where it is.
+var claimFile = path.Join(metaFolder, ".lakefeed", "writer.json")
+
+// claimRecord is what the file says.
+type claimRecord struct {
+	Number  int64     `json:"number"` // grows with each version of the file
+	Writer  string    `json:"writer"` // a Table of a process
+	Shared  bool      `json:"shared,omitempty"`
+	Since   time.Time `json:"since"`
+	Seen    time.Time `json:"seen"`
+	Decided *decision `json:"decided,omitempty"` // last of all
+	Holder
+}
+
+// decision is a file of the timeline that is to be.
+type decision struct {
+	File string `json:"file"` // in the timeline's folder
+	Data []byte `json:"data"`
+}
+
+func (d *decision) instant() timeline.Instant {
+	i, _ := timeline.ParseName(d.File)
+	return i
+}
+
+// working tells whether the writer began something last and has not ended it.
+func (r *claimRecord) working() bool {
+	return r.Decided != nil && r.Decided.instant().State != timeline.Completed
+}
+
+// claim is what a Table knows of it.
+type claim struct {
+	writer string
+
+	mu      sync.Mutex // guards what follows: the beat comes at any time
+	known   bool       // the rest is what the file says, as far as this Table knows
+	record  claimRecord
+	version storage.Version  // "" where there is no file
+	put     bool             // the record's decision is carried out
+	seen    bool             // the timeline was looked at since the version was read or written
+	tried   timeline.Instant // what was decided last, or may be though it was said that it is not
+	at      time.Time        // when it was written last, by the monotonic clock
+	late    time.Duration    // lateAfter
+	stop    func()           // ends the beats
+}
+
+// claimTries is how often in a row others may take the claim while something is decided.
+const claimTries = 3
+
+func newClaim() *claim { return &claim{writer: uuid.NewString(), late: lateAfter} }
+
+func (c *claim) mine() bool { return c.known && c.record.Writer == c.writer }
+
+// doubt lets the file be read before anything else is done by it.
+func (c *claim) doubt() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.known = false
+}
+
+// carried notes that what this Table decided is put.
+func (c *claim) carried() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.put = c.put || c.mine()
+}
+
+// looked notes that the timeline was listed, which began when the claim was so.
+func (c *claim) looked(at storage.Version) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seen = c.seen || c.known && c.version == at
+}
+
+func (c *claim) versionNow() storage.Version {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.version
+}
+
+// learn reads the claim, unless it is known. Who calls this and what follows holds c.mu.
+func (t *Table) learn(ctx context.Context) error {
+	c := t.claim
+	if c.known {
+		return nil
+	}
+	data, v, err := t.store.Get(ctx, claimFile)
+	r := claimRecord{}
+	switch {
+	case errors.Is(err, storage.ErrNotExist):
+		v = ""
+	case err != nil:
+		return fmt.Errorf("read %s: %w", claimFile, err)
+	default:
+		if err := json.Unmarshal(data, &r); err != nil {
+			return &CorruptError{claimFile, fmt.Errorf("%w; delete it when nobody writes to the table", err)}
+		}
+	}
+	if v != c.version {
+		c.seen, c.put = false, r.Decided == nil
+	}
+	c.record, c.version, c.known = r, v, true
+	return nil
+}
+
+// hasFile tells whether the timeline, when it was looked at, had a file.
+func (t *Table) hasFile(name string) bool {
+	_, found := slices.BinarySearch(t.names, name)
+	return found
+}
+
+// writeClaim replaces the version that is known; [storage.ErrConflict] where another took
+// its place. With any other error it is not known what the file says.
+func (t *Table) writeClaim(ctx context.Context, d *decision) error {
+	c := t.claim
+	now := t.opts.Now().UTC()
+	next := claimRecord{Number: c.record.Number + 1, Writer: c.writer, Shared: t.opts.Concurrency.optimistic(), Since: now, Seen: now, Decided: d, Holder: thisProcess()}
+	if c.mine() {
+		next.Since = c.record.Since
+	}
+	data, err := json.Marshal(next)
+	if err != nil {
+		return fmt.Errorf("encode claim: %w", err)
+	}
+	began, v := time.Now(), storage.Version("")
+	if c.version == "" {
+		err = t.store.PutIfAbsent(ctx, claimFile, data)
+	} else if v, err = t.store.PutIfMatch(ctx, claimFile, data, c.version); err == nil {
+		c.record, c.version, c.at = next, v, began
+		return nil
+	}
+	return t.readBack(ctx, next, began, err)
+}
+
+// readBack learns the version of a claim that was made, and whether one was written
+// although that failed.
+func (t *Table) readBack(ctx context.Context, next claimRecord, began time.Time, err error) error {
+	c := t.claim
+	before, seen := c.version, c.seen
+	c.known = false
+	if lerr := t.learn(ctx); lerr != nil {
+		return errors.Join(err, lerr)
+	}
+	switch {
+	case c.record.Writer == next.Writer && c.record.Number == next.Number:
+		c.at, c.seen = began, seen
+		return nil
+	case c.version != before || err == nil:
+		return fmt.Errorf("write %s: %w", claimFile, storage.ErrConflict)
+	}
+	return fmt.Errorf("write %s: %w", claimFile, err)
+}
+
+// carryOut puts the file that was decided on last, where that was not done: by a process
+// that died, or whose answer was lost. Who is not the one that decided takes the claim
+// first, so that the decision cannot be followed by another of that one.
+func (t *Table) carryOut(ctx context.Context) error {
+	c := t.claim
+	d := c.record.Decided
+	if c.put = c.put || d == nil || t.hasFile(d.File); c.put {
+		return nil
+	}
+	if !c.mine() {
+		if err := t.writeClaim(ctx, d); err != nil {
+			return err
+		}
+	}
+	names, err := t.listTimeline(ctx)
+	if err != nil {
+		return err
+	}
+	if outstanding(timeline.NewLayout(t.timeline.Layout(), names), names, d.File) {
+		t.opts.Logger.Info("putting what a writer decided on and did not put", "table", t.name, "file", d.File)
+		if err := t.putMissing(ctx, d); err != nil {
+			return err
+		}
+	}
+	c.put, c.seen = true, false // it may be there, and what was looked at has it not
+	return nil
+}
+
+// putMissing puts what was decided. Where yet another writer has the claim by then, it may
+// have come too late for that.
+func (t *Table) putMissing(ctx context.Context, d *decision) error {
+	began, name := newStopwatch(), path.Join(t.timelineAt, d.File)
+	err := t.store.PutIfAbsent(ctx, name, d.Data)
+	switch {
+	case errors.Is(err, storage.ErrExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("create %s: %w", d.File, err)
+	case began.elapsed() <= t.claim.late:
+		return nil
+	}
+	if err := t.overtaken(ctx, d.File); errors.As(err, new(*ConflictError)) {
+		return errors.Join(err, t.store.Delete(context.WithoutCancel(ctx), name))
+	}
+	return nil // it is there, and what the claim says is learnt before it is written
+}
+
+// outstanding tells whether a file that was decided on is still to be put: it is not there,
+// and engines that know of no claim have done nothing meanwhile by which it would be wrong.
+func outstanding(tl *timeline.Timeline, names []string, file string) bool {
+	i, ok := timeline.ParseName(file)
+	if _, found := slices.BinarySearch(names, file); !ok || found {
+		return false
+	}
+	if i.State == timeline.Requested { // a plan, of the table as it was
+		return len(names) == 0 || names[len(names)-1] < i.Time
+	}
+	for _, o := range tl.Instants() {
+		if o.Time > i.Time && (o.Action == timeline.Rollback || o.Action == timeline.Restore) {
+			return false
+		}
+	}
+	return slices.ContainsFunc(tl.States(i.Time), func(f timeline.Instant) bool { return f.State == timeline.Inflight })
+}
+
+// ready learns the claim, refuses to go on where it is that of a writer at work, and carries
+// out what was decided.
+func (t *Table) ready(ctx context.Context) error {
+	c := t.claim
+	if !c.mine() {
+		c.known = false // its writer may have ended its work
+	}
+	if err := t.learn(ctx); err != nil {
+		return err
+	}
+	if r := &c.record; t.alive(r) && r.working() {
+		return t.claimed(r, r.Decided.instant())
+	}
+	return t.carryOut(ctx)
+}
+
+// hold has the claim: it is this Table's, or is taken from a writer that is not at work. It
+// tells whether the table has to be looked at once more.
+func (t *Table) hold(ctx context.Context) (changed bool, err error) {
+	c := t.claim
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for range claimTries {
+		err = t.ready(ctx)
+		switch {
+		case err != nil:
+		case !c.mine():
+			err = t.writeClaim(ctx, nil)
+		case time.Since(c.at) > t.opts.Concurrency.Heartbeat:
+			err = t.writeClaim(ctx, c.record.Decided)
+		}
+		if !errors.Is(err, storage.ErrConflict) {
+			return !c.seen, err
+		}
+	}
+	return false, t.claimLost("")
+}
+
+// prove refuses to go on where another writer has taken the claim.
+func (t *Table) prove(ctx context.Context) error {
+	if t.opts.Concurrency.optimistic() {
+		return nil // it has the lock
+	}
+	c := t.claim
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.known = false
+	if err := t.learn(ctx); err != nil {
+		return err
+	}
+	if !c.mine() {
+		return t.claimLost("")
+	}
+	return nil
+}
+
+// claimLost says who has the claim. Its holder was read.
+func (t *Table) claimLost(instant string) error {
+	r := &t.claim.record
+	return &ConflictError{Instant: instant, Reason: fmt.Sprintf("%s writes to the table too, since %s: stop one of the two, or give both Concurrency.Mode %s and one lock", r.Holder, stamp(r.Since), Optimistic)}
+}
+
+// decide makes up the table's mind about a file of the timeline: after it the file is to
+// be, whoever puts it. Verify looks whether what it says of the table is still so, where
+// the claim was another's since that was looked at.
+func (t *Table) decide(ctx context.Context, i timeline.Instant, data []byte, verify func() error) error {
+	c := t.claim
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tried = timeline.Instant{}
+	for range claimTries {
+		err := t.ready(ctx)
+		if err == nil && !c.seen {
+			err = verify()
+			c.seen = err == nil
+		}
+		if err == nil {
+			err = t.writeClaim(ctx, &decision{i.FileName(), data})
+			if !errors.Is(err, storage.ErrConflict) {
+				c.tried = i
+			}
+		}
+		if err == nil {
+			c.put = false
+			return nil
+		}
+		if !errors.Is(err, storage.ErrConflict) {
+			return err
+		}
+	}
+	return t.claimLost(i.Time)
+}
+
+// lateAfter is how long putting what was decided may take before it is looked whether
+// another writer has put it meanwhile, and the table gone on.
+const lateAfter = time.Second
+
+// putDecided decides on a file of the timeline and puts it. Besides it files of its instant
+// are there that the timeline in memory has not.
+func (t *Table) putDecided(ctx context.Context, i timeline.Instant, data []byte, besides ...timeline.Instant) error {
+	ctx, stop, err := t.fence(ctx, i)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	began := newStopwatch()
+	if err := t.decide(ctx, i, data, func() error { return t.alone(ctx, i.Time, besides...) }); err != nil {
+		return err
+	}
+	late := func() bool { return began.elapsed() > t.claim.late }
+	if late() {
+		if err := t.checkLate(ctx, i); err != nil {
+			return err
+		}
+	}
+	err = t.putInstant(ctx, i, data)
+	switch {
+	case err != nil && !t.isThere(ctx, i, data, err):
+		return err
+	case err == nil && late():
+		if err := t.checkLate(ctx, i); errors.As(err, new(*ConflictError)) { // else it is there all the same
+			return errors.Join(err, t.store.Delete(context.WithoutCancel(ctx), t.instantFile(i)))
+		}
+	}
+	t.claim.carried()
+	return nil
+}
+
+// checkLate refuses a file that was decided and that another writer has put meanwhile, and
+// taken away again with its instant.
+func (t *Table) checkLate(ctx context.Context, i timeline.Instant) error {
+	t.claim.mu.Lock()
+	defer t.claim.mu.Unlock()
+	return t.overtaken(ctx, i.FileName())
+}
+
+// overtaken is the error where the table has gone on past a decision, and its instant is not
+// on the timeline any more: of that nothing is there, but perhaps the file, put too late.
+// Who calls it holds the claim's lock.
+func (t *Table) overtaken(ctx context.Context, file string) error {
+	c := t.claim
+	c.known = false
+	if err := t.learn(ctx); err != nil {
+		return err
+	}
+	if d := c.record.Decided; c.mine() || d != nil && d.File == file { // nobody has decided anything since
+		return nil
+	}
+	names, err := t.listTimeline(ctx)
+	if err != nil {
+		return err
+	}
+	i, _ := timeline.ParseName(file)
+	if _, found := slices.BinarySearch(names, file); found && len(timeline.NewLayout(t.timeline.Layout(), names).States(i.Time)) > 1 {
+		return nil
+	}
+	return t.claimLost(i.Time)
+}
+
+// stopwatch measures by both clocks: the one stands still while a computer sleeps, the
+// other may be set.
+type stopwatch time.Time
+
+func newStopwatch() stopwatch { return stopwatch(time.Now()) }
+
+func (s stopwatch) elapsed() time.Duration {
+	began := time.Time(s)
+	return max(time.Since(began), time.Now().Round(0).Sub(began.Round(0)))
+}
+
+// isThere tells whether another writer has put what was decided, who found it missing.
+func (t *Table) isThere(ctx context.Context, i timeline.Instant, data []byte, err error) bool {
+	if !errors.As(err, new(*ConflictError)) {
+		return false
+	}
+	there, err := t.readInstant(ctx, i)
+	return err == nil && bytes.Equal(there, data)
+}
+
+// alone sees that the timeline is what this Table knows, besides files that it created.
+func (t *Table) alone(ctx context.Context, instant string, created ...timeline.Instant) error {
+	want := slices.Clone(t.names)
+	for _, i := range created {
+		if at, found := slices.BinarySearch(want, i.FileName()); !found {
+			want = slices.Insert(want, at, i.FileName())
+		}
+	}
+	names, err := t.listTimeline(ctx)
+	if err != nil || slices.Equal(names, want) {
+		return err
+	}
+	return &ConflictError{Instant: instant, Reason: otherWriter(want, names)}
+}
+
+// otherWriter says by which file another writer shows itself.
+func otherWriter(want, names []string) string {
+	added, gone := difference(want, names)
+	what := ""
+	switch {
+	case len(added) > 0:
+		what = "made " + added[0]
+	case len(gone) > 0:
+		what = "took " + gone[0] + " away"
+	}
+	return fmt.Sprintf("another writer %s meanwhile: stop it, or give all of them Concurrency.Mode %s and one lock", what, Optimistic)
+}
+
+// settled carries out what was decided of an instant and whose answer was lost.
+func (t *Table) settled(ctx context.Context, instant string) error {
+	c := t.claim
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for range claimTries {
+		err := t.learn(ctx)
+		if d := c.record.Decided; err == nil && d != nil && strings.HasPrefix(d.File, instant) {
+			err = t.carryOut(ctx)
+		}
+		if !errors.Is(err, storage.ErrConflict) {
+			return err
+		}
+	}
+	return t.claimLost(instant)
+}

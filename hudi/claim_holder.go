@@ -1,0 +1,164 @@
+package hudi
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"lakefeed/hudi/timeline"
+)
+
+// Holder is the process that has, or had, a table.
+type Holder struct {
+	Host    string `json:"host"`
+	PID     int    `json:"pid"`
+	Boot    string `json:"boot,omitempty"`    // of the host, and where processes are counted in it: a pid means something there only
+	Started string `json:"started,omitempty"` // when the process was, as the kernel counts: pids come again
+}
+
+// String names it for people.
+func (h Holder) String() string { return fmt.Sprintf("process %d on %s", h.PID, h.Host) }
+
+func stamp(t time.Time) string { return t.Format(time.RFC3339) }
+
+// thisProcess is the one that runs.
+var thisProcess = sync.OnceValue(func() Holder {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	h := Holder{Host: host, PID: os.Getpid()}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return h // without it nothing is judged by pids
+	}
+	space, err := os.Readlink("/proc/self/ns/pid")
+	if h.Started = startOf("self"); err == nil && h.Started != "" {
+		h.Boot = strings.TrimSpace(string(boot)) + " " + space
+	}
+	return h
+})
+
+// startOf tells when a process of this host was started, "" where it does not run.
+func startOf(pid string) string {
+	stat, err := os.ReadFile("/proc/" + pid + "/stat")
+	if err != nil {
+		return ""
+	}
+	// The name of the program, in brackets, may hold anything.
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 20 || fields[0][0] == 'Z' || fields[0][0] == 'X' {
+		return ""
+	}
+	return string(fields[19])
+}
+
+// dead tells whether a process is known to have ended.
+func (h Holder) dead() bool {
+	if own := thisProcess(); h.Boot == "" || h.Boot != own.Boot || h.Host != own.Host {
+		return false
+	}
+	return startOf(strconv.Itoa(h.PID)) != h.Started
+}
+
+// atWork has the writers of this process that are within a transaction or service.
+var atWork sync.Map
+
+// holder is another writer that has the claim and may be at work, nil where none is: those
+// of this process tell, that of a process which ended is not, and who was not seen for so
+// long that it counts for dead is not. Writers with a lock show themselves by heartbeats.
+func (t *Table) holder(ctx context.Context) (*claimRecord, error) {
+	c := t.claim
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.known = false
+	if err := t.learn(ctx); err != nil {
+		return nil, err
+	}
+	if r := c.record; t.alive(&r) {
+		return &r, nil
+	}
+	return nil, nil //nolint:nilnil // none
+}
+
+// alive tells whether the claim, as it was read, is that of another writer which may live.
+func (t *Table) alive(r *claimRecord) bool {
+	switch {
+	case t.opts.Concurrency.Exclusive || r.Number == 0 || r.Writer == t.claim.writer || r.Shared || r.dead():
+		return false
+	case r.Holder == thisProcess():
+		_, works := atWork.Load(r.Writer)
+		return works
+	}
+	return t.opts.Now().Sub(r.Seen) <= t.opts.Concurrency.deadAfter()
+}
+
+// claimed is the error of who wants a table on which another writer is at work.
+func (t *Table) claimed(r *claimRecord, at timeline.Instant) error {
+	until := r.Seen.Add(t.opts.Concurrency.deadAfter())
+	return &ConflictError{Other: at.Time, Reason: fmt.Sprintf(
+		"%s has it since %s, was seen last at %s, and is at work on %s: wait until that has ended, or stop it; should it be dead, it counts for that from %s on, or at once with Concurrency.Exclusive (lakefeed table --lock none)",
+		r.Holder, stamp(r.Since), stamp(r.Seen), at, stamp(until))}
+}
+
+// work lets others know, from when the claim is held until rest is called, that this Table
+// is within a transaction or service.
+func (t *Table) work() {
+	c := t.claim
+	if t.opts.Concurrency.optimistic() || c.stop != nil { // a heartbeat tells
+		return
+	}
+	atWork.Store(c.writer, true)
+	ctx, cancel := context.WithCancel(context.Background())
+	var done sync.WaitGroup
+	done.Go(func() { t.keepClaim(ctx) })
+	c.stop = func() {
+		cancel()
+		done.Wait()
+		atWork.Delete(c.writer)
+	}
+}
+
+// rest ends what work began.
+func (t *Table) rest() {
+	if stop := t.claim.stop; stop != nil {
+		t.claim.stop = nil
+		stop()
+	}
+}
+
+// keepClaim writes the claim again twice as often as it must. One that was lost is not
+// taken back: what is decided next tells.
+func (t *Table) keepClaim(ctx context.Context) {
+	tick := time.NewTicker(max(t.opts.Concurrency.Heartbeat/2, time.Millisecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := t.beatClaim(ctx); err != nil && ctx.Err() == nil {
+			t.opts.Logger.Warn("a writer's claim was not renewed", "table", t.name, "error", err)
+		}
+	}
+}
+
+func (t *Table) beatClaim(ctx context.Context) error {
+	c := t.claim
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.mine() {
+		return nil
+	}
+	err := t.writeClaim(ctx, c.record.Decided)
+	if err != nil {
+		c.known = false
+	}
+	return err
+}
