@@ -361,7 +361,8 @@ func newFlatRows(c *flatColumn, n int) *flatRows {
 func room(n int) []byte {
 	var b strings.Builder
 	b.Grow(n + 1)
-	b.WriteByte(0) // an empty text need not lie anywhere
+	// An empty text need not lie anywhere.
+	b.WriteByte(0)
 	return unsafe.Slice(unsafe.StringData(b.String()), n) //nolint:gosec // n bytes were asked for, and the text is not used
 }
 
