@@ -303,15 +303,19 @@ func TestSlotsByMeasure(t *testing.T) {
 	r := newGroupRig(t, "create table busy (id int primary key)", "create table calm (id int primary key)", "create table idle (id int primary key)",
 		"insert into busy select generate_series(1, 3000)", "insert into calm select generate_series(1, 100)")
 	r.slots = pipeline.Slots{Measured: 2}
-	r.await("the server has counted", func() bool {
-		return r.query("select coalesce(sum(n_tup_ins), 0) from pg_stat_user_tables") == "3100"
-	})
+	counted := func(rows string) {
+		r.await("the server has counted", func() bool { // which it does when a session has been idle, or ends
+			return r.query("select coalesce(sum(n_tup_ins), 0) from pg_stat_user_tables") == rows
+		})
+	}
+	counted("3100")
 	run := r.start()
 	run.streams("busy default", "calm s2", "idle s2")
 	r.db.Exec(t, "insert into calm select generate_series(101, 9000)", "create table late (id int primary key)", "insert into late values (1)")
 	run.streams("late default")
 	r.equal(run)
 	run.stop()
+	counted("12001")
 	run = r.start() // calm has more than busy now
 	run.streams("busy default", "calm s2", "idle s2", "late default")
 	run.stop()
