@@ -29,7 +29,7 @@ func newFolder() (string, error) {
 
 func hasRoom(dir string) bool {
 	var fs syscall.Statfs_t
-	return syscall.Statfs(dir, &fs) == nil && fs.Bavail*uint64(fs.Bsize) >= room //nolint:gosec // sizes are positive
+	return syscall.Statfs(dir, &fs) == nil && fs.Bavail*uint64(fs.Bsize) >= room
 }
 
 // sweep removes the folders of test binaries that were killed.
