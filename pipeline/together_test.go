@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -32,11 +33,11 @@ func TestCopiedTogether(t *testing.T) {
 	source := &counting{Connector: r.source()}
 	run := r.start(func(o *options) { o.Source = source })
 	r.await("streaming", func() bool { return run.Status().State == pipeline.Streaming })
-	sql := "create table bad (id int primary key, n numeric(5,2)); insert into bad values (1, 'NaN');"
+	sql := []string{"create table bad (id int primary key, n numeric(5,2)); insert into bad values (1, 'NaN')"}
 	for i := range tables {
-		sql += fmt.Sprintf("create table n%d (id int primary key, v text); insert into n%[1]d select i, 'x' from generate_series(1, 500) i;", i)
+		sql = append(sql, fmt.Sprintf("create table n%d (id int primary key, v text); insert into n%[1]d select i, 'x' from generate_series(1, 500) i", i))
 	}
-	r.db.Exec(t, "begin; "+sql+" commit", "create table went (id int primary key)", "drop table went")
+	r.db.Exec(t, "begin; "+strings.Join(sql, "; ")+"; commit", "create table went (id int primary key)", "drop table went")
 	for i := range tables {
 		r.db.Exec(t, fmt.Sprintf("update n%d set v = 'y' where id %% 3 = 0", i), fmt.Sprintf("delete from n%d where id = 7", i))
 	}
