@@ -46,7 +46,10 @@ func TestToldBuckets(t *testing.T) {
 	for told, want := range map[int]string{2: "none of the 2 buckets", 4: ".parquet has the row of key", 3: ""} {
 		table, err := Open(t.Context(), store, Options{Buckets: told})
 		if err == nil {
-			_, err = table.Begin(t.Context(), TxnOptions{})
+			var txn *Txn
+			if txn, err = table.Begin(t.Context(), TxnOptions{}); err == nil {
+				err = txn.Abort(t.Context())
+			}
 		}
 		if want == "" != (err == nil) || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%d buckets: %v, want %q", told, err, want)

@@ -38,7 +38,6 @@ type rig struct {
 	url, primary string // that the pipeline reads, and that it writes into where that is a standby; "": db, none
 
 	snapshot string // the standby on which chunks are read; "": none
-	copyRate int64  // 0: no bound
 
 	failover postgres.Failover
 
@@ -76,8 +75,8 @@ func (r *rig) connect(heartbeat time.Duration) *postgres.Connector {
 	r.t.Helper()
 	c, err := postgres.Open(r.t.Context(), postgres.Options{
 		URL: cmp.Or(r.url, r.db.URL), PrimaryURL: r.primary, Failover: r.failover, Pipeline: r.name, Heartbeat: heartbeat, Types: r.types,
-		SnapshotURL: r.snapshot, CopyRate: r.copyRate,
-		Match: func(_, table string) bool { return !r.skip[table] }, Messages: r.messages,
+		SnapshotURL: r.snapshot,
+		Match:       func(_, table string) bool { return !r.skip[table] }, Messages: r.messages,
 	})
 	if err != nil {
 		r.t.Fatal(err)
