@@ -251,6 +251,15 @@ func (r *rig) equal(run *running) {
 	r.inStep(r.validation(run))
 }
 
+// awaitEqual waits until all tables are in step, and equal to the source.
+func (r *rig) awaitEqual(run *running) {
+	r.t.Helper()
+	r.await("the lake equals the source", func() bool {
+		report, err := r.validation(run)
+		return err == nil && report.OK()
+	})
+}
+
 // inStep fails the test where a comparison failed, or found differences.
 func (r *rig) inStep(report *pipeline.Report, err error) {
 	r.t.Helper()
