@@ -181,11 +181,16 @@ func (t *Table) readBack(ctx context.Context, next claimRecord, began time.Time,
 	case c.record.Writer == next.Writer && c.record.Number == next.Number:
 		c.at, c.seen = began, seen
 		return nil
+	case c.version != before && err != nil && !errors.Is(err, storage.ErrConflict):
+		return fmt.Errorf("write %s: %w: %w", claimFile, storage.ErrConflict, errMaybe)
 	case c.version != before || err == nil:
 		return fmt.Errorf("write %s: %w", claimFile, storage.ErrConflict)
 	}
 	return fmt.Errorf("write %s: %w", claimFile, err)
 }
+
+// errMaybe is a claim that was written, perhaps, before another took its place.
+var errMaybe = errors.New("it may have been written before that")
 
 // carryOut puts the file that was decided on last, where that was not done: by a process
 // that died, or whose answer was lost. Who is not the one that decided takes the claim
@@ -249,7 +254,10 @@ func outstanding(tl *timeline.Timeline, names []string, file string) bool {
 			return false
 		}
 	}
-	return slices.ContainsFunc(tl.States(i.Time), func(f timeline.Instant) bool { return f.State == timeline.Inflight })
+	saves := i.Action == timeline.Savepoint // which has its commit's time, and is released without a decision
+	return slices.ContainsFunc(tl.States(i.Time), func(f timeline.Instant) bool {
+		return f.State == timeline.Inflight && (f.Action == timeline.Savepoint) == saves
+	})
 }
 
 // ready learns the claim, refuses to go on where it is that of a writer at work, and carries
@@ -330,7 +338,7 @@ func (t *Table) decide(ctx context.Context, i timeline.Instant, data []byte, ver
 		}
 		if err == nil {
 			err = t.writeClaim(ctx, &decision{i.FileName(), data})
-			if !errors.Is(err, storage.ErrConflict) {
+			if !errors.Is(err, storage.ErrConflict) || errors.Is(err, errMaybe) {
 				c.tried = i
 			}
 		}
@@ -358,7 +366,7 @@ func (t *Table) putDecided(ctx context.Context, i timeline.Instant, data []byte,
 	}
 	defer stop()
 	began := newStopwatch()
-	if err := t.decide(ctx, i, data, func() error { return t.alone(ctx, i.Time, besides...) }); err != nil {
+	if err := t.decide(ctx, i, data, func() error { return t.unshared(ctx, i, besides) }); err != nil {
 		return err
 	}
 	late := func() bool { return began.elapsed() > t.claim.late }
@@ -378,6 +386,15 @@ func (t *Table) putDecided(ctx context.Context, i timeline.Instant, data []byte,
 	}
 	t.claim.carried()
 	return nil
+}
+
+// unshared sees that the table is as it was before another writer had the claim. One that took
+// a compaction over leaves no trace of that on the timeline, and has deleted our files, perhaps.
+func (t *Table) unshared(ctx context.Context, i timeline.Instant, besides []timeline.Instant) error {
+	if slices.ContainsFunc(besides, func(b timeline.Instant) bool { return b.Action == timeline.Compaction }) {
+		return &ConflictError{Instant: i.Time, Reason: "another writer had the table meanwhile, and may have finished the compaction with files of its own: begin it anew"}
+	}
+	return t.alone(ctx, i.Time, besides...)
 }
 
 // checkLate refuses a file that was decided and that another writer has put meanwhile, and

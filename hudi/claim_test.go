@@ -339,3 +339,39 @@ func TestClaimDamaged(t *testing.T) {
 		t.Errorf("rows: %q", keys)
 	}
 }
+
+// TestReleasedSavepointStaysReleased: what was decided last before it was a savepoint, which a
+// writer that comes later must not put again, since it is gone.
+func TestReleasedSavepointStaysReleased(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []ConcurrencyMode{SingleWriter, Optimistic} {
+		store := newStore(t)
+		mustUpsert(t, newTable(t, store, MergeOnRead, 1), map[string]modelRow{"a": {}})
+		opts := Options{Concurrency: Concurrency{Mode: mode}, Services: &ServicesOptions{}}
+		var instant string
+		for step, do := range []func(*Table) error{
+			func(table *Table) (err error) {
+				instant, err = table.Savepoint(t.Context(), SavepointOptions{})
+				return err
+			},
+			func(table *Table) error { return table.ReleaseSavepoint(t.Context(), instant) },
+			func(table *Table) error { mustUpsert(t, table, map[string]modelRow{"b": {}}); return nil },
+		} {
+			table, err := Open(t.Context(), store, opts)
+			if err == nil {
+				err = do(table)
+			}
+			if err != nil {
+				t.Fatalf("%s, step %d: %v", mode, step, err)
+			}
+		}
+		table, err := Open(t.Context(), store, opts)
+		if err != nil || len(table.Savepoints()) != 0 {
+			t.Errorf("%s: the savepoints are %v, %v", mode, table.Savepoints(), err)
+		}
+		mustUpsert(t, table, map[string]modelRow{"c": {}})
+		if len(table.Savepoints()) != 0 {
+			t.Errorf("%s: the savepoints are %v", mode, table.Savepoints())
+		}
+	}
+}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
+	"sync"
 
 	"lakefeed/hudi/timeline"
 )
@@ -205,12 +207,20 @@ func (t *Table) sweep(ctx context.Context) error {
 			return err
 		}
 	}
+	begun := sync.OnceValues(func() ([]string, error) { return t.listTimeline(ctx) }) // behind the folders: who has markers had begun before
 	for _, f := range folders {
 		instant := path.Base(f)
 		if t.isPending(instant) {
 			continue // a living writer's
 		}
 		if !t.timeline.Has(instant) && !t.timeline.BeforeStart(instant) {
+			names, err := begun()
+			if err != nil {
+				return err
+			}
+			if slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(name, instant) }) {
+				continue // one that began since the timeline was looked at
+			}
 			if err := t.rollbackLost(ctx, instant); err != nil {
 				return fmt.Errorf("roll back %s: %w", instant, err)
 			}

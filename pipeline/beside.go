@@ -56,6 +56,9 @@ func (p *Pipeline) recopy(t *target, why string) {
 
 // startCopy begins a table's copy. What the spool has of the table is of no use any more.
 func (p *Pipeline) startCopy(ctx context.Context, j *jobs, t *target) {
+	if t.recopy.void || t.overflown.Load() { // since the last try changes were passed over that what is staged needs
+		t.stage = nil
+	}
 	t.job, t.recopy.void, t.recopy.asked, j.copying = true, false, p.orderOf(t.name).Since, t
 	var segs []segment
 	if t.stage == nil {

@@ -312,6 +312,12 @@ func (c *chunkCopy) finish(ctx context.Context, at change.LSN, overwrite bool) e
 		if err != nil {
 			return err
 		}
+		if c.stage.beyond(at) {
+			return &staleError{why: "the standby showed what the source's log does not hold"}
+		}
+	}
+	if err := c.p.opts.Source.CloseSnapshot(ctx); err != nil { // all is read, and the source keeps dead rows for it
+		c.p.log.Debug("close the snapshot of a copy", "table", c.t.name, "error", err)
 	}
 	c.p.phase("merge")
 	return c.commit(ctx, at, overwrite, changes)

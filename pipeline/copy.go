@@ -137,6 +137,10 @@ func (p *Pipeline) copyTable(ctx context.Context, t *target, at change.LSN) (err
 
 // landCopy makes the commit of a copy, whose rows are those of the source at a position.
 func (p *Pipeline) landCopy(ctx context.Context, t *target, at change.LSN, overwrite bool, write copyWriter) error {
+	leaves, err := p.copiedLeaves(ctx, t, at)
+	if err != nil {
+		return err
+	}
 	txn, err := p.beginCopy(ctx, t, overwrite)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
@@ -144,10 +148,6 @@ func (p *Pipeline) landCopy(ctx context.Context, t *target, at change.LSN, overw
 	next := p.next(t.shows, at, change.Mark{})
 	next.Copied, next.Columns, next.Gone = at, nil, nil // what was known of these is of no use
 	t.shows.describe(&next)
-	leaves, err := p.copiedLeaves(ctx, t, at)
-	if err != nil {
-		return err
-	}
 	rows, instant, err := p.commitCopy(ctx, t, txn, next, write)
 	if err != nil {
 		if instant, err = published(ctx, txn, err); err != nil {

@@ -17,7 +17,7 @@ type Owner struct {
 	Pipeline string
 	Path     string // the table's folder in the pipeline's lake
 
-	stream string // that keeps its progress: one shard's where there are several
+	streams []string // that keep its progress: one, or those of the shards that it has rows of
 }
 
 // OwnerOf is a table's pipeline; nil for a table that no pipeline fills.
@@ -26,7 +26,19 @@ func OwnerOf(ctx context.Context, t *hudi.Table) (*Owner, error) {
 	if err != nil || at == nil || at.Pipeline == "" {
 		return nil, err
 	}
-	return &Owner{cmp.Or(at.Writer, at.Pipeline), cmp.Or(at.Path, strings.Replace(at.Table, ".", "/", 1)), at.Pipeline}, nil
+	streams := []string{at.Pipeline}
+	marks, err := t.LastExtras(ctx, shardKeys)
+	if err != nil {
+		return nil, err
+	}
+	for _, mark := range marks {
+		c, err := decodeCheckpoint(mark)
+		if err != nil {
+			return nil, fmt.Errorf("read the checkpoints in the newest commit of %s: %w", t.Name(), err)
+		}
+		streams = append(streams, c.Pipeline)
+	}
+	return &Owner{cmp.Or(at.Writer, at.Pipeline), cmp.Or(at.Path, strings.Replace(at.Table, ".", "/", 1)), streams}, nil
 }
 
 // Hold keeps the owner's pipeline from running, by its lock in the lake, until release is
@@ -34,7 +46,11 @@ func OwnerOf(ctx context.Context, t *hudi.Table) (*Owner, error) {
 // left. The context ends where the lock is lost. A pipeline that runs is a *[LockedError].
 // A lake that no pipeline of this name keeps its progress in is not held: release is nil.
 func (o *Owner) Hold(ctx context.Context, lake storage.Store, log *slog.Logger) (held context.Context, release func(context.Context) error, err error) {
-	_, _, err = lake.Get(ctx, progressName(cmp.Or(o.stream, o.Pipeline)))
+	for _, stream := range append(o.streams, o.Pipeline) {
+		if _, _, err = lake.Get(ctx, progressName(stream)); !errors.Is(err, storage.ErrNotExist) {
+			break
+		}
+	}
 	if errors.Is(err, storage.ErrNotExist) {
 		return ctx, nil, nil
 	}

@@ -248,16 +248,18 @@ func instantsOf(s pipeline.Status) map[string]string {
 // equal fails the test where lake and source differ.
 func (r *rig) equal(run *running) {
 	r.t.Helper()
-	r.inStep(r.validation(run))
+	r.inStep(r.settled(run != nil, func() (*pipeline.Report, error) { return r.validation(run) }))
 }
 
-// awaitEqual waits until all tables are in step, and equal to the source.
-func (r *rig) awaitEqual(run *running) {
+// settled compares once more for as long as a table of a pipeline that runs is not in step: behind
+// a copy it catches up for a moment, in which it is not compared.
+func (r *rig) settled(runs bool, compare func() (*pipeline.Report, error)) (report *pipeline.Report, err error) {
 	r.t.Helper()
-	r.await("the lake equals the source", func() bool {
-		report, err := r.validation(run)
-		return err == nil && report.OK()
+	r.await("all tables are in step", func() bool {
+		report, err = compare()
+		return !runs || err != nil || !slices.ContainsFunc(report.Tables, func(v pipeline.TableReport) bool { return strings.Contains(v.Error, "not in step") })
 	})
+	return report, err
 }
 
 // inStep fails the test where a comparison failed, or found differences.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -75,24 +76,27 @@ func (s *sharedTable) all() []*target {
 	return slices.Collect(maps.Values(s.members))
 }
 
-// open opens the table, or looks at it again, and reads the shards' checkpoints.
+// open opens the table, or looks at it again, and reads the shards' checkpoints. Where that fails,
+// for whatever reason of one shard, the others keep what they have: only a table that is not
+// there is gone for all.
 func (s *sharedTable) open(ctx context.Context, t *target, options hudi.Options) (*hudi.Table, error) {
-	if s.table != nil && s.table.Refresh(ctx) != nil {
-		s.table = nil // it was taken away, perhaps, and another is in its place
-	}
-	if s.table == nil {
-		table, err := hudi.Open(ctx, t.store, options)
+	table := s.table
+	if table == nil || table.Refresh(ctx) != nil { // it was taken away, perhaps, and another is in its place
+		opened, err := hudi.Open(ctx, t.store, options)
+		if errors.Is(err, hudi.ErrNoTable) {
+			s.table, s.marks = nil, nil
+		}
 		if err != nil {
 			return nil, err
 		}
-		s.table = table
+		table = opened
 	}
-	var err error
-	if s.marks, err = s.table.LastExtras(ctx, shardKeys); err != nil {
-		s.table = nil
+	marks, err := table.LastExtras(ctx, shardKeys)
+	if err != nil {
 		return nil, err
 	}
-	return s.table, nil
+	s.table, s.marks = table, marks
+	return table, nil
 }
 
 // extra is what a commit of some shards' rows carries.

@@ -2,6 +2,8 @@ package pipeline_test
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -103,7 +105,7 @@ func (r *shardRig) equal(runs map[string]*running, only ...string) {
 			o.Cut = run.Cut
 			o.Hold = func(ctx context.Context) error { _, err := run.Hold(ctx); return err }
 		}
-		one.inStep(pipeline.Validate(r.t.Context(), o))
+		one.inStep(one.settled(runs[shard] != nil, func() (*pipeline.Report, error) { return pipeline.Validate(r.t.Context(), o) }))
 		one.close(source)
 	}
 }
@@ -216,5 +218,33 @@ func TestShards(t *testing.T) {
 			r.streaming(runs, "items")
 			r.equal(runs)
 		})
+	}
+}
+
+// TestShardsAreHeld: a table of shards is its pipeline's for as long as one of these is there,
+// whichever was dropped.
+func TestShardsAreHeld(t *testing.T) {
+	t.Parallel()
+	r := newShardRig(t, []string{"eu", "us"}, `create table items (id int primary key)`, `insert into items values (1)`)
+	runs := r.start()
+	r.streaming(runs, "items")
+	stopAll(runs)
+	r.restart()
+	if err := r.lake.Delete(t.Context(), "_lakefeed/progress/"+r.shards["eu"].name); err != nil {
+		t.Fatal(err)
+	}
+	runs = r.start("us")
+	r.streaming(runs, "items")
+	table, err := hudi.Open(t.Context(), storage.Sub(r.lake, "public/items"), hudi.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner, err := pipeline.OwnerOf(t.Context(), table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var locked *pipeline.LockedError
+	if _, _, err := owner.Hold(t.Context(), r.lake, slog.New(slog.DiscardHandler)); !errors.As(err, &locked) {
+		t.Errorf("the table of a pipeline that runs is held: %v", err)
 	}
 }

@@ -129,15 +129,16 @@ func (s *sharedTable) lead(ctx context.Context, m *meeting, first *shardPart) er
 	s.mu.Unlock()
 	if err == nil {
 		err = s.write(ctx, parts)
-		<-s.turn
 		<-s.shards.writing
+		<-s.turn
 	}
 	for _, part := range parts { // those that have no answer yet
-		if err != nil && ctx.Err() != nil && part != first {
-			err = errMeetAgain
+		answer := err
+		if part != first && (err == nil || ctx.Err() != nil) { // nothing was done of it
+			answer = errMeetAgain
 		}
 		select {
-		case part.done <- err:
+		case part.done <- answer:
 		default:
 		}
 	}
@@ -146,16 +147,17 @@ func (s *sharedTable) lead(ctx context.Context, m *meeting, first *shardPart) er
 
 // gatherTurn waits until the table may be written; who comes meanwhile is with it.
 func (s *sharedTable) gatherTurn(ctx context.Context) error {
-	select {
-	case s.shards.writing <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	if _, err := s.take(ctx); err != nil {
-		<-s.shards.writing
+	release, err := s.take(ctx)
+	if err != nil {
 		return err
 	}
-	return nil
+	select {
+	case s.shards.writing <- struct{}{}: // last: who has it waits for nobody, a copy's commit for one
+		return nil
+	case <-ctx.Done():
+		release()
+		return ctx.Err()
+	}
 }
 
 // write writes parts by one commit, without those that fail. Each that is told of has its answer;
@@ -189,7 +191,7 @@ func (s *sharedTable) write(ctx context.Context, parts []*shardPart) error {
 		if err == nil {
 			err = s.serve(ctx, part, true)
 		}
-		if ctx.Err() != nil {
+		if err != nil && ctx.Err() != nil {
 			return err
 		}
 		part.done <- err

@@ -147,7 +147,7 @@ func (s *stage) rest(i int, c change.CopyChunk) *stagePart {
 	left := c
 	for n := 0; ; n++ {
 		e := s.done[partName(i, n)]
-		if e == nil {
+		if e == nil || !e.begins(left) {
 			return &stagePart{partName(i, n), left}
 		}
 		if e.Chunk.To == c.To || c.Whole {
@@ -155,6 +155,12 @@ func (s *stage) rest(i int, c change.CopyChunk) *stagePart {
 		}
 		left = behind(left, e.Chunk.To)
 	}
+}
+
+// begins reports whether the part is the next one of a chunk of which something is left: an older
+// one, behind a part that was read again and ended elsewhere, is not.
+func (e *stageEntry) begins(left change.CopyChunk) bool {
+	return e.Chunk.Table == left.Table && (left.Whole || e.Chunk.From == left.From)
 }
 
 // behind is what is left of a chunk from a block on.
@@ -170,15 +176,17 @@ func behind(c change.CopyChunk, block int64) change.CopyChunk {
 // entries are those of the parts that count, in a stable order, with their names.
 func (s *stage) entries() (names []string) {
 	for i, c := range s.head.Plan.Chunks {
+		left := c
 		for n := 0; ; n++ {
 			e := s.done[partName(i, n)]
-			if e == nil {
+			if e == nil || !e.begins(left) {
 				break
 			}
 			names = append(names, partName(i, n))
 			if e.Chunk.To == c.To || c.Whole {
 				break
 			}
+			left = behind(left, e.Chunk.To)
 		}
 	}
 	return names
@@ -195,6 +203,11 @@ func (s *stage) counted() (rows int64) {
 // exact reports whether all parts were read under one snapshot, at a position.
 func (s *stage) exact(at change.LSN) bool {
 	return s.head.From == at && !slices.ContainsFunc(s.entries(), func(name string) bool { return s.done[name].At != at })
+}
+
+// beyond reports whether a part may show what commits behind a position.
+func (s *stage) beyond(at change.LSN) bool {
+	return slices.ContainsFunc(s.entries(), func(name string) bool { return s.done[name].At > at })
 }
 
 // adopt takes on the plan of now: a partition that came is read as well. One that is gone or

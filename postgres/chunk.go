@@ -65,12 +65,12 @@ func (c *Connector) copyChunk(ctx context.Context, w *wire, t *change.Table, chu
 		from = "ONLY " + from
 	}
 	if chunk.Whole {
-		return chunk, cp.part(ctx, copyPart{filtered(t, from, ""), chunk.Table})
+		return chunk, cp.part(ctx, copyPart{from: filtered(t, from, ""), table: chunk.Table})
 	}
 	done := chunk
 	for at := chunk.From; ; {
 		to := pieceEnd(chunk, at)
-		if err := cp.part(ctx, copyPart{filtered(t, from, blockRange(at, to)), chunk.Table}); err != nil {
+		if err := cp.part(ctx, copyPart{filtered(t, from, blockRange(at, to)), chunk.Table, chunk.File}); err != nil {
 			return chunk, err
 		}
 		if to == chunk.To {

@@ -117,6 +117,7 @@ func (c *Connector) copyTable(ctx context.Context, t *change.Table, emit func(*c
 type copyPart struct {
 	from  string // the FROM clause
 	table uint32 // the number of the table, or of the partition
+	file  string // which its rows lie in, as it was planned; "": whichever it is
 }
 
 // asDescribed sees that the snapshot has the partitions and columns of the table that t says, those that t leaves out
@@ -205,7 +206,7 @@ func (c *Connector) copyParts(ctx context.Context, described *change.Table, t *c
 				ranges = c.blockRanges(blocks)
 			}
 			for _, where := range ranges {
-				parts = append(parts, copyPart{filtered(described, "ONLY "+quote(schema, name), where), id})
+				parts = append(parts, copyPart{from: filtered(described, "ONLY "+quote(schema, name), where), table: id})
 			}
 			return nil
 		})
@@ -213,7 +214,7 @@ func (c *Connector) copyParts(ctx context.Context, described *change.Table, t *c
 			err = &change.AlteredError{Table: t.String(), Err: errOtherLeaves}
 		}
 		if whole {
-			parts = []copyPart{{filtered(described, quote(t.Schema, t.Name), ""), t.ID}}
+			parts = []copyPart{{from: filtered(described, quote(t.Schema, t.Name), ""), table: t.ID}}
 		}
 		return err
 	})
@@ -281,7 +282,7 @@ func (cp *copier) part(ctx context.Context, part copyPart) error {
 	if err := cp.copyRows(copyStatement(cp.rows.table, cp.types, part.from)); err != nil {
 		return interrupted(ctx, err)
 	}
-	if err := cp.unchanged(part.table); err != nil {
+	if err := cp.unchanged(part); err != nil {
 		return interrupted(ctx, err)
 	}
 	return interrupted(ctx, cp.wire.exec("ROLLBACK TO SAVEPOINT part"))
@@ -296,12 +297,16 @@ const rewritten = `
 
 // unchanged sees that what was just read of a table is what the snapshot has of it.
 // The lock that the copy took still keeps everybody from writing the table anew.
-func (cp *copier) unchanged(table uint32) error {
-	n, err := cp.wire.value(fmt.Sprintf(rewritten, table))
+func (cp *copier) unchanged(part copyPart) error {
+	n, err := cp.wire.value(fmt.Sprintf(rewritten, part.table))
+	file := part.file
+	if err == nil && file != "" {
+		file, err = cp.wire.value(fmt.Sprintf("SELECT coalesce(pg_relation_filenode(%d)::text, '')", part.table))
+	}
 	if err != nil {
 		return fmt.Errorf("see that the table was not written anew: %w", err)
 	}
-	if n != "0" {
+	if n != "0" || file != part.file {
 		return &change.RewrittenError{Table: cp.rows.table.String()}
 	}
 	return nil

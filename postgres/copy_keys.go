@@ -46,7 +46,7 @@ func (c *Connector) copyKeys(ctx context.Context, t *change.Table, keys [][]stri
 		for some := range slices.Chunk(keys, keysAtOnce) {
 			where, err := whereKey(t, some)
 			if err == nil {
-				err = cp.part(ctx, copyPart{filtered(t, from, where), t.ID})
+				err = cp.part(ctx, copyPart{from: filtered(t, from, where), table: t.ID})
 			}
 			if err != nil {
 				return err
