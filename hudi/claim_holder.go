@@ -3,11 +3,13 @@ package hudi
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"lakefeed/hudi/timeline"
@@ -38,24 +40,25 @@ var thisProcess = sync.OnceValue(func() Holder {
 		return h // without it nothing is judged by pids
 	}
 	space, err := os.Readlink("/proc/self/ns/pid")
-	if h.Started = startOf("self"); err == nil && h.Started != "" {
+	if h.Started, _ = startOf("self"); err == nil && h.Started != "" {
 		h.Boot = strings.TrimSpace(string(boot)) + " " + space
 	}
 	return h
 })
 
-// startOf tells when a process of this host was started, "" where it does not run.
-func startOf(pid string) string {
+// startOf tells when a process of this host was started, "" where it does not run any more, and
+// whether that can be seen: those of other users may be hidden.
+func startOf(pid string) (at string, seen bool) {
 	stat, err := os.ReadFile("/proc/" + pid + "/stat")
 	if err != nil {
-		return ""
+		return "", false
 	}
 	// The name of the program, in brackets, may hold anything.
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
 	if len(fields) < 20 || fields[0][0] == 'Z' || fields[0][0] == 'X' {
-		return ""
+		return "", true
 	}
-	return string(fields[19])
+	return string(fields[19]), true
 }
 
 // dead tells whether a process is known to have ended.
@@ -63,7 +66,11 @@ func (h Holder) dead() bool {
 	if own := thisProcess(); h.Boot == "" || h.Boot != own.Boot || h.Host != own.Host {
 		return false
 	}
-	return startOf(strconv.Itoa(h.PID)) != h.Started
+	if at, seen := startOf(strconv.Itoa(h.PID)); seen {
+		return at != h.Started
+	}
+	p, err := os.FindProcess(h.PID)
+	return err == nil && errors.Is(p.Signal(syscall.Signal(0)), os.ErrProcessDone)
 }
 
 // atWork has the writers of this process that are within a transaction or service.
@@ -100,6 +107,9 @@ func (t *Table) alive(r *claimRecord) bool {
 
 // claimed is the error of who wants a table on which another writer is at work.
 func (t *Table) claimed(r *claimRecord, at timeline.Instant) error {
+	if r.Holder == thisProcess() {
+		return &ConflictError{Other: at.Time, Reason: fmt.Sprintf("another Table of this process is at work on %s since %s: end that first (Txn.Commit or Abort)", at, stamp(r.Since))}
+	}
 	until := r.Seen.Add(t.opts.Concurrency.deadAfter())
 	return &ConflictError{Other: at.Time, Reason: fmt.Sprintf(
 		"%s has it since %s, was seen last at %s, and is at work on %s: wait until that has ended, or stop it; should it be dead, it counts for that from %s on, or at once with Concurrency.Exclusive (lakefeed table --lock none)",
