@@ -1,6 +1,7 @@
 package pipeline_test
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -85,4 +86,27 @@ func TestCopyAheadOfStream(t *testing.T) {
 	r.await("they go on", func() bool { return r.column("keyless", "v") == "once more" && r.column("keyed", "n") == "2" })
 	r.equal(run)
 	run.stop()
+}
+
+// TestAlteredInFirstCopy alters tables between the look at them and the first copy: none of its
+// snapshots shows them as they are described any more, and the start must not wait for one that does.
+func TestAlteredInFirstCopy(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, schemaT, "insert into t values (1, 'a')", "create table u (id int primary key, v text)", "insert into u values (1, 'b')")
+	var once sync.Once
+	run := r.start(func(o *options) {
+		o.OnPhase = func(phase string) {
+			if phase == "copy" {
+				once.Do(func() { r.db.Exec(t, "alter table t rename v to w", "alter table u alter v type int using length(v)") })
+			}
+		}
+	})
+	for _, table := range []string{"public.t", "public.u"} {
+		r.await("it streams", func() bool { return run.table(table).State == pipeline.Streaming })
+	}
+	r.db.Exec(t, "insert into t values (2, 'c')", "insert into u values (2, 7)")
+	r.equal(run)
+	run.stop()
+	r.drain()
+	r.equal(nil)
 }

@@ -27,11 +27,12 @@ func (p *Pipeline) copyMissing(ctx context.Context, open func(context.Context) (
 		if err != nil {
 			return fmt.Errorf("open snapshot: %w", err)
 		}
-		err = p.copyAll(ctx, at, try == snapshots)
+		last := try == snapshots
+		err = p.copyAll(ctx, at, last)
 		if cause := p.opts.Source.CloseSnapshot(context.WithoutCancel(ctx)); err == nil && cause != nil {
 			err = fmt.Errorf("close snapshot: %w", cause)
 		}
-		if err != nil || !p.lacksCopy() {
+		if err != nil || last || !p.lacksCopy() { // what is left is described anew, and copied beside the stream
 			return err
 		}
 		open = p.opts.Source.OpenSnapshot
