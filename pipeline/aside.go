@@ -167,7 +167,8 @@ type result struct {
 	drained int // segments, from the first on
 	copied  bool
 	shed    bool
-	fresh   bool // one of several first copies
+	copy    bool // the job was a copy
+	fresh   bool // and one of several first ones
 	err     error
 }
 
@@ -273,7 +274,7 @@ func (p *Pipeline) finish(ctx context.Context, j *jobs, r result) error {
 		}
 		return p.finishCopy(ctx, t, r.err)
 	}
-	if j.copying == t {
+	if r.copy {
 		j.copying = nil
 		return p.finishCopy(ctx, t, r.err)
 	}

@@ -72,7 +72,7 @@ func (p *Pipeline) startCopy(ctx context.Context, j *jobs, t *target) {
 	j.group.Go(func() error {
 		err := p.copyBeside(ctx, t, segs)
 		select {
-		case j.done <- result{t: t, copied: err == nil, err: err}:
+		case j.done <- result{t: t, copy: true, copied: err == nil, err: err}:
 		case <-ctx.Done():
 		}
 		return nil

@@ -120,7 +120,7 @@ func TestVerbsFindTheLock(t *testing.T) {
 		if code, text := shared.verb(verb); code != 0 {
 			t.Errorf("%s where writers share a lock: exit code %d: %s", verb, code, text)
 		}
-		if code, text := sole.verb(verb); code == 0 || !strings.Contains(text, "--lock none") || !strings.Contains(text, lost.Instant()) {
+		if code, text := sole.verb(verb); code == 0 || !strings.Contains(text, "is at work on") || !strings.Contains(text, lost.Instant()) {
 			t.Errorf("%s beside a writer at work: exit code %d: %s", verb, code, text)
 		}
 		if code, text := named.verb(verb); code == 0 || !strings.Contains(text, "ZookeeperBasedLockProvider") {
