@@ -145,14 +145,7 @@ func (t *Table) rest() {
 // keepClaim writes the claim again twice as often as it must. One that was lost is not
 // taken back: what is decided next tells.
 func (t *Table) keepClaim(ctx context.Context) {
-	tick := time.NewTicker(max(t.opts.Concurrency.Heartbeat/2, time.Millisecond))
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	for range t.opts.Concurrency.beats(ctx) {
 		if err := t.beatClaim(ctx); err != nil && ctx.Err() == nil {
 			t.opts.Logger.Warn("a writer's claim was not renewed", "table", t.name, "error", err)
 		}

@@ -3,6 +3,7 @@ package hudi
 import (
 	"context"
 	"fmt"
+	"iter"
 	"path"
 	"slices"
 	"sync"
@@ -56,16 +57,27 @@ func (h *heartbeat) beat(ctx context.Context) error {
 	return nil
 }
 
+// beats comes twice as often as a sign of life is due, until ctx ends.
+func (c *Concurrency) beats(ctx context.Context) iter.Seq[time.Time] {
+	return func(yield func(time.Time) bool) {
+		tick := time.NewTicker(max(c.Heartbeat/2, time.Millisecond))
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case now := <-tick.C:
+				if !yield(now) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // keep beats twice as often as it must.
 func (h *heartbeat) keep(ctx context.Context) {
-	tick := time.NewTicker(max(h.table.opts.Concurrency.Heartbeat/2, time.Millisecond))
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	for range h.table.opts.Concurrency.beats(ctx) {
 		if err := h.beat(ctx); err != nil && ctx.Err() == nil {
 			h.table.opts.Logger.Warn("a heartbeat was missed", "table", h.table.name, "instant", h.instant, "error", err)
 		}

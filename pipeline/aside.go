@@ -165,20 +165,17 @@ func (t *target) behind() int64 {
 type result struct {
 	t       *target
 	drained int // segments, from the first on
-	copied  bool
 	shed    bool
 	copy    bool // the job was a copy
-	fresh   bool // and one of several first ones
 	err     error
 }
 
 // jobs are those that run.
 type jobs struct {
-	done     chan result
-	group    *errgroup.Group
-	drains   int
-	copying  *target // one of them, where there are several
-	together int     // first copies that are made side by side
+	done   chan result
+	group  *errgroup.Group
+	drains int
+	copies int // several, where first ones are made side by side
 }
 
 // drains is how many tables are drained at once, beside the rounds.
@@ -263,19 +260,13 @@ func (p *Pipeline) startDrain(ctx context.Context, j *jobs, t *target) {
 func (p *Pipeline) finish(ctx context.Context, j *jobs, r result) error {
 	t := r.t
 	t.job = false
-	if r.fresh {
-		if j.together--; j.together == 0 {
-			j.copying = nil
-		}
+	if r.copy {
+		j.copies--
 		if errors.Is(r.err, errLarge) {
 			t.recopy.alone = true
 			t.stand()
 			return nil
 		}
-		return p.finishCopy(ctx, t, r.err)
-	}
-	if r.copy {
-		j.copying = nil
 		return p.finishCopy(ctx, t, r.err)
 	}
 	j.drains--

@@ -59,24 +59,30 @@ func (p *Pipeline) startCopy(ctx context.Context, j *jobs, t *target) {
 	if t.recopy.void || t.overflown.Load() { // since the last try changes were passed over that what is staged needs
 		t.stage = nil
 	}
-	t.job, t.recopy.void, t.recopy.asked, j.copying = true, false, p.orderOf(t.name).Since, t
 	var segs []segment
 	if t.stage == nil {
 		segs = t.segments
 		t.segments, t.safe = nil, max(t.safe, p.written)
 	}
-	t.overflown.Store(false)
-	t.undrop()
-	t.stand()
+	p.enterCopy(j, t)
 	p.noteAhead(ctx, t)
 	j.group.Go(func() error {
 		err := p.copyBeside(ctx, t, segs)
 		select {
-		case j.done <- result{t: t, copy: true, copied: err == nil, err: err}:
+		case j.done <- result{t: t, copy: true, err: err}:
 		case <-ctx.Done():
 		}
 		return nil
 	})
+}
+
+// enterCopy notes that a table's copy begins: its changes are wanted from here on.
+func (p *Pipeline) enterCopy(j *jobs, t *target) {
+	j.copies++
+	t.job, t.recopy.void, t.recopy.asked = true, false, p.orderOf(t.name).Since
+	t.overflown.Store(false)
+	t.undrop()
+	t.stand()
 }
 
 // noteAhead records that a table is to be copied, where the record does not know it yet: a start

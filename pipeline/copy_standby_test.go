@@ -19,10 +19,7 @@ import (
 // newSnapshotRig is a rig that reads the log of a primary, and copies tables on its standby.
 func newSnapshotRig(t *testing.T, version int, standbyConf map[string]string, sql ...string) *pair {
 	t.Helper()
-	p := &pair{primary: pgtest.Start(t, pgtest.Options{Version: version})}
-	p.primary.Exec(t, "create database shop")
-	p.standby = p.primary.Standby(t, standbyConf)
-	p.rig = newRigOn(t, &pgtest.Database{Server: p.primary, Name: "shop", URL: p.primary.URL("shop")}, sql...)
+	p := newPairOf(t, version, standbyConf, sql...)
 	p.snapshot = p.standby.URL("shop")
 	return p
 }

@@ -27,16 +27,18 @@ func OwnerOf(ctx context.Context, t *hudi.Table) (*Owner, error) {
 		return nil, err
 	}
 	streams := []string{at.Pipeline}
-	marks, err := t.LastExtras(ctx, shardKeys)
-	if err != nil {
-		return nil, err
-	}
-	for _, mark := range marks {
-		c, err := decodeCheckpoint(mark)
+	if at.shared {
+		marks, err := t.LastExtras(ctx, shardKeys)
 		if err != nil {
-			return nil, fmt.Errorf("read the checkpoints in the newest commit of %s: %w", t.Name(), err)
+			return nil, err
 		}
-		streams = append(streams, c.Pipeline)
+		for _, mark := range marks {
+			c, err := decodeCheckpoint(mark)
+			if err != nil {
+				return nil, fmt.Errorf("read the checkpoints in the newest commit of %s: %w", t.Name(), err)
+			}
+			streams = append(streams, c.Pipeline)
+		}
 	}
 	return &Owner{cmp.Or(at.Writer, at.Pipeline), cmp.Or(at.Path, strings.Replace(at.Table, ".", "/", 1)), streams}, nil
 }

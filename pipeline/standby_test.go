@@ -14,13 +14,20 @@ import (
 	"lakefeed/pipeline"
 )
 
-// newStandbyRig is a rig that reads a standby, and writes into its primary.
-func newStandbyRig(t *testing.T, version int, standbyConf map[string]string, sql ...string) *pair {
+// newPairOf is a primary with its standby, and a rig that knows of the primary.
+func newPairOf(t *testing.T, version int, standbyConf map[string]string, sql ...string) *pair {
 	t.Helper()
 	p := &pair{primary: pgtest.Start(t, pgtest.Options{Version: version})}
 	p.primary.Exec(t, "create database shop")
 	p.standby = p.primary.Standby(t, standbyConf)
 	p.rig = newRigOn(t, &pgtest.Database{Server: p.primary, Name: "shop", URL: p.primary.URL("shop")}, sql...)
+	return p
+}
+
+// newStandbyRig is a rig that reads a standby, and writes into its primary.
+func newStandbyRig(t *testing.T, version int, standbyConf map[string]string, sql ...string) *pair {
+	t.Helper()
+	p := newPairOf(t, version, standbyConf, sql...)
 	p.url, p.rig.primary = p.standby.URL("shop"), p.primary.URL("shop")
 	p.caughtUp()
 	return p

@@ -24,7 +24,7 @@ var errLarge = errors.New("it is to be copied in chunks")
 
 // startCopies begins what is due of copies: one, or, of tables that have none yet, several.
 func (p *Pipeline) startCopies(ctx context.Context, j *jobs, due []*target) {
-	if j.copying != nil || len(due) == 0 {
+	if j.copies > 0 || len(due) == 0 {
 		return
 	}
 	fresh := slices.DeleteFunc(slices.Clone(due), func(t *target) bool {
@@ -36,21 +36,17 @@ func (p *Pipeline) startCopies(ctx context.Context, j *jobs, due []*target) {
 	}
 	fresh = fresh[:min(len(fresh), copiesTogether)]
 	for _, t := range fresh {
-		t.job, t.recopy.void, t.recopy.asked = true, false, p.orderOf(t.name).Since
 		t.safe = max(t.safe, p.written)
-		t.overflown.Store(false)
-		t.undrop()
-		t.stand()
+		p.enterCopy(j, t)
 	}
 	for _, t := range fresh {
 		p.noteAhead(ctx, t)
 	}
-	j.copying, j.together = fresh[0], len(fresh)
 	j.group.Go(func() error {
 		errs := p.copyTogether(ctx, fresh)
 		for i, t := range fresh {
 			select {
-			case j.done <- result{t: t, fresh: true, copied: errs[i] == nil, err: errs[i]}:
+			case j.done <- result{t: t, copy: true, err: errs[i]}:
 			case <-ctx.Done():
 				return nil
 			}

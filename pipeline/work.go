@@ -52,4 +52,4 @@ func (p *Pipeline) writeRounds(ctx context.Context, rounds <-chan *round) (err e
 	}
 }
 
-func (j *jobs) running() bool { return j.drains > 0 || j.copying != nil }
+func (j *jobs) running() bool { return j.drains > 0 || j.copies > 0 }
