@@ -114,7 +114,7 @@ func TestFileLock(t *testing.T) {
 	t.Parallel()
 	for name, open := range lockStores(t) {
 		t.Run(name, func(t *testing.T) {
-			locktest.Run(t, locktest.Options{}, func(t *testing.T) locktest.Place {
+			locktest.Run(t, locktest.Options{OwnClock: name == "file"}, func(t *testing.T) locktest.Place {
 				return &lockPlace{open(t), fileLock, ".hoodie/lock", `{"lockThreadName":"thief"}`}
 			})
 		})

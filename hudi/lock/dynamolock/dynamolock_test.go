@@ -84,7 +84,7 @@ func TestDynamoDBLock(t *testing.T) {
 	var n atomic.Int64
 	newPlace := func() *place { return &place{client, "table-" + strconv.FormatInt(n.Add(1), 10)} }
 	t.Run("Suite", func(t *testing.T) {
-		locktest.Run(t, locktest.Options{}, func(*testing.T) locktest.Place { return newPlace() })
+		locktest.Run(t, locktest.Options{OwnClock: true}, func(*testing.T) locktest.Place { return newPlace() })
 	})
 	t.Run("Form", func(t *testing.T) { testForm(t, newPlace()) })
 	t.Run("Others", func(t *testing.T) { testOthers(t, newPlace()) })

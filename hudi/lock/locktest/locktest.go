@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"lakefeed/hudi/lock"
@@ -80,6 +81,17 @@ type Place interface {
 type Options struct {
 	NoExpiry bool // a lock that is lost with its process
 	NoSteal  bool
+	OwnClock bool // a lock whose keeper has a clock of its own, a server or a disk; else waiting takes no time
+}
+
+// run runs a test, in a time of its own where it can have one.
+func (o *Options) run(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	if o.OwnClock {
+		test(t)
+		return
+	}
+	synctest.Test(t, test)
 }
 
 // Run tests the locks of places that open makes, empty ones.
@@ -87,7 +99,7 @@ func Run(t *testing.T, o Options, open func(t *testing.T) Place) {
 	t.Run("Faults", func(t *testing.T) {
 		t.Parallel()
 		if !o.NoExpiry {
-			testFaults(t, open)
+			testFaults(t, &o, open)
 		}
 	})
 	for _, test := range []struct {
@@ -106,7 +118,7 @@ func Run(t *testing.T, o Options, open func(t *testing.T) Place) {
 		if !test.skip {
 			t.Run(test.name, func(t *testing.T) {
 				t.Parallel()
-				test.run(t, open(t))
+				o.run(t, func(t *testing.T) { test.run(t, open(t)) })
 			})
 		}
 	}
@@ -281,12 +293,12 @@ func testClock(t *testing.T, p Place) {
 
 // testFaults lets each call of a lock's life fail once, before or after it had its
 // effect: afterwards another gets the lock, and at no time two have it.
-func testFaults(t *testing.T, open func(t *testing.T) Place) {
+func testFaults(t *testing.T, o *Options, open func(t *testing.T) Place) {
 	for n := 1; n <= 8; n++ {
 		for _, after := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%d,after=%v", n, after), func(t *testing.T) {
 				t.Parallel()
-				testFault(t, open(t), n, after)
+				o.run(t, func(t *testing.T) { testFault(t, open(t), n, after) })
 			})
 		}
 	}
