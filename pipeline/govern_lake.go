@@ -52,7 +52,7 @@ func (p *Pipeline) enterLake(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	lock, err := p.lakeLock(ctx)
+	lock, err := p.lakeLocks(ctx)
 	if _, locked := errors.AsType[*LockedError](err); err != nil && may && !locked && ctx.Err() == nil {
 		p.shut(ctx, err)
 		return nil
@@ -63,15 +63,19 @@ func (p *Pipeline) enterLake(ctx context.Context) error {
 	p.lock = lock
 	p.locked.Store(lock)
 	p.holdLock(ctx, lock)
-	if p.gate.open() {
-		p.log.Info("the lake answers again", "lake", p.lake.String())
-	}
+	p.reopen()
 	p.recallStops(ctx)
 	return p.recallOrders(ctx)
 }
 
-// lakeLock is the pipeline's lock in the lake, which the streams of several slots share.
-func (p *Pipeline) lakeLock(ctx context.Context) (*held, error) {
+// lakeLocks takes the lock that shards share, and returns the pipeline's own in the lake, which the
+// streams of several slots share.
+func (p *Pipeline) lakeLocks(ctx context.Context) (_ *held, err error) {
+	if s := p.opts.Shards; s != nil && p.leaveShards == nil {
+		if p.leaveShards, err = s.enter(ctx, p.cancel); err != nil {
+			return nil, err
+		}
+	}
 	if p.opts.part != nil {
 		return p.opts.part.lock, nil
 	}
@@ -122,7 +126,31 @@ func (p *Pipeline) shut(ctx context.Context, err error) {
 		return
 	}
 	p.gate.shut(err)
+	p.tellShards()
 	p.log.Warn("the lake is away: changes go to the spool until it is back", "lake", p.lake.String(), "spool", p.spool.store.String(), "error", err)
+}
+
+// reopen goes on with a lake that answers.
+func (p *Pipeline) reopen() {
+	if p.gate.open() {
+		p.tellShards()
+		p.log.Info("the lake answers again", "lake", p.lake.String())
+	}
+}
+
+// tellShards tells of the gate to the other shards, where there are some.
+func (p *Pipeline) tellShards() {
+	if s := p.opts.Shards; s != nil {
+		s.look()
+	}
+}
+
+// breakOff ends what waits for the lake, and lets it be tried again.
+func (p *Pipeline) breakOff(err error) {
+	p.gate.breakOff(err)
+	if s := p.opts.Shards; s != nil { // their commit is what waits
+		s.gate.breakOff(err)
+	}
 }
 
 // watchLake looks whether the lake answers: where it was away, and where a round, or the
@@ -137,7 +165,7 @@ func (p *Pipeline) watchLake(ctx context.Context) {
 	}
 	away := p.away()
 	waits := since >= patience || since > 0 && p.diverted.Load()
-	if failed := p.lakeFailed.Swap(false); !away && !waits && !failed {
+	if failed := p.lakeFailed.Swap(false); !away && !waits && !failed && !p.opts.Shards.suspected() {
 		return
 	}
 	p.probed = time.Now()
@@ -148,7 +176,7 @@ func (p *Pipeline) watchLake(ctx context.Context) {
 		p.lakeIsBack(ctx)
 	case err == nil && p.diverted.Load() && since >= patience:
 		p.log.Warn("the lake takes too long for a round, which goes to the spool", "seconds", int(since.Seconds()))
-		p.gate.breakOff(errors.New("it took too long for a round while the slot's lag was over the budget"))
+		p.breakOff(errors.New("it took too long for a round while the slot's lag was over the budget"))
 	}
 }
 
@@ -166,8 +194,7 @@ func (p *Pipeline) lakeIsBack(ctx context.Context) {
 			p.cancel(errLockLost)
 			return
 		}
-		p.gate.open()
-		p.log.Info("the lake answers again", "lake", p.lake.String())
+		p.reopen()
 		p.retryTables.Store(true)
 	}
 	p.awake()

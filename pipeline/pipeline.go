@@ -159,19 +159,20 @@ type Pipeline struct {
 	readLSN, ackedLSN atomic.Uint64
 
 	governor     *governor
-	lake         storage.Store           // as Options had it
-	gate         *gate                   // before it, where the spool has a place of its own; else nil
-	lock         *held                   // the lake's, nil until we have it
-	locked       atomic.Pointer[held]    // the same, for the governor
-	cancel       context.CancelCauseFunc // ends the run
-	probed       time.Time               // when the governor last looked whether the lake answers
-	diverted     atomic.Bool             // rounds go to the spool
-	writingSince atomic.Int64            // a round is written since then, Unix milliseconds; 0: none is
-	lakeFailed   atomic.Bool             // the lake refused a record
-	dropped      atomic.Pointer[string]  // why the governor dropped the slot; nil: it did not
-	remaking     bool                    // the slot is being made anew
-	afresh       atomic.Bool             // the next session begins with what this one lacks
-	retryTables  atomic.Bool             // tables are to be tried again now
+	lake         storage.Store               // as Options had it
+	gate         *gate                       // before it, where the spool has a place of its own; else nil
+	lock         *held                       // the lake's, nil until we have it
+	leaveShards  func(context.Context) error // nil until the lock that shards share is held
+	locked       atomic.Pointer[held]        // the same, for the governor
+	cancel       context.CancelCauseFunc     // ends the run
+	probed       time.Time                   // when the governor last looked whether the lake answers
+	diverted     atomic.Bool                 // rounds go to the spool
+	writingSince atomic.Int64                // a round is written since then, Unix milliseconds; 0: none is
+	lakeFailed   atomic.Bool                 // the lake refused a record
+	dropped      atomic.Pointer[string]      // why the governor dropped the slot; nil: it did not
+	remaking     bool                        // the slot is being made anew
+	afresh       atomic.Bool                 // the next session begins with what this one lacks
+	retryTables  atomic.Bool                 // tables are to be tried again now
 
 	clock sourceClock // up to when the source is known
 
@@ -258,16 +259,11 @@ func (p *Pipeline) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = p.release(ctx, err, unlock) }()
+	if s := p.opts.Shards; s != nil {
+		defer s.begin(p)()
+	}
 	if err := p.enterLake(ctx); err != nil {
 		return err
-	}
-	if s := p.opts.Shards; s != nil {
-		leave, err := s.enter(ctx, p.cancel)
-		if err != nil {
-			return err
-		}
-		unlock = joinLeave(leave, unlock)
-		defer s.detach(ShardOf(p.opts.Name))
 	}
 	clean, err := p.spillFolder()
 	if err != nil {
@@ -316,11 +312,6 @@ func (p *Pipeline) sessions(ctx context.Context) (err error) {
 	}
 }
 
-// joinLeave is both.
-func joinLeave(a, b func(context.Context) error) func(context.Context) error {
-	return func(ctx context.Context) error { return errors.Join(a(ctx), b(ctx)) }
-}
-
 // release gives the locks back, and says why the run has ended.
 func (p *Pipeline) release(ctx context.Context, err error, unlock func(context.Context) error) error {
 	if cause := context.Cause(ctx); errors.Is(cause, errLockLost) {
@@ -330,6 +321,9 @@ func (p *Pipeline) release(ctx context.Context, err error, unlock func(context.C
 	cause := error(nil)
 	if p.lock != nil && p.opts.part == nil {
 		cause = p.lock.release(ctx)
+	}
+	if p.leaveShards != nil {
+		cause = errors.Join(cause, p.leaveShards(ctx))
 	}
 	if cause = errors.Join(cause, unlock(ctx)); err == nil && cause != nil {
 		err = fmt.Errorf("release lock: %w", cause)
@@ -358,6 +352,9 @@ var errLockLost = errors.New("this pipeline's lock in the lake is no longer this
 // session is one connection to the source, from its start to its end; streaming is
 // called when it has come to read the log.
 func (p *Pipeline) session(ctx context.Context, streaming func()) error {
+	if s := p.opts.Shards; s != nil {
+		defer s.detach(ShardOf(p.opts.Name))
+	}
 	from, err := p.start(ctx) // start.go: slot, tables, first copies
 	if err != nil {
 		return err

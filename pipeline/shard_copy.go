@@ -104,7 +104,7 @@ func (p *Pipeline) sharedBuckets(t *target) int {
 
 // joinTable makes the table, or takes the one that another shard has made.
 func (p *Pipeline) joinTable(ctx context.Context, t *target, buckets int) error {
-	release, err := t.shared.take(ctx)
+	release, err := t.takeTurn(ctx)
 	if err != nil {
 		return err
 	}

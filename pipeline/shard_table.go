@@ -59,6 +59,23 @@ func (s *sharedTable) detach(shard string) {
 	s.meeting.look(s.members)
 }
 
+// takeTurn waits for the turn at a table of shards. Whose own lake is away does not get it: he may
+// not have the locks, nor be able to keep records of what he does.
+func (t *target) takeTurn(ctx context.Context) (release func(), err error) {
+	if err := t.reaches(); err != nil {
+		return nil, err
+	}
+	return t.shared.take(ctx)
+}
+
+// reaches is why the lake is away for the shard, nil where it is not.
+func (t *target) reaches() error {
+	if away := t.gate.closed(); away != nil {
+		return away
+	}
+	return nil
+}
+
 // forget is detach for a table that its shard's stream has no more.
 func (s *sharedTable) forget(t *target) {
 	s.mu.Lock()
@@ -148,7 +165,7 @@ func (t *target) alone(ctx context.Context) (release func(), err error) {
 	if t.shared == nil {
 		return func() {}, nil
 	}
-	release, err = t.shared.take(ctx)
+	release, err = t.takeTurn(ctx)
 	if err == nil && t.shared.table != nil {
 		t.table = t.shared.table
 	}

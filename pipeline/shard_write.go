@@ -267,6 +267,9 @@ func (s *sharedTable) commit(ctx context.Context, parts []*shardPart) (failed *s
 // prepare decides on the version of the source that a part brings, and adds its columns to the schema.
 func (part *shardPart) prepare(ctx context.Context, schema *arrow.Schema) (_ *arrow.Schema, err error) {
 	t := part.t
+	if err := t.reaches(); err != nil {
+		return nil, err
+	}
 	t.table = t.shared.table
 	if err := t.quarantine.align(ctx, t.at.LSN); err != nil {
 		return nil, err

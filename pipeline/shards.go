@@ -21,11 +21,15 @@ type Shards struct {
 	o   ShardsOptions
 	log *slog.Logger
 
+	gate    *gate         // before the tables, shut while the lake is away for all that run
 	writing chan struct{} // bounds the tables that are written at once
 
+	entering chan struct{} // whoever holds it may use these
+	entered  int
+	lock     *held
+
 	mu     sync.Mutex // guards what follows
-	runs   int
-	lock   *held
+	runs   map[*Pipeline]bool
 	tables map[string]*sharedTable // by folder
 	keys   *keyindex.DB            // nil until a partitioned table is opened
 }
@@ -38,7 +42,8 @@ type ShardsOptions struct {
 	Listen string        // as that of [Options]
 	// IndexDir and SpillDir are as those of [Options].
 	IndexDir, SpillDir string
-	Logger             *slog.Logger // silent when nil
+	Logger             *slog.Logger       // silent when nil
+	OnPhase            func(phase string) // as that of [Options], for work on the tables in the lake
 }
 
 // NewShards makes what shards share; nothing is touched before one of them runs.
@@ -47,31 +52,49 @@ func NewShards(o ShardsOptions) *Shards {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Shards{o: o, log: log, writing: make(chan struct{}, writers), tables: map[string]*sharedTable{}}
+	return &Shards{
+		o: o, log: log.With("pipeline", o.Name), gate: newGate(o.Lake), writing: make(chan struct{}, writers), entering: make(chan struct{}, 1),
+		runs: map[*Pipeline]bool{}, tables: map[string]*sharedTable{},
+	}
 }
 
 // enter takes the lock that the shards have together, unless one of them has it, and makes the
 // run of one end when it is lost.
 func (s *Shards) enter(ctx context.Context, lost func(error)) (leave func(context.Context) error, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.runs == 0 {
+	select {
+	case s.entering <- struct{}{}:
+		defer func() { <-s.entering }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if s.entered == 0 {
 		if s.lock, err = acquire(ctx, s.o.Lake, s.o.Name, s.o.Listen, s.log); err != nil {
 			return nil, err
 		}
 	}
-	s.runs++
+	s.entered++
 	context.AfterFunc(s.lock.holding(ctx), func() { lost(errLockLost) })
 	return s.leave, nil
 }
 
 // leave gives the lock back with the last of the shards.
 func (s *Shards) leave(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.runs--; s.runs > 0 {
+	s.entering <- struct{}{} // who waits there for long is the first that runs
+	defer func() { <-s.entering }()
+	if s.entered--; s.entered > 0 {
 		return nil
 	}
+	s.forget()
+	if err := s.lock.release(ctx); err != nil {
+		return fmt.Errorf("release lock: %w", err)
+	}
+	return nil
+}
+
+// forget lets go of all tables.
+func (s *Shards) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	clear(s.tables)
 	if s.keys != nil {
 		if err := s.keys.Close(); err != nil {
@@ -79,10 +102,60 @@ func (s *Shards) leave(ctx context.Context) error {
 		}
 		s.keys = nil
 	}
-	if err := s.lock.release(ctx); err != nil {
-		return fmt.Errorf("release lock: %w", err)
+}
+
+// begin notes that a shard runs; end, that it does so no more.
+func (s *Shards) begin(p *Pipeline) (end func()) {
+	note := func(runs bool) {
+		s.mu.Lock()
+		if runs {
+			s.runs[p] = true
+		} else {
+			delete(s.runs, p)
+		}
+		s.mu.Unlock()
+		s.look()
 	}
-	return nil
+	note(true)
+	return func() { note(false) }
+}
+
+// look shuts the gate before the tables where the lake is away for every shard that runs, so that
+// what they wait for in it is broken off, and opens it where one of them has an answer.
+func (s *Shards) look() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var away *AwayError
+	for p := range s.runs {
+		if away = p.gate.closed(); away == nil {
+			break
+		}
+	}
+	if away != nil {
+		s.gate.shut(away.Err)
+	} else {
+		s.gate.open()
+	}
+}
+
+// suspected reports whether a shard has found the lake away: the others are to look for themselves.
+func (s *Shards) suspected() bool {
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := range s.runs {
+		if p.gate.closed() != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// options are those of a table, which are nobody's own.
+func (s *Shards) options(table string) hudi.Options {
+	return hudi.Options{Logger: s.log.With("table", table), Hook: s.o.OnPhase, Services: &hudi.ServicesOptions{}, Concurrency: alone}
 }
 
 // table is the one in a folder.

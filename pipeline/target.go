@@ -21,6 +21,7 @@ type target struct {
 	name    string // source name
 	shard   string // whose rows they are; "": there are no shards
 	shared  *sharedTable
+	gate    *gate // of the shard's own, nil: there is none
 	source  *change.Table
 	path    string
 	options TableOptions
@@ -215,7 +216,8 @@ func (p *Pipeline) targetAt(s *change.Table, path string) *target {
 		t.status.Key = append(t.status.Key, s.Columns[k].Name)
 	}
 	if s := p.opts.Shards; s != nil {
-		t.shard, t.shared = ShardOf(p.opts.Name), s.table(t.path)
+		t.shard, t.shared, t.gate = ShardOf(p.opts.Name), s.table(t.path), p.gate
+		t.store = storage.Sub(s.gate, path)
 		t.shared.attach(t)
 	}
 	t.quarantine = p.newQuarantine(t)
@@ -264,7 +266,7 @@ func (p *Pipeline) openTarget(ctx context.Context, t *target, record *progress) 
 // openTable is openTarget for a table that was followed, or not.
 func (p *Pipeline) openTable(ctx context.Context, t *target, followed bool) error {
 	if t.shared != nil { // what is unfinished in it is nobody's then
-		release, err := t.shared.take(ctx)
+		release, err := t.takeTurn(ctx)
 		if err != nil {
 			return err
 		}
@@ -378,6 +380,9 @@ func (p *Pipeline) owns(t *target, at *checkpoint) error {
 
 func (p *Pipeline) hudiOptions(t *target) (hudi.Options, error) {
 	o := hudi.Options{Logger: p.log.With("table", t.name), Hook: p.opts.OnPhase, Services: &hudi.ServicesOptions{}, Concurrency: alone} // see serve
+	if s := p.opts.Shards; s != nil {
+		o = s.options(t.name)
+	}
 	if len(t.options.PartitionBy) > 0 && t.source.KeyKind != change.NoKey {
 		keys, err := p.keyStore(t)
 		if err != nil {

@@ -36,7 +36,7 @@ func openRunner(ctx context.Context, p *config.Pipeline, lake storage.Store, log
 	}
 	mod(&o)
 	if p.ShardOf != "" && o.Shards == nil {
-		o.Shards = openShards(p, lake, log, o.Listen)
+		o.Shards = openShards(p, lake, log, o.Listen, o.OnPhase)
 	}
 	divided := !p.Slots.None()
 	if !divided {
@@ -76,9 +76,9 @@ func openRunner(ctx context.Context, p *config.Pipeline, lake storage.Store, log
 }
 
 // openShards makes what the pipelines of the shards of one in the configuration share, p one of them.
-func openShards(p *config.Pipeline, lake storage.Store, log *slog.Logger, listen string) *pipeline.Shards {
+func openShards(p *config.Pipeline, lake storage.Store, log *slog.Logger, listen string, phase func(string)) *pipeline.Shards {
 	o := p.Shards()
-	o.Lake, o.Logger, o.Listen = lake, log, listen
+	o.Lake, o.Logger, o.Listen, o.OnPhase = lake, log, listen, phase
 	return pipeline.NewShards(o)
 }
 

@@ -107,7 +107,7 @@ func (s *service) shardsOf(p *config.Pipeline, lake storage.Store, address strin
 		s.shards = map[string]*pipeline.Shards{}
 	}
 	if s.shards[p.ShardOf] == nil {
-		s.shards[p.ShardOf] = openShards(p, lake, s.log, address)
+		s.shards[p.ShardOf] = openShards(p, lake, s.log, address, s.phase)
 	}
 	return s.shards[p.ShardOf]
 }

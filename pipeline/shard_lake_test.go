@@ -1,0 +1,110 @@
+package pipeline_test
+
+import (
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"lakefeed/internal/long"
+	"lakefeed/pipeline"
+	"lakefeed/storage"
+	"lakefeed/storage/mem"
+)
+
+// lakes gives the shards spools of their own, and each a way to the lake that may be cut.
+func (r *shardRig) lakes() map[string]*elsewhere {
+	ways := map[string]*elsewhere{}
+	for shard, one := range r.shards {
+		way := &elsewhere{Store: r.lake}
+		ways[shard], one.spool = way, mem.New()
+		one.mods = append(one.mods, retryLake, looksOften, func(o *options) { o.Lake = way })
+	}
+	return ways
+}
+
+// away waits until a shard goes on without the lake.
+func (r *shardRig) away(runs map[string]*running, shard string) {
+	r.t.Helper()
+	r.shards[shard].await(shard+" is without the lake", func() bool { return strings.Contains(runs[shard].Status().Error, "is away") })
+}
+
+// TestShardsLakeAwayForOne has the lake away for the shard that opened the table: the others
+// write it all the same.
+func TestShardsLakeAwayForOne(t *testing.T) {
+	t.Parallel()
+	r := newShardRig(t, []string{"eu", "us"}, "create table items (id int primary key)", "insert into items values (1)")
+	ways := r.lakes()
+	var stumbled atomic.Int32
+	r.shards["us"].mods = append(r.shards["us"].mods, func(o *options) {
+		o.RetryTable = func(error) bool { stumbled.Add(1); return true }
+	})
+	runs := r.start("eu")
+	r.streaming(runs, "items")
+	runs["us"] = r.shards["us"].start()
+	r.streaming(runs, "items")
+	ways["eu"].away.Store(true)
+	r.exec("eu", "insert into items values (2)")
+	r.away(runs, "eu")
+	r.exec("us", "insert into items values (2)")
+	r.shards["us"].await("us goes on", func() bool { return len(r.rows("items", "id")) == 3 })
+	if n := stumbled.Load(); n > 0 {
+		t.Errorf("us could not write %d times, since the lake is away for eu", n)
+	}
+	ways["eu"].away.Store(false)
+	r.streaming(runs, "items")
+	r.equal(runs)
+	r.want("items", "db_shard_source_partition id", "eu 1", "eu 2", "us 1", "us 2")
+}
+
+// TestShardsWithoutLakeLong has the lake away for all shards, while they run, when they start, and when
+// one of them ends: changes go to the spools, and the lake is written as soon as it is back.
+func TestShardsWithoutLakeLong(t *testing.T) {
+	long.Test(t)
+	t.Parallel()
+	r := newShardRig(t, []string{"eu", "us"}, "create table items (id int primary key)", "insert into items values (1)")
+	lake := &elsewhere{Store: r.lake}
+	r.setLake(lake)
+	r.lakes()
+	runs := r.start()
+	r.streaming(runs, "items")
+	lake.away.Store(true)
+	for shard := range r.shards {
+		r.exec(shard, "insert into items values (2)")
+		r.away(runs, shard)
+	}
+	stopAll(map[string]*running{"eu": runs["eu"]})
+	lake.away.Store(false)
+	r.streaming(map[string]*running{"us": runs["us"]}, "items")
+	r.equal(runs, "us")
+	stopAll(runs)
+
+	lake.away.Store(true)
+	r.restart()
+	runs = r.start()
+	for shard, one := range r.shards {
+		r.away(runs, shard)
+		r.exec(shard, "insert into items values (3)")
+		at := one.lsn("select pg_current_wal_lsn()")
+		one.await("the source may forget", func() bool { return one.confirmed() >= at })
+	}
+	lake.away.Store(false)
+	r.streaming(runs, "items")
+	r.equal(runs)
+	if n := len(r.rows("items", "id")); n != 6 {
+		t.Errorf("%d rows in the lake", n)
+	}
+	for _, run := range runs {
+		if s := run.table("public.items").State; s != pipeline.Streaming {
+			t.Errorf("it is %s", s)
+		}
+	}
+}
+
+// setLake gives all shards another lake, before they run.
+func (r *shardRig) setLake(lake storage.Store) {
+	r.lake = lake
+	for _, one := range r.shards {
+		one.lake = lake
+	}
+	r.restart()
+}
