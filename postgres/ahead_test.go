@@ -10,6 +10,7 @@ import (
 // TestCatalogAhead: when the log is read, columns, types and tables that it speaks of are
 // gone from the catalogs, or others have their names.
 func TestCatalogAhead(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, db *pgtest.Database) {
 		db.Exec(t, `CREATE TYPE mood AS ENUM ('sad', 'glad')`, `CREATE TYPE pair AS (a int, b text)`,
 			`CREATE TABLE t (id int PRIMARY KEY, v text, m mood, p pair, n int DEFAULT 7)`, `CREATE TABLE gone (id int PRIMARY KEY, m mood)`, `CREATE TABLE u (id int PRIMARY KEY, v text)`)

@@ -38,6 +38,7 @@ func wants(t *testing.T, got string, lines ...string) {
 }
 
 func TestCheckClean(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY)`)
 	opts := postgres.Options{URL: db.URL, Pipeline: db.Name}
@@ -49,6 +50,7 @@ func TestCheckClean(t *testing.T) {
 }
 
 func TestCheckConnection(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	with := func(change func(*url.URL)) postgres.Options {
 		u, err := url.Parse(db.URL)
@@ -80,6 +82,7 @@ func TestCheckConnection(t *testing.T) {
 }
 
 func TestCheckRole(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, `DROP ROLE IF EXISTS "Mere user"`, `CREATE ROLE "Mere user" LOGIN PASSWORD 'x'`,
 		`CREATE TABLE t (id int PRIMARY KEY)`, `CREATE SCHEMA s`, `CREATE TABLE s.other (id int PRIMARY KEY)`,
@@ -126,6 +129,7 @@ func TestCheckRole(t *testing.T) {
 const lateMend = `ALTER TABLE "public"."late" DROP CONSTRAINT "late_pkey", ADD CONSTRAINT "late_pkey" PRIMARY KEY ("B", "a")`
 
 func TestCheckTables(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	wants(t, problems(t, postgres.Options{URL: db.URL, Pipeline: "p"}), "error : no table is taken")
 	db.Exec(t, `CREATE TABLE none (a int)`, `CREATE TABLE late (a int, "B" int, PRIMARY KEY ("B", a) DEFERRABLE)`,
@@ -155,6 +159,7 @@ func TestCheckTables(t *testing.T) {
 
 // TestCheckServer needs servers of its own: settings that only a start takes.
 func TestCheckServer(t *testing.T) {
+	t.Parallel()
 	s := pgtest.Start(t, pgtest.Options{Conf: map[string]string{
 		"wal_level": "logical", "max_replication_slots": "2", "max_prepared_transactions": "2",
 	}})

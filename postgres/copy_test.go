@@ -16,6 +16,7 @@ import (
 
 // TestCopyInParts copies a table of many blocks over several connections.
 func TestCopyInParts(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY, v text) WITH (fillfactor = 10)`, // some ten rows a block
 		`INSERT INTO t SELECT i, repeat('x', 60) FROM generate_series(1, 45000) i`)
@@ -60,6 +61,7 @@ func TestCopyInParts(t *testing.T) {
 }
 
 func TestCopyEnds(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY)`, `INSERT INTO t SELECT generate_series(1, 1000)`, `CREATE TABLE empty (id int)`)
 	f := open(t, db, postgres.Options{}).begin()
@@ -100,6 +102,7 @@ func TestCopyEnds(t *testing.T) {
 // TestCreateSlotIsCancelled: making a slot waits for open transactions; giving up
 // leaves no slot behind.
 func TestCreateSlotIsCancelled(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY)`)
 	blocker := db.Conn(t)

@@ -15,6 +15,7 @@ import (
 // it stores are columns like any other; else they are left out. No UPDATE of the application
 // fails for it, under any replica identity, also where a column comes while the table is read.
 func TestGenerated(t *testing.T) {
+	t.Parallel()
 	for _, v := range pgtest.Versions(t) {
 		t.Run(strconv.Itoa(v), func(t *testing.T) {
 			t.Parallel()

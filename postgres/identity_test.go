@@ -13,6 +13,7 @@ import (
 
 // TestKeys has one table for every way of telling rows apart, or not.
 func TestKeys(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t,
 		`CREATE TABLE pk (a int, b int, c text, PRIMARY KEY (c, a))`,
@@ -90,6 +91,7 @@ func literal(s string) string { return "'" + s + "'" }
 // TestIdentities changes rows and keys under every replica identity, with a TOAST
 // value that is not touched.
 func TestIdentities(t *testing.T) {
+	t.Parallel()
 	long := strings.Repeat("0123456789", 1000)
 	for _, text := range []bool{false, true} {
 		db := pgtest.NewDatabase(t)
@@ -140,6 +142,7 @@ func TestIdentities(t *testing.T) {
 
 // TestLongKey has a key that is a TOAST value itself.
 func TestLongKey(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, `CREATE TABLE t (k text PRIMARY KEY, n int); ALTER TABLE t ALTER k SET STORAGE EXTERNAL`)
 	f := open(t, db, postgres.Options{}).begin().stream()
@@ -151,6 +154,7 @@ func TestLongKey(t *testing.T) {
 
 // TestKeyless copies and streams a table without a key.
 func TestKeyless(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, `CREATE TABLE t (v text)`, `INSERT INTO t VALUES ('a'), ('a'), ('b')`,
 		`CREATE TABLE p (v int) PARTITION BY LIST (v); CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1); CREATE TABLE p2 PARTITION OF p FOR VALUES IN (2); INSERT INTO p VALUES (1), (2)`)
@@ -181,6 +185,7 @@ func TestKeyless(t *testing.T) {
 // TestKeyComesAndGoes: a table moves between the publications when Prepare sees
 // that its key came or went.
 func TestKeyComesAndGoes(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, `CREATE TABLE t (id int NOT NULL)`, `INSERT INTO t VALUES (1)`)
 	f := open(t, db, postgres.Options{}).begin().stream()

@@ -33,6 +33,7 @@ func (f *feed) leaves(table string) (map[string]change.Leaf, *change.Look, *chan
 // TestLeaves tells partitions that were made from those that were attached, and those that
 // kept rows from those that were emptied, on all versions.
 func TestLeaves(t *testing.T) {
+	t.Parallel()
 	for _, v := range pgtest.Versions(t) {
 		t.Run(strconv.Itoa(v), func(t *testing.T) {
 			t.Parallel()
@@ -94,6 +95,7 @@ func TestLeaves(t *testing.T) {
 
 // TestBounds asks the source which rows belong to which partition, by keys of any type.
 func TestBounds(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, `CREATE TYPE mood AS ENUM ('sad', 'glad')`, `CREATE TABLE day (id int, d date, PRIMARY KEY (id, d)) PARTITION BY RANGE (d)`, `CREATE TABLE one PARTITION OF day FOR VALUES FROM ('2026-01-01') TO ('2026-02-01')`, `CREATE TABLE other PARTITION OF day DEFAULT`,
 		`CREATE TABLE moment ("n j" int, at timestamptz, PRIMARY KEY ("n j", at)) PARTITION BY RANGE (at, "n j")`, `CREATE TABLE first PARTITION OF moment FOR VALUES FROM ('2026-01-01 00:00+00', 5) TO ('2026-01-02 00:00+00', MINVALUE)`,

@@ -15,6 +15,7 @@ func outboxOnly(prefix string) bool { return strings.HasPrefix(prefix, "outbox")
 // TestMessagesKept: messages are rows in their transactions or between them, what was
 // rolled back is not there, nor is anybody else's or our own; a new start passes over those that the lake has.
 func TestMessagesKept(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY)`)
 	f := open(t, db, postgres.Options{Heartbeat: 10 * time.Millisecond, Messages: func(prefix string) bool { return outboxOnly(prefix) || strings.HasPrefix(prefix, "lakefeed") }}).begin()
@@ -67,6 +68,7 @@ func TestMessagesKept(t *testing.T) {
 // TestMessagesInParts: the parts of a transaction say of no message which sub-transaction
 // it is of. What was rolled back is not kept, and the rest is, with the same places.
 func TestMessagesInParts(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, db *pgtest.Database) {
 		db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY, v text)`)
 		parts, whole := twoFeeds(t, db, postgres.Options{Messages: outboxOnly})

@@ -107,6 +107,7 @@ func each(t *testing.T, test func(t *testing.T, db *pgtest.Database)) {
 // TestInParts: what comes in parts is what comes in one piece, where transactions of random
 // sessions meet that roll back, nest, alter, truncate and move keys.
 func TestInParts(t *testing.T) {
+	t.Parallel()
 	seed := newSeed(t)
 	each(t, func(t *testing.T, db *pgtest.Database) {
 		rng := rand.New(rand.NewPCG(seed, 0))
@@ -211,6 +212,7 @@ func (s *session) step(t *testing.T, rng *rand.Rand) {
 
 // TestInPartsNested: parts that are rolled back one within the other, some of them large.
 func TestInPartsNested(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY, v text)`)
 	parts, whole := twoFeeds(t, db, postgres.Options{})
@@ -237,6 +239,7 @@ func TestInPartsNested(t *testing.T) {
 // TestInPartsMadeInside: a type, and a table, that the transaction itself makes are known when
 // it has committed, though they are not while its parts come.
 func TestInPartsMadeInside(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY, v text)`)
 	parts, whole := twoFeeds(t, db, postgres.Options{})
@@ -253,6 +256,7 @@ func TestInPartsMadeInside(t *testing.T) {
 // TestInPartsAsText: the stream begins anew as text while a transaction that came in parts
 // is read, and goes on exactly there.
 func TestInPartsAsText(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY, v text)`, `CREATE TABLE u (id int PRIMARY KEY)`)
 	parts, whole := twoFeeds(t, db, postgres.Options{ChunkBytes: 50_000})
@@ -267,6 +271,7 @@ func TestInPartsAsText(t *testing.T) {
 // TestInPartsAgain: after a new start transactions in progress come anew from their
 // beginning; what was acknowledged does not, and no file stays behind.
 func TestInPartsAgain(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY, v text)`)
 	inParts(t, db)
@@ -305,6 +310,7 @@ func TestInPartsAgain(t *testing.T) {
 
 // TestNoRoomForParts: where there is no room for them, that is said with the way out.
 func TestNoRoomForParts(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY, v text)`)
 	inParts(t, db)
@@ -322,6 +328,7 @@ func TestNoRoomForParts(t *testing.T) {
 // TestTwoPhase: prepared transactions come when they are committed, whatever restarts lie
 // between, and not when they are rolled back; in parts and in one piece.
 func TestTwoPhase(t *testing.T) {
+	t.Parallel()
 	for _, v := range versions(t) {
 		t.Run(strconv.Itoa(v), func(t *testing.T) {
 			t.Parallel()

@@ -26,6 +26,7 @@ func through(t *testing.T, db *pgtest.Database, opts postgres.Options) (*feed, *
 // TestCutAnywhere: where the connection breaks within a message, what came before is
 // handed out up to the last whole transaction, then the error; a new stream goes on there.
 func TestCutAnywhere(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY, v text)`)
 	f, proxy := through(t, db, postgres.Options{})
@@ -80,6 +81,7 @@ func TestCutAnywhere(t *testing.T) {
 // TestSilence: a server, or a network, that has fallen silent is noticed in time, while one
 // that has nothing to say is not taken for that.
 func TestSilence(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY, v text)`)
 	db.Exec(t, "ALTER DATABASE "+db.Name+" SET wal_sender_timeout = '2s'") // the server's own patience
@@ -147,6 +149,7 @@ func walsender(t *testing.T, f *feed) int {
 
 // TestBusyServer: a server that decodes for long what nobody wants is not taken for silent.
 func TestBusyServer(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY)`, `CREATE TABLE other (id int, v text)`)
 	f := open(t, db, postgres.Options{ReceiveTimeout: time.Second, WholeTransactions: true, Match: func(_, table string) bool { return table == "t" }}).begin()

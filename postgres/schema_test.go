@@ -13,6 +13,7 @@ import (
 // TestAddedColumns: a batch ends where the columns change, and a constant default
 // comes from the catalogs.
 func TestAddedColumns(t *testing.T) {
+	t.Parallel()
 	for _, text := range []bool{false, true} {
 		db := pgtest.NewDatabase(t)
 		db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY)`)
@@ -54,6 +55,7 @@ func TestAddedColumns(t *testing.T) {
 }
 
 func TestMissingValueOfAnArray(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY)`, `ALTER TABLE t ADD l text[] DEFAULT '{"a,b",NULL}', ADD b bytea DEFAULT '\x00', ADD d date DEFAULT NULL`)
 	f := open(t, db, postgres.Options{})
@@ -66,6 +68,7 @@ func TestMissingValueOfAnArray(t *testing.T) {
 // TestSameSchemaKeepsItsTable: what VACUUM and ANALYZE repeat makes no new Table
 // and no new batch.
 func TestSameSchemaKeepsItsTable(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY)`, `CREATE TABLE g (id int PRIMARY KEY)`, `ALTER TABLE g REPLICA IDENTITY FULL`)
 	f := open(t, db, postgres.Options{}).begin().stream()
@@ -90,6 +93,7 @@ func TestSameSchemaKeepsItsTable(t *testing.T) {
 
 // TestRename: a table goes on under another name, or fails where the pipeline does not take that.
 func TestRename(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, `CREATE TABLE a (id int PRIMARY KEY)`, `CREATE TABLE b (id int PRIMARY KEY)`)
 	f := open(t, db, postgres.Options{Match: func(_, table string) bool { return table != "hidden" }}).begin().stream()
@@ -105,6 +109,7 @@ func TestRename(t *testing.T) {
 }
 
 func TestTruncateSeveral(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, `CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY, a int REFERENCES a)`)
 	f := open(t, db, postgres.Options{}).begin().stream()
@@ -119,6 +124,7 @@ func TestTruncateSeveral(t *testing.T) {
 
 // TestNames has every odd name that PostgreSQL takes, for schemas, tables and columns.
 func TestNames(t *testing.T) {
+	t.Parallel()
 	names := []string{
 		"Order", `a"b`, "a.b", "with space", "tail ", "select", "🚲", `back\slash`, "'quote'", "$1", "a,b", "%s",
 		strings.Repeat("n", 63), strings.Repeat("é", 31),
@@ -156,6 +162,7 @@ func TestNames(t *testing.T) {
 
 // TestPartitions: a root is one table, a partition that is taken without its root another.
 func TestPartitions(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, `CREATE TABLE root (id int PRIMARY KEY, v text) PARTITION BY RANGE (id)`,
 		`CREATE TABLE low PARTITION OF root FOR VALUES FROM (0) TO (10)`,
@@ -191,6 +198,7 @@ func sorted(rows []row) string {
 
 // TestLockedTable: a lock on one table does not keep the stream waiting.
 func TestLockedTable(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY)`, `CREATE TABLE p (id int PRIMARY KEY) PARTITION BY HASH (id)`, `CREATE TABLE p0 PARTITION OF p FOR VALUES WITH (MODULUS 1, REMAINDER 0)`)
 	f := open(t, db, postgres.Options{}).begin().stream()
@@ -206,6 +214,7 @@ func TestLockedTable(t *testing.T) {
 // TestRewrite: values that a DEFAULT computed for every row are not in the log; the
 // table's storage tells. A constant, and a default for later rows only, leave it as it is.
 func TestRewrite(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	for _, name := range []string{"computed", "constant", "later"} {
 		db.Exec(t, `CREATE TABLE `+name+` (id int PRIMARY KEY)`, `INSERT INTO `+name+` VALUES (1)`)

@@ -21,6 +21,7 @@ func expect(t *testing.T, what, got, want string) {
 }
 
 func TestCopyAndStream(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY, v text)`, `INSERT INTO t VALUES (1, 'one'), (2, NULL)`)
 	f := open(t, db, postgres.Options{}).begin()
@@ -47,6 +48,7 @@ func TestCopyAndStream(t *testing.T) {
 // TestChunks: a transaction larger than a chunk comes in several, of which only
 // the last is whole, and positions count through.
 func TestChunks(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY, v text)`)
 	f := open(t, db, postgres.Options{ChunkBytes: 10_000}).begin().stream()
@@ -84,6 +86,7 @@ func TestChunks(t *testing.T) {
 // TestWholeChunks: a backlog whose transactions end anywhere within chunks has a
 // whole chunk at least at the end of every transaction that a chunk cuts.
 func TestWholeChunks(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY, v text)`)
 	f := open(t, db, postgres.Options{ChunkBytes: 40_000}).begin().stream()
@@ -110,6 +113,7 @@ func TestWholeChunks(t *testing.T) {
 
 // TestAckRules: the position moves by Ack alone, and a new stream begins there.
 func TestAckRules(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY)`, `ALTER ROLE postgres SET wal_sender_timeout = '1s'`)
 	defer db.Exec(t, `ALTER ROLE postgres RESET wal_sender_timeout`)
@@ -174,6 +178,7 @@ func await(t *testing.T, ok func() bool) {
 
 // TestIdleEnd: while only other databases write, the end moves on, and so may the slot.
 func TestIdleEnd(t *testing.T) {
+	t.Parallel()
 	db, other := pgtest.NewDatabase(t), pgtest.NewDatabase(t)
 	db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY)`)
 	f := open(t, db, postgres.Options{Heartbeat: 50 * time.Millisecond}).begin().stream()
@@ -201,6 +206,7 @@ func lsn(t *testing.T, s string) change.LSN {
 }
 
 func TestNextIsCancelled(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY)`)
 	f := open(t, db, postgres.Options{}).begin().stream()
@@ -215,6 +221,7 @@ func TestNextIsCancelled(t *testing.T) {
 }
 
 func TestSlotInUse(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY)`)
 	f := open(t, db, postgres.Options{}).begin().stream()
@@ -248,6 +255,7 @@ func TestSlotInUse(t *testing.T) {
 // TestServerStops: a crash of the server is worth a retry, nothing that was not
 // acknowledged is lost, and a shutdown does not wait for a pipeline that stands.
 func TestServerStops(t *testing.T) {
+	t.Parallel()
 	s := pgtest.Start(t, pgtest.Options{Conf: map[string]string{"fsync": "on"}})
 	db := s.NewDatabase(t)
 	db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY)`)

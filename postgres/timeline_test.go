@@ -8,6 +8,7 @@ import (
 )
 
 func TestParseHistory(t *testing.T) {
+	t.Parallel()
 	got, err := parseHistory([]byte("1\t0/3009050\tno recovery target specified\n\n# a comment\n2\t1/A0\tat restore point \"x\"\n"))
 	want := []change.Branch{{Timeline: 1, At: 0x3009050}, {Timeline: 2, At: 0x1000000A0}}
 	if err != nil || !slices.Equal(got, want) {

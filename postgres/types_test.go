@@ -234,6 +234,7 @@ func compare(t *testing.T, what string, cases []typeCase, got []row, want [][]st
 }
 
 func TestTypes(t *testing.T) {
+	t.Parallel()
 	for _, version := range pgtest.Versions(t) {
 		t.Run(strconv.Itoa(version), func(t *testing.T) {
 			db := pgtest.Shared(t, version).NewDatabase(t)
@@ -291,6 +292,7 @@ func awaitFree(t *testing.T, f *feed) {
 // TestOtherTypes begins in binary; a table that only text can carry comes along
 // in the middle of a transaction.
 func TestOtherTypes(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, typeSetup...)
 	db.Exec(t, "CREATE TABLE plain (id int PRIMARY KEY, n numeric)")
@@ -315,6 +317,7 @@ func TestOtherTypes(t *testing.T) {
 }
 
 func TestMappedTypes(t *testing.T) {
+	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, typeSetup...)
 	typeTable(t, db, "natives", native)
@@ -354,6 +357,7 @@ var unrepresentable = []struct{ typ, value, why string }{
 // TestUnrepresentable stops each table at its value, in the stream and in the
 // copy, and leaves the others running.
 func TestUnrepresentable(t *testing.T) {
+	t.Parallel()
 	for _, text := range []bool{false, true} {
 		t.Run(fmt.Sprintf("text=%t", text), func(t *testing.T) {
 			db := pgtest.NewDatabase(t)
@@ -396,6 +400,7 @@ func TestUnrepresentable(t *testing.T) {
 
 // TestUnrepresentableRow names the row, whatever its key is.
 func TestUnrepresentableRow(t *testing.T) {
+	t.Parallel()
 	stream := []struct{ columns, insert, work, key string }{
 		{"a text, b uuid, v date, PRIMARY KEY (b, a)", "('x, y', '00000000-0000-0000-0000-00000000000a', '2026-01-02')", "UPDATE t SET v = 'infinity'", "b = 00000000-0000-0000-0000-00000000000a, a = x, y"},
 		{"a int[] PRIMARY KEY, v date", "('{1,2}', '2026-01-02')", "UPDATE t SET v = 'infinity'", "a = {1,2}"},
