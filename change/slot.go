@@ -32,13 +32,17 @@ type SlotState struct {
 // SlotFigures is what a source's server says of the log that it keeps for a slot, at one moment.
 type SlotFigures struct {
 	At        time.Time `json:"at"`                 // when the server was asked, by our clock
-	Clock     time.Time `json:"clock,omitzero"`     // ... by its own, a moment before Current; of a standby, whose log is its primary's, none
+	// Clock is a time by the clock of who writes the log, and ClockAt a position of it that all
+	// had committed before by then: the server's own time and the end of its log, or, on a standby,
+	// those of its primary's newest checkpoint that it knows of.
+	Clock     time.Time `json:"clock,omitzero"`
+	ClockAt   LSN       `json:"clock_lsn,omitzero"`
 	Current   LSN       `json:"current_lsn"`        // the end of the server's log
 	Confirmed LSN       `json:"confirmed_lsn"`      // up to here the slot's reader needs nothing more
 	Restart   LSN       `json:"restart_lsn"`        // from here on the server keeps its log for the slot
 	Active    bool      `json:"active"`             // someone reads it now
 	Status    string    `json:"wal_status"`         // the server's word: reserved, extended, unreserved or lost
-	Safe      int64     `json:"safe_wal_bytes"`     // how much more log may be written before the slot is lost; -1: no limit
+	Safe      int64     `json:"safe_wal_bytes"`     // how much more log may be written (or come to a standby) before the slot is lost; -1: no limit
 	Limit     int64     `json:"limit_bytes"`        // how much log the server keeps for a slot at most; -1: no limit
 	Lost      bool      `json:"lost,omitempty"`     // as in SlotState
 	Why       string    `json:"lost_why,omitempty"` // as in SlotState

@@ -20,12 +20,12 @@ type sourceClock struct {
 // seenMargin is how long before it is in the log a transaction may have noted when it commits.
 const seenMargin = 2 * time.Second
 
-// end notes where the source's log ended. A measurement that waits for the lake is not replaced.
+// end notes up to where the source's log tells all until a time. A measurement that waits for the lake is not replaced.
 func (s *sourceClock) end(f *change.SlotFigures) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.next.IsZero() && !f.Clock.IsZero() {
-		s.want, s.next = f.Current, f.Clock.Add(-seenMargin)
+	if next := f.Clock.Add(-seenMargin); s.next.IsZero() && !f.Clock.IsZero() && next.After(s.at) {
+		s.want, s.next = f.ClockAt, next
 	}
 }
 

@@ -66,6 +66,43 @@ func (p *pair) onStandby(sql string) string {
 	return p.standby.Query(p.t, sql)[0][0]
 }
 
+// TestStandby: a standby is read without a heartbeat: what comes, how much log it may still take, and
+// what it held at a time; then it is promoted under the pipeline.
+func TestStandby(t *testing.T) {
+	t.Parallel()
+	p := newStandbyRig(t, 18, map[string]string{"max_slot_wal_keep_size": "64MB", "wal_keep_size": "0"}, schemaT, "insert into t values (1, 'a')")
+	source := p.quiet()
+	run := p.start(func(o *options) { o.Source, o.WALBudget.Every = source, 100*time.Millisecond })
+	p.await("the copy is in the lake", func() bool { return p.column("t", "id") == "1" })
+	p.db.Exec(t, "insert into t values (2, 'b')")
+	p.await("the change is in the lake", func() bool { return p.column("t", "id") == "1 2" })
+	const segments = 5 * 16 << 20 // that of the slot, and what it may keep behind that
+	p.await("the slot is measured", func() bool { return run.Status().Slot != nil && run.Status().Slot.SlotFigures != nil })
+	if slot := run.Status().Slot; slot.Safe <= 0 || slot.Safe > segments || slot.Safe < segments-slot.Kept-16<<20 {
+		t.Errorf("%d bytes may still come, %d are kept", slot.Safe, slot.Kept)
+	}
+	when, err := time.Parse("2006-01-02 15:04:05.999999Z07", p.query("select clock_timestamp() at time zone 'utc'")+"Z")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cut *pipeline.ConsistentCut
+	p.await("it is known what there was by then", func() bool {
+		p.db.Exec(t, "checkpoint")
+		p.standby.Exec(t, "checkpoint")
+		cut, err = p.findCut(func(o *pipeline.CutOptions) { o.At = when })
+		return err == nil
+	})
+	if cut.Time.After(when) || len(cut.Tables) != 1 {
+		t.Errorf("as of %s: %+v", when, cut)
+	}
+	p.promote()
+	p.db.URL = p.standby.URL("shop")
+	p.db.Exec(t, "insert into t values (3, 'c')")
+	p.await("the lake has what came after", func() bool { return p.column("t", "id") == "1 2 3" })
+	run.stop()
+	p.equal(nil)
+}
+
 // TestStandbyLong: a standby is read under load, with first copies, a comparison and a restart in
 // between; then it is promoted under the pipeline, which goes on exactly.
 func TestStandbyLong(t *testing.T) {

@@ -41,6 +41,12 @@ const (
 	slotWhy  = `coalesce(to_jsonb(s)->>'invalidation_reason', CASE WHEN to_jsonb(s)->>'conflicting' = 'true' THEN 'conflict' WHEN wal_status = 'lost' THEN 'wal_removed' END, '')`
 )
 
+// slotSafe is what safe_wal_size says on a primary. On a standby that counts from the beginning of the
+// log (seen on 16 to 18), not from where it ends: there a restart point measures what has come.
+const slotSafe = `CASE WHEN safe_wal_size IS NULL THEN -1 WHEN NOT pg_is_in_recovery() THEN safe_wal_size
+	ELSE greatest(0, (div(restart_lsn - '0/0', segment) + 1 + div(greatest(pg_size_bytes(current_setting('max_slot_wal_keep_size')), pg_size_bytes(current_setting('wal_keep_size'))), segment)) * segment
+		- (greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0')) END::bigint`
+
 func lookFigures(ctx context.Context, db *pgx.Conn, slot string) (*change.SlotFigures, error) {
 	f := &change.SlotFigures{At: time.Now().UTC()}
 	var current, confirmed, restart int64
@@ -48,11 +54,12 @@ func lookFigures(ctx context.Context, db *pgx.Conn, slot string) (*change.SlotFi
 	var idle, clock *time.Time
 	err := db.QueryRow(ctx, `
 		SELECT CASE WHEN NOT pg_is_in_recovery() THEN clock_timestamp() END, (`+currentLSN+` - '0/0')::bigint, coalesce(confirmed_flush_lsn - '0/0', 0)::bigint, coalesce(restart_lsn - '0/0', 0)::bigint,
-			active, coalesce(wal_status, ''), coalesce(safe_wal_size, -1), pg_size_bytes(current_setting('max_slot_wal_keep_size')),
+			active, coalesce(wal_status, ''), `+slotSafe+`, pg_size_bytes(current_setting('max_slot_wal_keep_size')),
 			`+slotLost+`, `+slotWhy+`,
 			extract(epoch FROM coalesce(current_setting('idle_replication_slot_timeout', true), '0')::interval)::float8,
 			CASE WHEN NOT active THEN (to_jsonb(s)->>'inactive_since')::timestamptz END
-		FROM pg_replication_slots s WHERE slot_name = $1`, slot).
+		FROM pg_replication_slots s, (SELECT pg_size_bytes(current_setting('wal_segment_size'))::numeric AS segment) w
+		WHERE slot_name = $1`, slot).
 		Scan(&clock, &current, &confirmed, &restart, &f.Active, &f.Status, &f.Safe, &f.Limit, &f.Lost, &f.Why, &timeout, &idle)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
@@ -62,11 +69,28 @@ func lookFigures(ctx context.Context, db *pgx.Conn, slot string) (*change.SlotFi
 	if idle != nil {
 		f.IdleSince = idle.UTC()
 	}
-	if clock != nil {
-		f.Clock = clock.UTC()
-	}
 	f.Limit = max(f.Limit, -1)
+	switch {
+	case err != nil:
+	case clock != nil:
+		f.Clock, f.ClockAt = clock.UTC(), f.Current
+	default:
+		err = lookCheckpoint(ctx, db, f)
+	}
 	return f, err
+}
+
+// lookCheckpoint finds out on a standby up to when its log tells all: whoever makes a checkpoint notes
+// the time, and then waits for the records of the commits that have begun, before he writes its own.
+// Where that is not told (somebody took the right to ask), it is not known.
+func lookCheckpoint(ctx context.Context, db *pgx.Conn, f *change.SlotFigures) error {
+	var at int64
+	err := db.QueryRow(ctx, "SELECT checkpoint_time, (checkpoint_lsn - '0/0')::bigint FROM pg_control_checkpoint()").Scan(&f.Clock, &at)
+	if isServerError(err) && !db.IsClosed() {
+		return nil
+	}
+	f.Clock, f.ClockAt = f.Clock.UTC(), change.LSN(at)
+	return err
 }
 
 // oldestTransaction is the open transaction that has been so for the longest time, "" where there is none.
