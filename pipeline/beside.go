@@ -27,6 +27,7 @@ type recopy struct {
 	next   time.Time     // when it is tried
 	counts bool          // it is because of the schema: they are not made one after the other
 	once   bool          // it was tried again at once
+	staged int           // parts of chunks that were there then
 	asked  time.Time     // the order that it is for, or that was there when it was begun
 	void   bool          // while it was made the source left changes of the table out
 	chunks bool          // it is made in chunks, beside the stream, and be it with Once
@@ -125,7 +126,7 @@ func (p *Pipeline) copyBeside(ctx context.Context, t *target, segs []segment) er
 	if v, err = p.sized(ctx, v); err != nil {
 		return &sourceError{err}
 	}
-	if p.inChunks(v) && !t.recopy.pass {
+	if p.takesChunks(t, v) {
 		err = p.copyInChunks(ctx, t, v)
 	} else {
 		err = p.copyInOnePass(ctx, t, v)
@@ -283,19 +284,21 @@ func (p *Pipeline) copyFailed(ctx context.Context, t *target, err error) {
 }
 
 // copyAtOnce makes a copy once more, at once, where the table was changed or what was copied is
-// of no use; a second time in a row only where that goes another way.
+// of no use; a second time in a row only where that goes another way, or chunks were read since. What
+// was read of a table that was changed may be of use still (a partition came): the next try sees.
 func (p *Pipeline) copyAtOnce(t *target, work *recopy, err error) bool {
 	stale, isStale := errors.AsType[*staleError](err)
+	staged := t.stage.parts()
 	switch changed := changedMeanwhile(err); {
 	case isStale:
-		work.pass = work.pass || stale.once
-	case changed && !work.once && (!p.opts.Once || work.chunks):
-		work.once = true
+		t.stage, work.pass, work.staged = nil, work.pass || stale.once, 0
+	case changed && (!work.once || staged > work.staged) && (!p.opts.Once || work.chunks):
+		work.once, work.staged = true, staged
 	default:
 		return false
 	}
-	t.stage, work.next, t.recopy = nil, time.Now(), work
-	p.log.Info("table is copied once more", "table", t.name, "because", err)
+	work.next, t.recopy = time.Now(), work
+	p.log.Info("table is copied once more", "table", t.name, "parts kept", t.stage.parts(), "because", err)
 	t.stand()
 	return true
 }

@@ -35,6 +35,12 @@ func (p *Pipeline) inChunks(t *change.Table) bool {
 	return p.opts.Shards == nil && p.opts.Bootstrap.InChunks(t)
 }
 
+// takesChunks reports whether a table's copy is made chunk by chunk: that of a large one, and one
+// that has begun so, whatever is configured now.
+func (p *Pipeline) takesChunks(t *target, v *change.Table) bool {
+	return (p.inChunks(v) || t.stage != nil && v.KeyKind != change.NoKey) && (t.recopy == nil || !t.recopy.pass)
+}
+
 // InChunks reports whether a table is copied chunk by chunk. One without a key is not: its
 // rows can be told apart under one snapshot only.
 func (b *Bootstrap) InChunks(t *change.Table) bool {

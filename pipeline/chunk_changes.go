@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -62,17 +63,18 @@ func (c *chunkCopy) unaltered(ctx context.Context) error {
 	if err != nil {
 		return &sourceError{err}
 	}
-	if err := c.stage.adopt(plan); err != nil {
-		return err
-	}
 	i := slices.IndexFunc(look.Tables, func(v *change.Table) bool { return v.String() == c.t.name })
 	if i < 0 {
 		return errGone
 	}
-	if now := look.Tables[i]; !sameColumns(now, c.t.source) {
+	now := look.Tables[i]
+	if !sameColumns(now, c.t.source) {
 		return &staleError{why: "its columns or its key were changed"}
 	}
-	return nil
+	if !maps.Equal(linksOf(now), linksOf(c.t.source)) {
+		return &change.AlteredError{Table: c.t.name, Err: errors.New("it has other partitions than when it was read")}
+	}
+	return c.stage.adopt(plan, now)
 }
 
 // sameColumns reports whether two versions of a table have the same columns and key, as far

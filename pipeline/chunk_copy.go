@@ -90,7 +90,7 @@ func (c *chunkCopy) prepare(ctx context.Context, at change.LSN) error {
 		if c.stage.head.Layout != t.layoutText(c.buckets(), c.stage.head.Lanes) {
 			return &staleError{why: "its columns, its key or how it lands is another"}
 		}
-		if err := c.stage.adopt(plan); err != nil {
+		if err := c.stage.adopt(plan, c.shown); err != nil {
 			return err
 		}
 		c.p.log.Info("a copy goes on", "table", t.name, "chunks", len(c.stage.head.Plan.Chunks), "missing", len(c.stage.missing()), "from", c.stage.head.From, "lsn", at)
@@ -101,7 +101,7 @@ func (c *chunkCopy) prepare(ctx context.Context, at change.LSN) error {
 	}
 	c.stage = &stage{store: c.p.stageStore(t.name), done: map[string]*stageEntry{}, head: stageHead{
 		Pipeline: c.p.opts.Name, Table: t.name, Source: c.p.source, From: at, Resync: c.p.orderOf(t.name).Resync, Copied: t.at.Copied,
-		Layout: t.layoutText(c.buckets(), stageLanes), Buckets: c.buckets(), Lanes: stageLanes, Plan: *plan, Begun: time.Now().UTC(),
+		Layout: t.layoutText(c.buckets(), stageLanes), Buckets: c.buckets(), Lanes: stageLanes, Plan: *plan, Begun: time.Now().UTC(), Links: linksOf(c.shown),
 	}}
 	if err := c.stage.head.write(ctx, c.stage.store); err != nil {
 		return err
@@ -295,16 +295,10 @@ var errRejects = &staleError{why: "it has rows that go to quarantine, and is cop
 func (c *chunkCopy) finish(ctx context.Context, at change.LSN, overwrite bool) error {
 	var changes *stagedChanges
 	if !c.stage.exact(at) {
-		for again := true; again; again = len(c.stage.missing()) > 0 { // where a partition has come
-			err := c.read(ctx, at)
-			if err == nil {
-				at, err = c.catchUp(ctx)
-			}
-			if err != nil {
-				return err
-			}
-		}
 		var err error
+		if at, err = c.catchUp(ctx); err != nil {
+			return err
+		}
 		changes, err = c.changesUntil(ctx, at)
 		if changes != nil {
 			defer changes.close()

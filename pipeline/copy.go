@@ -50,7 +50,7 @@ func (t *target) lacksCopy() bool {
 func (p *Pipeline) leaveChunks() {
 	n := int32(0)
 	for _, t := range p.targets {
-		if !t.lacksCopy() || t.paused || p.opts.Until != 0 || !p.inChunks(t.source) || t.recopy != nil && t.recopy.pass {
+		if !t.lacksCopy() || t.paused || p.opts.Until != 0 || !p.takesChunks(t, t.source) {
 			continue
 		}
 		if t.recopy == nil {

@@ -44,6 +44,8 @@ type stageHead struct {
 	Lanes    int             `json:"lanes"`           // in each run
 	Plan     change.CopyPlan `json:"plan"`            // chunks keep their numbers
 	Begun    time.Time       `json:"begun"`
+	// Links are those of the partitions: one that was taken away and put back may have changed meanwhile.
+	Links map[uint32]string `json:"links,omitempty"`
 }
 
 // stageEntry is a part of a chunk that was read.
@@ -192,6 +194,14 @@ func (s *stage) entries() (names []string) {
 	return names
 }
 
+// parts is how many parts of chunks are staged; nil: none.
+func (s *stage) parts() int {
+	if s == nil {
+		return 0
+	}
+	return len(s.done)
+}
+
 // counted is how many rows are staged.
 func (s *stage) counted() (rows int64) {
 	for _, name := range s.entries() {
@@ -210,9 +220,18 @@ func (s *stage) beyond(at change.LSN) bool {
 	return slices.ContainsFunc(s.entries(), func(name string) bool { return s.done[name].At > at })
 }
 
-// adopt takes on the plan of now: a partition that came is read as well. One that is gone or
-// was written anew makes the stage useless, which the error says.
-func (s *stage) adopt(plan *change.CopyPlan) error {
+// adopt takes on the plan of a version of the table: a partition that came is read as well. One
+// that is gone, was taken away for a while or was written anew makes the stage useless, which the error says.
+func (s *stage) adopt(plan *change.CopyPlan, v *change.Table) error {
+	links := linksOf(v)
+	for leaf, link := range s.head.Links {
+		if links[leaf] != link {
+			return &staleError{why: "a partition was taken away since, or put back"}
+		}
+	}
+	if len(s.head.Links) == 0 && len(links) > 0 && len(s.done) > 0 {
+		return &staleError{why: "where its partitions were is not known"}
+	}
 	now := map[uint32]string{}
 	for _, c := range plan.Chunks {
 		now[c.Table] = c.File
@@ -224,6 +243,7 @@ func (s *stage) adopt(plan *change.CopyPlan) error {
 		}
 		had[c.Table] = true
 	}
+	s.head.Links = links
 	for _, c := range plan.Chunks {
 		if !had[c.Table] {
 			s.head.Plan.Chunks = append(s.head.Plan.Chunks, c)
@@ -231,6 +251,18 @@ func (s *stage) adopt(plan *change.CopyPlan) error {
 		}
 	}
 	return nil
+}
+
+// linksOf are the links of a table's partitions; nil where it has none.
+func linksOf(v *change.Table) map[uint32]string {
+	if len(v.Leaves) == 0 {
+		return nil
+	}
+	links := map[uint32]string{}
+	for _, l := range v.Leaves {
+		links[l.ID] = l.Link
+	}
+	return links
 }
 
 // staleError says that what is staged of a table is of no use any more.

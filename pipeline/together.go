@@ -86,7 +86,7 @@ func (p *Pipeline) copyTogether(ctx context.Context, tables []*target) []error {
 		if v, err = p.sized(ctx, v); err != nil {
 			return &sourceError{err}
 		}
-		if p.inChunks(v) && !t.recopy.pass {
+		if p.takesChunks(t, v) {
 			return errLarge
 		}
 		t.source = v
