@@ -227,7 +227,7 @@ func (p *Pipeline) due(t *target) time.Time {
 	switch {
 	case t.paused, t.lost && t.recopy == nil, t.recopy == nil && t.isDropped() && len(t.segments) == 0 && !t.held, t.trouble != nil && !t.trouble.passes && !t.resumed:
 		return time.Time{}
-	case t.recopy != nil && p.opts.Once && !t.recopy.chunks:
+	case t.recopy != nil && p.opts.Once && (!t.recopy.chunks || p.opts.Until != 0):
 		return time.Time{}
 	case t.recopy != nil:
 		return t.recopy.next

@@ -46,11 +46,12 @@ func (t *target) lacksCopy() bool {
 	return (t.at.LSN == 0 || t.recopy != nil && !t.recopy.chunks) && !t.failed() && (t.recopy == nil || !t.recopy.chunks)
 }
 
-// leaveChunks leaves the copies of large tables to the jobs beside the stream.
+// leaveChunks leaves the copies of large tables to the jobs beside the stream; with Until, to those
+// of a later run: what is shown at a position is not worth days of reading in one pass.
 func (p *Pipeline) leaveChunks() {
 	n := int32(0)
 	for _, t := range p.targets {
-		if !t.lacksCopy() || t.paused || p.opts.Until != 0 || !p.takesChunks(t, t.source) {
+		if !t.lacksCopy() || t.paused || !p.takesChunks(t, t.source) {
 			continue
 		}
 		if t.recopy == nil {

@@ -137,7 +137,7 @@ func (r *groupRig) cut(ctx context.Context, at change.LSN) (map[string]string, e
 	if err := g.Run(ctx); err != nil {
 		return nil, err
 	}
-	return instantsOf(g.Status()), nil
+	return g.Status().Instants(), nil
 }
 
 // sourceSlots are the slots of the rig's pipeline in the source.

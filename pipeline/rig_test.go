@@ -233,16 +233,7 @@ func (r *rig) cut(ctx context.Context, at change.LSN) (map[string]string, error)
 	if err := p.Run(ctx); err != nil {
 		return nil, err
 	}
-	return instantsOf(p.Status()), nil
-}
-
-// instantsOf are the newest instants of the tables.
-func instantsOf(s pipeline.Status) map[string]string {
-	instants := map[string]string{}
-	for _, t := range s.Tables {
-		instants[t.Table] = t.Instant
-	}
-	return instants
+	return p.Status().Instants(), nil
 }
 
 // equal fails the test where lake and source differ.

@@ -400,8 +400,6 @@ func (p *Pipeline) unfit(t *target, s *stage, segs []segment, record *progress) 
 	note, stopped := record.stopped(t.name)
 	h := &s.head
 	switch {
-	case p.opts.Until != 0:
-		return "the lake is brought to a position"
 	case record == nil || record.Remake || record.Starting:
 		return "the slot is made anew"
 	case h.Pipeline != p.opts.Name || h.Table != t.name || h.Source != p.source:

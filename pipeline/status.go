@@ -121,6 +121,18 @@ func (p *Pipeline) Status() Status {
 	return s
 }
 
+// Instants are the newest instants of the tables, but for those that have stopped, or whose copy is
+// to be made: what the lake has of them is not of now.
+func (s Status) Instants() map[string]string {
+	instants := map[string]string{}
+	for _, t := range s.Tables {
+		if t.State != Failed && t.State != Waiting {
+			instants[t.Table] = t.Instant
+		}
+	}
+	return instants
+}
+
 // busier is the state to show for a pipeline of which one table is in state b.
 func busier(a, b State) State {
 	rank := map[State]int{Waiting: 0, Streaming: 1, Paused: 2, CatchingUp: 3, Copying: 4, Failed: 5}

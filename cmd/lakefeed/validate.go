@@ -144,12 +144,7 @@ func drain(ctx context.Context, p *config.Pipeline, lake storage.Store, at chang
 	}
 	defer closeSource(ctx)
 	err = run.Run(ctx)
-	instants := map[string]string{}
-	for _, t := range run.Status().Tables {
-		if t.State != pipeline.Failed {
-			instants[t.Table] = t.Instant
-		}
-	}
+	instants := run.Status().Instants()
 	if len(instants) == 0 || !is[*pipeline.TableError](err) {
 		return instants, err
 	}
