@@ -2,6 +2,8 @@ package config
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"log/slog"
 	"regexp"
 	"slices"
@@ -44,7 +46,14 @@ func (s *Postgres) password() postgres.Password {
 	if s.RDSIAM == nil {
 		return nil
 	}
-	return rdsiam.New(*s.RDSIAM).Token
+	sign := rdsiam.New(*s.RDSIAM)
+	return func(ctx context.Context, host string, port uint16, user string) (string, error) {
+		token, err := sign.Token(ctx, host, port, user)
+		if errors.Is(err, rdsiam.ErrNoRegion) {
+			err = &postgres.SetupError{What: err.Error()}
+		}
+		return token, err
+	}
 }
 
 // Options is the options of the pipeline; its source and lake, which the caller

@@ -54,8 +54,12 @@ func explainConnect(err error) (Problem, bool) {
 		return p, true
 	}
 	var connect *pgconn.ConnectError
+	var login *LoginError
 	if !errors.As(err, &connect) {
-		return p, false
+		if errors.As(err, &login) { // its password could not be made
+			p.What = login.Error()
+		}
+		return p, p.What != ""
 	}
 	where := fmt.Sprintf("%s:%d", connect.Config.Host, connect.Config.Port)
 	user := connect.Config.User
@@ -63,9 +67,13 @@ func explainConnect(err error) (Problem, bool) {
 	switch {
 	case !errors.As(err, &pg):
 		p.What = fmt.Sprintf("no connection to %s as user %s: %s", where, user, tries(connect))
-	case pg.Code == codePassword:
-		p.What = fmt.Sprintf("%s does not accept the password of user %s (%s): set PGPASSWORD, ~/.pgpass or the one in the URL", where, user, pg.Message)
-		p.Statement = "ALTER ROLE " + quote(user) + " PASSWORD '...'"
+	case errors.As(err, &login):
+		p.What = fmt.Sprintf("%s does not accept the password of user %s (%s): %s", where, user, pg.Message, login.way)
+		if pg.Code != codePassword {
+			p.What = fmt.Sprintf("%s does not let user %s in (%s): %s", where, user, pg.Message, login.way)
+		} else if !login.Passes {
+			p.Statement = "ALTER ROLE " + quote(user) + " PASSWORD '...'"
+		}
 	case pg.Code == codeNotAllowed:
 		p.What = fmt.Sprintf("%s lets user %s not in: %s", where, user, pg.Message)
 		p.Statement = fmt.Sprintf("pg_hba.conf: host %s %s <our address> scram-sha-256", connect.Config.Database, user)

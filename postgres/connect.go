@@ -19,7 +19,7 @@ import (
 )
 
 // Password makes the password of one connection to a host, where it does not stand in the
-// URL, PGPASSWORD or a passfile: a token that expires, for one.
+// URL, PGPASSWORD or a passfile: a token that expires, for one. An error passes by itself but for a *[SetupError].
 type Password func(ctx context.Context, host string, port uint16, user string) (string, error)
 
 // adopt puts our settings into a connection's parameters.
@@ -68,8 +68,10 @@ func firstHost[C any](ctx context.Context, cfg *pgconn.Config, opts *Options, co
 		}
 		conn, err := connect(ctx, one)
 		if err == nil {
+			opts.logins.note(one)
 			return conn, nil
 		}
+		err = opts.login(one, err)
 		if _, other := errors.AsType[*pgconn.NotPreferredError](err); other && fallback == nil {
 			fallback = one
 		}
@@ -80,7 +82,10 @@ func firstHost[C any](ctx context.Context, cfg *pgconn.Config, opts *Options, co
 	if fallback != nil && ctx.Err() == nil {
 		fallback.ValidateConnect = nil
 		conn, err := connect(ctx, fallback)
-		return conn, connectError(err)
+		if err == nil {
+			opts.logins.note(fallback)
+		}
+		return conn, connectError(opts.login(fallback, err))
 	}
 	if len(failed) == 1 {
 		return none, failed[0]
@@ -147,9 +152,11 @@ func (e *hostsError) Unwrap() []error { return e.errs }
 // setPassword gives a connection its password.
 func (o *Options) setPassword(ctx context.Context, one *pgconn.Config, several bool) error {
 	if o.Password != nil {
-		password, err := o.Password(ctx, one.Host, one.Port, one.User)
+		limited, cancel := context.WithTimeout(ctx, passwordTime)
+		defer cancel()
+		password, err := o.Password(limited, one.Host, one.Port, one.User)
 		if err != nil {
-			return fmt.Errorf("make a password for %s: %w", one.Host, err)
+			return passwordError(ctx, one, err)
 		}
 		one.Password = password
 		return nil
@@ -173,6 +180,18 @@ func (o *Options) setPassword(ctx context.Context, one *pgconn.Config, several b
 		one.Password = alone.Password
 	}
 	return nil
+}
+
+// passwordTime is how long a password may take to be made: who is asked for it may not answer at all.
+const passwordTime = 30 * time.Second
+
+// passwordError is a password that could not be made, which is tried again but where its maker says that it is no use.
+func passwordError(ctx context.Context, one *pgconn.Config, err error) error {
+	err = fmt.Errorf("make a password for %s: %w", one.Host, err)
+	if setup, _ := errors.AsType[*SetupError](err); setup != nil || ctx.Err() != nil {
+		return err
+	}
+	return &LoginError{Passes: true, Err: err}
 }
 
 // guarded reports whether nothing is sent to a server in clear text.

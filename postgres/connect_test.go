@@ -216,7 +216,7 @@ func TestPasswordOfEachConnection(t *testing.T) {
 	}
 	stale := func(context.Context, string, uint16, string) (string, error) { return "token-1", nil }
 	_, err := postgres.Open(t.Context(), postgres.Options{URL: dbURL, Pipeline: "p", Password: stale})
-	if err == nil || strings.Contains(err.Error(), "token-1") || !strings.Contains(err.Error(), "does not accept the password") {
+	if err == nil || strings.Contains(err.Error(), "token-1") || !strings.Contains(err.Error(), "does not accept the password") || !postgres.Retryable(err) {
 		t.Errorf("an old password: %v", err)
 	}
 	_, err = postgres.Open(t.Context(), postgres.Options{URL: strings.Replace(dbURL, "verify-full", "prefer", 1), Pipeline: "p", Password: password})

@@ -76,6 +76,8 @@ type Options struct {
 	ReceiveTimeout time.Duration
 	// Logger is silent when nil.
 	Logger *slog.Logger
+
+	logins *logins // of the connector that Open makes
 }
 
 func (o *Options) setDefaults() {
@@ -178,6 +180,7 @@ func Open(ctx context.Context, opts Options) (*Connector, error) {
 		return nil, err
 	}
 	opts.setDefaults()
+	opts.logins = new(logins)
 	c := &Connector{
 		opts: opts, log: opts.Logger, slot: SlotName(opts.Pipeline), types: newTypeCache(),
 		tables: tableCache{tables: map[uint32]*change.Table{}},

@@ -71,6 +71,7 @@ func Retryable(err error) bool {
 	var pg *pgconn.PgError
 	var hosts *hostsError
 	var pooler *poolerError
+	var login *LoginError
 	var role *roleError
 	var behind *change.BehindError
 	var certificate *tls.CertificateVerificationError
@@ -81,6 +82,8 @@ func Retryable(err error) bool {
 		return slices.ContainsFunc(hosts.errs, Retryable)
 	case errors.As(err, &pooler):
 		return false
+	case errors.As(err, &login):
+		return login.Passes
 	case errors.As(err, &role), errors.As(err, &behind):
 		return true
 	case errors.As(err, &active), errors.As(err, &broken):

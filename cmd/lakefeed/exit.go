@@ -65,6 +65,8 @@ func exitCode(err error) int {
 		return exitFinal
 	case postgres.Retryable(err), is[*change.RewrittenError](err), is[*change.AlteredError](err), is[*pipeline.LockedError](err), is[*pipeline.ShardClashError](err), is[syscall.Errno](err), is[*s3.Error](err):
 		return exitRetry
+	case letInBefore(err):
+		return exitRetry
 	case is[*pgconn.PgError](err), is[*pipeline.TableError](err):
 		return exitFinal
 	}
@@ -93,6 +95,12 @@ func final(err error) bool {
 	return errors.Is(err, s3.ErrConditions) || is[*pipeline.PositionError](err) || is[*postgres.SetupError](err) || is[*postgres.ValueError](err) || is[*hudi.UnsupportedError](err) || is[*hudi.SchemaError](err) ||
 		is[*hudi.CorruptError](err) || is[*hudi.RowError](err) || is[*hudi.PartitionError](err) || errors.Is(err, hudi.ErrTableExists) || errors.Is(err, query.ErrNoSQL) ||
 		errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOTDIR)
+}
+
+// letInBefore reports whether a password is refused that was good before: another process may have another one.
+func letInBefore(err error) bool {
+	login, ok := errors.AsType[*postgres.LoginError](err)
+	return ok && login.Before
 }
 
 // worthRetry reports whether a running pipeline should try again by itself.

@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"lakefeed/config"
 	"lakefeed/hudi"
 	"lakefeed/pipeline"
@@ -33,6 +35,9 @@ func TestExitCode(t *testing.T) {
 		"permission":       {wrap(&fs.PathError{Err: syscall.EACCES}), exitFinal},
 		"refused":          {wrap(syscall.ECONNREFUSED), exitRetry},
 		"setup":            {wrap(&postgres.SetupError{What: "x"}), exitFinal},
+		"password":         {wrap(&postgres.LoginError{Err: &pgconn.PgError{Code: "28P01"}}), exitFinal},
+		"password of then": {wrap(&postgres.LoginError{Err: &pgconn.PgError{Code: "28P01"}, Before: true}), exitRetry},
+		"token":            {wrap(&postgres.LoginError{Err: errors.New("no credentials"), Passes: true}), exitRetry},
 		"damaged":          {wrap(&hudi.CorruptError{Err: errors.New("x")}), exitFinal},
 		"unknown":          {wrap(errors.New("x")), exitRetry},
 		"schema":           {wrap(&pipeline.TableError{Err: errors.New("renamed column")}), exitFinal},

@@ -27,6 +27,9 @@ type Options struct {
 	ExternalID string // for it
 }
 
+// ErrNoRegion is a database whose region nobody told.
+var ErrNoRegion = errors.New("rds_iam: no AWS region: the host's name does not tell it; set rds_iam.region or AWS_REGION")
+
 // Signer makes tokens. It may be used by several goroutines.
 type Signer struct {
 	opts   Options
@@ -52,13 +55,27 @@ func (s *Signer) Token(ctx context.Context, host string, port uint16, user strin
 		region = cfg.Region
 	}
 	if region == "" {
-		return "", errors.New("rds_iam: no AWS region: the host's name does not tell it; set rds_iam.region or AWS_REGION")
+		return "", ErrNoRegion
 	}
 	token, err := auth.BuildAuthToken(ctx, net.JoinHostPort(host, strconv.Itoa(int(port))), region, user, cfg.Credentials)
 	if err != nil {
+		s.forget(cfg)
 		return "", fmt.Errorf("sign a token of rds_iam for user %s at %s: %w", user, host, err)
 	}
+	if used, err := cfg.Credentials.Retrieve(ctx); err != nil || !used.CanExpire {
+		s.forget(cfg)
+	}
 	return token, nil
+}
+
+// forget has the configuration read anew for the next token: credentials that tell no end, as those of
+// a file do, may be others by then, and so may those that a role is assumed with that is refused.
+func (s *Signer) forget(cfg *aws.Config) {
+	s.loaded.Lock()
+	defer s.loaded.Unlock()
+	if s.cfg == cfg {
+		s.cfg = nil
+	}
 }
 
 // config is the AWS configuration, which renews credentials as they expire.

@@ -2,6 +2,8 @@ package rdsiam_test
 
 import (
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -61,5 +63,27 @@ func TestRegion(t *testing.T) {
 	token, err := rdsiam.New(rdsiam.Options{Region: "eu-north-1"}).Token(t.Context(), "db.example.com", 5432, "u")
 	if err != nil || !strings.Contains(token, "eu-north-1") {
 		t.Errorf("a region that was set: %v", err)
+	}
+}
+
+// TestCredentialsOfFile: a file of credentials that somebody else renews is read for each token.
+func TestCredentialsOfFile(t *testing.T) {
+	withKeys(t)
+	file := filepath.Join(t.TempDir(), "credentials")
+	t.Setenv("AWS_ACCESS_KEY_ID", "")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", file)
+	signer := rdsiam.New(rdsiam.Options{Region: "eu-north-1"})
+	token := func() (string, error) { return signer.Token(t.Context(), "db.example.com", 5432, "u") }
+	if _, err := token(); err == nil {
+		t.Fatal("a token without credentials")
+	}
+	for _, id := range []string{"AKIDFIRST", "AKIDSECOND"} {
+		if err := os.WriteFile(file, []byte("[default]\naws_access_key_id = "+id+"\naws_secret_access_key = s\naws_session_token = t\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := token(); err != nil || !strings.Contains(got, "X-Amz-Credential="+id) {
+			t.Errorf("with the credentials of %s: %v", id, err)
+		}
 	}
 }
