@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"iter"
 
 	"github.com/apache/arrow-go/v18/arrow"
 
@@ -41,23 +42,17 @@ func fill(ctx context.Context, t *hudi.Table, l *layout, r *reduction, sel []ref
 			continue
 		}
 		any = true
-		for c, u := range s.Unchanged {
-			if !u.Get(int(at.row)) {
-				continue
+		for c, key := range l.lacking(r, at) {
+			columns[s.Table.Columns[c].Name] = l.names[columnIndex(l.table, s.Table.Columns[c].Name)]
+			partition, there := in.old[key]
+			if in.known && !there {
+				continue // it is missed below
 			}
-			if _, key, ok := r.value(at, c); !ok {
-				name := s.Table.Columns[c].Name
-				columns[name] = l.lakeName(name)
-				partition, there := in.old[key]
-				if in.known && !there {
-					continue // it is missed below
-				}
-				g := groupID{partition, buckets.of(key)}
-				if want[g] == nil {
-					want[g] = map[string]bool{}
-				}
-				want[g][key] = true
+			g := groupID{partition, buckets.of(key)}
+			if want[g] == nil {
+				want[g] = map[string]bool{}
 			}
+			want[g][key] = true
 		}
 	}
 	if !any {
@@ -105,19 +100,29 @@ func (f *filled) look(ctx context.Context, t *hudi.Table, group groupID, want ma
 // complete checks that every row to fill was found: never null, never a placeholder.
 func (f *filled) complete(l *layout, r *reduction, sel []ref) error {
 	for _, at := range sel {
-		s := r.slabs[at.slab]
-		for c, u := range s.Unchanged {
-			if !u.Get(int(at.row)) {
-				continue
-			}
-			if _, key, ok := r.value(at, c); !ok {
-				if _, found := f.rows[key]; !found {
-					return &MissingRowError{l.table.String(), key, s.Table.Columns[c].Name}
-				}
+		for c, key := range l.lacking(r, at) {
+			if _, found := f.rows[key]; !found {
+				return &MissingRowError{l.table.String(), key, r.slabs[at.slab].Table.Columns[c].Name}
 			}
 		}
 	}
 	return nil
+}
+
+// lacking yields the columns of row at whose value no change of the round has, each with the key
+// whose stored row has it. One that was dropped since is not asked for.
+func (l *layout) lacking(r *reduction, at ref) iter.Seq2[int, string] {
+	return func(yield func(int, string) bool) {
+		s := r.slabs[at.slab]
+		for c, u := range s.Unchanged {
+			if !u.Get(int(at.row)) || columnIndex(l.table, s.Table.Columns[c].Name) < 0 {
+				continue
+			}
+			if _, key, ok := r.value(at, c); !ok && !yield(c, key) {
+				return
+			}
+		}
+	}
 }
 
 // from is the row that has the value of a column which row at lacks.
@@ -160,5 +165,3 @@ func (f *filled) column(name string, dt arrow.DataType) (arrow.Array, error) {
 	}
 	return gather(dt, arrays, sel)
 }
-
-func (l *layout) lakeName(source string) string { return l.names[columnIndex(l.table, source)] }
