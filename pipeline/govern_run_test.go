@@ -21,13 +21,14 @@ import (
 type elsewhere struct {
 	storage.Store
 	away, silent atomic.Bool
+	under        string // what of it is; "": all
 }
 
 var errNoRoute = errors.New("no route to host")
 
-func (s *elsewhere) call(ctx context.Context) error {
+func (s *elsewhere) call(ctx context.Context, name string) error {
 	switch {
-	case !s.away.Load():
+	case !s.away.Load(), !strings.HasPrefix(name, s.under):
 		return nil
 	case s.silent.Load():
 		<-ctx.Done()
@@ -37,63 +38,63 @@ func (s *elsewhere) call(ctx context.Context) error {
 }
 
 func (s *elsewhere) Open(ctx context.Context, name string) (storage.Reader, error) {
-	if err := s.call(ctx); err != nil {
+	if err := s.call(ctx, name); err != nil {
 		return nil, err
 	}
 	return s.Store.Open(ctx, name)
 }
 
 func (s *elsewhere) Get(ctx context.Context, name string) ([]byte, storage.Version, error) {
-	if err := s.call(ctx); err != nil {
+	if err := s.call(ctx, name); err != nil {
 		return nil, "", err
 	}
 	return s.Store.Get(ctx, name)
 }
 
 func (s *elsewhere) Create(ctx context.Context, name string) (storage.Writer, error) {
-	if err := s.call(ctx); err != nil {
+	if err := s.call(ctx, name); err != nil {
 		return nil, err
 	}
 	return s.Store.Create(ctx, name)
 }
 
 func (s *elsewhere) Put(ctx context.Context, name string, data []byte) error {
-	if err := s.call(ctx); err != nil {
+	if err := s.call(ctx, name); err != nil {
 		return err
 	}
 	return s.Store.Put(ctx, name, data)
 }
 
 func (s *elsewhere) PutIfAbsent(ctx context.Context, name string, data []byte) error {
-	if err := s.call(ctx); err != nil {
+	if err := s.call(ctx, name); err != nil {
 		return err
 	}
 	return s.Store.PutIfAbsent(ctx, name, data)
 }
 
 func (s *elsewhere) PutIfMatch(ctx context.Context, name string, data []byte, v storage.Version) (storage.Version, error) {
-	if err := s.call(ctx); err != nil {
+	if err := s.call(ctx, name); err != nil {
 		return "", err
 	}
 	return s.Store.PutIfMatch(ctx, name, data, v)
 }
 
 func (s *elsewhere) List(ctx context.Context, folder string, recursive bool) iter.Seq2[storage.Info, error] {
-	if err := s.call(ctx); err != nil {
+	if err := s.call(ctx, folder); err != nil {
 		return func(yield func(storage.Info, error) bool) { yield(storage.Info{}, err) }
 	}
 	return s.Store.List(ctx, folder, recursive)
 }
 
 func (s *elsewhere) Dirs(ctx context.Context, folder string) ([]string, error) {
-	if err := s.call(ctx); err != nil {
+	if err := s.call(ctx, folder); err != nil {
 		return nil, err
 	}
 	return s.Store.Dirs(ctx, folder)
 }
 
 func (s *elsewhere) Delete(ctx context.Context, name string) error {
-	if err := s.call(ctx); err != nil {
+	if err := s.call(ctx, name); err != nil {
 		return err
 	}
 	return s.Store.Delete(ctx, name)

@@ -114,14 +114,15 @@ func (p *Pipeline) joinTable(ctx context.Context, t *target, buckets int) error 
 		if err := removeCopy(ctx, t.store); err != nil {
 			return fmt.Errorf("remove what an interrupted copy left in %s: %w", t.store, err)
 		}
-		s.table = nil
+		s.gone()
 	}
 	if s.table == nil {
 		t.table = nil
 		if err := p.createTable(ctx, t, buckets); err != nil {
 			return err
 		}
-		s.table, s.marks = t.table, nil
+		s.gone()
+		s.table = t.table
 		return nil
 	}
 	t.table = s.table

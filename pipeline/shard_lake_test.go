@@ -1,6 +1,7 @@
 package pipeline_test
 
 import (
+	"context"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -107,4 +108,65 @@ func (r *shardRig) setLake(lake storage.Store) {
 		one.lake = lake
 	}
 	r.restart()
+}
+
+// unanswered is a lake that loses the answer to a commit of a table, and is away from then on.
+type unanswered struct {
+	*elsewhere
+	armed atomic.Bool
+}
+
+func (s *unanswered) PutIfAbsent(ctx context.Context, name string, data []byte) error {
+	if strings.HasPrefix(name, s.under) && strings.HasSuffix(name, ".deltacommit") && s.armed.CompareAndSwap(true, false) {
+		err := s.Store.PutIfAbsent(ctx, name, data)
+		s.away.Store(true)
+		if err == nil {
+			err = errNoRoute
+		}
+		return err
+	}
+	return s.elsewhere.PutIfAbsent(ctx, name, data)
+}
+
+// TestShardsCommitWithoutAnswer loses the answer to a commit of one shard: another that commits before
+// it looks again carries its checkpoint on as the table has it.
+func TestShardsCommitWithoutAnswer(t *testing.T) {
+	t.Parallel()
+	r := newShardRig(t, []string{"eu", "us"}, "create table items (id int primary key, v text)", "alter table items alter v set storage external",
+		"insert into items select 1, repeat('x', 5000)")
+	lake := &unanswered{elsewhere: &elsewhere{Store: r.lake, under: "public/"}}
+	r.setLake(lake)
+	failed, goOn := make(chan struct{}), make(chan struct{})
+	r.mods = append(r.mods, retryLake)
+	r.shards["eu"].mods = append(r.shards["eu"].mods, func(o *options) {
+		o.RetryTable = func(error) bool {
+			select {
+			case <-failed:
+			default:
+				close(failed)
+				<-goOn
+			}
+			return true
+		}
+	})
+	runs := r.start()
+	r.streaming(runs, "items")
+	before, _ := r.checkpoints("items")
+	lake.armed.Store(true)
+	r.exec("eu", "update items set id = 2") // whose large value is not in the log
+	<-failed
+	lake.away.Store(false)
+	stands, _ := r.checkpoints("items")
+	if stands["eu"] <= before["eu"] {
+		t.Fatalf("the commit does not stand: %v, %v before", stands, before)
+	}
+	r.exec("us", "insert into items values (2)")
+	r.shards["us"].await("us goes on", func() bool { return len(r.rows("items", "id")) == 3 })
+	if after, _ := r.checkpoints("items"); after["eu"] != stands["eu"] {
+		t.Errorf("the checkpoint of eu was %s and is %s", stands["eu"], after["eu"])
+	}
+	close(goOn)
+	r.streaming(runs, "items")
+	r.exec("eu", "update items set id = 3")
+	r.equal(runs)
 }

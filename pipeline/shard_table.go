@@ -27,8 +27,10 @@ type sharedTable struct {
 	turn   chan struct{} // whoever opens or writes the table holds it
 
 	// Whose turn it is may use these.
-	table *hudi.Table       // nil: it was not opened, or is not there
-	marks map[string]string // the newest checkpoints, by their keys in extra metadata
+	table *hudi.Table           // nil: it was not opened, or is not there
+	marks map[string]string     // the newest checkpoints, by their keys in extra metadata
+	doubt bool                  // a commit was begun whose end is not known: the marks may be older than the table
+	read  map[string]change.LSN // how far each shard was when the marks were read
 
 	mu      sync.Mutex // guards what follows
 	members map[string]*target
@@ -101,22 +103,58 @@ func (s *sharedTable) open(ctx context.Context, t *target, options hudi.Options)
 	if table == nil || table.Refresh(ctx) != nil { // it was taken away, perhaps, and another is in its place
 		opened, err := hudi.Open(ctx, t.store, options)
 		if errors.Is(err, hudi.ErrNoTable) {
-			s.table, s.marks = nil, nil
+			s.gone()
 		}
 		if err != nil {
 			return nil, err
 		}
 		table = opened
 	}
-	marks, err := table.LastExtras(ctx, shardKeys)
-	if err != nil {
+	if err := s.recall(ctx, table); err != nil {
 		return nil, err
 	}
-	s.table, s.marks = table, marks
+	s.table = table
 	return table, nil
 }
 
-// extra is what a commit of some shards' rows carries.
+// gone notes that there is no table.
+func (s *sharedTable) gone() { s.table, s.marks, s.read, s.doubt = nil, nil, nil, false }
+
+// recall reads the shards' checkpoints.
+func (s *sharedTable) recall(ctx context.Context, table *hudi.Table) error {
+	marks, err := table.LastExtras(ctx, shardKeys)
+	if err != nil {
+		return err
+	}
+	s.marks, s.read, s.doubt = marks, map[string]change.LSN{}, false
+	for key, mark := range marks {
+		if c, err := decodeCheckpoint(mark); err == nil { // else the shard meets that itself
+			s.read[strings.TrimPrefix(key, shardKeys)] = c.LSN
+		}
+	}
+	return nil
+}
+
+// certain reads the checkpoints again where a commit may stand whose answer was lost.
+func (s *sharedTable) certain(ctx context.Context) error {
+	if !s.doubt || s.table == nil {
+		return nil
+	}
+	if err := s.table.Refresh(ctx); err != nil {
+		return fmt.Errorf("look whether a commit stands: %w", err)
+	}
+	return s.recall(ctx, s.table)
+}
+
+// passed is the error of a shard that does not know of a commit of its own, which it reads anew then.
+func (t *target) passed() error {
+	if at := t.shared.read[t.shard]; at > t.at.LSN {
+		return fmt.Errorf("a commit of %s up to %s stands, whose answer was lost", t.name, at)
+	}
+	return nil
+}
+
+// extra is what a commit of some shards' rows carries. Until it is known to stand, the marks are in doubt.
 func (s *sharedTable) extra(of map[string]checkpoint) (map[string]string, error) {
 	out := maps.Clone(s.marks)
 	if out == nil {
@@ -129,12 +167,18 @@ func (s *sharedTable) extra(of map[string]checkpoint) (map[string]string, error)
 		}
 		out[shardKeys+shard] = string(b)
 	}
+	s.doubt = true
 	return out, nil
 }
 
 // committed notes the checkpoints of a commit, and that its instant shows what all shards have.
 func (s *sharedTable) committed(extra map[string]string) {
-	s.marks = extra
+	s.marks, s.doubt = extra, false
+	s.show()
+}
+
+// show tells all shards the newest instant.
+func (s *sharedTable) show() {
 	instant := newestInstant(s.table)
 	for _, t := range s.all() {
 		t.report(func(st *TableStatus) {
@@ -166,8 +210,15 @@ func (t *target) alone(ctx context.Context) (release func(), err error) {
 		return func() {}, nil
 	}
 	release, err = t.takeTurn(ctx)
-	if err == nil && t.shared.table != nil {
-		t.table = t.shared.table
+	if err != nil || t.shared.table == nil {
+		return release, err
+	}
+	t.table = t.shared.table
+	if err = t.shared.certain(ctx); err == nil {
+		err = t.passed()
+	}
+	if err != nil {
+		release()
 	}
 	return release, err
 }

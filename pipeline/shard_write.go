@@ -32,7 +32,7 @@ type shardPart struct {
 	t    *target
 	pend *pending
 	r    *round
-	done chan error // of the commit; errMeetAgain: nothing was done
+	done chan error // of the commit; errMeetAgain: nothing was done, or it shows what was
 
 	// How it is written.
 	m      *met
@@ -205,7 +205,7 @@ func (s *sharedTable) serve(ctx context.Context, part *shardPart, first bool) er
 		return nil
 	}
 	err := part.p.serve(ctx, part.t)
-	s.committed(s.marks) // a compaction's instant, perhaps
+	s.show() // a compaction's instant, perhaps
 	return err
 }
 
@@ -234,6 +234,9 @@ func (s *sharedTable) writeOnce(ctx context.Context, parts []*shardPart) (failed
 func (s *sharedTable) commit(ctx context.Context, parts []*shardPart) (failed *shardPart, err error) {
 	if s.table == nil {
 		return parts[0], anew("its folder %s is gone from the lake", parts[0].t.store)
+	}
+	if err := s.certain(ctx); err != nil {
+		return nil, err
 	}
 	schema := s.table.Schema()
 	for _, part := range parts {
@@ -267,7 +270,7 @@ func (s *sharedTable) commit(ctx context.Context, parts []*shardPart) (failed *s
 // prepare decides on the version of the source that a part brings, and adds its columns to the schema.
 func (part *shardPart) prepare(ctx context.Context, schema *arrow.Schema) (_ *arrow.Schema, err error) {
 	t := part.t
-	if err := t.reaches(); err != nil {
+	if err := cmp.Or(t.reaches(), t.passed()); err != nil {
 		return nil, err
 	}
 	t.table = t.shared.table
