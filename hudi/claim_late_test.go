@@ -1,0 +1,76 @@
+package hudi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"testing"
+
+	"lakefeed/storage"
+)
+
+// lateClaim is a store on which a replacement of the claim comes late: it is answered with an
+// error, and takes place right before the next one.
+type lateClaim struct {
+	storage.Store
+	armed bool
+	late  func() error
+}
+
+var errCut = errors.New("the line was cut")
+
+func (l *lateClaim) PutIfMatch(ctx context.Context, name string, data []byte, v storage.Version) (storage.Version, error) {
+	if name != claimFile {
+		return l.Store.PutIfMatch(ctx, name, data, v)
+	}
+	if l.armed {
+		l.armed = false
+		l.late = func() error { _, err := l.Store.PutIfMatch(ctx, name, data, v); return err }
+		return "", errCut
+	}
+	if late := l.late; late != nil {
+		l.late = nil
+		if err := late(); err != nil {
+			return "", err
+		}
+	}
+	return l.Store.PutIfMatch(ctx, name, data, v)
+}
+
+// claimOf is what the store's claim says.
+func claimOf(t *testing.T, store storage.Store) claimRecord {
+	t.Helper()
+	data, _, err := store.Get(t.Context(), claimFile)
+	r := claimRecord{}
+	if err == nil {
+		err = json.Unmarshal(data, &r)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// TestLateBeat lets a beat, which was taken for failed, come right before a decision: it has
+// the decision's number and writer, and is not taken for it.
+func TestLateBeat(t *testing.T) {
+	t.Parallel()
+	eachType(t, func(t *testing.T, typ TableType) {
+		store := &lateClaim{Store: newStore(t)}
+		table := newTable(t, store, typ, 1)
+		x := begin(t, table, Upsert, "a")
+		store.armed = true
+		if err := table.beatClaim(t.Context()); !errors.Is(err, errCut) {
+			t.Fatalf("the beat: %v", err)
+		}
+		if _, err := x.Commit(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		if store.late != nil {
+			t.Error("the beat never came")
+		}
+		if d := claimOf(t, store).Decided; d == nil || d.File != x.files[2].FileName() {
+			t.Errorf("the claim says %+v, and the commit was not decided", d)
+		}
+	})
+}
