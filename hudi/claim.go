@@ -44,6 +44,7 @@ type claimRecord struct {
 	Shared  bool      `json:"shared,omitempty"`
 	Since   time.Time `json:"since"`
 	Seen    time.Time `json:"seen"`
+	Busy    string    `json:"busy,omitempty"`    // what the writer does that no pending instant shows
 	Decided *decision `json:"decided,omitempty"` // last of all
 	Holder
 }
@@ -59,9 +60,18 @@ func (d *decision) instant() timeline.Instant {
 	return i
 }
 
-// working tells whether the writer began something last and has not ended it.
-func (r *claimRecord) working() bool {
-	return r.Decided != nil && r.Decided.instant().State != timeline.Completed
+// began tells whether what was decided last is a beginning, which its writer has not ended.
+func (d *decision) began() bool { return d != nil && d.instant().State != timeline.Completed }
+
+// working tells whether the writer was at work when it wrote the claim last.
+func (r *claimRecord) working() bool { return r.Busy != "" || r.Decided.began() }
+
+// at is the instant that it began, none where that shows in Busy alone.
+func (r *claimRecord) at() timeline.Instant {
+	if !r.Decided.began() {
+		return timeline.Instant{}
+	}
+	return r.Decided.instant()
 }
 
 // claim is what a Table knows of it.
@@ -76,6 +86,8 @@ type claim struct {
 	seen    bool             // the timeline was looked at since the version was read or written
 	tried   timeline.Instant // what was decided last, or may be though it was said that it is not
 	at      time.Time        // when it was written last, by the monotonic clock
+	proved  stopwatch        // since when it is known to be this Table's
+	busy    string           // what this Table is about to do, or does, for the record
 	late    time.Duration    // lateAfter
 	stop    func()           // ends the beats
 }
@@ -86,6 +98,15 @@ const claimTries = 3
 func newClaim() *claim { return &claim{writer: uuid.NewString(), late: lateAfter} }
 
 func (c *claim) mine() bool { return c.known && c.record.Writer == c.writer }
+
+// standing is what the claim goes on saying of what was decided: all but that a file is to be
+// which is on the timeline.
+func (c *claim) standing() *decision {
+	if c.put && !c.record.Decided.began() {
+		return nil
+	}
+	return c.record.Decided
+}
 
 // doubt lets the file be read before anything else is done by it.
 func (c *claim) doubt() {
@@ -157,7 +178,7 @@ func (t *Table) hasFile(name string) bool {
 func (t *Table) writeClaim(ctx context.Context, d *decision) error {
 	c := t.claim
 	now := t.opts.Now().UTC()
-	next := claimRecord{Number: c.record.Number + 1, Writer: c.writer, Shared: t.opts.Concurrency.optimistic(), Since: now, Seen: now, Decided: d, Holder: thisProcess()}
+	next := claimRecord{Number: c.record.Number + 1, Writer: c.writer, Shared: t.opts.Concurrency.optimistic(), Since: now, Seen: now, Busy: c.busy, Decided: d, Holder: thisProcess()}
 	if c.mine() {
 		next.Since = c.record.Since
 	}
@@ -169,7 +190,7 @@ func (t *Table) writeClaim(ctx context.Context, d *decision) error {
 	if c.version == "" {
 		err = t.store.PutIfAbsent(ctx, claimFile, data)
 	} else if v, err = t.store.PutIfMatch(ctx, claimFile, data, c.version); err == nil {
-		c.record, c.version, c.at = next, v, began
+		c.record, c.version, c.at, c.proved = next, v, began, stopwatch(began)
 		return nil
 	}
 	return t.readBack(ctx, data, began, err)
@@ -186,7 +207,7 @@ func (t *Table) readBack(ctx context.Context, written []byte, began time.Time, e
 	case lerr != nil:
 		return errors.Join(err, lerr)
 	case bytes.Equal(there, written):
-		c.at, c.seen, c.put = began, seen, put
+		c.at, c.proved, c.seen, c.put = began, stopwatch(began), seen, put
 		return nil
 	case c.version != before && err != nil && !errors.Is(err, storage.ErrConflict):
 		return fmt.Errorf("write %s: %w: %w", claimFile, storage.ErrConflict, errMaybe)
@@ -261,9 +282,8 @@ func outstanding(tl *timeline.Timeline, names []string, file string) bool {
 			return false
 		}
 	}
-	saves := i.Action == timeline.Savepoint // which has its commit's time, and is released without a decision
-	return slices.ContainsFunc(tl.States(i.Time), func(f timeline.Instant) bool {
-		return f.State == timeline.Inflight && (f.Action == timeline.Savepoint) == saves
+	return slices.ContainsFunc(tl.States(i.Time), func(f timeline.Instant) bool { // a savepoint has its commit's time
+		return f.State == timeline.Inflight && f.SameAs(i)
 	})
 }
 
@@ -277,14 +297,14 @@ func (t *Table) ready(ctx context.Context) error {
 	if err := t.learn(ctx); err != nil {
 		return err
 	}
-	if r := &c.record; t.alive(r) && r.working() {
-		return t.claimed(r, r.Decided.instant())
+	if r := &c.record; r.working() && t.alive(r) {
+		return t.claimed(r, r.at())
 	}
 	return t.carryOut(ctx)
 }
 
-// hold has the claim: it is this Table's, or is taken from a writer that is not at work. It
-// tells whether the table has to be looked at once more.
+// hold has the claim: it is this Table's, and says so if it is busy, or is taken from a writer
+// that is not at work. It tells whether the table has to be looked at once more.
 func (t *Table) hold(ctx context.Context) (changed bool, err error) {
 	c := t.claim
 	c.mu.Lock()
@@ -295,8 +315,8 @@ func (t *Table) hold(ctx context.Context) (changed bool, err error) {
 		case err != nil:
 		case !c.mine():
 			err = t.writeClaim(ctx, nil)
-		case time.Since(c.at) > t.opts.Concurrency.Heartbeat:
-			err = t.writeClaim(ctx, c.record.Decided)
+		case c.record.Busy != c.busy || time.Since(c.at) > t.opts.Concurrency.Heartbeat:
+			err = t.writeClaim(ctx, c.standing())
 		}
 		if !errors.Is(err, storage.ErrConflict) {
 			return !c.seen, err
@@ -307,20 +327,34 @@ func (t *Table) hold(ctx context.Context) (changed bool, err error) {
 
 // prove refuses to go on where another writer has taken the claim.
 func (t *Table) prove(ctx context.Context) error {
-	if t.opts.Concurrency.optimistic() {
-		return nil // it has the lock
-	}
 	c := t.claim
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.known = false
-	if err := t.learn(ctx); err != nil {
+	if t.opts.Concurrency.optimistic() && c.busy == "" {
+		return nil // it has the lock
+	}
+	began := newStopwatch()
+	if _, err := t.readClaim(ctx); err != nil {
 		return err
 	}
 	if !c.mine() {
 		return t.claimLost("")
 	}
+	c.proved = began
 	return nil
+}
+
+// proveAgain is prove before each of many things that cannot be taken back: it asks only where
+// so much time has gone by that another writer may have taken the claim.
+func (t *Table) proveAgain(ctx context.Context) error {
+	c := t.claim
+	c.mu.Lock()
+	fresh := c.mine() && c.proved.elapsed() <= c.late
+	c.mu.Unlock()
+	if fresh {
+		return nil
+	}
+	return t.prove(ctx)
 }
 
 // claimLost says who has the claim. Its holder was read.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"lakefeed/hudi/timeline"
+	"lakefeed/storage"
 )
 
 // Holder is the process that has, or had, a table.
@@ -96,8 +97,10 @@ func (t *Table) holder(ctx context.Context) (*claimRecord, error) {
 // alive tells whether the claim, as it was read, is that of another writer which may live.
 func (t *Table) alive(r *claimRecord) bool {
 	switch {
-	case t.opts.Concurrency.Exclusive || r.Number == 0 || r.Writer == t.claim.writer || r.Shared || r.dead():
+	case t.opts.Concurrency.Exclusive || r.Number == 0 || r.Writer == t.claim.writer || r.dead():
 		return false
+	case r.Shared && (r.Busy == "" || t.opts.Concurrency.optimistic()):
+		return false // its heartbeats tell, or the lock
 	case r.Holder == thisProcess():
 		_, works := atWork.Load(r.Writer)
 		return works
@@ -105,22 +108,42 @@ func (t *Table) alive(r *claimRecord) bool {
 	return t.opts.Now().Sub(r.Seen) <= t.opts.Concurrency.deadAfter()
 }
 
-// claimed is the error of who wants a table on which another writer is at work.
+// claimed is the error of who wants a table on which another writer is at work, at an instant
+// or, where there is none, on what it says.
 func (t *Table) claimed(r *claimRecord, at timeline.Instant) error {
+	on := r.Busy
+	if at.Time != "" {
+		on = at.String()
+	}
 	if r.Holder == thisProcess() {
-		return &ConflictError{Other: at.Time, Reason: fmt.Sprintf("another Table of this process is at work on %s since %s: end that first (Txn.Commit or Abort)", at, stamp(r.Since))}
+		return &ConflictError{Other: at.Time, Reason: fmt.Sprintf("another Table of this process is at work on %s since %s: end that first (Txn.Commit or Abort)", on, stamp(r.Since))}
 	}
 	until := r.Seen.Add(t.opts.Concurrency.deadAfter())
 	return &ConflictError{Other: at.Time, Reason: fmt.Sprintf(
 		"%s has it since %s, was seen last at %s, and is at work on %s: wait until that has ended, or stop it; should it be dead, it counts for that from %s on, or at once with Concurrency.Exclusive (lakefeed table --lock none)",
-		r.Holder, stamp(r.Since), stamp(r.Seen), at, stamp(until))}
+		r.Holder, stamp(r.Since), stamp(r.Seen), on, stamp(until))}
+}
+
+// busyWith lets the claim say, from when it is held next until rest is called, what this Table
+// does that no pending instant would show others. Who calls it has the turn.
+func (t *Table) busyWith(what string) {
+	c := t.claim
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.busy = what
+}
+
+func (c *claim) isBusy() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.busy != ""
 }
 
 // work lets others know, from when the claim is held until rest is called, that this Table
 // is within a transaction or service.
 func (t *Table) work() {
 	c := t.claim
-	if t.opts.Concurrency.optimistic() || c.stop != nil { // a heartbeat tells
+	if c.stop != nil || t.opts.Concurrency.optimistic() && !c.isBusy() { // a heartbeat tells
 		return
 	}
 	atWork.Store(c.writer, true)
@@ -134,12 +157,38 @@ func (t *Table) work() {
 	}
 }
 
-// rest ends what work began.
+// rest ends what work began. Where others cannot be told so, they wait until this writer was not
+// seen for too long.
 func (t *Table) rest() {
 	if stop := t.claim.stop; stop != nil {
 		t.claim.stop = nil
 		stop()
 	}
+	ctx, stop := context.WithTimeout(context.Background(), layDownTime)
+	defer stop()
+	if err := t.layDown(ctx); err != nil && !errors.Is(err, storage.ErrConflict) {
+		t.opts.Logger.Warn("a writer's claim says still that it is at work", "table", t.name, "error", err)
+	}
+}
+
+// layDownTime is how long the end of a service may wait for that.
+const layDownTime = 10 * time.Second
+
+// layDown lets the claim say that this Table is at work on nothing, if it says that it is. What
+// it began and did not end came to nothing.
+func (t *Table) layDown(ctx context.Context) error {
+	c := t.claim
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.busy = ""
+	if !c.mine() || !c.record.working() {
+		return nil
+	}
+	d := c.standing()
+	if d.began() {
+		d = nil
+	}
+	return t.writeClaim(ctx, d)
 }
 
 // keepClaim writes the claim again twice as often as it must. One that was lost is not
@@ -159,7 +208,7 @@ func (t *Table) beatClaim(ctx context.Context) error {
 	if !c.mine() {
 		return nil
 	}
-	err := t.writeClaim(ctx, c.record.Decided)
+	err := t.writeClaim(ctx, c.standing())
 	if err != nil {
 		c.known = false
 	}

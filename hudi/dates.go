@@ -100,6 +100,9 @@ func (t *Table) redate(ctx context.Context) error {
 
 // rewrite lets the store give a file another date.
 func (t *Table) rewrite(ctx context.Context, name string) error {
+	if err := t.proveAgain(ctx); err != nil {
+		return err
+	}
 	data, _, err := t.store.Get(ctx, name)
 	if err == nil {
 		err = t.store.Put(ctx, name, data)

@@ -50,7 +50,7 @@ type ConflictError struct {
 // Error says what happened to the transaction.
 func (e *ConflictError) Error() string {
 	msg := fmt.Sprintf("transaction %s lost the table: %s", e.Instant, e.Reason)
-	if e.Instant == "" && e.Other != "" {
+	if e.Instant == "" {
 		return "the table is not free: " + e.Reason
 	}
 	if e.Other != "" {

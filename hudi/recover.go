@@ -22,6 +22,7 @@ func (t *Table) Recover(ctx context.Context) error {
 		return err
 	}
 	defer t.unlock()
+	t.busyWith("recovery")
 	err := t.prepare(ctx)
 	if err == nil {
 		err = t.finishArchive(ctx)
@@ -36,9 +37,9 @@ func (t *Table) Recover(ctx context.Context) error {
 }
 
 // clear takes up whatever is pending and nobody is at work on. A table with one writer has
-// its claim then, and nothing is pending.
+// its claim then, as one that is busy has, and nothing is pending.
 func (t *Table) clear(ctx context.Context) error {
-	sole := !t.opts.Concurrency.optimistic()
+	sole, aloof := !t.opts.Concurrency.optimistic(), t.opts.Concurrency.optimistic() && !t.claim.isBusy()
 	if pending := t.timeline.Pending(); len(pending) > 0 {
 		rest, err := t.abandoned(ctx)
 		switch {
@@ -46,10 +47,10 @@ func (t *Table) clear(ctx context.Context) error {
 			return err
 		case sole && len(rest) < len(pending): // before the claim is taken from it
 			return t.busy(pending, rest)
-		case len(rest) == 0:
+		case len(rest) == 0 && aloof:
 			return nil
 		}
-	} else if !sole {
+	} else if aloof {
 		return nil
 	}
 	changed, err := t.hold(ctx)
@@ -82,7 +83,7 @@ func (t *Table) busy(pending, rest []timeline.Instant) error {
 		}
 		t.claim.mu.Lock()
 		defer t.claim.mu.Unlock()
-		if r := t.claim.record; t.claim.known && !t.claim.mine() && !r.Shared {
+		if r := t.claim.record; t.claim.known && t.alive(&r) {
 			return t.claimed(&r, i)
 		}
 		return &ConflictError{Other: i.Time, Reason: fmt.Sprintf("another writer is at work on %s and shows it by its heartbeat: wait until that has ended (should it have died: %v), stop it, or share its lock (Concurrency.Mode %s, lakefeed table --lock)", i, t.opts.Concurrency.deadAfter(), Optimistic)}
@@ -101,8 +102,13 @@ func (t *Table) recover(ctx context.Context) error {
 }
 
 // own is a pending instant of this Table.
-func (t *Table) own(instant string) []timeline.Instant {
-	return slices.DeleteFunc(t.timeline.Pending(), func(i timeline.Instant) bool { return i.Time != instant })
+func (t *Table) own(of timeline.Instant) []timeline.Instant {
+	return slices.DeleteFunc(t.timeline.Pending(), func(i timeline.Instant) bool { return !i.SameAs(of) })
+}
+
+// states are the files of an instant, without those of another one that has its time.
+func (t *Table) states(of timeline.Instant) []timeline.Instant {
+	return slices.DeleteFunc(t.timeline.States(of.Time), func(i timeline.Instant) bool { return !i.SameAs(of) })
 }
 
 // takeUp finishes pending instants or takes them back.
@@ -151,7 +157,7 @@ func (t *Table) takeUp(ctx context.Context, pending []timeline.Instant) error {
 func (t *Table) dropLate(ctx context.Context, pending []timeline.Instant) (rest []timeline.Instant, err error) {
 	var late []timeline.Instant
 	for _, i := range pending {
-		states := t.timeline.States(i.Time)
+		states := t.states(i)
 		switch i.Action {
 		case timeline.Compaction, timeline.Clean, timeline.Rollback:
 			if t.timeline.BeforeStart(i.Time) || !slices.ContainsFunc(states, func(f timeline.Instant) bool { return f.State == timeline.Requested }) {

@@ -12,24 +12,31 @@ import (
 // What the table services share: the frame in which they run, and the three files of the
 // timeline in which each says what it is about to do, that it is at it, and what it did.
 
+// errand is what a service is about to do.
+type errand struct {
+	what string      // for its errors
+	busy string      // for the claim, where it does what no instant on the timeline shows
+	idle func() bool // there is nothing to do, by the table as it is known; nil: that is not known
+}
+
 // serve runs a service that has the table to itself, on the table as it is now. Where
-// idle says of the table as it is known that there is nothing to do, and nobody else may
-// have written, the store is not asked at all.
-func serve[R any](ctx context.Context, t *Table, what string, idle func() bool, do func(context.Context) (R, error)) (R, error) {
+// there is nothing to do, and nobody else may have written, the store is not asked at all.
+func serve[R any](ctx context.Context, t *Table, e errand, do func(context.Context) (R, error)) (R, error) {
 	var none, res R
 	if err := t.lock(ctx); err != nil {
 		return none, err
 	}
 	defer t.unlock()
-	if idle != nil && t.quiet() && idle() {
+	if e.idle != nil && t.quiet() && e.idle() {
 		return none, nil
 	}
+	t.busyWith(e.busy)
 	err := t.prepare(ctx)
 	if err == nil {
 		res, err = do(ctx)
 	}
 	if err != nil {
-		return none, fmt.Errorf("%s: %w", what, err)
+		return none, fmt.Errorf("%s: %w", e.what, err)
 	}
 	return res, nil
 }

@@ -63,8 +63,8 @@ func (t *Table) Archive(ctx context.Context, opts ArchiveOptions) (ArchiveResult
 		return ArchiveResult{}, fmt.Errorf("archive the timeline of %s: %w", t.name, err)
 	}
 	opts.setDefaults()
-	idle := func() bool { return !t.archivable(opts) }
-	return serve(ctx, t, "archive the timeline of "+t.name, idle, func(ctx context.Context) (ArchiveResult, error) { return t.archive(ctx, opts) })
+	e := errand{"archive the timeline of " + t.name, "archiving", func() bool { return !t.archivable(opts) }}
+	return serve(ctx, t, e, func(ctx context.Context) (ArchiveResult, error) { return t.archive(ctx, opts) })
 }
 
 // archivable tells whether the timeline is long enough to be archived.
@@ -292,6 +292,9 @@ func (t *Table) dropArchived(ctx context.Context, old []timeline.Instant) (insta
 	var gone []string
 	defer func() { t.forgetArchived(gone) }()
 	for _, i := range old {
+		if err := t.proveAgain(ctx); err != nil { // another writer may need it by now
+			return instants, err
+		}
 		for _, f := range byState(t.timeline.States(i.Time)) {
 			t.opts.Hook("archive")
 			if err := t.store.Delete(ctx, t.instantFile(f)); err != nil {

@@ -66,7 +66,7 @@ func (t *Table) Clean(ctx context.Context, opts CleanOptions) (CleanResult, erro
 		return CleanResult{}, fmt.Errorf("clean %s: %w", t.name, err)
 	}
 	idle := func() bool { return len(t.cleanable(opts)) == 0 }
-	return serve(ctx, t, "clean "+t.name, idle, func(ctx context.Context) (CleanResult, error) { return t.clean(ctx, opts) })
+	return serve(ctx, t, errand{what: "clean " + t.name, idle: idle}, func(ctx context.Context) (CleanResult, error) { return t.clean(ctx, opts) })
 }
 
 // cleanable are the files that a cleaning might remove: savepoints and pins may keep some.

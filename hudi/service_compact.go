@@ -82,7 +82,7 @@ func (t *Table) Compact(ctx context.Context, opts CompactOptions) (instant strin
 		return "", fmt.Errorf("compact %s: %w", t.name, err)
 	}
 	idle := func() bool { return !t.compactable(opts) }
-	return serve(ctx, t, "compact "+t.name, idle, func(ctx context.Context) (string, error) { return t.compact(ctx, opts) })
+	return serve(ctx, t, errand{what: "compact " + t.name, idle: idle}, func(ctx context.Context) (string, error) { return t.compact(ctx, opts) })
 }
 
 // compactable tells whether it is time for a compaction.

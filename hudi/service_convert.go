@@ -64,6 +64,7 @@ func (t *Table) convert(ctx context.Context, opts ConvertOptions) error {
 	if err := t.lock(ctx); err != nil {
 		return err
 	}
+	t.busyWith("conversion")
 	x, err := t.beginConvert(ctx, opts)
 	if x == nil {
 		t.unlock()
@@ -256,6 +257,9 @@ func (t *Table) settleBuckets(ctx context.Context) error {
 // checksum beside it, which Hadoop's local file system keeps and would compare.
 func (t *Table) writeProperties(ctx context.Context, props Properties) error {
 	const sum = metaFolder + "/.hoodie.properties.crc"
+	if err := t.proveAgain(ctx); err != nil {
+		return err
+	}
 	if err := t.store.Delete(ctx, sum); err != nil {
 		return fmt.Errorf("delete %s: %w", sum, err)
 	}

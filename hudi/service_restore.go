@@ -27,7 +27,7 @@ type RestoreResult struct {
 // A restore that was interrupted is gone on with by [Table.Recover], and by whatever
 // writes next.
 func (t *Table) Restore(ctx context.Context, instant string) (RestoreResult, error) {
-	return serve(ctx, t, "restore "+t.name+" to "+instant, nil, func(ctx context.Context) (RestoreResult, error) { return t.restore(ctx, instant) })
+	return serve(ctx, t, errand{what: "restore " + t.name + " to " + instant, busy: "restore"}, func(ctx context.Context) (RestoreResult, error) { return t.restore(ctx, instant) })
 }
 
 func (t *Table) restore(ctx context.Context, to string) (RestoreResult, error) {
@@ -139,7 +139,7 @@ func (t *Table) restoreOne(ctx context.Context, at string, target timeline.Insta
 	if err != nil {
 		return nil, err
 	}
-	return m, t.forget(ctx, target.CommitTime)
+	return m, t.forget(ctx, i)
 }
 
 // planTakeBack finds what a write left: what its commit says or, where that is gone
@@ -155,19 +155,8 @@ func (t *Table) planTakeBack(ctx context.Context, target timeline.Instant, there
 	if err != nil {
 		return nil, err
 	}
-	for n, r := range plan.Requests {
-		if len(r.LogBlocksToBeDeleted) == 0 {
-			continue
-		}
-		for full := range r.LogBlocksToBeDeleted {
-			alone, err := t.onlyBlocksOf(ctx, path.Join(r.PartitionPath, path.Base(full)), target.Time)
-			if err != nil {
-				return nil, err
-			}
-			if alone {
-				plan.Requests[n] = timeline.RollbackRequest{PartitionPath: r.PartitionPath, FilesToBeDeleted: []string{full}}
-			}
-		}
+	if err := t.deleteWhole(ctx, plan); err != nil {
+		return nil, err
 	}
 	for _, f := range there {
 		if f.Instant != target.Time {
@@ -181,11 +170,31 @@ func (t *Table) planTakeBack(ctx context.Context, target timeline.Instant, there
 	return plan, nil
 }
 
+// deleteWhole lets a plan delete the log files in which there are blocks of its target alone,
+// instead of answering them.
+func (t *Table) deleteWhole(ctx context.Context, plan *timeline.RollbackPlan) error {
+	for n, r := range plan.Requests {
+		if len(r.LogBlocksToBeDeleted) == 0 {
+			continue
+		}
+		for full := range r.LogBlocksToBeDeleted {
+			alone, err := t.onlyBlocksOf(ctx, path.Join(r.PartitionPath, path.Base(full)), plan.InstantToRollback.CommitTime)
+			if err != nil {
+				return err
+			}
+			if alone {
+				plan.Requests[n] = timeline.RollbackRequest{PartitionPath: r.PartitionPath, FilesToBeDeleted: []string{full}}
+			}
+		}
+	}
+	return nil
+}
+
 // planCommitted plans by what a completed write says that it wrote.
 func (t *Table) planCommitted(ctx context.Context, target timeline.Instant) (*timeline.RollbackPlan, error) {
 	done := target
-	for _, i := range t.timeline.States(target.Time) {
-		if i.Writes() && i.State == timeline.Completed {
+	for _, i := range t.states(target) {
+		if i.State == timeline.Completed {
 			done = i
 		}
 	}
@@ -233,7 +242,7 @@ func (t *Table) onlyBlocksOf(ctx context.Context, name, instant string) (bool, e
 // Rollback takes back the newest completed write, which instant must name ("": whichever
 // that is). That cannot be undone. The table as of the write before must still be whole.
 func (t *Table) Rollback(ctx context.Context, instant string) (RestoreResult, error) {
-	return serve(ctx, t, "roll back a commit of "+t.name, nil, func(ctx context.Context) (RestoreResult, error) { return t.rollbackLast(ctx, instant) })
+	return serve(ctx, t, errand{what: "roll back a commit of " + t.name, busy: "rollback"}, func(ctx context.Context) (RestoreResult, error) { return t.rollbackLast(ctx, instant) })
 }
 
 func (t *Table) rollbackLast(ctx context.Context, instant string) (RestoreResult, error) {

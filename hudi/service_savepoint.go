@@ -21,7 +21,7 @@ type SavepointOptions struct {
 // until [Table.ReleaseSavepoint]. It returns the commit's instant, which is the
 // savepoint's too. A savepoint that is there already stays as it is.
 func (t *Table) Savepoint(ctx context.Context, opts SavepointOptions) (instant string, err error) {
-	return serve(ctx, t, "make a savepoint of "+t.name, nil, func(ctx context.Context) (string, error) { return t.savepoint(ctx, opts) })
+	return serve(ctx, t, errand{what: "make a savepoint of " + t.name, busy: "savepoint"}, func(ctx context.Context) (string, error) { return t.savepoint(ctx, opts) })
 }
 
 func (t *Table) savepoint(ctx context.Context, opts SavepointOptions) (string, error) {
@@ -67,6 +67,7 @@ func (t *Table) ReleaseSavepoint(ctx context.Context, instant string) error {
 		return err
 	}
 	defer t.unlock()
+	t.busyWith("release of a savepoint")
 	known := slices.Contains(t.timeline.Savepoints(), instant)
 	err := t.prepare(ctx)
 	switch {
@@ -90,6 +91,9 @@ func (t *Table) releaseSavepoint(ctx context.Context, instant string) error {
 	}
 	if len(there) == 0 {
 		return badOption("there is none: %s", t.savepointList())
+	}
+	if err := t.proveAgain(ctx); err != nil {
+		return err
 	}
 	for _, i := range there {
 		if err := t.store.Delete(ctx, t.instantFile(i)); err != nil {

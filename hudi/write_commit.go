@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 
 	"lakefeed/hudi/timeline"
@@ -269,12 +270,13 @@ func (x *Txn) Abort(ctx context.Context) error {
 	if err == nil {
 		err = t.refresh(ctx)
 	}
-	if err == nil && t.timeline.IsCompleted(x.time) {
+	own := t.states(x.files[0])
+	if err == nil && slices.Contains(own, x.files[2]) {
 		return errors.Join(ErrPublished, t.deleteMarkers(ctx, x.time))
 	}
-	gone := err == nil && !t.timeline.Has(x.time)
+	gone := err == nil && len(own) == 0
 	if err == nil {
-		err = t.takeUp(ctx, t.own(x.time))
+		err = t.takeUp(ctx, t.own(x.files[0]))
 	}
 	switch {
 	case err != nil:

@@ -34,7 +34,7 @@ func (t *Table) rollback(ctx context.Context, target timeline.Instant) error {
 			return err
 		}
 		if len(marked) == 0 {
-			return t.forget(ctx, target.Time)
+			return t.forget(ctx, target)
 		}
 	}
 	plan, err := t.planRollback(ctx, target)
@@ -42,7 +42,7 @@ func (t *Table) rollback(ctx context.Context, target timeline.Instant) error {
 		return err
 	}
 	if done && len(plan.Requests) == 0 {
-		return t.forget(ctx, target.Time)
+		return t.forget(ctx, target)
 	}
 	_, err = t.startRollback(ctx, plan)
 	return err
@@ -110,11 +110,16 @@ func (t *Table) planRollback(ctx context.Context, target timeline.Instant) (*tim
 			return nil, err
 		}
 	}
+	others, err := t.namedBesides(ctx, target)
+	if err != nil {
+		return nil, err
+	}
 	plan := &timeline.RollbackPlan{
 		InstantToRollback: &timeline.InstantInfo{CommitTime: target.Time, Action: string(target.Action)},
 	}
 	for _, f := range files {
 		switch {
+		case others[f.Path()]:
 		case !f.IsLog() && f.Instant == target.Time:
 			plan.Requests = append(plan.Requests, timeline.RollbackRequest{
 				PartitionPath: f.Partition, FilesToBeDeleted: []string{t.url(f.Path())},
@@ -127,7 +132,31 @@ func (t *Table) planRollback(ctx context.Context, target timeline.Instant) (*tim
 			})
 		}
 	}
-	return plan, nil
+	if len(others) == 0 {
+		return plan, nil
+	}
+	return plan, t.deleteWhole(ctx, plan) // their instant counts, as it is the other one's
+}
+
+// namedBesides are the files of completed writes that chose the time of another one: two writers
+// did in the same millisecond that knew nothing of each other.
+func (t *Table) namedBesides(ctx context.Context, target timeline.Instant) (map[string]bool, error) {
+	named := map[string]bool{}
+	for _, i := range t.timeline.States(target.Time) {
+		if !i.Writes() || i.State != timeline.Completed || i.SameAs(target) {
+			continue
+		}
+		m, err := t.readCommit(ctx, i)
+		if err != nil {
+			return nil, err
+		}
+		for _, stats := range m.PartitionToWriteStats {
+			for _, s := range stats {
+				named[s.Path] = true
+			}
+		}
+	}
+	return named, nil
 }
 
 // logsOf finds the log files that hold blocks of an instant by reading all blocks'
@@ -208,7 +237,7 @@ func (t *Table) runRollback(ctx context.Context, at string, plan *timeline.Rollb
 	if err := t.complete(ctx, files[:], m); err != nil {
 		return err
 	}
-	return t.forget(ctx, plan.InstantToRollback.CommitTime)
+	return t.forget(ctx, takenBack(plan))
 }
 
 // takeBack does what a plan says and tells what was done. Where the target has
@@ -216,7 +245,7 @@ func (t *Table) runRollback(ctx context.Context, at string, plan *timeline.Rollb
 func (t *Table) takeBack(ctx context.Context, at string, plan *timeline.RollbackPlan) (*timeline.RollbackMetadata, error) {
 	began := time.Now()
 	target := *plan.InstantToRollback
-	if err := t.uncommit(ctx, target.CommitTime); err != nil {
+	if err := t.uncommit(ctx, takenBack(plan)); err != nil {
 		return nil, err
 	}
 	done, err := t.executeRollback(ctx, at, plan)
@@ -236,10 +265,15 @@ func (t *Table) takeBack(ctx context.Context, at string, plan *timeline.Rollback
 	return m, nil
 }
 
+// takenBack is the write that a plan is for.
+func takenBack(plan *timeline.RollbackPlan) timeline.Instant {
+	return timeline.Instant{Time: plan.InstantToRollback.CommitTime, Action: timeline.Action(plan.InstantToRollback.Action)}
+}
+
 // uncommit deletes the completed file of a write, if there is one.
-func (t *Table) uncommit(ctx context.Context, instant string) error {
-	for _, i := range t.timeline.States(instant) {
-		if !i.Writes() || i.State != timeline.Completed {
+func (t *Table) uncommit(ctx context.Context, target timeline.Instant) error {
+	for _, i := range t.states(target) {
+		if i.State != timeline.Completed {
 			continue
 		}
 		t.opts.Hook("rollback")
@@ -310,10 +344,11 @@ func (t *Table) writeRollbackBlock(ctx context.Context, at, target string, r tim
 }
 
 // forget deletes the timeline files and the markers of a write that is taken back.
-func (t *Table) forget(ctx context.Context, instant string) error {
+func (t *Table) forget(ctx context.Context, target timeline.Instant) error {
+	instant := target.Time
 	var gone []timeline.Instant
-	for _, i := range slices.Backward(t.timeline.States(instant)) { // inflight, then requested
-		if !i.Writes() || i.State == timeline.Completed {
+	for _, i := range slices.Backward(t.states(target)) { // inflight, then requested
+		if i.State == timeline.Completed {
 			continue
 		}
 		if err := t.store.Delete(ctx, t.instantFile(i)); err != nil {

@@ -92,6 +92,12 @@ func (i Instant) Writes() bool { return i.Action.writes() }
 // wrote tells whether it is a completed write.
 func (i Instant) wrote() bool { return i.State == Completed && i.Action.writes() }
 
+// SameAs tells whether two files are of one instant: those of one time are of several where
+// savepoints are, or writers chose the same time.
+func (i Instant) SameAs(o Instant) bool {
+	return i.Time == o.Time && i.Action.family() == o.Action.family()
+}
+
 // Replaces tells whether the instant may take file groups out of the table, as
 // overwrites, clusterings and deleted partitions do.
 func (i Instant) Replaces() bool { return i.Action.family() == ReplaceCommit }
