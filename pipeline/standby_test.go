@@ -151,18 +151,8 @@ func TestStandbyByHandLong(t *testing.T) {
 	p.rig.primary = ""
 	err := p.once()
 	p.says(err, "standby", "primary_url", "CREATE PUBLICATION")
-	_, statements, _ := strings.Cut(err.Error(), "do it): ")
-	p.db.Exec(t, strings.Split(statements, "; ")...)
-	p.caughtUp()
-	done := make(chan error, 1)
-	go func() { done <- p.once() }()
-	p.await("the slot is made", func() bool { // which a person has to help, where nothing is written
-		p.db.Exec(t, "select pg_log_standby_snapshot()")
-		return p.onStandby("select count(*) from pg_replication_slots where confirmed_flush_lsn is not null") == "1"
-	})
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
+	p.byHand()
+	p.onIdle(func() error { return p.once() })
 	p.db.Exec(t, "insert into t values (2, 'b')", "create table other (id int primary key)")
 	p.caughtUp()
 	p.says(p.once(), "public.other", "ALTER PUBLICATION", "ADD TABLE")

@@ -51,12 +51,8 @@ func (p *Pipeline) capture(ctx context.Context, rounds chan<- *round, over <-cha
 		if err := p.lookOnce(ctx); err != nil {
 			return err
 		}
-		c.token = "once " + uuid.NewString()
-		switch end, err := p.opts.Source.Emit(ctx, c.token); {
-		case errors.Is(err, change.ErrReadOnly): // what a standby has by now, then
-			c.cut, c.ends = max(end, c.read), true
-		case err != nil:
-			return fmt.Errorf("write the message to drain to: %w", err)
+		if err := c.drain(ctx); err != nil {
+			return err
 		}
 	}
 	for {
@@ -85,6 +81,7 @@ type capture struct {
 	whole  bool            // the round ends at a transaction's end
 	sent   time.Time       // when the last round was sent
 	token  string          // with Once: the content of the message to drain to
+	end    change.LSN      // what to drain to where no message can be written, 0: that can be
 	came   bool            // it has come
 	waited bool            // and tables were being copied then
 
@@ -103,7 +100,7 @@ func (c *capture) step(ctx context.Context) (done bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if c.came = c.came || c.hasToken(chunk); c.came {
+	if c.came = c.came || c.hasToken(chunk) || c.end != 0 && reaches(chunk, c.end); c.came {
 		if err := c.waitForCopies(ctx); err != nil {
 			return false, err
 		}
@@ -169,8 +166,16 @@ func (c *capture) waitForCopies(ctx context.Context) error {
 	if n > 0 {
 		return nil
 	}
+	return c.drain(ctx)
+}
+
+// drain lets Once end at a message that is written now or, into a standby, where its log ends now.
+func (c *capture) drain(ctx context.Context) error {
 	c.token = "once " + uuid.NewString()
-	if _, err := c.p.opts.Source.Emit(ctx, c.token); err != nil {
+	switch end, err := c.p.opts.Source.Emit(ctx, c.token); {
+	case errors.Is(err, change.ErrReadOnly):
+		c.end = max(end, c.read)
+	case err != nil:
 		return fmt.Errorf("write the message to drain to: %w", err)
 	}
 	return nil
