@@ -90,6 +90,10 @@ type Column struct {
 	ID int
 	// Shape changes with every change of the column's definition; empty: not known.
 	Shape string
+	// Default is the source's own number for the column's default, which another one does not
+	// have, nor the same one after an ALTER TABLE gave the column a type, even the one that it
+	// had, and so perhaps other values; 0: there is none, or it is not known.
+	Default uint32
 	// Definition is of the column's type.
 	Definition Definition
 }

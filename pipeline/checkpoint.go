@@ -42,10 +42,10 @@ type checkpoint struct {
 // knownColumn is a column of the source table as it was when the table last committed.
 type knownColumn struct {
 	Name    string `json:"name"`
-	Lake    string `json:"lake"`            // its name in the lake
-	ID      int    `json:"id,omitempty"`    // 0: not known
-	Shape   string `json:"shape,omitempty"` // empty: not known
-	Missing bool   `json:"missing,omitempty"`
+	Lake    string `json:"lake"`              // its name in the lake
+	ID      int    `json:"id,omitempty"`      // 0: not known
+	Shape   string `json:"shape,omitempty"`   // empty: not known
+	Default uint32 `json:"default,omitempty"` // as [change.Column] has it
 	// SQL is the source's name of its type; empty: not known, as in checkpoints of before
 	// it was noted. Required says that it takes no NULL.
 	SQL      string `json:"sql,omitempty"`
@@ -71,10 +71,10 @@ func (c *description) describe(v *change.Table) {
 	c.Columns, c.Key, c.Left = nil, nil, nil
 	names := columnNames(v)
 	for i, col := range v.Columns {
-		k := knownColumn{Name: col.Name, Lake: names[i], ID: col.ID, Shape: col.Shape, Missing: col.Missing != nil, SQL: col.Type, Required: !col.Nullable, Type: col.Definition}
+		k := knownColumn{Name: col.Name, Lake: names[i], ID: col.ID, Shape: col.Shape, Default: col.Default, SQL: col.Type, Required: !col.Nullable, Type: col.Definition}
 		old := had[col.Name]
 		if col.ID == 0 {
-			k.ID, k.Shape, k.Missing, k.Type = old.ID, old.Shape, old.Missing, old.Type
+			k.ID, k.Shape, k.Default, k.Type = old.ID, old.Shape, old.Default, old.Type
 			k.Required = k.Required || old.Required
 		} else if old.ID == col.ID {
 			k.Type = old.Type.With(col.Definition)

@@ -182,7 +182,7 @@ func (d *description) columnChanges(v *change.Table, i int, name string, lake *a
 		old = before // the source's catalogs are ahead of the stream
 	}
 	retyped := SchemaChange{Kind: ColumnRetyped, Column: old.Name, From: old.SQL, To: col.Type}
-	if rewritten && known && old.Shape != col.Shape && old.Missing == (col.Missing != nil) {
+	if rewritten && known && old.Shape != col.Shape && (old.Default == 0 || old.Default != col.Default) {
 		if old.SQL == "" || old.SQL == col.Type {
 			retyped = SchemaChange{Kind: ColumnRewritten, Column: col.Name, To: col.Type}
 		}

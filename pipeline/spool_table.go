@@ -40,6 +40,7 @@ type columnText struct {
 	Missing    bool              `json:"missing,omitempty"`
 	ID         int               `json:"id,omitempty"`
 	Shape      string            `json:"shape,omitempty"`
+	Default    uint32            `json:"default,omitempty"`
 	Definition change.Definition `json:"definition,omitempty"`
 }
 
@@ -49,7 +50,7 @@ func describedSchema(t *change.Table, fields *arrow.Schema) (*arrow.Schema, erro
 	var missing []arrow.Array
 	var names []arrow.Field
 	for _, c := range t.Columns {
-		text.Columns = append(text.Columns, columnText{c.Name, c.Type, c.Nullable, c.Missing != nil, c.ID, c.Shape, c.Definition})
+		text.Columns = append(text.Columns, columnText{c.Name, c.Type, c.Nullable, c.Missing != nil, c.ID, c.Shape, c.Default, c.Definition})
 		if c.Missing != nil {
 			missing = append(missing, c.Missing)
 			names = append(names, arrow.Field{Name: c.Name, Type: c.Missing.DataType(), Nullable: true})
@@ -98,7 +99,7 @@ func describedTable(schema *arrow.Schema) (*change.Table, error) {
 	}
 	t := &change.Table{Schema: text.Schema, Name: text.Name, ID: text.ID, Key: text.Key, KeyKind: text.KeyKind, Storage: text.Storage, Leaves: text.Leaves, Generated: text.Generated, Note: text.Note}
 	for i, c := range text.Columns {
-		t.Columns = append(t.Columns, change.Column{Name: c.Name, Type: c.Type, Arrow: schema.Field(i).Type, Nullable: c.Nullable, ID: c.ID, Shape: c.Shape, Definition: c.Definition})
+		t.Columns = append(t.Columns, change.Column{Name: c.Name, Type: c.Type, Arrow: schema.Field(i).Type, Nullable: c.Nullable, ID: c.ID, Shape: c.Shape, Default: c.Default, Definition: c.Definition})
 	}
 	return t, readMissing(t, text)
 }

@@ -207,19 +207,20 @@ type attribute struct {
 	number    int
 	shape     string
 	missing   *string // attmissingval, an array of one element
+	preset    uint32  // number of its default, 0: none
 }
 
 func (c *Connector) describeColumns(ctx context.Context, tx pgx.Tx, ids []uint32, byID map[uint32]*catalogTable) error {
 	rows, err := tx.Query(ctx, `
 		SELECT attrelid, attname, format_type(atttypid, atttypmod), atttypid, atttypmod, attnotnull, attgenerated::text, attnum, xmin::text,
-			CASE WHEN atthasmissing THEN attmissingval::text END
+			CASE WHEN atthasmissing THEN attmissingval::text END, coalesce((SELECT oid FROM pg_attrdef WHERE adrelid = attrelid AND adnum = attnum), 0)
 		FROM pg_attribute WHERE attrelid = ANY ($1::oid[]) AND attnum > 0 AND NOT attisdropped
 		ORDER BY attrelid, attnum`, ids)
 	if err != nil {
 		return err
 	}
 	attributes, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (a attribute, err error) {
-		return a, row.Scan(&a.table, &a.name, &a.typeName, &a.typeID, &a.mod, &a.notNull, &a.generated, &a.number, &a.shape, &a.missing)
+		return a, row.Scan(&a.table, &a.name, &a.typeName, &a.typeID, &a.mod, &a.notNull, &a.generated, &a.number, &a.shape, &a.missing, &a.preset)
 	})
 	if err != nil {
 		return err
@@ -245,7 +246,7 @@ func (c *Connector) describeColumns(ctx context.Context, tx pgx.Tx, ids []uint32
 			continue
 		}
 		d := c.types.resolve(a.typeID, a.mod)
-		t.Columns = append(t.Columns, change.Column{Name: a.name, Type: a.typeName, Nullable: !a.notNull, ID: a.number, Shape: a.shape, Definition: definitions[a.typeID]})
+		t.Columns = append(t.Columns, change.Column{Name: a.name, Type: a.typeName, Nullable: !a.notNull, ID: a.number, Shape: a.shape, Default: a.preset, Definition: definitions[a.typeID]})
 		t.types, t.missing = append(t.types, d), append(t.missing, a.missing)
 	}
 	return nil

@@ -59,7 +59,7 @@ func (c *Connector) describeRelation(ctx context.Context, info pgoutput.Relation
 		case j >= 0 && now.types[j].equal(&r.types[i]):
 			*out = now.Columns[j]
 		case j >= 0:
-			out.ID, out.Shape, out.Definition = now.Columns[j].ID, now.Columns[j].Shape, now.Columns[j].Definition
+			out.ID, out.Shape, out.Default, out.Definition = now.Columns[j].ID, now.Columns[j].Shape, now.Columns[j].Default, now.Columns[j].Definition
 		}
 	}
 	r.rows = c.newRows(c.tables.settle(t), r.types)
@@ -165,7 +165,7 @@ func (c *tableCache) put(t *catalogTable) {
 func sameSchema(a, b *change.Table) bool {
 	return a.Schema == b.Schema && a.Name == b.Name && a.KeyKind == b.KeyKind && a.Storage == b.Storage && slices.Equal(a.Leaves, b.Leaves) && slices.Equal(a.Key, b.Key) &&
 		slices.EqualFunc(a.Columns, b.Columns, func(x, y change.Column) bool {
-			return x.Name == y.Name && x.Type == y.Type && x.Nullable == y.Nullable && x.ID == y.ID && x.Shape == y.Shape && maps.Equal(x.Definition, y.Definition) && (x.Missing == nil) == (y.Missing == nil) &&
+			return x.Name == y.Name && x.Type == y.Type && x.Nullable == y.Nullable && x.ID == y.ID && x.Shape == y.Shape && x.Default == y.Default && maps.Equal(x.Definition, y.Definition) && (x.Missing == nil) == (y.Missing == nil) &&
 				(x.Missing == nil || array.Equal(x.Missing, y.Missing))
 		})
 }
