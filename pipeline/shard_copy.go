@@ -82,12 +82,14 @@ func (t *target) lookOver(txn *hudi.Txn) func(ctx context.Context, keys []string
 			}
 		}
 		for id, some := range groups {
-			others, err := t.checkKeys(ctx, id, some)
+			owners, err := t.ownersOf(ctx, id, some)
 			if err != nil {
 				return err
 			}
-			for key, other := range others {
-				return &ShardClashError{t.name, key, t.shard, other}
+			for key, owner := range owners {
+				if owner != t.shard {
+					return &ShardClashError{t.name, key, t.shard, owner}
+				}
 			}
 		}
 		return nil

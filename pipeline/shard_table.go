@@ -282,28 +282,27 @@ func (e *ShardClashError) Error() string {
 	return fmt.Sprintf("the row with key %q of shard %s has the key of a row of shard %s in the lake, and the shard is no part of the keys of %s (shard_in_key: false): delete one of the two in its database, or change its key; the other shards go on, and this one is tried again", e.Key, e.Shard, e.Other, e.Table)
 }
 
-// checkKeys refuses rows whose keys another shard's rows have in the lake.
-func (t *target) checkKeys(ctx context.Context, in groupID, keys []string) (others map[string]string, err error) {
+// ownersOf says whose rows the lake has of keys in a file group: shards by keys, those without a row left out. Rows of
+// before there were shards are "?"'s.
+func (t *target) ownersOf(ctx context.Context, in groupID, keys []string) (map[string]string, error) {
 	rec, at, err := t.table.Lookup(ctx, in.partition, in.bucket, keys, []string{colShard})
 	if err != nil || rec == nil {
 		return nil, err
 	}
 	defer rec.Release()
 	shards := rec.Column(0).(*array.String)
+	owners := map[string]string{}
 	for i, key := range keys {
-		if at[i] < 0 || !shards.IsNull(at[i]) && shards.Value(at[i]) == t.shard {
-			continue
+		if at[i] >= 0 {
+			owners[key] = cmp.Or(strings.Clone(shards.Value(at[i])), "?")
 		}
-		if others == nil {
-			others = map[string]string{}
-		}
-		others[key] = cmp.Or(strings.Clone(shards.Value(at[i])), "?") // rows of before there were shards have none
 	}
-	return others, nil
+	return owners, nil
 }
 
 // guard keeps what a round does off the rows of other shards: a row under the key of one is a
-// *[ShardClashError], and the delete of one counts for nothing, as the shard's own row is not in the lake.
+// *[ShardClashError], and a delete counts for nothing unless it is the shard's own row that the lake has. So no key
+// comes twice in a commit of several shards, as a delete of the one and as the row of the other.
 func (t *target) guard(ctx context.Context, r *reduction, in *places) error {
 	written := map[string]bool{}
 	for _, at := range r.upserts {
@@ -314,16 +313,16 @@ func (t *target) guard(ctx context.Context, r *reduction, in *places) error {
 		for _, at := range w.upserts {
 			keys = append(keys, r.key(at))
 		}
-		others, err := t.checkKeys(ctx, w.groupID, keys)
+		owners, err := t.ownersOf(ctx, w.groupID, keys)
 		if err != nil {
 			return fmt.Errorf("look whose rows have keys in %s: %w", w, err)
 		}
-		for key, other := range others {
-			if written[key] {
-				return &ShardClashError{t.name, key, t.shard, other}
+		for key, owner := range owners {
+			if written[key] && owner != t.shard {
+				return &ShardClashError{t.name, key, t.shard, owner}
 			}
 		}
-		w.deletes = slices.DeleteFunc(w.deletes, func(key string) bool { return others[key] != "" })
+		w.deletes = slices.DeleteFunc(w.deletes, func(key string) bool { return owners[key] != t.shard })
 	}
 	in.works = slices.DeleteFunc(in.works, func(w *work) bool { return len(w.upserts)+len(w.deletes) == 0 })
 	return nil
