@@ -101,7 +101,7 @@ func (p *Pipeline) takeOn(ctx context.Context, m *met) error {
 func (p *Pipeline) commitSchema(ctx context.Context, t *target, schema *arrow.Schema, next checkpoint) error {
 	txn, err := t.table.Begin(ctx, hudi.TxnOptions{Operation: hudi.Upsert, Schema: schema})
 	if err != nil {
-		return ofSchema(fmt.Errorf("begin: %w", err))
+		return t.ofSchema(fmt.Errorf("begin: %w", err))
 	}
 	extra, err := t.extraOf(next)
 	if err == nil {

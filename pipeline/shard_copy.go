@@ -46,13 +46,13 @@ func (p *Pipeline) copyShard(ctx context.Context, t *target, at change.LSN) erro
 		return t.unlikeOthers(err)
 	}
 	if _, err := t.table.CompactFor(ctx, t.landing); err != nil {
-		return ofSchema(err)
+		return t.ofSchema(err)
 	}
 	err = p.landCopy(ctx, t, at, false, func(ctx context.Context, t *target, txn *hudi.Txn) (int64, error) {
 		return rows.rows, rows.WriteOver(ctx, txn, t.lookOver(txn))
 	})
 	if err != nil {
-		return errors.Join(err, t.table.Refresh(context.WithoutCancel(ctx)))
+		return errors.Join(t.ofSchema(err), t.table.Refresh(context.WithoutCancel(ctx)))
 	}
 	if err := p.serve(ctx, t); err != nil {
 		p.log.Warn("a service of the table failed", "table", t.name, "error", err)
@@ -154,6 +154,15 @@ func (t *target) unlikeOthers(err error) error {
 		return &ShardLayoutError{t.name, t.shard, why.What}
 	}
 	return err
+}
+
+// ofSchema is the error of a table whose schema readers could not read: it has to be copied anew, or, where
+// that would not help, does not fit to the other shards'.
+func (t *target) ofSchema(err error) error {
+	if _, ok := errors.AsType[*hudi.SchemaError](err); !ok {
+		return err
+	}
+	return t.unlikeOthers(ofSchema(err))
 }
 
 // ofShards reports whether a table without a checkpoint of this shard is one of the shards' all the same.

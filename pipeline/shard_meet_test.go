@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -171,6 +172,29 @@ func TestShardsMigrateApart(t *testing.T) {
 	})
 	r.exec("eu", "insert into items (id) values (7)")
 	r.equal(runs, "eu")
+}
+
+// A shard whose columns a table can not have beside those of another stops alone, though a commit is made for both.
+func TestShardsUnlike(t *testing.T) {
+	t.Parallel()
+	r := newShardRig(t, []string{"eu", "us"}, "create table items (id int primary key)", "insert into items values (1)")
+	var stumbled atomic.Int32
+	r.mods = append(r.mods, func(o *options) { o.Interval = time.Second })
+	r.shards["eu"].mods = append(r.shards["eu"].mods, func(o *options) {
+		o.RetryTable = func(error) bool { stumbled.Add(1); return true }
+	})
+	r.exec("eu", `alter table items add column "Tier" text default 'gold'`)
+	runs := r.start()
+	r.streaming(runs, "items")
+	r.exec("us", "alter table items add column tier text", "insert into items values (2, 'tin')")
+	r.exec("eu", "insert into items values (2, 'silver')")
+	r.shards["us"].await("us has stopped", func() bool {
+		return strings.Contains(runs["us"].table("public.items").Error, "does not fit into the table in the lake that other shards fill")
+	})
+	r.equal(runs, "eu")
+	if n := stumbled.Load(); n > 0 {
+		t.Errorf("eu stumbled %d times", n)
+	}
 }
 
 // TestShardsCrash lets the process die at many places while shards write one table; each time another goes on.

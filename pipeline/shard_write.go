@@ -177,6 +177,10 @@ func (s *sharedTable) write(ctx context.Context, parts []*shardPart) error {
 		if err == nil {
 			break
 		}
+		if _, schema := errors.AsType[*hudi.SchemaError](err); schema && failed == nil { // of all of them; whose fault it is shows by itself
+			together, apart = nil, append(together, apart...)
+			break
+		}
 		if failed == nil || ctx.Err() != nil {
 			return err
 		}
@@ -250,6 +254,9 @@ func (s *sharedTable) commit(ctx context.Context, parts []*shardPart) (failed *s
 		}
 	}
 	txn, err := s.table.Begin(ctx, hudi.TxnOptions{Operation: hudi.Upsert, Schema: schema})
+	if err != nil && len(parts) == 1 {
+		return parts[0], parts[0].t.ofSchema(fmt.Errorf("begin: %w", err))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("begin: %w", err)
 	}

@@ -307,7 +307,7 @@ func (p *Pipeline) evolveTable(ctx context.Context, pend *pending, m *met, had *
 		added = t.at.lacks(v)
 	}
 	if _, err := t.table.CompactFor(ctx, schema); err != nil {
-		return nil, ofSchema(err)
+		return nil, t.ofSchema(err)
 	}
 	if !anyMissing(v, added) || pend.truncated {
 		return schema, nil
@@ -322,7 +322,7 @@ func (p *Pipeline) evolveTable(ctx context.Context, pend *pending, m *met, had *
 		return withMissing(rec, v, added, schema, t.shard)
 	})
 	if err != nil {
-		return nil, ofSchema(fmt.Errorf("fill new columns of %s with their default: %w", t.name, err))
+		return nil, t.ofSchema(fmt.Errorf("fill new columns of %s with their default: %w", t.name, err))
 	}
 	t.carried(extra)
 	p.log.Info("columns added with their default", "table", t.name, "instant", instant)
