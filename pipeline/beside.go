@@ -102,42 +102,17 @@ func (p *Pipeline) noteAhead(ctx context.Context, t *target) {
 
 // copyBeside copies a table anew while the stream goes on.
 func (p *Pipeline) copyBeside(ctx context.Context, t *target, segs []segment) error {
-	p.phase("copy")
-	t.report(func(s *TableStatus) { s.State, s.CopyRows, s.Error, s.Since = Copying, 0, "", time.Time{} })
 	if err := p.spool.delete(ctx, t.name, segs); err != nil {
 		return err
 	}
-	if t.recopy.counts {
-		if err := p.noteCopy(ctx, t); err != nil {
-			return err
-		}
-	}
-	if err := p.findLanding(ctx, t); err != nil {
-		return err
-	}
-	v, err := p.publish(ctx, t.name)
-	switch {
-	case err != nil:
-		return &sourceError{err}
-	case v == nil:
-		return errGone
-	}
-	p.opts.Source.Follow(v)
-	if v, err = p.sized(ctx, v); err != nil {
-		return &sourceError{err}
-	}
-	if p.takesChunks(t, v) {
-		err = p.copyInChunks(ctx, t, v)
+	tries := p.beginCopies(ctx, []*target{t})
+	if c := tries[0]; c.err == nil && p.takesChunks(t, c.v) {
+		c.err = p.copyInChunks(ctx, t, c.v)
 	} else {
-		err = p.copyInOnePass(ctx, t, v)
+		p.copyInOnePass(ctx, tries)
 	}
-	if err == nil || ctx.Err() != nil || p.inSource(ctx, t.name) {
-		return err
-	}
-	if t.table != nil && t.at.LSN == 0 && t.shared == nil { // nobody will want it
-		return errors.Join(errGone, removeCopy(ctx, t.store))
-	}
-	return errGone
+	p.findGone(ctx, tries)
+	return tries[0].err
 }
 
 // sized is a table with its size, which a look at the catalogs leaves out.
@@ -147,38 +122,15 @@ func (p *Pipeline) sized(ctx context.Context, v *change.Table) (*change.Table, e
 	}
 	plan, err := p.opts.Source.PlanCopy(ctx, v, math.MaxInt64/2)
 	if err != nil {
-		return nil, err
+		return nil, &sourceError{err}
 	}
 	known := *v
 	known.Bytes, known.RowsEstimate = plan.Size, plan.Rows
 	return &known, nil
 }
 
-// copyInOnePass copies a table under one snapshot, from its beginning to its end.
-func (p *Pipeline) copyInOnePass(ctx context.Context, t *target, v *change.Table) error {
-	if err := p.removeStage(ctx, t); err != nil {
-		return err
-	}
-	at, err := p.opts.Source.OpenSnapshot(ctx)
-	if err != nil {
-		return &sourceError{fmt.Errorf("open snapshot: %w", err)}
-	}
-	t.source = v
-	err = p.copyTable(ctx, t, at)
-	if cause := p.opts.Source.CloseSnapshot(context.WithoutCancel(ctx)); err == nil && cause != nil {
-		p.log.Warn("close the snapshot of a copy", "table", t.name, "error", cause)
-	}
-	return err
-}
-
 // errGone is a table that is not in the source any more.
 var errGone = errors.New("it is gone from the source, or the configuration does not take it any more")
-
-// inSource reports whether the source has a table still that the configuration takes.
-func (p *Pipeline) inSource(ctx context.Context, name string) bool {
-	look, err := p.opts.Source.Look(ctx)
-	return err != nil || slices.ContainsFunc(look.Tables, func(v *change.Table) bool { return v.String() == name })
-}
 
 // findLanding looks at the table's folder, where that has not been done. One that is ours
 // and cannot be read is written anew.
@@ -199,17 +151,6 @@ func (p *Pipeline) findLanding(ctx context.Context, t *target) error {
 		return err
 	}
 	return t.quarantine.open(ctx, 0)
-}
-
-// publish makes the source publish a table as it is there now, beside those that it
-// publishes already, and returns its description; nil where it is gone.
-func (p *Pipeline) publish(ctx context.Context, name string) (*change.Table, error) {
-	t := p.targetNamed(name)
-	there, failed, err := p.publishSeveral(ctx, []*target{t})
-	if err != nil {
-		return nil, err
-	}
-	return there[name], failed[name]
 }
 
 // finishCopy takes in how a copy beside the stream went.

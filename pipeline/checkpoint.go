@@ -111,19 +111,34 @@ func decodeCheckpoint(text string) (*checkpoint, error) {
 // anyCheckpoint is the newest checkpoint of a table, one of several where it has those of shards; nil
 // where there is none.
 func anyCheckpoint(ctx context.Context, t *hudi.Table) (*checkpoint, error) {
-	if at, err := readCheckpoint(ctx, t, ""); at != nil || err != nil {
-		return at, err
-	}
-	marks, err := t.LastExtras(ctx, shardKeys)
-	if err != nil || len(marks) == 0 {
+	all, err := checkpoints(ctx, t)
+	if err != nil || len(all) == 0 {
 		return nil, err
 	}
-	key := slices.Min(slices.Collect(maps.Keys(marks)))
-	c, err := decodeCheckpoint(marks[key])
+	return all[0], nil
+}
+
+// checkpoints are the newest ones of a table: one, or those of shards, by their names; none where there is none.
+func checkpoints(ctx context.Context, t *hudi.Table) (all []*checkpoint, err error) {
+	at, err := readCheckpoint(ctx, t, "")
 	if err != nil {
-		return nil, fmt.Errorf("read %s in the newest commit of %s: %w", key, t.Name(), err)
+		return nil, err
 	}
-	return c, nil
+	if at != nil {
+		return []*checkpoint{at}, nil
+	}
+	marks, err := t.LastExtras(ctx, shardKeys)
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range slices.Sorted(maps.Keys(marks)) {
+		c, err := decodeCheckpoint(marks[key])
+		if err != nil {
+			return nil, fmt.Errorf("read %s in the newest commit of %s: %w", key, t.Name(), err)
+		}
+		all = append(all, c)
+	}
+	return all, nil
 }
 
 // readCheckpoint is the newest checkpoint of a table, that of a shard where the pipeline is one's; nil

@@ -22,24 +22,15 @@ type Owner struct {
 
 // OwnerOf is a table's pipeline; nil for a table that no pipeline fills.
 func OwnerOf(ctx context.Context, t *hudi.Table) (*Owner, error) {
-	at, err := anyCheckpoint(ctx, t)
-	if err != nil || at == nil || at.Pipeline == "" {
+	all, err := checkpoints(ctx, t)
+	if err != nil || len(all) == 0 || all[0].Pipeline == "" {
 		return nil, err
 	}
-	streams := []string{at.Pipeline}
-	if at.shared {
-		marks, err := t.LastExtras(ctx, shardKeys)
-		if err != nil {
-			return nil, err
-		}
-		for _, mark := range marks {
-			c, err := decodeCheckpoint(mark)
-			if err != nil {
-				return nil, fmt.Errorf("read the checkpoints in the newest commit of %s: %w", t.Name(), err)
-			}
-			streams = append(streams, c.Pipeline)
-		}
+	var streams []string
+	for _, c := range all {
+		streams = append(streams, c.Pipeline)
 	}
+	at := all[0]
 	return &Owner{cmp.Or(at.Writer, at.Pipeline), cmp.Or(at.Path, strings.Replace(at.Table, ".", "/", 1)), streams}, nil
 }
 

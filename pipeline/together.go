@@ -17,10 +17,13 @@ import (
 const (
 	copiesTogether = 16 // under one snapshot
 	copiesAtOnce   = 3
+	// smallPart is the part of the memory budget up to which a table is small: those that are copied at
+	// once hold no more together than the half of it, as one copy does, and the snapshot does not last.
+	smallPart = 12
 )
 
-// errLarge is a table that is not copied side by side with others, since it is copied in chunks.
-var errLarge = errors.New("it is to be copied in chunks")
+// errLarge is a table that is not copied side by side with others.
+var errLarge = errors.New("it is to be copied alone")
 
 // startCopies begins what is due of copies: one, or, of tables that have none yet, several.
 func (p *Pipeline) startCopies(ctx context.Context, j *jobs, due []*target) {
@@ -43,10 +46,9 @@ func (p *Pipeline) startCopies(ctx context.Context, j *jobs, due []*target) {
 		p.noteAhead(ctx, t)
 	}
 	j.group.Go(func() error {
-		errs := p.copyTogether(ctx, fresh)
-		for i, t := range fresh {
+		for _, c := range p.copyTogether(ctx, fresh) {
 			select {
-			case j.done <- result{t: t, copy: true, err: errs[i]}:
+			case j.done <- result{t: c.t, copy: true, err: c.err}:
 			case <-ctx.Done():
 				return nil
 			}
@@ -55,79 +57,106 @@ func (p *Pipeline) startCopies(ctx context.Context, j *jobs, due []*target) {
 	})
 }
 
-// copyTogether makes the first copies of tables under one snapshot, and returns what came of each.
-func (p *Pipeline) copyTogether(ctx context.Context, tables []*target) []error {
-	errs := make([]error, len(tables))
-	each := func(do func(i int, t *target) error) {
-		for i, t := range tables {
-			if errs[i] == nil {
-				errs[i] = do(i, t)
-			}
+// copyTogether makes the first copies of small tables under one snapshot, and returns what came of each.
+func (p *Pipeline) copyTogether(ctx context.Context, tables []*target) []*copyTry {
+	tries := p.beginCopies(ctx, tables)
+	for _, c := range tries {
+		if c.err == nil && (c.v.Bytes > p.opts.MemoryBudget/smallPart || p.takesChunks(c.t, c.v)) {
+			c.err = errLarge
 		}
 	}
-	each(func(_ int, t *target) error {
+	p.copyInOnePass(ctx, tries)
+	p.findGone(ctx, tries)
+	return tries
+}
+
+// copyTry is a copy of a table that is made.
+type copyTry struct {
+	t   *target
+	v   *change.Table // as it is in the source
+	err error         // what came of it
+}
+
+// beginCopies finds out where tables land, makes the source publish them, and asks for their sizes.
+func (p *Pipeline) beginCopies(ctx context.Context, tables []*target) []*copyTry {
+	tries := make([]*copyTry, len(tables))
+	for i, t := range tables {
 		p.phase("copy")
 		t.report(func(s *TableStatus) { s.State, s.CopyRows, s.Error, s.Since = Copying, 0, "", time.Time{} })
-		return p.findLanding(ctx, t)
-	})
+		tries[i] = &copyTry{t: t}
+		if t.recopy.counts {
+			tries[i].err = p.noteCopy(ctx, t)
+		}
+		if tries[i].err == nil {
+			tries[i].err = p.findLanding(ctx, t)
+		}
+	}
 	there, failed, err := p.publishSeveral(ctx, tables)
-	each(func(_ int, t *target) error {
-		v := there[t.name]
-		switch {
+	for _, c := range tries {
+		if c.err != nil {
+			continue
+		}
+		switch c.v = there[c.t.name]; {
 		case err != nil:
-			return &sourceError{err}
-		case failed[t.name] != nil:
-			return &sourceError{failed[t.name]}
-		case v == nil:
-			return errGone
+			c.err = &sourceError{err}
+		case failed[c.t.name] != nil:
+			c.err = &sourceError{failed[c.t.name]}
+		case c.v == nil:
+			c.err = errGone
+		default:
+			p.opts.Source.Follow(c.v)
+			c.v, c.err = p.sized(ctx, c.v)
 		}
-		var err error
-		p.opts.Source.Follow(v)
-		if v, err = p.sized(ctx, v); err != nil {
-			return &sourceError{err}
+	}
+	return tries
+}
+
+// copyInOnePass copies tables under one snapshot, each from its beginning to its end.
+func (p *Pipeline) copyInOnePass(ctx context.Context, tries []*copyTry) {
+	for _, c := range tries {
+		if c.err == nil {
+			c.t.source = c.v
+			c.err = p.removeStage(ctx, c.t)
 		}
-		if p.takesChunks(t, v) {
-			return errLarge
-		}
-		t.source = v
-		return p.removeStage(ctx, t)
-	})
+	}
+	tries = slices.DeleteFunc(slices.Clone(tries), func(c *copyTry) bool { return c.err != nil })
+	if len(tries) == 0 {
+		return
+	}
 	at, err := p.opts.Source.OpenSnapshot(ctx)
 	if err != nil {
-		each(func(int, *target) error { return &sourceError{fmt.Errorf("open snapshot: %w", err)} })
-		return errs
+		for _, c := range tries {
+			c.err = &sourceError{fmt.Errorf("open snapshot: %w", err)}
+		}
+		return
 	}
 	var g errgroup.Group
 	g.SetLimit(copiesAtOnce)
-	for i, t := range tables {
-		if errs[i] == nil {
-			g.Go(func() error { errs[i] = p.copyTable(ctx, t, at); return nil })
-		}
+	for _, c := range tries {
+		g.Go(func() error { c.err = p.copyTable(ctx, c.t, at); return nil })
 	}
 	_ = g.Wait() // each error is its table's
 	if err := p.opts.Source.CloseSnapshot(context.WithoutCancel(ctx)); err != nil {
-		p.log.Warn("close the snapshot of a copy", "table", tables[0].name, "error", err)
+		p.log.Warn("close the snapshot of a copy", "table", tries[0].t.name, "error", err)
 	}
-	p.goneMeanwhile(ctx, tables, errs)
-	return errs
 }
 
-// goneMeanwhile makes of what came of the copies of tables that have gone from the source that they have.
-func (p *Pipeline) goneMeanwhile(ctx context.Context, tables []*target, errs []error) {
-	if !slices.ContainsFunc(errs, func(err error) bool { return err != nil }) || ctx.Err() != nil {
+// findGone makes of what came of the copies of tables that have gone from the source that they have.
+func (p *Pipeline) findGone(ctx context.Context, tries []*copyTry) {
+	if !slices.ContainsFunc(tries, func(c *copyTry) bool { return c.err != nil }) || ctx.Err() != nil {
 		return
 	}
 	look, err := p.opts.Source.Look(ctx)
 	if err != nil {
 		return
 	}
-	seen := map[string]bool{}
-	for _, v := range look.Tables {
-		seen[v.String()] = true
-	}
-	for i, t := range tables {
-		if errs[i] != nil && !seen[t.name] {
-			errs[i] = errGone
+	for _, c := range tries {
+		if c.err == nil || slices.ContainsFunc(look.Tables, func(v *change.Table) bool { return v.String() == c.t.name }) {
+			continue
+		}
+		c.err = errGone
+		if t := c.t; t.table != nil && t.at.LSN == 0 && t.shared == nil { // nobody will want it
+			c.err = errors.Join(errGone, removeCopy(ctx, t.store))
 		}
 	}
 }

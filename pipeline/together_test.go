@@ -57,3 +57,22 @@ func TestCopiedTogether(t *testing.T) {
 	r.drain()
 	r.equal(nil)
 }
+
+// TestLargeOnesAreCopiedAlone has tables come at once that are too large to be copied side by side,
+// with what memory there is: each has a snapshot of its own, and none is opened for all.
+func TestLargeOnesAreCopiedAlone(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, schemaT)
+	source := &counting{Connector: r.source()}
+	run := r.start(func(o *options) { o.Source, o.MemoryBudget = source, 8<<20 })
+	r.await("streaming", func() bool { return run.Status().State == pipeline.Streaming })
+	large := "create table %[1]s (id int primary key, v text); insert into %[1]s select i, repeat('x', 1000) from generate_series(1, 1000) i; "
+	r.db.Exec(t, "begin; "+fmt.Sprintf(large, "a")+fmt.Sprintf(large, "b")+"commit")
+	for _, name := range []string{"public.a", "public.b"} {
+		r.await("it streams", func() bool { return run.table(name).State == pipeline.Streaming })
+	}
+	if n := source.snapshots.Load(); n != 2 {
+		t.Errorf("%d snapshots", n)
+	}
+	r.equal(run)
+}
