@@ -37,6 +37,21 @@ func (e *RewrittenError) Error() string {
 	return e.Table + " was truncated, or written anew, while it was read: the snapshot does not show it any more"
 }
 
+// ConditionError is a condition that the rows of a table cannot be asked for: no SQL, or none that
+// is true or false for a row of it.
+type ConditionError struct {
+	Table, Condition string
+	Err              error // what the source says of it
+}
+
+// Error has the condition, and what is wrong with it.
+func (e *ConditionError) Error() string {
+	return fmt.Sprintf("the condition %q for rows of %s cannot be used: %v", e.Condition, e.Table, e.Err)
+}
+
+// Unwrap is what the source says.
+func (e *ConditionError) Unwrap() error { return e.Err }
+
 // AlteredError is a table whose columns were changed after it was described, so that it
 // cannot be read as it was. By a newer description it can.
 type AlteredError struct {

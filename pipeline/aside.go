@@ -167,7 +167,9 @@ type result struct {
 	drained int // segments, from the first on
 	shed    bool
 	copy    bool // the job was a copy
-	err     error
+	// snapshot is what the job was, which the table is not handed over for; nil: another.
+	snapshot *Snapshot
+	err      error
 }
 
 // jobs are those that run.
@@ -205,6 +207,9 @@ func (p *Pipeline) startJobs(ctx context.Context, j *jobs) time.Time {
 		}
 	}
 	p.startCopies(ctx, j, copies)
+	if at := p.startSnapshot(ctx, j); !at.IsZero() {
+		soonest(at)
+	}
 	return next
 }
 
@@ -259,6 +264,11 @@ func (p *Pipeline) startDrain(ctx context.Context, j *jobs, t *target) {
 // finish takes in what a job has done.
 func (p *Pipeline) finish(ctx context.Context, j *jobs, r result) error {
 	t := r.t
+	if r.snapshot != nil {
+		j.copies--
+		p.finishSnapshot(ctx, t, *r.snapshot, r.err)
+		return nil
+	}
 	t.job = false
 	if r.copy {
 		j.copies--

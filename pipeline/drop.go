@@ -117,7 +117,7 @@ func (p *Pipeline) forget(ctx context.Context) error {
 			return fmt.Errorf("remove _lakefeed/%s/%s: %w", kind, folderName(name), err)
 		}
 	}
-	for _, record := range []string{ordersName(name), replayName(name), stoppedName(name), progressName(name)} {
+	for _, record := range []string{ordersName(name), snapshotsName(name), replayName(name), stoppedName(name), progressName(name)} {
 		if err := lake.Delete(ctx, record); err != nil {
 			return fmt.Errorf("remove %s: %w", record, err)
 		}

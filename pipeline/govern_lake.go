@@ -65,7 +65,7 @@ func (p *Pipeline) enterLake(ctx context.Context) error {
 	p.holdLock(ctx, lock)
 	p.reopen()
 	p.recallStops(ctx)
-	return p.recallOrders(ctx)
+	return errors.Join(p.recallOrders(ctx), p.recallSnapshots(ctx))
 }
 
 // lakeLocks takes the lock that shards share, and returns the pipeline's own in the lake, which the

@@ -154,9 +154,18 @@ func (g *Group) running() ([]*stream, error) {
 
 // Instruct is [Pipeline.Instruct] of the slot that has the table.
 func (g *Group) Instruct(ctx context.Context, table string, verb Verb) (Order, error) {
+	p, err := g.streamFor(table, verb)
+	if err != nil {
+		return Order{}, err
+	}
+	return p.Instruct(ctx, table, verb)
+}
+
+// streamFor is the pipeline of the slot that has a table; where none has, one that says so.
+func (g *Group) streamFor(table string, verb Verb) (*Pipeline, error) {
 	streams := g.all()
 	if len(streams) == 0 || streams[0].pipeline == nil {
-		return Order{}, fmt.Errorf("pipeline %s has not started yet", g.o.Name)
+		return nil, fmt.Errorf("pipeline %s has not started yet", g.o.Name)
 	}
 	for _, s := range streams {
 		if !s.pipeline.knows(table, verb) {
@@ -166,9 +175,9 @@ func (g *Group) Instruct(ctx context.Context, table string, verb Verb) (Order, e
 		ended := s.err
 		g.mu.Unlock()
 		if ended != nil {
-			return Order{}, fmt.Errorf("%s %s: its slot %s has stopped, and goes on with the next start of the process: %w", verb, table, s.slot, ended)
+			return nil, fmt.Errorf("%s %s: its slot %s has stopped, and goes on with the next start of the process: %w", verb, table, s.slot, ended)
 		}
-		return s.pipeline.Instruct(ctx, table, verb)
+		return s.pipeline, nil
 	}
-	return streams[0].pipeline.Instruct(ctx, table, verb) // which says that there is none
+	return streams[0].pipeline, nil
 }

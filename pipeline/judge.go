@@ -21,11 +21,15 @@ func (p *Pipeline) judge(ctx context.Context, written change.LSN) {
 	for _, v := range look.Tables {
 		tables[v.String()], names[v.ID] = v, v.String()
 	}
+	w := p.incremental.window.Load()
 	for _, t := range p.all() {
 		if t.source.LogOnly {
 			continue // catalogs do not have it
 		}
 		v := tables[t.name]
+		if w != nil && v != nil && w.table.String() == t.name {
+			w.sees(v)
+		}
 		if t.failed() || t.at.LSN == 0 || !t.direct() {
 			p.noteAside(ctx, t, v, look.At)
 			continue

@@ -155,6 +155,8 @@ type Pipeline struct {
 	replaying   atomic.Bool // they are not all in the lake
 	replayAsked atomic.Bool // a start is to read some
 
+	incremental incremental // snapshots of some rows, beside the stream
+
 	commits, spilled  atomic.Int64
 	readLSN, ackedLSN atomic.Uint64
 

@@ -27,6 +27,7 @@ type round struct {
 	bytes    int64 // of changes, spilled ones included
 	failures []change.Failure
 	replayed bool                    // the rows of a replay have their place in it or an earlier one
+	window   *window                 // that has given the round rows; nil: none has
 	done     func(map[string]string) // called when it is written, with the newest instant of every table; may be nil
 }
 
@@ -49,6 +50,10 @@ func (r *round) held() (n int64) {
 
 // take adds a chunk to the round. A table that fails here stops; the others go on.
 func (p *Pipeline) take(r *round, c *change.Chunk) error {
+	w := p.incremental.window.Load()
+	if w != nil {
+		w.open()
+	}
 	for _, b := range c.Batches {
 		t := p.targetOf(b.Table)
 		if t == nil {
@@ -56,6 +61,9 @@ func (p *Pipeline) take(r *round, c *change.Chunk) error {
 		}
 		if t == nil || t.isDropped() {
 			continue
+		}
+		if w != nil && t.name == w.table.String() {
+			w.note(b)
 		}
 		if _, b = b.Split(t.covered); b == nil { // covered by the table's own checkpoint
 			continue
@@ -257,6 +265,9 @@ func (p *Pipeline) acknowledge(ctx context.Context, r *round) error {
 	}
 	for t := range r.tables {
 		t.written()
+	}
+	if r.window != nil {
+		r.window.written()
 	}
 	if err := p.endReplay(ctx, r); err != nil {
 		return err

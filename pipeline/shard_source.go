@@ -230,6 +230,16 @@ func (s *shardSource) CopyKeys(ctx context.Context, t *change.Table, keys [][]st
 	return s.Source.CopyKeys(ctx, ownTable(t), keys, s.emit(t, emit))
 }
 
+// CheckWhere implements [Source].
+func (s *shardSource) CheckWhere(ctx context.Context, t *change.Table, where string) error {
+	return s.Source.CheckWhere(ctx, ownTable(t), where)
+}
+
+// CopyWhere implements [Source].
+func (s *shardSource) CopyWhere(ctx context.Context, t *change.Table, where string, begun func(change.LSN), emit func(*change.Batch) error) error {
+	return s.Source.CopyWhere(ctx, ownTable(t), where, begun, s.emit(t, emit))
+}
+
 // Within implements [Source].
 func (s *shardSource) Within(ctx context.Context, t *change.Table, b change.Bound, rows [][]string) ([]bool, error) {
 	return s.Source.Within(ctx, ownTable(t), b, rows)

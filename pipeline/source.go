@@ -47,6 +47,12 @@ type Source interface {
 	CopyChunk(ctx context.Context, t *change.Table, chunk change.CopyChunk, limit int64, emit func(*change.Batch) error) (change.CopyChunk, error)
 	// CopyKeys emits the rows with some keys, given by their values' texts, as Copy does.
 	CopyKeys(ctx context.Context, t *change.Table, keys [][]string, emit func(*change.Batch) error) error
+	// CheckWhere sees that a condition, in the source's own language, is one for rows of a table; if
+	// it is not, the error is a *change.ConditionError. It may be called beside Next.
+	CheckWhere(ctx context.Context, t *change.Table, where string) error
+	// CopyWhere emits the rows that meet a condition, which CheckWhere has taken. Begun is called before
+	// the first: with until they may show what commits before that position too, with 0 they show the snapshot, exactly.
+	CopyWhere(ctx context.Context, t *change.Table, where string, begun func(until change.LSN), emit func(*change.Batch) error) error
 	// HasRows reports whether a partition has a row, and with before one of a transaction that had
 	// ended at a look with that horizon; where that is not certain, there is a row, and with before none.
 	HasRows(ctx context.Context, leaf change.Leaf, before uint64) (bool, error)

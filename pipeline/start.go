@@ -90,6 +90,7 @@ func (p *Pipeline) start(ctx context.Context) (change.LSN, error) {
 	if err := p.startReplay(ctx); err != nil {
 		return 0, err
 	}
+	p.showSnapshots()
 	p.recordStops(ctx)
 	p.blind = false // of tables that come from here on all is known
 	src.Expect(p.last)

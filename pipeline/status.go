@@ -51,6 +51,8 @@ type TableStatus struct {
 	Quarantined    int64     `json:"quarantined,omitempty"`  // rows that it cannot hold, which stand in quarantine
 	Note           string    `json:"note,omitempty"`         // what else there is to know of it
 
+	Snapshot *SnapshotStatus `json:"snapshot,omitempty"` // the newest of some of its rows, beside the stream; nil: this process knows of none
+
 	// SchemaChanges is how many changes of its schema this process has found, SchemaPending
 	// how many the lake has not taken on: it is frozen, or waits for a person.
 	SchemaChanges int64 `json:"schema_changes,omitempty"`

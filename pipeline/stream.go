@@ -127,7 +127,7 @@ func (c *capture) step(ctx context.Context) (done bool, err error) {
 		return true, c.send(ctx)
 	}
 	idle := len(c.round.tables) == 0 && c.round.to > 0 && time.Since(c.sent) >= c.p.opts.Interval
-	if c.cut == 0 && (c.p.full(c.round) || idle || len(c.round.failures) > 0) {
+	if c.cut == 0 && (c.p.full(c.round) || idle || c.p.incremental.window.Load().presses(c.round.to) || len(c.round.failures) > 0) {
 		return false, c.send(ctx)
 	}
 	return false, nil

@@ -31,6 +31,9 @@ func (p *Pipeline) writeRound(ctx context.Context, r *round) error {
 	p.mu.Lock()
 	p.writing = r.to
 	p.mu.Unlock()
+	if err := p.placeSnapshot(r); err != nil {
+		return err
+	}
 	if err := p.writeTables(ctx, r); err != nil {
 		return err
 	}

@@ -14,6 +14,15 @@ func (s *Server) instruct(w http.ResponseWriter, r *http.Request) {
 	if p == nil {
 		return
 	}
+	if where := r.URL.Query().Get("where"); where != "" && pipeline.Verb(r.PathValue("verb")) == pipeline.Resync {
+		s, err := p.Snapshot(r.Context(), r.PathValue("table"), where)
+		if err != nil {
+			fail(w, http.StatusConflict, err.Error())
+			return
+		}
+		answer(w, s)
+		return
+	}
 	o, err := p.Instruct(r.Context(), r.PathValue("table"), pipeline.Verb(r.PathValue("verb")))
 	if err != nil {
 		fail(w, http.StatusConflict, err.Error())
@@ -28,4 +37,12 @@ func (h *Held) Instruct(ctx context.Context, table string, verb pipeline.Verb) (
 	var o pipeline.Order
 	err := h.c.ask(ctx, http.MethodPost, h.path+"/tables/"+url.PathEscape(table)+"/"+url.PathEscape(string(verb)), &o)
 	return o, err
+}
+
+// Snapshot asks for the rows of a table that meet a condition to be read anew: the lake has noted it
+// when this returns.
+func (h *Held) Snapshot(ctx context.Context, table, where string) (pipeline.Snapshot, error) {
+	var s pipeline.Snapshot
+	err := h.c.ask(ctx, http.MethodPost, h.path+"/tables/"+url.PathEscape(table)+"/"+string(pipeline.Resync)+"?where="+url.QueryEscape(where), &s)
+	return s, err
 }

@@ -8,6 +8,7 @@
 //	POST /pipelines/{name}/hold        stop at a transaction's end; answers its LSN
 //	POST /pipelines/{name}/cut?lsn=L   commit exactly up to L; answers each table's instant
 //	POST /pipelines/{name}/tables/{table}/{verb}   pause, resume, resync, add or remove one table
+//	POST /pipelines/{name}/tables/{table}/resync?where=W   read the rows that meet a condition anew
 //
 // It listens on loopback only and asks nobody who they are. Against web pages that
 // a browser on the same machine shows, it answers only to loopback host names, and
@@ -43,6 +44,8 @@ type Pipeline interface {
 	Cut(ctx context.Context, lsn change.LSN) (map[string]string, error)
 	// Instruct asks something for one table.
 	Instruct(ctx context.Context, table string, verb pipeline.Verb) (pipeline.Order, error)
+	// Snapshot asks for the rows of a table that meet a condition to be read anew.
+	Snapshot(ctx context.Context, table, where string) (pipeline.Snapshot, error)
 }
 
 // Report is the answer of /status.

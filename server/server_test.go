@@ -40,6 +40,28 @@ func (s *stand) Instruct(_ context.Context, table string, verb pipeline.Verb) (p
 	return pipeline.Order{Paused: verb == pipeline.Pause, Why: table}, s.err
 }
 
+func (s *stand) Snapshot(_ context.Context, table, where string) (pipeline.Snapshot, error) {
+	return pipeline.Snapshot{Table: table, Where: where}, s.err
+}
+
+// TestSnapshot asks for rows of a table, by a condition with what an address may not have.
+func TestSnapshot(t *testing.T) {
+	p := new(stand)
+	h := httptest.NewServer(newServer(p).Handler())
+	defer h.Close()
+	c := server.NewClient(strings.TrimPrefix(h.URL, "http://"))
+	defer c.Close()
+	where := "a = 'x&y=z' AND\nb > 50 % 7"
+	s, err := c.Pipeline("shop").Snapshot(t.Context(), "public.t", where)
+	if err != nil || s.Table != "public.t" || s.Where != where {
+		t.Errorf("%+v, %v", s, err)
+	}
+	p.err = errors.New("syntax error")
+	if _, err := c.Pipeline("shop").Snapshot(t.Context(), "public.t", where); err == nil || !strings.Contains(err.Error(), "syntax error") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestInstruct asks something for a table whose name has what a path may not.
 func TestInstruct(t *testing.T) {
 	p := new(stand)

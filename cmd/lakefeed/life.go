@@ -64,7 +64,7 @@ func lifeCommands() []*cobra.Command {
 }
 
 func (v lifeVerb) command() *cobra.Command {
-	var file, only, slot string
+	var file, only, slot, where string
 	var every bool
 	c := &cobra.Command{
 		Use:   string(v.verb) + " -c FILE TABLE...",
@@ -79,6 +79,8 @@ where none does, the lake keeps it for the next one.`,
 				return usage("--slot goes with --all: all tables of that slot")
 			case every && len(args) > 0:
 				return usage("--all takes all tables: name none")
+			case where != "" && (every || len(args) != 1):
+				return usage("--where goes with one table")
 			case len(args) == 0 && !every:
 				return usage("which table? %s -c FILE schema.name", v.verb)
 			}
@@ -97,6 +99,15 @@ where none does, the lake keeps it for the next one.`,
 				if err != nil {
 					return err
 				}
+				if cmd.Flags().Changed("where") {
+					if where == "" {
+						return usage("--where: which rows? For all of them, leave it out")
+					}
+					if err := askSnapshot(cmd.Context(), p, table, where, cmd.OutOrStdout()); err != nil {
+						return err
+					}
+					continue
+				}
 				if err := v.ask(cmd.Context(), p, table); err != nil {
 					return err
 				}
@@ -110,6 +121,7 @@ where none does, the lake keeps it for the next one.`,
 	configFlag(c, &file)
 	if v.verb == pipeline.Resync {
 		c.Flags().BoolVar(&every, "all", false, "all tables of the pipeline; where its slot is lost, gone or moved, the next run makes it anew")
+		c.Flags().StringVar(&where, "where", "", "read only the rows anew that meet this condition of the source's SQL, while the table goes on")
 		c.Flags().StringVar(&slot, "slot", "", "with --all: the tables of this one of several slots")
 	}
 	c.Flags().StringVar(&only, "pipeline", "", "the pipeline of this name, where several take the table")

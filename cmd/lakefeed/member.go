@@ -168,3 +168,12 @@ func (m *member) Instruct(ctx context.Context, table string, verb pipeline.Verb)
 	}
 	return p.Instruct(ctx, table, verb)
 }
+
+// Snapshot asks for rows of a table of the pipeline to be read anew, if it runs.
+func (m *member) Snapshot(ctx context.Context, table, where string) (pipeline.Snapshot, error) {
+	p, err := m.running()
+	if err != nil {
+		return pipeline.Snapshot{}, err
+	}
+	return p.Snapshot(ctx, table, where)
+}

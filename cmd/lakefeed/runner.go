@@ -21,6 +21,7 @@ type runner interface {
 	Hold(ctx context.Context) (change.LSN, error)
 	Cut(ctx context.Context, lsn change.LSN) (map[string]string, error)
 	Instruct(ctx context.Context, table string, verb pipeline.Verb) (pipeline.Order, error)
+	Snapshot(ctx context.Context, table, where string) (pipeline.Snapshot, error)
 	Drop(ctx context.Context, really bool) (pipeline.Dropped, error)
 }
 

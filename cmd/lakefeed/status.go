@@ -163,7 +163,10 @@ func printStatus(out io.Writer, s pipeline.Status) error {
 				return err
 			}
 		}
-		if text := chunkText(&t); text != "" {
+		for _, text := range []string{chunkText(&t), snapshotText(&t)} {
+			if text == "" {
+				continue
+			}
 			if _, err := fmt.Fprintf(out, "  %s: %s\n", t.Table, text); err != nil {
 				return err
 			}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"lakefeed/config"
+	"lakefeed/pipeline"
+	"lakefeed/postgres"
+	"lakefeed/server"
+	"lakefeed/storage/all"
+)
+
+// askSnapshot asks for the rows of a table that meet a condition to be read anew: it tells the process
+// that runs the pipeline, or leaves it to the next one in the lake.
+func askSnapshot(ctx context.Context, p *config.Pipeline, table, where string, out io.Writer) error {
+	lake, err := all.Open(ctx, p.Lake.URL)
+	if err != nil {
+		return fmt.Errorf("open lake: %w", err)
+	}
+	holder, err := pipeline.ReadLock(ctx, lake, p.Name)
+	switch {
+	case err != nil:
+		return err
+	case holder == nil || !holder.Alive():
+		if err := checkSnapshot(ctx, p, table, where); err != nil {
+			return fmt.Errorf("resync %s: %w", table, err)
+		}
+		_, err = pipeline.RequestSnapshot(ctx, lake, p.Name, table, where)
+	case holder.Address == "":
+		return fmt.Errorf("process %d on %s runs the pipeline and has no server to ask: wait for its end, or start it with --listen", holder.PID, holder.Host)
+	default:
+		client := server.NewClient(holder.Address)
+		defer client.Close()
+		_, err = client.Pipeline(p.Name).Snapshot(ctx, table, where)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "the rows of %s that meet the condition are read anew\n", table)
+	return err
+}
+
+// checkSnapshot asks the source whether it takes the condition.
+func checkSnapshot(ctx context.Context, p *config.Pipeline, table, where string) error {
+	c, err := postgres.Open(ctx, p.Source(nil))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }() // it only looked
+	return pipeline.CheckSnapshot(ctx, sourceOf(p, c), table, where)
+}
+
+// snapshotText is what became of the newest incremental snapshot of a table, empty where there is none.
+func snapshotText(t *pipeline.TableStatus) string {
+	s := t.Snapshot
+	if s == nil {
+		return ""
+	}
+	what := fmt.Sprintf("rows where %s are read anew: ", s.Where)
+	switch s.State {
+	case pipeline.SnapshotReading:
+		return what + plural(s.Rows, "row") + " so far"
+	case pipeline.SnapshotDone:
+		return fmt.Sprintf("rows where %s were read anew: %s", s.Where, plural(s.Rows, "row"))
+	case pipeline.SnapshotFailed:
+		return fmt.Sprintf("rows where %s were not read anew: %s", s.Where, s.Error)
+	}
+	what += string(s.State)
+	if s.Error != "" {
+		what += fmt.Sprintf(", again at %s: %s", s.Again.UTC().Format(time.TimeOnly+" UTC"), s.Error)
+	}
+	return what
+}
