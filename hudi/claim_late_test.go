@@ -74,3 +74,39 @@ func TestLateBeat(t *testing.T) {
 		}
 	})
 }
+
+// TestArchivedMeanwhile lets a writer stand still between its decision and its put until
+// another one has put the commit and archived it: it is told that it is published.
+func TestArchivedMeanwhile(t *testing.T) {
+	t.Parallel()
+	eachType(t, func(t *testing.T, typ TableType) {
+		ctx, inner := t.Context(), newStore(t)
+		store := &atFirstPut{Store: inner}
+		table := newTable(t, store, typ, 1)
+		table.claim.late = 0
+		x := begin(t, table, Insert, "a")
+		store.suffix = x.files[2].FileName()
+		store.do = func() {
+			other, err := Open(ctx, inner, Options{Concurrency: Concurrency{Exclusive: true}, Services: &ServicesOptions{}})
+			for n := 0; n < 3 && err == nil; n++ {
+				err = upsertOne(ctx, other, "b")
+			}
+			if err == nil {
+				_, err = other.Archive(ctx, ArchiveOptions{KeepMin: 2, KeepMax: 2})
+			}
+			if err == nil && other.Timeline().Has(x.time) {
+				err = errors.New("it is not archived")
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		if _, err := x.Commit(ctx, nil); !errors.As(err, new(*ConflictError)) {
+			t.Errorf("commit: %v", err)
+		}
+		if err := x.Abort(ctx); !errors.Is(err, ErrPublished) {
+			t.Errorf("abort: %v", err)
+		}
+		checkBoth(t, inner, &soleWriter{acked: []string{"a", "b"}})
+	})
+}

@@ -270,11 +270,13 @@ func (x *Txn) Abort(ctx context.Context) error {
 	if err == nil {
 		err = t.refresh(ctx)
 	}
-	own := t.states(x.files[0])
-	if err == nil && slices.Contains(own, x.files[2]) {
+	published, gone := false, false
+	if err == nil {
+		published, gone, err = x.fate(ctx)
+	}
+	if published {
 		return errors.Join(ErrPublished, t.deleteMarkers(ctx, x.time))
 	}
-	gone := err == nil && len(own) == 0
 	if err == nil {
 		err = t.takeUp(ctx, t.own(x.files[0]))
 	}
@@ -289,6 +291,22 @@ func (x *Txn) Abort(ctx context.Context) error {
 		return fmt.Errorf("abort %s of %s: %w", x.time, t.name, err)
 	}
 	return nil
+}
+
+// fate tells what has become of the transaction, where its table was looked at anew. One that
+// another writer put, as it was decided, may be archived by now.
+func (x *Txn) fate(ctx context.Context) (published, gone bool, err error) {
+	own := x.table.states(x.files[0])
+	if published = slices.Contains(own, x.files[2]); len(own) > 0 || !x.table.timeline.BeforeStart(x.time) {
+		return published, len(own) == 0, nil
+	}
+	for i, err := range x.table.Archived(ctx, x.time, x.time) {
+		if err != nil {
+			return false, false, err
+		}
+		published = published || i.SameAs(x.files[2])
+	}
+	return published, !published, nil
 }
 
 // leaveRest announces once more what the transaction wrote, as another writer has rolled it
