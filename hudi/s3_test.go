@@ -165,4 +165,4 @@ const (
 )
 
 // commitRequests are those of a merge-on-read commit that touches two buckets.
-const commitRequests = 15
+const commitRequests = 16

@@ -207,11 +207,17 @@ func (x *Txn) check(ctx context.Context, m *timeline.CommitMetadata) error {
 }
 
 // checkAlone sees that the table is as the transaction found it, but for its own files, and
-// that this is so as long as the claim is held.
+// that this is so as long as the claim is held. Where that was so since the timeline was listed,
+// no writer that knows the claim can have decided anything, and what the decision shows then is
+// not listed for: what another engine took for a crash's rest is told by its own files.
 func (x *Txn) checkAlone(ctx context.Context) error {
 	t := x.table
-	if _, err := t.hold(ctx); err != nil {
+	changed, err := t.hold(ctx)
+	switch {
+	case err != nil:
 		return err
+	case !changed:
+		return t.checkPending(ctx, x.files[0])
 	}
 	claimed := t.claim.versionNow()
 	if err := t.alone(ctx, x.time, x.files[:2]...); err != nil {
