@@ -100,7 +100,7 @@ func (t *Table) checkSlice(ctx context.Context, w *written, tl *timeline.Timelin
 		case f.IsLog() && (scope.baseOnly || slices.ContainsFunc(s.Logs, func(l *DataFile) bool { return l.Name == name })):
 		case !f.IsLog() && s.Base != nil && s.Base.Name == name:
 		default:
-			if err := t.lacks(ctx, s, f, scope); err != nil {
+			if err := t.lacks(ctx, tl, s, f, scope); err != nil {
 				return err
 			}
 		}
@@ -109,7 +109,7 @@ func (t *Table) checkSlice(ctx context.Context, w *written, tl *timeline.Timelin
 }
 
 // lacks judges a file that a slice should have.
-func (t *Table) lacks(ctx context.Context, s *FileSlice, f writtenFile, scope checkScope) error {
+func (t *Table) lacks(ctx context.Context, tl *timeline.Timeline, s *FileSlice, f writtenFile, scope checkScope) error {
 	r, err := t.openFile(ctx, f.Path())
 	if err == nil {
 		closeFile(r)
@@ -119,10 +119,18 @@ func (t *Table) lacks(ctx context.Context, s *FileSlice, f writtenFile, scope ch
 		}
 		return fmt.Errorf("%s was not there when the table's folder was listed: open the table anew", f.Path())
 	}
-	if err = t.missing(ctx, f, err); errors.Is(err, ErrCleaned) && scope.asOf == "" {
-		return nil
+	if err = t.missing(ctx, f, err); errors.Is(err, ErrCleaned) && scope.asOf == "" && t.isReplaced(s.Group(), tl) {
+		return nil // its commits were read, and what replaced it was archived before it was
 	}
 	return err
+}
+
+// isReplaced tells whether a file group was taken out of the table.
+func (t *Table) isReplaced(id GroupID, tl *timeline.Timeline) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	r := t.view.replaced[id]
+	return r != "" && counts(tl, r)
 }
 
 // missing makes of the error of opening a file one that says whether it was lost.

@@ -16,22 +16,8 @@ import (
 	"lakefeed/storage"
 )
 
-// load reads the table anew, timeline and folder.
-func (t *Table) load(ctx context.Context, props Properties) error {
-	names, err := t.listTimeline(ctx)
-	if err != nil {
-		return err
-	}
-	t.names = names
-	return t.loadAs(ctx, props, timeline.NewLayout(props.layout(), names))
-}
-
-func (t *Table) loadAs(ctx context.Context, props Properties, tl *timeline.Timeline) error {
-	files, err := t.listFiles(ctx)
-	if err != nil {
-		return err
-	}
-	v := newView(files)
+// adopt makes of the files that were listed, and of a timeline, what the table is.
+func (t *Table) adopt(ctx context.Context, props Properties, v *view, tl *timeline.Timeline) (err error) {
 	if tl.Layout() == timeline.Layout2 {
 		if v.archived, err = t.archivedCompletions(ctx, props, v.archivedLogs(tl)); err != nil {
 			return err
@@ -161,11 +147,13 @@ func (t *Table) refresh(ctx context.Context) error {
 		}
 		return nil
 	}
-	t.names = names
 	t.written.forget() // what superseded the files that it knows may have been archived unseen
-	if err := t.loadAs(ctx, props, timeline.NewLayout(props.layout(), names)); err != nil {
+	if err := t.load(ctx, props, names); err != nil {
 		t.names = nil // so that the next one tries anew
 		return fmt.Errorf("refresh %s: %w", t.name, err)
+	}
+	if !slices.Equal(t.names, names) {
+		t.claim.doubt()
 	}
 	t.stale = false
 	return nil

@@ -208,7 +208,7 @@ func Open(ctx context.Context, store storage.Store, opts Options) (*Table, error
 		t.partition = props.partitioning()
 		t.keys = newKeyMaker(props)
 		if t.merge, err = props.mergeRule(); err == nil {
-			err = t.load(ctx, props)
+			err = t.loadNew(ctx, props)
 		}
 	}
 	if err != nil {
