@@ -330,6 +330,9 @@ func (x *Txn) checkConflicts(ctx context.Context, m *timeline.CommitMetadata) er
 		return err
 	}
 	busy, err := t.planned(ctx)
+	if err == nil {
+		err = x.checkNewest(busy)
+	}
 	if err != nil {
 		return err
 	}
@@ -340,24 +343,6 @@ func (x *Txn) checkConflicts(ctx context.Context, m *timeline.CommitMetadata) er
 		if err := x.conflict(i, mine, groups); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// mergeSchema takes on the schema that another writer gave the table meanwhile: rows
-// that were written by the one before are there anyway. Of two changes one goes.
-func (x *Txn) mergeSchema(m *timeline.CommitMetadata) error {
-	t := x.table
-	if x.full.Equal(x.before) {
-		if _, err := evolve(x.schema, t.schema); err != nil {
-			return &ConflictError{Instant: x.time, Reason: "another writer changed the table's schema, in which its rows are not read", Err: err}
-		}
-		x.schema, x.full, x.avro = t.schema, t.full, t.avro
-		m.ExtraMetadata[timeline.SchemaKey] = t.avro
-		return nil
-	}
-	if !t.full.Equal(x.before) && !t.full.Equal(x.full) {
-		return &ConflictError{Instant: x.time, Reason: "both change the table's schema"}
 	}
 	return nil
 }

@@ -226,10 +226,6 @@ func (t *Table) runCompaction(ctx context.Context, at string, plan *timeline.Com
 		PartitionToWriteStats: map[string][]timeline.WriteStat{},
 		Compacted:             true,
 		OperationType:         "COMPACT",
-		ExtraMetadata:         map[string]string{timeline.SchemaKey: t.avro},
-	}
-	if t.buckets > 0 {
-		m.ExtraMetadata[BucketsKey] = strconv.Itoa(t.buckets)
 	}
 	var written []*DataFile
 	var stats []timeline.WriteStat
@@ -239,6 +235,9 @@ func (t *Table) runCompaction(ctx context.Context, at string, plan *timeline.Com
 		}
 		return t.outlast(ctx, at)
 	})
+	if err == nil {
+		err = t.restate(ctx, m)
+	}
 	if err == nil {
 		for _, s := range stats {
 			m.PartitionToWriteStats[s.PartitionPath] = append(m.PartitionToWriteStats[s.PartitionPath], s)
