@@ -31,7 +31,7 @@ func (g *Group) Status() Status {
 	g.mu.Lock()
 	streams, stays, failed := slices.Clone(g.streams), maps.Clone(g.stays), g.err
 	g.mu.Unlock()
-	out := Status{Pipeline: g.o.Name, State: Waiting, SlotLag: -1}
+	out := Status{Pipeline: g.o.Name, SlotLag: -1}
 	if failed != nil {
 		out.Error = failed.Error()
 	}
@@ -50,6 +50,7 @@ func (g *Group) Status() Status {
 		read, acked = min(read, lsnOf(st.Read)), min(acked, lsnOf(st.Acked))
 		out.add(s.slot, &st, stays)
 	}
+	out.State = cmp.Or(out.State, Waiting)
 	if len(out.Slots) > 0 {
 		out.Read, out.Acked = read.String(), acked.String()
 	}
@@ -74,7 +75,9 @@ func (s *Status) add(slot string, one *Status, stays map[string]string) {
 	if kept(one.Slot) > kept(s.Slot) || s.Slot == nil {
 		s.Slot = one.Slot
 	}
-	s.State, s.SlotLag = busier(s.State, one.State), max(s.SlotLag, one.SlotLag)
+	if s.SlotLag = max(s.SlotLag, one.SlotLag); len(one.Tables) > 0 || one.State == Failed {
+		s.State = busier(s.State, one.State)
+	}
 	s.Commits, s.Rows, s.Spilled, s.Spooled = s.Commits+one.Commits, s.Rows+one.Rows, s.Spilled+one.Spilled, s.Spooled+one.Spooled
 	for _, t := range one.Tables {
 		t.Slot = slot

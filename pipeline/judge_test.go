@@ -35,7 +35,7 @@ func TestLookStopsLong(t *testing.T) {
 	long.Test(t)
 	t.Parallel()
 	cases := map[string]struct{ sql, says string }{ // what stands between "; " is done at once
-		"anew":    {"drop table anew; create table anew (id int primary key, v text); insert into anew values (5, 'new')", "dropped and made anew"},
+		"anew":    {"begin;drop table anew;create table anew (id int primary key, v text);insert into anew values (5, 'new');commit", "dropped and made anew"},
 		"out":     {"alter table out rename to left_out", "renamed to public.left_out"},
 		"swapped": {"begin;alter table swapped rename to x;alter table twin rename to swapped;alter table x rename to twin;commit", "belongs to another table"},
 		"written": {"alter table written alter v type text using v || '!'", "column v of public.written was altered and every row was written anew"},
@@ -43,7 +43,7 @@ func TestLookStopsLong(t *testing.T) {
 		"bigint":  {`alter table "bigint" alter n type bigint using n * 2`, "column n of public.bigint was altered and every row was written anew"},
 		"filled":  {"alter table filled add d int default 7; vacuum full filled", "column d was added to public.filled and every row was written anew"},
 		"column":  {`alter table "column" rename v to w`, "column v of public.column was renamed to w"},
-		"readded": {"alter table readded drop v; alter table readded add v text", "column v of public.readded was dropped and added again"},
+		"readded": {"begin;alter table readded drop v;alter table readded add v text;commit", "column v of public.readded was dropped and added again"},
 	}
 	r := newRig(t, "create table twin (id int primary key, v text, c char(5), n int)", "create table other (id int primary key)")
 	for name := range cases {

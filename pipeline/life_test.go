@@ -3,6 +3,7 @@ package pipeline_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -206,4 +207,28 @@ func (r *rig) ordered(table string) bool {
 		r.t.Fatal(err)
 	}
 	return orders[table].Resync != 0
+}
+
+// TestNotInStepBetweenCopies asks for the state of a pipeline at each of its first copies: it does not
+// stream before the last one is made.
+func TestNotInStepBetweenCopies(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "create table a (id int primary key)", "create table b (id int primary key)", "create table c (id int primary key)")
+	var p *pipeline.Pipeline
+	var states []pipeline.State
+	p, c := r.pipeline(func(o *options) {
+		o.Once = true
+		o.OnPhase = func(phase string) {
+			if phase == "copy" {
+				states = append(states, p.Status().State)
+			}
+		}
+	})
+	defer r.close(c)
+	if err := p.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(states) != 3 || slices.Contains(states, pipeline.Streaming) || p.Status().State != pipeline.Streaming {
+		t.Errorf("it was %q, and is %s", states, p.Status().State)
+	}
 }

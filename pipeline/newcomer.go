@@ -11,10 +11,12 @@ import (
 const newcomer = "it is new in the source and about to be taken in"
 
 // The time after which the source's tables are looked at again is ten commit
-// intervals, within these; where a look takes long, twenty times as long as it took.
+// intervals, within these; where a look takes long, twenty times as long as it took, or lookSeldom:
+// it may have waited for somebody's lock.
 const (
-	lookLeast = time.Second
-	lookMost  = 3 * time.Second
+	lookLeast  = time.Second
+	lookMost   = 3 * time.Second
+	lookSeldom = 10 * time.Minute
 )
 
 // watchTables looks now and then at the source's tables. New ones that the configuration
@@ -32,7 +34,7 @@ func (p *Pipeline) watchTables(ctx context.Context) {
 		p.watchReplay(ctx)
 		began := time.Now()
 		look, err := p.opts.Source.Look(ctx)
-		tick.Reset(max(wait, 20*time.Since(began)))
+		tick.Reset(max(wait, min(20*time.Since(began), lookSeldom)))
 		if err != nil {
 			continue // the stream meets the same source, and reports it
 		}

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -98,7 +99,7 @@ func (p *Pipeline) Status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := Status{
-		Pipeline: p.opts.Name, Source: p.source, State: Waiting,
+		Pipeline: p.opts.Name, Source: p.source,
 		Read: change.LSN(p.readLSN.Load()).String(), Acked: p.acked().String(),
 		SlotLag: -1, Slot: p.governor.status(), Commits: p.commits.Load(), Spilled: p.spilled.Load(), Spooled: p.spool.bytes.Load(),
 	}
@@ -117,6 +118,7 @@ func (p *Pipeline) Status() Status {
 		s.Rows += ts.Rows
 		s.State = busier(s.State, ts.State)
 	}
+	s.State = cmp.Or(s.State, Waiting)
 	for _, name := range p.newcomers {
 		s.Tables = append(s.Tables, TableStatus{Table: name, State: Waiting, Note: newcomer})
 	}
@@ -135,9 +137,10 @@ func (s Status) Instants() map[string]string {
 	return instants
 }
 
-// busier is the state to show for a pipeline of which one table is in state b.
+// busier is the state to show for a pipeline of which one table is in state b: it streams when all do,
+// and not already while the second waits for its first copy.
 func busier(a, b State) State {
-	rank := map[State]int{Waiting: 0, Streaming: 1, Paused: 2, CatchingUp: 3, Copying: 4, Failed: 5}
+	rank := map[State]int{Streaming: 1, Waiting: 2, Paused: 3, CatchingUp: 4, Copying: 5, Failed: 6}
 	if rank[b] > rank[a] {
 		return b
 	}
