@@ -30,6 +30,7 @@ type recopy struct {
 	staged int           // parts of chunks that were there then
 	asked  time.Time     // the order that it is for, or that was there when it was begun
 	void   bool          // while it was made the source left changes of the table out
+	stray  *strayError   // the last of those that came under another name while it was made
 	chunks bool          // it is made in chunks, beside the stream, and be it with Once
 	pass   bool          // it is made in one pass, though the table is large
 	alone  bool          // not side by side with others
@@ -80,7 +81,7 @@ func (p *Pipeline) startCopy(ctx context.Context, j *jobs, t *target) {
 // enterCopy notes that a table's copy begins: its changes are wanted from here on.
 func (p *Pipeline) enterCopy(j *jobs, t *target) {
 	j.copies++
-	t.job, t.recopy.void, t.recopy.asked = true, false, p.orderOf(t.name).Since
+	t.job, t.recopy.void, t.recopy.stray, t.recopy.asked = true, false, nil, p.orderOf(t.name).Since
 	t.overflown.Store(false)
 	t.undrop()
 	t.stand()
@@ -155,6 +156,7 @@ func (p *Pipeline) findLanding(ctx context.Context, t *target) error {
 
 // finishCopy takes in how a copy beside the stream went.
 func (p *Pipeline) finishCopy(ctx context.Context, t *target, err error) error {
+	t.recopy.void = t.recopy.void || err == nil && t.strayed()
 	if t.recopy.void {
 		t.stage = nil
 		if cause := p.voidStage(ctx, t); cause != nil {

@@ -28,6 +28,8 @@ type pending struct {
 	oldest    int64         // commit time of the first change, Unix microseconds
 	spill     *spill        // nil while everything fits in memory
 	journal   *spillFile    // what did not fit, in the order of the log: of a table whose changes go to the spool
+
+	versions []*change.Table // that rows came under, in order
 }
 
 // add takes a batch in, after what came before.
@@ -78,6 +80,9 @@ func (p *pending) seeVersion(v *change.Table, since change.LSN) {
 
 // take takes a slab in, after what came before.
 func (p *pending) take(s *slab) {
+	if n := len(p.versions); n == 0 || p.versions[n-1] != s.Table {
+		p.versions = append(p.versions, s.Table)
+	}
 	p.slabs = append(p.slabs, s)
 	p.bytes += s.Bytes()
 	p.rows += int64(s.Len())
@@ -85,7 +90,7 @@ func (p *pending) take(s *slab) {
 
 // reset forgets every row: a truncate makes them meaningless.
 func (p *pending) reset() {
-	p.slabs, p.bytes, p.rows = nil, 0, 0
+	p.slabs, p.versions, p.bytes, p.rows = nil, nil, 0, 0
 	if p.spill != nil {
 		p.spill.remove()
 		p.spill = nil

@@ -56,9 +56,7 @@ func (p *Pipeline) take(r *round, c *change.Chunk) error {
 	}
 	for _, b := range c.Batches {
 		t := p.targetOf(b.Table)
-		if t == nil {
-			p.renamed(r, b)
-		}
+		p.renamed(r, t, b)
 		if t == nil || t.isDropped() {
 			continue
 		}
@@ -113,17 +111,21 @@ func (p *Pipeline) takeBatch(r *round, t *target, b *change.Batch) error {
 	return p.relieve(r)
 }
 
-// renamed stops the table that a batch belongs to under the name that it had.
-func (p *Pipeline) renamed(r *round, b *change.Batch) {
+// renamed stops the table that a batch belongs to under the name that it had, and named is not.
+func (p *Pipeline) renamed(r *round, named *target, b *change.Batch) {
 	t := p.targetNumbered(b.Table.ID)
-	if t == nil || t.failed() {
+	if t == nil || t == named || t.failed() {
 		return
+	}
+	why := error(&renamedError{b.Table.String()})
+	if named != nil {
+		why = &strayError{b.Table.ID, named.name, b.At[b.Len()-1].Commit}
 	}
 	if _, b := b.Split(t.covered); b != nil {
 		schema, name, _ := strings.Cut(t.name, ".")
 		r.failures = append(r.failures, change.Failure{
 			Table: &change.Table{Schema: schema, Name: name, ID: b.Table.ID}, Since: b.At[0].Commit, Lost: true,
-			Err: &renamedError{b.Table.String()},
+			Err: why,
 		})
 		if r.has(t) {
 			r.tables[t].stopAt(b.At[0].Commit)

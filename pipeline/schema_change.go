@@ -141,13 +141,15 @@ func (d *description) keyChanges(v *change.Table) []SchemaChange {
 	if slices.Equal(d.Key, key) {
 		return nil
 	}
-	said := func(key []string) string {
-		if len(key) == 0 {
-			return "none"
-		}
-		return "(" + joined(key) + ")"
-	}
 	return []SchemaChange{{Kind: KeyChanged, From: said(d.Key), To: said(key), anew: fmt.Sprintf("the key of %s is no longer (%s)", v, joined(d.Key))}}
+}
+
+// said is a key, for people.
+func said(key []string) string {
+	if len(key) == 0 {
+		return "none"
+	}
+	return "(" + joined(key) + ")"
 }
 
 func keyNames(v *change.Table) []string {
@@ -172,7 +174,7 @@ func (d *description) columnChanges(v *change.Table, i int, name string, lake *a
 	case known && old.Name != col.Name:
 		return []SchemaChange{{Kind: ColumnRenamed, Column: old.Name, To: col.Name, anew: fmt.Sprintf("column %s of %s was renamed to %s", old.Name, v, col.Name)}}
 	case !known && named && col.ID != 0 && before.ID != 0:
-		return []SchemaChange{{Kind: ColumnReadded, Column: col.Name, To: col.Type, anew: fmt.Sprintf("column %s of %s was dropped and added again", col.Name, v)}}
+		return []SchemaChange{readded(col, v)}
 	case known && old.Lake != "" && old.Lake != name:
 		return []SchemaChange{{Kind: ColumnRenamed, Column: old.Name, To: col.Name, anew: fmt.Sprintf("column %s of %s would be named %s in the lake, and is %s there", col.Name, v, name, old.Lake)}}
 	case !known && !named:

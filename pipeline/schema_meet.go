@@ -20,7 +20,7 @@ import (
 // meetRound decides on the version of the table that a round brings.
 func (p *Pipeline) meetRound(ctx context.Context, pend *pending, r *round) (*met, error) {
 	t, v := pend.target, pend.version
-	m, list, err := t.decide(v, t.accepts(v, pend.since))
+	m, list, err := t.decide(v, t.accepts(v, pend.since), pend.undone()...)
 	if noted := p.noteSchema(ctx, t, v, list, pend.since, pend.until(r.to)); noted != nil {
 		return nil, noted
 	}

@@ -103,8 +103,9 @@ func (t *target) policy() SchemaPolicy {
 }
 
 // decide says what becomes of each change that version v brings to the table in the lake.
-// The error is that it waits, or has to be copied anew.
-func (t *target) decide(v *change.Table, accepted bool) (*met, []Decided, error) {
+// The error is that it waits, or has to be copied anew. Undone is what was changed and changed
+// back before v.
+func (t *target) decide(v *change.Table, accepted bool, undone ...SchemaChange) (*met, []Decided, error) {
 	m := &met{t: t, version: v, accepted: accepted}
 	var refused error
 	m.view, refused = t.viewOf(v, accepted)
@@ -115,6 +116,12 @@ func (t *target) decide(v *change.Table, accepted bool) (*met, []Decided, error)
 	var list []Decided
 	for _, c := range t.at.changes(v, t.table.Schema()) {
 		list = append(list, Decided{c, t.decideOne(c, v, accepted, refused)})
+	}
+	for _, c := range undone {
+		had := slices.ContainsFunc(list, func(d Decided) bool { return d.Kind == c.Kind && d.Column == c.Column })
+		if decision := t.decideOne(c, v, accepted, refused); !had && decision != Recorded {
+			list = append(list, Decided{c, decision})
+		}
 	}
 	if refused != nil && !slices.ContainsFunc(list, func(d Decided) bool { return d.Decision == Waits }) {
 		return m, list, &SchemaWaitError{t.name, refused.Error(), versionSum(v)}

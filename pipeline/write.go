@@ -41,6 +41,7 @@ func (p *Pipeline) writeRound(ctx context.Context, r *round) error {
 		t := p.targetOf(f.Table)
 		switch {
 		case t == nil || t.isDropped():
+		case t.recopy != nil && errors.As(f.Err, &t.recopy.stray): // the copy shows it, perhaps
 		case t.recopy != nil:
 			t.recopy.void = true
 			if err := p.voidStage(ctx, t); err != nil {
