@@ -83,7 +83,9 @@ func TestUndone(t *testing.T) {
 		for _, name := range undoneTables() {
 			run.ask(pipeline.Resume, "public."+name)
 		}
-		r.await("all stream", func() bool { return run.Status().State == pipeline.Streaming && run.table("public.swapped").Spooled == 0 })
+		r.await("all stream", func() bool {
+			return run.Status().State == pipeline.Streaming && run.table("public.swapped").Spooled == 0
+		})
 		r.equal(run)
 		run.stop()
 		copies.ofUndone(t)
