@@ -24,19 +24,17 @@ type groupCopy struct {
 // of the one are not values of the other.
 func newGroupCopy(from *File, leaves []leaf, fileName string, pageBytes int) (*groupCopy, error) {
 	g := &groupCopy{from: from, leaves: leaves, fileName: fileName, pageBytes: pageBytes, source: make([]int, len(leaves))}
-	found := map[string]bool{}
+	has := map[string]bool{} // in whatever form: a list's leaf has another path in one of two levels
+	for i := range from.leaves {
+		has[topColumn(from.leaves[i].path)] = true
+	}
 	for i := range leaves {
 		l := &leaves[i]
 		g.source[i] = from.leafOf(l.path)
-		if at := g.source[i]; at >= 0 {
-			if !l.same(&from.leaves[at]) {
-				return nil, noCopy("column %s is stored in another way", l.path)
-			}
-			found[topColumn(l.path)] = true
-		}
-	}
-	for i := range leaves {
-		if l := &leaves[i]; g.source[i] < 0 && (found[topColumn(l.path)] || !l.topOptional) {
+		switch at := g.source[i]; {
+		case at >= 0 && !l.same(&from.leaves[at]):
+			return nil, noCopy("column %s is stored in another way", l.path)
+		case at < 0 && (has[topColumn(l.path)] || !l.topOptional):
 			return nil, noCopy("column %s is not in the file", l.path)
 		}
 	}
