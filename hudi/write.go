@@ -335,9 +335,9 @@ type GroupWriter struct {
 	name   string     // for people
 	number int        // in the transaction
 	token  string     // write token of its file
-	out    groupOut
-	seq    int64 // rows written, for their sequence numbers
-	err    error // that broke the writer
+	out    groupOut   // nil once it is closed: a transaction may write many groups
+	seq    int64      // rows written, for their sequence numbers
+	err    error      // that broke the writer
 	closed bool
 	file   *DataFile // what was written, if anything
 	stat   timeline.WriteStat
@@ -357,7 +357,7 @@ type groupOut interface {
 // Upsert writes rows, which replace those of the same keys that the table had. Rows
 // have the table's data columns by name, in any order; missing ones are null, others a
 // *[SchemaError]. Keys are the rows' record keys. Over all calls in a transaction a key
-// comes at most once.
+// comes at most once, but for a [GroupWriter.Delete] before.
 // What a call brings may be written at once: memory stays bounded.
 func (g *GroupWriter) Upsert(ctx context.Context, rows arrow.RecordBatch, keys *array.String) error {
 	if int(rows.NumRows()) != keys.Len() || keys.NullN() > 0 {
@@ -377,7 +377,8 @@ func (g *GroupWriter) Upsert(ctx context.Context, rows arrow.RecordBatch, keys *
 	})
 }
 
-// Delete removes the rows of keys; a key that the table does not have is no error.
+// Delete removes the rows of keys; a key that the table does not have is no error. A row of
+// a key that is deleted may come behind that in the transaction, and stays.
 func (g *GroupWriter) Delete(ctx context.Context, keys []string) error {
 	return g.do(ctx, "delete from", func() error {
 		if len(keys) == 0 {
@@ -404,6 +405,7 @@ func (g *GroupWriter) Close(ctx context.Context) error {
 	if err != nil {
 		g.out.abandon()
 	}
+	g.out = nil
 	return err
 }
 
