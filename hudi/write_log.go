@@ -99,9 +99,13 @@ func (x *Txn) newEncoder() (*logfile.Encoder, error) {
 	return x.encoder.Another(), nil
 }
 
+// flushRecords writes the deletes that wait first: a row of one of their keys came behind it.
 func (o *logOut) flushRecords() error {
 	if o.records == 0 {
 		return nil
+	}
+	if err := o.flushDeletes(); err != nil {
+		return err
 	}
 	x := o.group.txn
 	x.table.opts.Hook("log append")

@@ -159,8 +159,9 @@ func changesOf(batch arrow.RecordBatch) sortedChanges {
 	return sortedChanges{batch, col(0).(*array.String), col(1).(*array.String), col(2).(*array.Int32), col(3).(*array.Boolean)}
 }
 
-// Write writes all changes in a transaction; a key that comes twice in a partition is an
-// error that names it. The transaction may have to be begun anew and written again.
+// Write writes all changes in a transaction. A key that comes twice in a partition, as rows or
+// as deletes, is an error that names it; where it comes as both, the row stays. The transaction
+// may have to be begun anew and written again.
 func (s *Sorter) Write(ctx context.Context, x *Txn) error {
 	out := &sortedOut{txn: x, schema: s.opts.Schema}
 	if x.table.hashed() && s.opts.Buckets != x.count {

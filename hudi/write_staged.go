@@ -214,7 +214,7 @@ func (m *stagedMerge) nextKey(r *sortRun) error {
 	if m.twice {
 		return comesTwice(m.key)
 	}
-	if len(m.at) >= m.limit {
+	if len(m.at) >= m.limit || len(m.batches) >= maxPassed(len(m.heap)) {
 		if err := m.flush(); err != nil {
 			return err
 		}
@@ -222,6 +222,11 @@ func (m *stagedMerge) nextKey(r *sortRun) error {
 	m.last, m.begun = append(m.last[:0], r.key()...), true
 	return nil
 }
+
+// maxPassed bounds the batches that are in memory of so many runs, which are at one each. Those
+// that they have passed were let go with the rows that were picked of them, which are none where
+// all were deleted.
+func maxPassed(runs int) int { return 4*runs + 16 }
 
 // extra is a column of sortedExtra of the batch that a run is at.
 func (m *stagedMerge) extra(r *sortRun, i int) arrow.Array {
