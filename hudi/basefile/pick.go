@@ -29,7 +29,9 @@ type RowReader struct {
 	pick   func(g int) ([]Range, error)
 	group  int
 	ranges []Range // of the group that are not read yet
+	given  int64   // up to which row of the group rows were given out
 	rows   *Reader
+	skip   int64 // rows at the beginning of rows that were given out before
 }
 
 // OpenRows opens a base file for the columns of schema, as [Open] does, and the rows of
@@ -87,6 +89,11 @@ func (p *RowReader) Next() (batch arrow.RecordBatch, err error) {
 	for {
 		if p.rows != nil {
 			batch, err := p.rows.Next()
+			if err == nil && p.skip > 0 {
+				if batch = p.behind(batch); batch == nil {
+					continue
+				}
+			}
 			if !errors.Is(err, io.EOF) {
 				return batch, err
 			}
@@ -98,6 +105,16 @@ func (p *RowReader) Next() (batch arrow.RecordBatch, err error) {
 			return nil, err
 		}
 	}
+}
+
+// behind is what a batch has behind the rows to skip, nil for nothing.
+func (p *RowReader) behind(batch arrow.RecordBatch) arrow.RecordBatch {
+	defer batch.Release()
+	n := min(p.skip, batch.NumRows())
+	if p.skip -= n; n == batch.NumRows() {
+		return nil
+	}
+	return batch.NewSlice(n, batch.NumRows())
 }
 
 // Each calls fn with the batches that are left, which are valid during the call.
@@ -124,7 +141,7 @@ func (p *RowReader) advance() error {
 
 // nextGroup picks rows of the next row group.
 func (p *RowReader) nextGroup() (err error) {
-	if p.group++; p.group >= len(p.file.meta.RowGroups) {
+	if p.group, p.given = p.group+1, 0; p.group >= len(p.file.meta.RowGroups) {
 		return io.EOF
 	}
 	if p.ranges, err = p.pick(p.group); err != nil {
@@ -139,10 +156,10 @@ func (p *RowReader) isWhole() bool {
 	return len(p.ranges) > 0 && p.ranges[0] == p.file.AllRows(p.group)[0]
 }
 
-// whole reads the row group, and those behind it that are wanted as a whole, as they
-// stand in the file.
+// whole reads the row group, without what was given out of it, and those behind it that
+// are wanted as a whole, as they stand in the file.
 func (p *RowReader) whole() (err error) {
-	groups := []int{p.group}
+	groups, given := []int{p.group}, p.given
 	for p.ranges = nil; len(p.ranges) == 0; {
 		err := p.nextGroup()
 		if errors.Is(err, io.EOF) {
@@ -158,6 +175,7 @@ func (p *RowReader) whole() (err error) {
 	if p.rows, err = Open(p.file.raw, p.file.size, p.schema); err != nil {
 		return err
 	}
+	p.skip = given
 	return p.rows.Restrict(groups)
 }
 
@@ -189,7 +207,7 @@ func (p *RowReader) gather() error {
 	if err := errors.Join(w.group(rows, chunks), w.close(nil)); err != nil {
 		return err
 	}
-	p.ranges = rest
+	p.ranges, p.given = rest, now[len(now)-1].To
 	p.rows, err = Open(bytes.NewReader(data.Bytes()), int64(data.Len()), p.schema)
 	return err
 }
