@@ -44,6 +44,7 @@ type claimRecord struct {
 	Shared  bool      `json:"shared,omitempty"`
 	Since   time.Time `json:"since"`
 	Seen    time.Time `json:"seen"`
+	Good    int64     `json:"good"`              // milliseconds for which it counts as alive after that
 	Busy    string    `json:"busy,omitempty"`    // what the writer does that no pending instant shows
 	Decided *decision `json:"decided,omitempty"` // last of all
 	Holder
@@ -178,7 +179,7 @@ func (t *Table) hasFile(name string) bool {
 func (t *Table) writeClaim(ctx context.Context, d *decision) error {
 	c := t.claim
 	now := t.opts.Now().UTC()
-	next := claimRecord{Number: c.record.Number + 1, Writer: c.writer, Shared: t.opts.Concurrency.optimistic(), Since: now, Seen: now, Busy: c.busy, Decided: d, Holder: thisProcess()}
+	next := claimRecord{Number: c.record.Number + 1, Writer: c.writer, Shared: t.opts.Concurrency.optimistic(), Since: now, Seen: now, Good: t.opts.Concurrency.deadAfter().Milliseconds(), Busy: c.busy, Decided: d, Holder: thisProcess()}
 	if c.mine() {
 		next.Since = c.record.Since
 	}
@@ -238,7 +239,11 @@ func (t *Table) carryOut(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if outstanding(timeline.NewLayout(t.timeline.Layout(), names), names, d.File) {
+	missing, err := t.outstanding(ctx, names, d.File)
+	if err != nil {
+		return err
+	}
+	if missing {
 		t.opts.Logger.Info("putting what a writer decided on and did not put", "table", t.name, "file", d.File)
 		if err := t.putMissing(ctx, d); err != nil {
 			return err
@@ -267,26 +272,6 @@ func (t *Table) putMissing(ctx context.Context, d *decision) error {
 	return nil // it is there, and what the claim says is learnt before it is written
 }
 
-// outstanding tells whether a file that was decided on is still to be put: it is not there,
-// and engines that know of no claim have done nothing meanwhile by which it would be wrong.
-func outstanding(tl *timeline.Timeline, names []string, file string) bool {
-	i, ok := timeline.ParseName(file)
-	if _, found := slices.BinarySearch(names, file); !ok || found {
-		return false
-	}
-	if i.State == timeline.Requested { // a plan, of the table as it was
-		return len(names) == 0 || names[len(names)-1] < i.Time
-	}
-	for _, o := range tl.Instants() {
-		if o.Time > i.Time && (o.Action == timeline.Rollback || o.Action == timeline.Restore) {
-			return false
-		}
-	}
-	return slices.ContainsFunc(tl.States(i.Time), func(f timeline.Instant) bool { // a savepoint has its commit's time
-		return f.State == timeline.Inflight && f.SameAs(i)
-	})
-}
-
 // ready learns the claim, refuses to go on where it is that of a writer at work, and carries
 // out what was decided.
 func (t *Table) ready(ctx context.Context) error {
@@ -297,8 +282,12 @@ func (t *Table) ready(ctx context.Context) error {
 	if err := t.learn(ctx); err != nil {
 		return err
 	}
-	if r := &c.record; r.working() && t.alive(r) {
-		return t.claimed(r, r.at())
+	taken, err := t.occupied(ctx)
+	switch {
+	case err != nil:
+		return err
+	case taken:
+		return t.claimed(&c.record, c.record.at())
 	}
 	return t.carryOut(ctx)
 }
@@ -391,6 +380,14 @@ func otherWriter(want, names []string) string {
 	return fmt.Sprintf("another writer %s meanwhile: stop it, or give all of them Concurrency.Mode %s and one lock", what, Optimistic)
 }
 
+// carryOutFree is carryOut where nobody is at work: from a writer that lives the claim is not taken.
+func (t *Table) carryOutFree(ctx context.Context) error {
+	if taken, err := t.occupied(ctx); err != nil || taken {
+		return err
+	}
+	return t.carryOut(ctx)
+}
+
 // settled carries out what was decided of an instant and whose answer was lost.
 func (t *Table) settled(ctx context.Context, instant string) error {
 	c := t.claim
@@ -399,7 +396,7 @@ func (t *Table) settled(ctx context.Context, instant string) error {
 	for range claimTries {
 		err := t.learn(ctx)
 		if d := c.record.Decided; err == nil && d != nil && strings.HasPrefix(d.File, instant) {
-			err = t.carryOut(ctx)
+			err = t.carryOutFree(ctx)
 		}
 		if !errors.Is(err, storage.ErrConflict) {
 			return err

@@ -111,10 +111,58 @@ func (t *Table) overtaken(ctx context.Context, file string) error {
 		return err
 	}
 	i, _ := timeline.ParseName(file)
-	if _, found := slices.BinarySearch(names, file); found && len(timeline.NewLayout(t.timeline.Layout(), names).States(i.Time)) > 1 {
-		return nil
+	if _, found := slices.BinarySearch(names, file); found {
+		if stands, err := t.stands(ctx, timeline.NewLayout(t.timeline.Layout(), names), i); err != nil || stands {
+			return err
+		}
 	}
 	return t.claimLost(i.Time)
+}
+
+// outstanding tells whether a file that was decided on is still to be put: it is not there,
+// and engines that know of no claim have done nothing meanwhile by which it would be wrong.
+func (t *Table) outstanding(ctx context.Context, names []string, file string) (bool, error) {
+	i, ok := timeline.ParseName(file)
+	if _, found := slices.BinarySearch(names, file); !ok || found {
+		return false, nil
+	}
+	if i.State == timeline.Requested { // a plan, of the table as it was
+		return len(names) == 0 || names[len(names)-1] < i.Time, nil
+	}
+	return t.stands(ctx, timeline.NewLayout(t.timeline.Layout(), names), i)
+}
+
+// stands tells whether an instant may be complete: its inflight file is there, and nothing younger
+// takes it back.
+func (t *Table) stands(ctx context.Context, tl *timeline.Timeline, i timeline.Instant) (bool, error) {
+	if !slices.ContainsFunc(tl.States(i.Time), func(f timeline.Instant) bool { return f.State == timeline.Inflight && f.SameAs(i) }) {
+		return false, nil
+	}
+	for _, o := range tl.Instants() {
+		if o.Time <= i.Time {
+			continue
+		}
+		if taken, err := t.takesBack(ctx, o, i); err != nil || taken {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// takesBack tells whether an instant is the rollback of an older one, or a restore. A rollback that
+// does not say of what may be.
+func (t *Table) takesBack(ctx context.Context, o, i timeline.Instant) (bool, error) {
+	if o.Action != timeline.Rollback {
+		return o.Action == timeline.Restore, nil
+	}
+	plan, err := readPlan(ctx, t, o, timeline.DecodeRollbackPlan)
+	switch {
+	case errors.Is(err, storage.ErrNotExist), errors.As(err, new(*CorruptError)):
+		return true, nil
+	case err != nil:
+		return false, err
+	}
+	return plan.InstantToRollback == nil || takenBack(plan).SameAs(i), nil
 }
 
 // stopwatch measures by both clocks: the one stands still while a computer sleeps, the

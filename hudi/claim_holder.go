@@ -2,6 +2,7 @@ package hudi
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -88,24 +89,44 @@ func (t *Table) holder(ctx context.Context) (*claimRecord, error) {
 	if err := t.learn(ctx); err != nil {
 		return nil, err
 	}
-	if r := c.record; t.alive(&r) {
-		return &r, nil
+	r := c.record
+	if lives, err := t.alive(ctx, &r); err != nil || !lives {
+		return nil, err
 	}
-	return nil, nil //nolint:nilnil // none
+	return &r, nil
 }
 
-// alive tells whether the claim, as it was read, is that of another writer which may live.
-func (t *Table) alive(r *claimRecord) bool {
+// alive tells whether the claim, as it was read, is that of another writer which may live. By the
+// clocks of two computers one is not counted for dead, as they may differ: then the store's decides.
+func (t *Table) alive(ctx context.Context, r *claimRecord) (bool, error) {
 	switch {
 	case t.opts.Concurrency.Exclusive || r.Number == 0 || r.Writer == t.claim.writer || r.dead():
-		return false
+		return false, nil
 	case r.Shared && (r.Busy == "" || t.opts.Concurrency.optimistic()):
-		return false // its heartbeats tell, or the lock
+		return false, nil // its heartbeats tell, or the lock
 	case r.Holder == thisProcess():
 		_, works := atWork.Load(r.Writer)
-		return works
+		return works, nil
 	}
-	return t.opts.Now().Sub(r.Seen) <= t.opts.Concurrency.deadAfter()
+	good := t.goodFor(r)
+	if age := t.opts.Now().Sub(r.Seen); age >= 0 && age <= good {
+		return true, nil
+	}
+	dates, err := t.storeDates(ctx)
+	return dates[clockFile].Sub(dates[claimFile]) <= good+storage.ModTimeStep(t.store), err
+}
+
+// goodFor is how long a writer counts as alive that was not seen again.
+func (t *Table) goodFor(r *claimRecord) time.Duration {
+	return cmp.Or(time.Duration(r.Good)*time.Millisecond, t.opts.Concurrency.deadAfter())
+}
+
+// occupied tells whether the claim is that of another writer which is at work.
+func (t *Table) occupied(ctx context.Context) (bool, error) {
+	if r := &t.claim.record; r.working() {
+		return t.alive(ctx, r)
+	}
+	return false, nil
 }
 
 // claimed is the error of who wants a table on which another writer is at work, at an instant
@@ -118,7 +139,7 @@ func (t *Table) claimed(r *claimRecord, at timeline.Instant) error {
 	if r.Holder == thisProcess() {
 		return &ConflictError{Other: at.Time, Reason: fmt.Sprintf("another Table of this process is at work on %s since %s: end that first (Txn.Commit or Abort)", on, stamp(r.Since))}
 	}
-	until := r.Seen.Add(t.opts.Concurrency.deadAfter())
+	until := r.Seen.Add(t.goodFor(r))
 	return &ConflictError{Other: at.Time, Reason: fmt.Sprintf(
 		"%s has it since %s, was seen last at %s, and is at work on %s: wait until that has ended, or stop it; should it be dead, it counts for that from %s on, or at once with Concurrency.Exclusive (lakefeed table --lock none)",
 		r.Holder, stamp(r.Since), stamp(r.Seen), on, stamp(until))}
@@ -195,10 +216,17 @@ func (t *Table) layDown(ctx context.Context) error {
 // taken back: what is decided next tells.
 func (t *Table) keepClaim(ctx context.Context) {
 	for range t.opts.Concurrency.beats(ctx) {
-		if err := t.beatClaim(ctx); err != nil && ctx.Err() == nil {
+		if err := t.beatInTime(ctx); err != nil && ctx.Err() == nil {
 			t.opts.Logger.Warn("a writer's claim was not renewed", "table", t.name, "error", err)
 		}
 	}
+}
+
+// beatInTime keeps nobody who is to decide waiting for longer than a beat is of use.
+func (t *Table) beatInTime(ctx context.Context) error {
+	ctx, stop := context.WithTimeout(ctx, t.opts.Concurrency.deadAfter()/2)
+	defer stop()
+	return t.beatClaim(ctx)
 }
 
 func (t *Table) beatClaim(ctx context.Context) error {

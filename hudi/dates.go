@@ -116,18 +116,24 @@ func (t *Table) rewrite(ctx context.Context, name string) error {
 // storeTime is the date that the store gives to a file that is written now; to one that
 // another writer has written meanwhile a later one.
 func (t *Table) storeTime(ctx context.Context) (date time.Time, err error) {
+	dates, err := t.storeDates(ctx)
+	return dates[clockFile], err
+}
+
+// storeDates are storeTime, that of the clock's file, and when those beside it were written: all
+// by the one clock of the store.
+func (t *Table) storeDates(ctx context.Context) (map[string]time.Time, error) {
 	if err := t.store.Put(ctx, clockFile, nil); err != nil {
-		return date, fmt.Errorf("ask for the store's time: %w", err)
+		return nil, fmt.Errorf("ask for the store's time: %w", err)
 	}
+	dates := map[string]time.Time{}
 	for info, err := range t.store.List(ctx, path.Dir(clockFile), false) {
 		if err != nil {
-			return date, fmt.Errorf("ask for the store's time: %w", err)
+			return nil, fmt.Errorf("ask for the store's time: %w", err)
 		}
-		if info.Name == clockFile {
-			date = info.ModTime
-		}
+		dates[info.Name] = info.ModTime
 	}
-	return date, nil
+	return dates, nil
 }
 
 // sleep waits for a time or for the end of ctx, whose error it returns.

@@ -46,7 +46,7 @@ func (t *Table) clear(ctx context.Context) error {
 		case err != nil:
 			return err
 		case sole && len(rest) < len(pending): // before the claim is taken from it
-			return t.busy(pending, rest)
+			return t.busy(ctx, pending, rest)
 		case len(rest) == 0 && aloof:
 			return nil
 		}
@@ -70,20 +70,25 @@ func (t *Table) clear(ctx context.Context) error {
 		return err
 	}
 	if p := t.timeline.Pending(); sole && len(p) > 0 {
-		return t.busy(p, nil)
+		return t.busy(ctx, p, nil)
 	}
 	return nil
 }
 
 // busy is the error of who finds instants of others, of which some are abandoned.
-func (t *Table) busy(pending, rest []timeline.Instant) error {
+func (t *Table) busy(ctx context.Context, pending, rest []timeline.Instant) error {
 	for _, i := range pending {
 		if slices.Contains(rest, i) {
 			continue
 		}
 		t.claim.mu.Lock()
 		defer t.claim.mu.Unlock()
-		if r := t.claim.record; t.claim.known && t.alive(&r) {
+		r := t.claim.record
+		lives, err := t.alive(ctx, &r)
+		switch {
+		case err != nil:
+			return err
+		case t.claim.known && lives:
 			return t.claimed(&r, i)
 		}
 		return &ConflictError{Other: i.Time, Reason: fmt.Sprintf("another writer is at work on %s and shows it by its heartbeat: wait until that has ended (should it have died: %v), stop it, or share its lock (Concurrency.Mode %s, lakefeed table --lock)", i, t.opts.Concurrency.deadAfter(), Optimistic)}
