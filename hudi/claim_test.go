@@ -4,91 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"math/rand/v2"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"lakefeed/internal/seed"
 	"lakefeed/storage"
 )
-
-// paced is a store that says of each call when it comes.
-type paced struct {
-	storage.Store
-	calls  atomic.Int64
-	before func(n int64)
-}
-
-func (p *paced) call() {
-	if n := p.calls.Add(1); p.before != nil {
-		p.before(n)
-	}
-}
-
-func (p *paced) Open(ctx context.Context, name string) (storage.Reader, error) {
-	p.call()
-	return p.Store.Open(ctx, name)
-}
-
-func (p *paced) Get(ctx context.Context, name string) ([]byte, storage.Version, error) {
-	p.call()
-	return p.Store.Get(ctx, name)
-}
-
-func (p *paced) Put(ctx context.Context, name string, data []byte) error {
-	p.call()
-	return p.Store.Put(ctx, name, data)
-}
-
-func (p *paced) PutIfAbsent(ctx context.Context, name string, data []byte) error {
-	p.call()
-	return p.Store.PutIfAbsent(ctx, name, data)
-}
-
-func (p *paced) PutIfMatch(ctx context.Context, name string, data []byte, v storage.Version) (storage.Version, error) {
-	p.call()
-	return p.Store.PutIfMatch(ctx, name, data, v)
-}
-
-func (p *paced) List(ctx context.Context, folder string, deep bool) iter.Seq2[storage.Info, error] {
-	p.call()
-	return p.Store.List(ctx, folder, deep)
-}
-
-func (p *paced) Dirs(ctx context.Context, folder string) ([]string, error) {
-	p.call()
-	return p.Store.Dirs(ctx, folder)
-}
-
-func (p *paced) Delete(ctx context.Context, name string) error {
-	p.call()
-	return p.Store.Delete(ctx, name)
-}
-
-func (p *paced) DeleteAll(ctx context.Context, folder string) error {
-	p.call()
-	return p.Store.DeleteAll(ctx, folder)
-}
-
-func (p *paced) Create(ctx context.Context, name string) (storage.Writer, error) {
-	p.call()
-	w, err := p.Store.Create(ctx, name)
-	return &pacedWriter{w, p}, err
-}
-
-type pacedWriter struct {
-	storage.Writer
-	p *paced
-}
-
-func (w *pacedWriter) Commit() error {
-	w.p.call()
-	return w.Writer.Commit()
-}
 
 // soleWriter is one of two writers each of which is told that it is the only one.
 type soleWriter struct {
@@ -148,9 +72,9 @@ func upsertOne(ctx context.Context, table *Table, key string) error {
 }
 
 // meet lets A begin, B at A's call at, A go on when B is at its call then (0: has ended),
-// and B go on when A has ended. It returns how many calls each made. Two that heed each
-// other begin with an empty table.
-func meet(t *testing.T, typ TableType, heed bool, at, then int64) (a, b int64) {
+// and B go on when A has ended. It returns the stores, which tell of the calls that each made.
+// Two that heed each other begin with an empty table.
+func meet(t *testing.T, typ TableType, heed bool, at, then int64) (mine, theirs *paced) {
 	t.Helper()
 	inner := newStore(t)
 	first := newTable(t, inner, typ, 1)
@@ -162,14 +86,14 @@ func meet(t *testing.T, typ TableType, heed bool, at, then int64) (a, b int64) {
 		}
 	}
 	begun, goOn, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
-	theirs := &paced{Store: inner, before: func(n int64) {
+	theirs = &paced{Store: inner, before: func(n int64) {
 		if n == then {
 			close(begun)
 			<-goOn
 		}
 	}}
 	two := &soleWriter{t: t, name: "b", store: theirs, exact: then == 0 && !heed, heeds: heed}
-	mine := &paced{Store: inner, before: func(n int64) {
+	mine = &paced{Store: inner, before: func(n int64) {
 		if n != at {
 			return
 		}
@@ -185,13 +109,25 @@ func meet(t *testing.T, typ TableType, heed bool, at, then int64) (a, b int64) {
 	if mine.calls.Load() >= at {
 		<-ended
 	}
+	if mine.calls.Load() < at && len(one.acked) != 3 {
+		t.Errorf("A was alone, and wrote %v", one.acked)
+	}
 	checkBoth(t, inner, old, one, two)
-	return mine.calls.Load(), theirs.calls.Load()
+	return mine, theirs
 }
 
-// checkBoth sees that a table is sound, and that what two writers were told is committed is there.
+// checkBoth sees that a table is sound, that what two writers were told is committed is there,
+// and that one which comes after them writes, and heeds nobody who is gone.
 func checkBoth(t *testing.T, store storage.Store, writers ...*soleWriter) {
 	t.Helper()
+	fresh, err := Open(t.Context(), store, Options{Buckets: 1})
+	if err == nil {
+		err = upsertOne(t.Context(), fresh, "fresh")
+	}
+	if err != nil {
+		t.Errorf("a third writer: %v", err)
+	}
+	writers = append(writers, &soleWriter{acked: []string{"fresh"}})
 	table, err := Open(t.Context(), store, Options{Concurrency: Concurrency{Exclusive: true}})
 	if err == nil {
 		err = table.Recover(t.Context())
@@ -231,7 +167,8 @@ func eachMeeting(t *testing.T, test func(t *testing.T, typ TableType, heed bool)
 func TestTwoSoleWriters(t *testing.T) {
 	t.Parallel()
 	eachMeeting(t, func(t *testing.T, typ TableType, heed bool) {
-		calls, _ := meet(t, typ, heed, 1<<40, 0)
+		alone, _ := meet(t, typ, heed, 1<<40, 0)
+		calls := alone.calls.Load()
 		for at := int64(1); at <= calls; at++ {
 			if meet(t, typ, heed, at, 0); t.Failed() {
 				t.Fatalf("B came at A's call %d of %d", at, calls)
@@ -240,26 +177,45 @@ func TestTwoSoleWriters(t *testing.T) {
 	})
 }
 
+// turns are all pairs of calls, in an order by chance, of which every other one is a pair that
+// decides something as long as there are such: both stand still before they write the claim or
+// the timeline.
+func turns(rnd *rand.Rand, mine, theirs *paced) (pairs [][2]int64) {
+	var decide, others [][2]int64
+	for at := int64(1); at <= mine.calls.Load(); at++ {
+		for then := int64(1); then <= theirs.calls.Load(); then++ {
+			if p := [2]int64{at, then}; slices.Contains(mine.decides, at) && slices.Contains(theirs.decides, then) {
+				decide = append(decide, p)
+			} else {
+				others = append(others, p)
+			}
+		}
+	}
+	for _, l := range [][][2]int64{decide, others} {
+		rnd.Shuffle(len(l), func(i, j int) { l[i], l[j] = l[j], l[i] })
+	}
+	n := min(len(decide), len(others))
+	for i := range n {
+		pairs = append(pairs, decide[i], others[i])
+	}
+	return slices.Concat(pairs, decide[n:], others[n:])
+}
+
 // TestTwoSoleWritersInTurns lets the second one stand still too, at any of its calls, and the
 // first go on meanwhile.
 func TestTwoSoleWritersInTurns(t *testing.T) {
 	t.Parallel()
 	eachMeeting(t, func(t *testing.T, typ TableType, heed bool) {
-		calls, theirs := meet(t, typ, heed, 1, 0)
+		mine, theirs := meet(t, typ, heed, 1, 0)
+		calls, others := mine.calls.Load(), theirs.calls.Load()
 		rnd := rand.New(rand.NewPCG(seed.New(t), 11))
-		var pairs [][2]int64
-		for at := int64(1); at <= calls; at++ {
-			for then := int64(1); then <= theirs; then++ {
-				pairs = append(pairs, [2]int64{at, then})
-			}
-		}
+		pairs := turns(rnd, mine, theirs)
 		if !soak() {
-			rnd.Shuffle(len(pairs), func(i, j int) { pairs[i], pairs[j] = pairs[j], pairs[i] })
 			pairs = pairs[:min(len(pairs), 100)]
 		}
 		for _, p := range pairs {
 			if meet(t, typ, heed, p[0], p[1]); t.Failed() {
-				t.Fatalf("B came at A's call %d of %d, and stood still at its own call %d of %d", p[0], calls, p[1], theirs)
+				t.Fatalf("B came at A's call %d of %d, and stood still at its own call %d of %d", p[0], calls, p[1], others)
 			}
 		}
 	})
