@@ -98,8 +98,8 @@ func (t *Table) RunServices(ctx context.Context, opts ServicesOptions) error {
 }
 
 // RunServicesOnce is one round of [Table.RunServices], for a table with one writer too. A
-// service that meets a writer's transaction is tried again for Concurrency.RetryFor; one
-// that gave way till the end, or waited for the lock in vain, is an error once the others
+// service that meets a writer's transaction is tried again for Concurrency.RetryFor, in mode
+// SingleWriter once; one that gave way till the end, or waited for the lock in vain, is an error once the others
 // have run.
 func (t *Table) RunServicesOnce(ctx context.Context, opts ServicesOptions) error {
 	gaveWay, err := t.runServices(ctx, opts)

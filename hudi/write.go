@@ -40,22 +40,28 @@ type TxnOptions struct {
 }
 
 // Txn is a transaction: readers see all of it once Commit returns, or nothing. It
-// holds the table until Commit or Abort; one of them must be called.
+// holds the table until Commit or Abort; one of them must be called: one that is forgotten
+// keeps all writers off, those of other processes too unless they are told
+// [Concurrency].Exclusive, for as long as this process lives.
 //
 // It goes through these steps, in the order that Hudi's readers and Hudi's own
 // rollback rely on:
 //
 //  1. hoodie.properties and the timeline are read again; what a crashed writer left
 //     is rolled back (write_rollback.go).
-//  2. The requested and then the inflight file of a new instant are created.
+//  2. The requested and then the inflight file of a new instant are created. A writer that
+//     knows of no other decides on the first in the table's claim (claim.go).
 //  3. For each data file a marker is created first (write_marker.go), then the file:
 //     a base file (write_base.go) or a log file (write_log.go). A marker without its
 //     file is harmless; a file without a marker could not be found again.
-//  4. hoodie.properties and the instant's own two files are looked at once more, and,
-//     under the lock, what other writers did meanwhile (concurrency.go).
-//  5. The completed file is created, at once and whole (write_commit.go). This is the
-//     moment of the commit.
-//  6. The markers are deleted.
+//  4. hoodie.properties and the instant's own two files are looked at once more, and what
+//     other writers did meanwhile: with a lock that they share, under it (concurrency.go),
+//     else where the claim was another's since.
+//  5. The claim is replaced by one that says what the completed file will hold. From this
+//     moment on the commit is decided: should the process die, the next writer puts the file.
+//  6. The completed file is created, at once and whole (write_commit.go). From this moment
+//     on readers see the commit.
+//  7. The markers are deleted.
 type Txn struct {
 	table    *Table
 	op       Operation
