@@ -185,12 +185,15 @@ func (i *importer) run(ctx context.Context, table *Table) (ImportResult, error) 
 		}
 	}
 	if err == nil {
-		i.res.Instant, err = x.Commit(ctx, nil)
+		_, err = x.Commit(ctx, nil)
 	}
 	if err != nil {
-		return i.res, errors.Join(err, x.Abort(context.WithoutCancel(ctx)))
+		err = x.undo(ctx, err)
 	}
-	return i.res, nil
+	if err == nil {
+		i.res.Instant = x.Instant()
+	}
+	return i.res, err
 }
 
 // divide passes a file's rows on to the parts that they belong to.

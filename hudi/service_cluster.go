@@ -82,7 +82,7 @@ func (t *Table) Cluster(ctx context.Context, opts ClusterOptions) (ClusterResult
 			_, err = x.Commit(ctx, nil)
 		}
 		if err != nil {
-			err = errors.Join(err, x.Abort(context.WithoutCancel(ctx)))
+			err = x.undo(ctx, err)
 		}
 	}
 	if err != nil {

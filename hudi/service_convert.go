@@ -73,7 +73,10 @@ func (t *Table) convert(ctx context.Context, opts ConvertOptions) error {
 	if err = x.rebucket(ctx, opts); err == nil {
 		_, err = x.Commit(ctx, nil)
 	}
-	return errors.Join(err, x.Abort(context.WithoutCancel(ctx)))
+	if err != nil {
+		err = x.undo(ctx, err)
+	}
+	return err
 }
 
 // beginConvert begins the transaction that writes all rows anew, or does what can be done

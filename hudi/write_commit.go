@@ -103,8 +103,8 @@ func (x *Txn) Commit(ctx context.Context, extra map[string]string) (instant stri
 		err = x.publish(ctx, m)
 	}
 	var then error
-	if err == nil && x.replace != nil && x.replace.then != nil {
-		then = x.replace.then(ctx)
+	if err == nil {
+		then = x.follow(ctx)
 	}
 	x.table.release(ctx)
 	if err != nil {
@@ -114,15 +114,36 @@ func (x *Txn) Commit(ctx context.Context, extra map[string]string) (instant stri
 	x.beat.end(context.WithoutCancel(ctx))
 	x.table.committed(x, m, files)
 	x.table.indexKeys(x)
-	if err := x.table.deleteMarkers(ctx, x.time); err != nil {
-		x.table.opts.Logger.Warn("markers stay until the next recovery", "table", x.table.name, "instant", x.time, "error", err)
-	}
+	x.dropMarkers(ctx)
 	x.table.opts.Logger.Debug("committed", "table", x.table.name, "instant", x.time, "files", len(files), "requests", x.table.requests.Total()-x.asked)
 	x.table.unlock()
 	if x.replace == nil { // a service is not followed by others
 		x.table.serveInline(ctx)
 	}
 	return x.time, then
+}
+
+// follow does what follows on the commit, before anybody else writes.
+func (x *Txn) follow(ctx context.Context) error {
+	if x.replace == nil || x.replace.then == nil {
+		return nil
+	}
+	return x.replace.then(ctx)
+}
+
+// followLate is follow for a commit that was found to stand: others may have gone on since.
+func (x *Txn) followLate(ctx context.Context) error {
+	last, _ := x.table.timeline.Last()
+	if last.Time != x.time && x.replace != nil && x.replace.then != nil {
+		return &ConflictError{Instant: x.time, Other: last.Time, Reason: "it is published, and the other came before hoodie.properties said so: do it again"}
+	}
+	return x.follow(ctx)
+}
+
+func (x *Txn) dropMarkers(ctx context.Context) {
+	if err := x.table.deleteMarkers(ctx, x.time); err != nil {
+		x.table.opts.Logger.Warn("markers stay until the next recovery", "table", x.table.name, "instant", x.time, "error", err)
+	}
 }
 
 // metadata describes the commit.
@@ -254,10 +275,30 @@ func (t *Table) committed(x *Txn, m *timeline.CommitMetadata, files []*DataFile)
 // lost and the transaction stands. After Commit it does nothing, so that it may be
 // deferred.
 func (x *Txn) Abort(ctx context.Context) error {
+	published, err := x.abort(ctx)
+	if published {
+		return errors.Join(ErrPublished, err)
+	}
+	return err
+}
+
+// undo takes a whole transaction back that has failed, and returns why; nil where the
+// store had published it all the same, and only the answer was lost.
+func (x *Txn) undo(ctx context.Context, failure error) error {
+	published, err := x.abort(context.WithoutCancel(ctx))
+	if published {
+		x.table.opts.Logger.Warn("a commit stands whose answer was lost", "table", x.table.name, "instant", x.time, "error", failure)
+		return err
+	}
+	return errors.Join(failure, err)
+}
+
+// abort is Abort; with a transaction that was published it does what follows on the commit.
+func (x *Txn) abort(ctx context.Context) (published bool, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.ended {
-		return nil
+		return false, nil
 	}
 	x.ended = true
 	defer x.table.unlock()
@@ -269,19 +310,20 @@ func (x *Txn) Abort(ctx context.Context) error {
 	t := x.table
 	defer x.beat.end(ctx)
 	t.given = x.time
-	err := t.acquire(ctx)
+	err = t.acquire(ctx)
 	if err == nil {
 		err = t.settled(ctx, x.time)
 	}
 	if err == nil {
 		err = t.refresh(ctx)
 	}
-	published, gone := false, false
+	gone := false
 	if err == nil {
 		published, gone, err = x.fate(ctx)
 	}
 	if published {
-		return errors.Join(ErrPublished, t.deleteMarkers(ctx, x.time))
+		x.dropMarkers(ctx)
+		return true, x.followLate(ctx)
 	}
 	if err == nil {
 		err = t.takeUp(ctx, t.own(x.files[0]))
@@ -294,9 +336,9 @@ func (x *Txn) Abort(ctx context.Context) error {
 		err = x.leaveRest(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("abort %s of %s: %w", x.time, t.name, err)
+		return false, fmt.Errorf("abort %s of %s: %w", x.time, t.name, err)
 	}
-	return nil
+	return false, nil
 }
 
 // fate tells what has become of the transaction, where its table was looked at anew. One that

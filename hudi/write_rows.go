@@ -2,7 +2,6 @@ package hudi
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -142,7 +141,10 @@ func (t *Table) transactOnce(ctx context.Context, op Operation, write func(*Txn)
 		_, err = x.Commit(ctx, nil)
 	}
 	if err != nil {
-		return "", errors.Join(err, x.Abort(context.WithoutCancel(ctx)))
+		err = x.undo(ctx, err)
+	}
+	if err != nil {
+		return "", err
 	}
 	return x.Instant(), nil
 }
@@ -167,7 +169,10 @@ func (t *Table) Rewrite(ctx context.Context, schema *arrow.Schema, extra map[str
 		_, err = x.Commit(ctx, extra)
 	}
 	if err != nil {
-		return "", errors.Join(err, x.Abort(context.WithoutCancel(ctx)))
+		err = x.undo(ctx, err)
+	}
+	if err != nil {
+		return "", err
 	}
 	return x.Instant(), nil
 }
