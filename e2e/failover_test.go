@@ -25,6 +25,7 @@ type failover struct {
 	reads    string // "both": the primary of the two hosts, "standby": that one
 	awaited  bool   // synchronized_standby_slots: the lake is never ahead
 	refused  bool   // the promoted server has no slot of ours
+	mishaps  int    // before the promotion
 }
 
 var failovers = []failover{
@@ -80,12 +81,13 @@ func failOver(t *testing.T, f *failover, version int) {
 	c.run = startRun(t, c.lake)
 	awaitInStep(t, c.lake, c.run, time.Minute)
 	c.awaitSlot(f)
+	killed := c.mishaps(f.mishaps)
 	rest(time.Duration(rng.IntN(1500)) * time.Millisecond)
 	story := c.promote(f)
 	rest(time.Duration(500+rng.IntN(1500)) * time.Millisecond) // the load goes on there
 	load.stop()
 	outcome := c.outcome(f)
-	t.Logf("seed %d, %d transactions; %s: %s", seed, load.transactions, story, outcome)
+	t.Logf("seed %d, %d transactions; %s; %s: %s", seed, load.transactions, killed, story, outcome)
 }
 
 func rest(d time.Duration) { <-time.After(d) }
