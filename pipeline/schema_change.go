@@ -39,6 +39,7 @@ type SchemaChange struct {
 
 	anew      string // why only a new copy helps; empty: it does not need one
 	rewritten bool   // the source wrote every row anew with it
+	blind     bool   // the source could not number a column, which may be this one under another name
 }
 
 // String says it for people.
@@ -259,7 +260,7 @@ func (d *description) dropped(v *change.Table, found []SchemaChange) []SchemaCha
 		}
 		c := SchemaChange{Kind: ColumnDropped, Column: k.Name, From: k.SQL}
 		if unnumbered >= 0 || k.ID == 0 && added {
-			c.anew = fmt.Sprintf("column %s is gone from %s and another is new: a renamed column's old values cannot be told from a new column's", k.Name, v)
+			c.blind, c.anew = true, fmt.Sprintf("column %s is gone from %s and another is new: a renamed column's old values cannot be told from a new column's", k.Name, v)
 		}
 		out = append(out, c)
 	}

@@ -118,8 +118,11 @@ func (t *target) decide(v *change.Table, accepted bool, undone ...SchemaChange) 
 		list = append(list, Decided{c, t.decideOne(c, v, accepted, refused)})
 	}
 	for _, c := range undone {
-		had := slices.ContainsFunc(list, func(d Decided) bool { return d.Kind == c.Kind && d.Column == c.Column })
-		if decision := t.decideOne(c, v, accepted, refused); !had && decision != Recorded {
+		decision := t.decideOne(c, v, accepted, refused)
+		had := slices.ContainsFunc(list, func(d Decided) bool {
+			return d.Kind == c.Kind && d.Column == c.Column && d.Decision == decision
+		})
+		if !had && decision != Recorded {
 			list = append(list, Decided{c, decision})
 		}
 	}
@@ -158,7 +161,9 @@ func (t *target) decideFrozen(c SchemaChange, v *change.Table, refused error) De
 		}
 		return CopiedAnew
 	case ColumnRetyped, ColumnRewritten, ColumnReadded, TypeRedefined:
-		listed := slices.ContainsFunc(t.at.Columns, func(k knownColumn) bool { return k.Name == c.Column })
+		listed := slices.ContainsFunc(t.at.Columns, func(k knownColumn) bool {
+			return k.Name == c.Column && (c.Kind != ColumnReadded || !numbers(v, k.ID)) // else the frozen one has another name
+		})
 		switch {
 		case !listed:
 			return Recorded
@@ -167,9 +172,18 @@ func (t *target) decideFrozen(c SchemaChange, v *change.Table, refused error) De
 		case c.rewritten || c.Kind != ColumnRetyped:
 			return CopiedAnew
 		}
+	case ColumnDropped, ColumnRenamed:
+		if c.blind { // the view cannot show it
+			return CopiedAnew
+		}
 	default:
 	}
 	return Recorded
+}
+
+// numbers reports whether a version has a column with a number.
+func numbers(v *change.Table, id int) bool {
+	return id != 0 && slices.ContainsFunc(v.Columns, func(c change.Column) bool { return c.ID == id })
 }
 
 // verdict is the error that follows from decisions, nil: none does.

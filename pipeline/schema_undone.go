@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -47,27 +48,32 @@ func (d *description) undone(w, v *change.Table) []SchemaChange {
 	}
 	for _, was := range w.Columns {
 		for _, col := range v.Columns {
-			numbered := was.ID != 0 && col.ID != 0
-			other := fmt.Sprintf("column %s of %s was named %s for a while", col.Name, v, was.Name)
-			switch same := was.Name == col.Name; {
+			k, known := d.known(col)
+			numbered, same := was.ID != 0 && col.ID != 0, was.Name == col.Name
+			switch {
 			case numbered && same && was.ID != col.ID:
 				out = append(out, readded(col, v))
-			case numbered && !same && was.ID == col.ID:
-				out = append(out, SchemaChange{Kind: ColumnRenamed, Column: was.Name, To: col.Name, anew: other})
-			case was.ID == 0 && d.perhaps(was, col, w, v): // it is not seen in a view either
-				out = append(out, SchemaChange{Kind: ColumnReadded, Column: col.Name, To: col.Type, anew: other})
+			case numbered && !same && was.ID == col.ID, known && was.ID == 0 && d.unknown(was) && find(w, knownColumn{Name: col.Name, ID: col.ID}) < 0:
+				name := cmp.Or(k.Name, col.Name)
+				out = append(out, SchemaChange{
+					Kind: ColumnRenamed, Column: name, To: was.Name, blind: was.ID == 0,
+					anew: fmt.Sprintf("column %s of %s was named %s for a while", name, v, was.Name),
+				})
 			}
 		}
 	}
 	return out
 }
 
-// perhaps reports whether a column of w that the source could not number may be one of v that the
-// lake has: neither version has the other's name.
-func (d *description) perhaps(was, col change.Column, w, v *change.Table) bool {
-	_, known := d.named(col.Name)
-	return known && columnIndex(v, was.Name) < 0 && columnIndex(w, col.Name) < 0
+// known is what is known of a column, by its number or by its name.
+func (d *description) known(col change.Column) (knownColumn, bool) {
+	if k, ok := d.numbered(col.ID); ok {
+		return k, true
+	}
+	return d.named(col.Name)
 }
+
+func (d *description) unknown(col change.Column) bool { _, known := d.known(col); return !known }
 
 // strayError is a table of which changes came under the name of another one of the pipeline.
 type strayError struct {

@@ -53,6 +53,7 @@ func (c *Connector) describeRelation(ctx context.Context, info pgoutput.Relation
 	}
 	relationKey(t, info, now)
 	c.landTypes(t, r.types)
+	ahead := now.ahead(info.Columns)
 	for i := range t.Columns {
 		out := &t.Columns[i]
 		switch j := columnIndex(now.Table, out.Name); {
@@ -61,9 +62,32 @@ func (c *Connector) describeRelation(ctx context.Context, info pgoutput.Relation
 		case j >= 0:
 			out.ID, out.Shape, out.Default, out.Definition = now.Columns[j].ID, now.Columns[j].Shape, now.Columns[j].Default, now.Columns[j].Definition
 		}
+		if ahead {
+			out.ID, out.Shape, out.Default = 0, "", 0
+		}
+	}
+	if ahead {
+		t.Storage = ""
 	}
 	r.rows = c.newRows(c.tables.settle(t), r.types)
 	return r, nil
+}
+
+// ahead reports whether columns of a message cannot all be those that the catalogs have under their
+// names: these stand in another order, or one of a lower number has a name that the message lacks,
+// which the table had then, as it has no new column before an old one.
+func (t *catalogTable) ahead(message []pgoutput.Column) bool {
+	last := -1
+	in := map[string]bool{}
+	for _, col := range message {
+		in[col.Name] = true
+		if i := columnIndex(t.Table, col.Name); i >= 0 && i < last {
+			return true
+		} else if i >= 0 {
+			last = i
+		}
+	}
+	return slices.ContainsFunc(t.Columns[:last+1], func(c change.Column) bool { return !in[c.Name] })
 }
 
 // columnTypes resolves the types of a relation's columns.
