@@ -1,9 +1,11 @@
 package hudi
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -26,7 +28,7 @@ func (x *Txn) checkReused(ctx context.Context, added []string) error {
 		return fmt.Errorf("look for columns that were dropped: %w", err)
 	}
 	for _, name := range added {
-		if used[strings.ToLower(name)] {
+		if _, found := used[strings.ToLower(name)]; found {
 			return &SchemaError{name, "there was one of that name, and its values, which old files still have, would come back: take another name, or " + wayOut}
 		}
 	}
@@ -34,46 +36,85 @@ func (x *Txn) checkReused(ctx context.Context, added []string) error {
 }
 
 // usedNames are the paths, in lower case, of the columns and fields that the table had
-// since it was last written anew as a whole. It reads all commits, archived ones too.
-func (t *Table) usedNames(ctx context.Context, tl *timeline.Timeline) (map[string]bool, error) {
-	since, newest := "", map[string]string{} // each schema's newest commit
-	look := func(i timeline.Instant, m *timeline.CommitMetadata) {
-		if m == nil {
-			return
-		}
-		if avro := m.ExtraMetadata[timeline.SchemaKey]; avro != "" {
-			newest[avro] = max(newest[avro], i.Time)
-		}
-		if m.OperationType == string(InsertOverwriteTable) {
-			since = max(since, i.Time)
-		}
-	}
-	r := archiveReader{store: t.store, yield: func(i ArchivedInstant) error {
-		look(i.Instant, i.Commit)
-		return nil
-	}}
-	if err := r.read(ctx, t.Properties()); err != nil && !errors.Is(err, errEnough) {
+// since it was last written anew as a whole, and the newest instants that had them. It
+// reads all commits, archived ones too.
+func (t *Table) usedNames(ctx context.Context, tl *timeline.Timeline) (map[string]string, error) {
+	u := newUsedColumns()
+	r := archiveReader{store: t.store, yield: func(i ArchivedInstant) error { return u.look(i.Instant, i.Commit) }}
+	if err := r.read(ctx, t.Properties()); err != nil {
 		return nil, fmt.Errorf("read the archived timeline: %w", err)
 	}
-	err := t.eachCommit(ctx, tl.Completed(), func(i timeline.Instant, m *timeline.CommitMetadata) bool {
-		look(i, m)
-		return true
-	})
+	kept, _, err := t.keptColumns(ctx) // after the archive, of which it takes over what is deleted
 	if err != nil {
 		return nil, err
 	}
-	used := map[string]bool{}
-	for avro, last := range newest {
-		if last < since {
-			continue
-		}
-		s, err := schema.ToArrow(avro)
-		if err != nil {
-			return nil, fmt.Errorf("read the schema of commit %s: %w", last, err)
-		}
-		addNames(used, "", s.Fields())
+	var bad error
+	err = t.eachCommit(ctx, tl.Completed(), func(i timeline.Instant, m *timeline.CommitMetadata) bool {
+		bad = u.look(i, m)
+		return bad == nil
+	})
+	return u.names(kept), cmp.Or(err, bad)
+}
+
+// usedColumns collects what commits say of a table's columns.
+type usedColumns struct {
+	since   string              // when the table was last written anew as a whole
+	newest  map[string]string   // the newest instant of each schema
+	columns map[string][]string // its columns and fields
+}
+
+func newUsedColumns() *usedColumns {
+	return &usedColumns{newest: map[string]string{}, columns: map[string][]string{}}
+}
+
+// look takes in what a commit says; nil is none.
+func (u *usedColumns) look(i timeline.Instant, m *timeline.CommitMetadata) error {
+	if m == nil {
+		return nil
 	}
-	return used, nil
+	if m.OperationType == string(InsertOverwriteTable) {
+		u.since = max(u.since, i.Time)
+	}
+	avro := m.ExtraMetadata[timeline.SchemaKey]
+	if avro == "" {
+		return nil
+	}
+	if u.newest[avro] = max(u.newest[avro], i.Time); u.columns[avro] != nil {
+		return nil
+	}
+	s, err := schema.ToArrow(avro)
+	if err != nil {
+		return fmt.Errorf("read the schema of commit %s: %w", i.Time, err)
+	}
+	u.columns[avro] = slices.Collect(maps.Keys(namesOf(s)))
+	return nil
+}
+
+// names are the columns and fields that files may be left of, with the newest instant of
+// each: those of the commits, and kept ones.
+func (u *usedColumns) names(kept map[string]string) map[string]string {
+	out := map[string]string{}
+	add := func(name, last string) {
+		if last >= u.since {
+			out[name] = max(out[name], last)
+		}
+	}
+	for name, last := range kept {
+		add(name, last)
+	}
+	for avro, columns := range u.columns {
+		for _, name := range columns {
+			add(name, u.newest[avro])
+		}
+	}
+	return out
+}
+
+// namesOf are the paths, in lower case, of a schema's columns and fields.
+func namesOf(s *arrow.Schema) map[string]bool {
+	names := map[string]bool{}
+	addNames(names, "", s.Fields())
+	return names
 }
 
 // addNames adds the paths of fields, as [evolve] writes them.

@@ -18,7 +18,8 @@ type ArchiveOptions struct {
 	// KeepMax is how many there must be before anything is archived; default twice KeepMin.
 	KeepMax int
 	// MaxArchiveBytes bounds the archived timeline: its oldest files are deleted beyond
-	// that. Nothing but an audit reads them. 0: 256 MiB; below 0: no bound.
+	// that, but for what they say of columns that were dropped. Nothing else but an audit
+	// reads them. 0: 256 MiB; below 0: no bound.
 	MaxArchiveBytes int64
 
 	// patient: where something holds the timeline it is tried again when that has grown by
@@ -264,11 +265,20 @@ func (w *archiveWriter) goOn(ctx context.Context, logs []archiveLog) (last strin
 // trimArchive deletes the oldest of the archive's files beyond a number of bytes. What is
 // gone is no error.
 func (t *Table) trimArchive(ctx context.Context, logs []archiveLog, limit int64) error {
+	var old []string
 	for _, l := range slices.Backward(logs) {
-		if limit -= l.size; limit >= 0 {
-			continue
+		if limit -= l.size; limit < 0 {
+			old = append(old, path.Join(t.props.archiveFolder(), l.name))
 		}
-		name := path.Join(t.props.archiveFolder(), l.name)
+	}
+	if len(old) == 0 {
+		return nil
+	}
+	old, err := t.keepColumns(ctx, old)
+	if err != nil {
+		return err
+	}
+	for _, name := range old {
 		if err := t.store.Delete(ctx, name); err != nil {
 			return fmt.Errorf("delete %s: %w", name, err)
 		}
