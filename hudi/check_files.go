@@ -217,10 +217,10 @@ func (s *sliceScan) open(ctx context.Context, f *DataFile) (*reading, error) {
 	return &reading{Reader: file, path: f.Path()}, nil
 }
 
-// checkWhole looks through the files of all slices, down to the blocks of their logs but
-// not to the rows.
-func (t *Table) checkWhole(ctx context.Context, found []*FileSlice) error {
-	w, err := t.checkFiles(ctx, t.timeline, found, checkScope{})
+// checkWhole looks through the files of slices, down to the blocks of their logs but not to
+// the rows.
+func (t *Table) checkWhole(ctx context.Context, found []*FileSlice, scope checkScope) error {
+	w, err := t.checkFiles(ctx, t.timeline, found, scope)
 	if err != nil {
 		return err
 	}

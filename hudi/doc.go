@@ -61,7 +61,7 @@
 //   - changes.go, changes_images.go: what commits changed
 //   - version.go, archived.go: tables of other versions, and what archiving took off the
 //     timeline (archived_log.go, archived_history.go)
-//   - table services: service.go, what they share; service_compact.go, service_cluster.go and service_convert.go (rows
+//   - table services: service.go, what they share; service_compact.go (service_compact_steps.go), service_cluster.go and service_convert.go (rows
 //     laid out anew, write_replace.go), service_clean.go, service_archive.go,
 //     service_savepoint.go, service_restore.go; service_run.go, behind commits or beside a writer
 //     (service_names.go)

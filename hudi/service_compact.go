@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"math/rand/v2"
 	"path"
@@ -43,6 +42,8 @@ type CompactOptions struct {
 	MaxBytes int64
 	// MaxTime is how long file groups are begun; 0: no bound. What is begun by then is
 	// ended, the first file group in any case, and published; the others stay as they are.
+	// With [Concurrency] there may be several instants then, as what is planned is all
+	// compacted: writers of other engines may log on it meanwhile.
 	MaxTime time.Duration
 }
 
@@ -135,28 +136,19 @@ func (t *Table) compact(ctx context.Context, opts CompactOptions) (string, error
 	if !t.compactable(opts) {
 		return "", nil
 	}
-	found := t.view.slices(t.timeline, "", nil)
-	if err := t.checkWhole(ctx, found); err != nil {
-		return "", err // before the plan: transactions wait for what it says
-	}
-	planned, err := t.planned(ctx) // by other writers' services, which are at work
+	found, err := t.logged(ctx, t.view.slices(t.timeline, "", nil), checkScope{})
 	if err != nil {
 		return "", err
 	}
-	busy := slices.Concat(slices.Collect(maps.Values(planned))...)
-	found = slices.DeleteFunc(found, func(s *FileSlice) bool { return !t.hasLogRows(s) || slices.Contains(busy, s.Group()) })
-	plan := &timeline.CompactionPlan{PreserveHoodieMetadata: true}
-	for _, s := range opts.pick(found) {
-		plan.Operations = append(plan.Operations, compactionOf(s))
-	}
-	if len(plan.Operations) == 0 {
+	picked, until := opts.pick(found), within(opts.MaxTime)
+	switch {
+	case len(picked) == 0:
 		return "", nil
+	case opts.MaxTime > 0 && t.opts.Concurrency.optimistic():
+		return t.compactSteps(ctx, picked, until)
+	default:
+		return t.compactPlan(ctx, picked, until)
 	}
-	i, err := t.schedule(ctx, timeline.Compaction, plan)
-	if err != nil {
-		return "", err
-	}
-	return i.Time, t.runCompaction(ctx, i.Time, plan, within(opts.MaxTime))
 }
 
 // hasLogRows tells whether a commit wrote to the log files of a slice: there may be only
