@@ -93,7 +93,7 @@ func (t *target) stand() {
 			s.State = Paused
 		case t.recopy != nil:
 			s.State = Waiting
-		case len(t.segments) > 0:
+		case len(t.segments) > 0, t.held:
 			s.State = CatchingUp
 		default:
 			s.State = Streaming
@@ -105,12 +105,25 @@ func (t *target) stand() {
 func (p *Pipeline) setAside(ctx context.Context, aside []*pending, r *round) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(writers)
-	for _, pend := range aside {
+	divided := make([]bool, len(aside))
+	for i, pend := range aside {
 		if t := pend.target; t.spooling() && !pend.empty() && pend.until(r.to) > t.safe {
-			g.Go(func() error { return p.spoolPart(ctx, pend, r) })
+			g.Go(func() error {
+				err := p.spoolPart(ctx, pend, r)
+				if divided[i] = errors.Is(err, errDivided); divided[i] {
+					return errAgain
+				}
+				return err
+			})
 		}
 	}
-	return g.Wait()
+	err := g.Wait()
+	for i, pend := range aside {
+		if divided[i] { // read once more, in order now
+			p.journal[pend.target.name] = true
+		}
+	}
+	return err
 }
 
 // spoolPart writes one table's part of a round into the spool. Where that is full, the
@@ -127,10 +140,6 @@ func (p *Pipeline) spoolPart(ctx context.Context, pend *pending, r *round) error
 	}
 	p.phase("spool")
 	seg, err := p.spool.write(ctx, h, pend)
-	if errors.Is(err, errDivided) { // read once more, in order now
-		p.journal[t.name] = true
-		return errAgain
-	}
 	if err != nil {
 		return err
 	}
@@ -240,7 +249,7 @@ func (p *Pipeline) due(t *target) time.Time {
 		return t.trouble.next
 	case t.trouble == nil && t.shed != nil:
 		return t.shed.next
-	case t.trouble != nil, len(t.segments) > 0:
+	case t.trouble != nil, len(t.segments) > 0, t.held && !p.diverted.Load(): // what is held comes with the next session
 		return time.Unix(1, 0)
 	}
 	return time.Time{}
@@ -352,7 +361,8 @@ func (p *Pipeline) drain(ctx context.Context, t *target, segs []segment, reopen 
 	if err != nil {
 		return covered, err
 	}
-	if n > 0 && !pend.empty() {
+	switch {
+	case n > 0 && !pend.empty():
 		p.phase("drain")
 		switch err := p.writeTable(ctx, pend, r); {
 		case err == nil:
@@ -364,11 +374,35 @@ func (p *Pipeline) drain(ctx context.Context, t *target, segs []segment, reopen 
 			p.log.Warn("a service of the table failed", "table", t.name, "error", err)
 		}
 		p.phase("drained")
+	case r.to > t.at.LSN:
+		if err := p.cover(ctx, t, r); err != nil {
+			return covered, ofLake(err)
+		}
 	}
 	if err := p.spool.delete(ctx, t.name, segs[:n]); err != nil {
 		p.log.Warn("drained segments are left in the spool for now", "table", t.name, "error", err)
 	}
 	return covered + n, nil
+}
+
+// cover notes in the table that it holds what its segments had: nothing that its copy has not.
+// What comes next begins behind them.
+func (p *Pipeline) cover(ctx context.Context, t *target, r *round) error {
+	release, err := t.alone(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	next := t.at
+	next.From, next.LSN, next.First = t.at.LSN, r.to, r.to
+	if r.last.Commit > next.Last.Commit && r.last.Commit < r.to {
+		next.Last = r.last
+	}
+	if err := p.commitSchema(ctx, t, nil, next); err != nil {
+		return fmt.Errorf("note up to where it is in step: %w", err)
+	}
+	t.at = next
+	return nil
 }
 
 // gatherSegments reads segments until there is about as much as a round has.

@@ -62,12 +62,18 @@ func (p *Pipeline) startCopy(ctx context.Context, j *jobs, t *target) {
 		t.stage = nil
 	}
 	var segs []segment
+	safe := t.safe
 	if t.stage == nil {
 		segs = t.segments
 		t.segments, t.safe = nil, max(t.safe, p.written)
 	}
+	if err := p.noteAhead(ctx, t); err != nil && len(segs) > 0 { // a start would miss them
+		t.segments, t.safe = segs, safe
+		t.recopy.wait = p.after(t.recopy.wait)
+		t.recopy.next = time.Now().Add(t.recopy.wait)
+		return
+	}
 	p.enterCopy(j, t)
-	p.noteAhead(ctx, t)
 	j.group.Go(func() error {
 		err := p.copyBeside(ctx, t, segs)
 		select {
@@ -81,24 +87,30 @@ func (p *Pipeline) startCopy(ctx context.Context, j *jobs, t *target) {
 // enterCopy notes that a table's copy begins: its changes are wanted from here on.
 func (p *Pipeline) enterCopy(j *jobs, t *target) {
 	j.copies++
+	if t.stage == nil { // what the source has kept for the table is in the copy
+		t.held = false
+	}
 	t.job, t.recopy.void, t.recopy.stray, t.recopy.asked = true, false, nil, p.orderOf(t.name).Since
 	t.overflown.Store(false)
 	t.undrop()
 	t.stand()
 }
 
-// noteAhead records that a table is to be copied, where the record does not know it yet: a start
-// that found the copy alone would take the table for one that was left out for a while.
-func (p *Pipeline) noteAhead(ctx context.Context, t *target) {
+// noteAhead records that a table is to be copied, where the record does not know it yet, or says that
+// the spool has what the copy makes needless: a start that found the copy alone would take the table
+// for one that was left out for a while, and one that did not find the segments, for one that lacks them.
+func (p *Pipeline) noteAhead(ctx context.Context, t *target) error {
 	p.recordMu.Lock()
 	r := p.recorded
 	p.recordMu.Unlock()
-	if r == nil || r.has(t.name) {
-		return
+	if r == nil || r.has(t.name) && (r.Spooled[t.name] == 0 || len(t.segments) > 0) {
+		return nil
 	}
-	if err := p.record(ctx, r.LSN); err != nil { // the copy will meet the same lake
+	err := p.record(ctx, r.LSN)
+	if err != nil { // the copy will meet the same lake
 		p.log.Warn("cannot note that a table is to be copied", "table", t.name, "error", err)
 	}
+	return err
 }
 
 // copyBeside copies a table anew while the stream goes on.

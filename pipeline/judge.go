@@ -9,8 +9,8 @@ import (
 // judge stops the tables that are in the source no longer what they are in the lake, as
 // the next start would, by a look at the source's catalogs. It waits until the lake
 // holds everything up to the look: what the log brings by itself has then come, and what
-// has not come is not in it. A table that has committed beyond the look is left to the
-// next one: its description may be newer than the look.
+// has not come is not in it. The description of a table that has committed beyond the look
+// may be newer than that, and is left to the next one: see [target.meetNewer].
 func (p *Pipeline) judge(ctx context.Context, written change.LSN) {
 	look := p.looked.Load()
 	if look == nil || written < look.At {
@@ -43,8 +43,9 @@ func (p *Pipeline) judge(ctx context.Context, written change.LSN) {
 			continue
 		}
 		if t.at.LSN > look.At {
-			if err := t.at.learnTypes(v); err != nil { // which nothing in the log tells of
-				p.fail(t, err)
+			if err := t.meetNewer(v, look); err != nil {
+				p.fail(t, ofLake(err))
+				t.stand()
 			}
 			continue
 		}
@@ -66,6 +67,17 @@ func (p *Pipeline) judge(ctx context.Context, written change.LSN) {
 			t.stand()
 		}
 	}
+}
+
+// meetNewer takes from a look at a table that has committed beyond it what no newer description
+// makes untrue, and nothing in the log tells of.
+func (t *target) meetNewer(v *change.Table, look *change.Look) error {
+	if v != nil && v.ID == t.source.ID && look.At > t.at.Copied {
+		if err := t.samePublished(look.Published); err != nil {
+			return err
+		}
+	}
+	return t.at.learnTypes(v)
 }
 
 // samePublished refuses a table whose publication somebody has changed since the table

@@ -173,3 +173,26 @@ func TestPartitionsPausedLong(t *testing.T) {
 	r.equal(run)
 	run.stop()
 }
+
+// TestCutBeforeADetach asks for a state of before a partition was detached, whose rows it has.
+func TestCutBeforeADetach(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "create table other (id int primary key)")
+	r.divided(1)
+	run := r.start()
+	r.await("streaming", func() bool { return run.Status().State == pipeline.Streaming })
+	r.db.Exec(t, "insert into other values (1)")
+	at := r.lsn("select pg_current_wal_insert_lsn()")
+	r.await("it is there", func() bool { return r.column("other", "id") == "1" })
+	r.passLook(run)
+	had, instant := r.column("r1", "id"), run.table("public.r1").Instant
+	r.do(1, "alter table r@ detach partition jan@")
+	r.await("its rows are gone", func() bool { return r.column("r1", "id") != had })
+	r.db.Exec(t, "insert into other values (2)")
+	r.await("it goes on", func() bool { return r.column("other", "id") == "1 2" && r.recorded() > at })
+	for _, table := range r.mustCut(before(at)).Tables {
+		if table.Table == "public.r1" && table.Instant != instant {
+			t.Errorf("the cut has instant %s, the rows were there until %s", table.Instant, instant)
+		}
+	}
+}

@@ -124,7 +124,11 @@ func recordKeys(b *change.Batch) (*array.String, error) {
 }
 
 // empty reports whether the round changes nothing in the table.
-func (p *pending) empty() bool { return p.rows == 0 && !p.truncated }
+func (p *pending) empty() bool { return p.rows == 0 && !p.truncated || p.voided() }
+
+// voided reports whether the table was emptied by a transaction that does not count, as a value of it
+// cannot be taken in: what came before is forgotten, and nothing of the round can be written.
+func (p *pending) voided() bool { return p.truncated && p.limit != 0 && p.emptied >= p.limit }
 
 // parts yields the changes in parts that fit in memory; all changes of a key,
 // and of the keys that its row had before, are in one part and in order.

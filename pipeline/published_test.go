@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"lakefeed/pipeline"
 )
@@ -77,4 +79,34 @@ func TestPublicationOurs(t *testing.T) {
 	if err := r.once(); err == nil || strings.Contains(err.Error(), "public.t:") || strings.Contains(err.Error(), "public.later:") {
 		t.Errorf("after another start: %v", err)
 	}
+}
+
+// TestPublicationChangedUnderLoad changes how a table is published that has rows in every round, each of
+// which goes beyond the newest look at the catalogs.
+func TestPublicationChangedUnderLoad(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, schemaT)
+	run := r.start()
+	r.await("streaming", func() bool { return run.Status().State == pipeline.Streaming })
+	conn, ctx := r.db.Conn(t), t.Context()
+	var load sync.WaitGroup
+	stop := make(chan struct{})
+	load.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Millisecond):
+			}
+			if _, err := conn.Exec(ctx, "insert into t values ($1, 'x')", i); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	defer load.Wait()
+	defer close(stop)
+	r.changePublication("alter publication P set (publish = 'insert')")
+	r.passLook(run)
+	r.says(errors.New(run.table("public.t").Error), "somebody changed how public.t is published", "copied anew")
 }

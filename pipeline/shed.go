@@ -95,7 +95,7 @@ func (p *Pipeline) shedRows(ctx context.Context, t *target) error {
 	}
 	if rows > 0 {
 		p.phase("shed")
-		if err := p.commitShed(ctx, t, sorter); err != nil {
+		if err := p.commitShed(ctx, t, sorter, s.look.At); err != nil {
 			return ofLake(err)
 		}
 	}
@@ -132,8 +132,8 @@ func (p *Pipeline) collectRows(ctx context.Context, t *target, l change.Leaf, ou
 	return rows, nil
 }
 
-// commitShed deletes rows by a commit that covers nothing more of the source.
-func (p *Pipeline) commitShed(ctx context.Context, t *target, rows *hudi.Sorter) error {
+// commitShed deletes rows. Before that the table showed all that the source held up to seen.
+func (p *Pipeline) commitShed(ctx context.Context, t *target, rows *hudi.Sorter, seen change.LSN) error {
 	release, err := t.alone(ctx)
 	if err != nil {
 		return err
@@ -144,9 +144,13 @@ func (p *Pipeline) commitShed(ctx context.Context, t *target, rows *hudi.Sorter)
 		return fmt.Errorf("begin: %w", err)
 	}
 	err = rows.Write(ctx, txn)
+	next := t.at
+	if next.LSN < seen {
+		next.From, next.LSN, next.First = t.at.LSN, seen, seen
+	}
 	extra := map[string]string(nil)
 	if err == nil {
-		extra, err = t.extraOf(t.at)
+		extra, err = t.extraOf(next)
 	}
 	if err == nil {
 		_, err = txn.Commit(ctx, extra)
@@ -157,6 +161,7 @@ func (p *Pipeline) commitShed(ctx context.Context, t *target, rows *hudi.Sorter)
 		}
 	}
 	t.carried(extra)
+	t.at = next
 	p.commits.Add(1)
 	t.report(func(s *TableStatus) { s.Instant = newestInstant(t.table) })
 	return nil

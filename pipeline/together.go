@@ -43,7 +43,7 @@ func (p *Pipeline) startCopies(ctx context.Context, j *jobs, due []*target) {
 		p.enterCopy(j, t)
 	}
 	for _, t := range fresh {
-		p.noteAhead(ctx, t)
+		_ = p.noteAhead(ctx, t) // it is logged
 	}
 	j.group.Go(func() error {
 		for _, c := range p.copyTogether(ctx, fresh) {

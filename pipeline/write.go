@@ -54,7 +54,11 @@ func (p *Pipeline) writeRound(ctx context.Context, r *round) error {
 			p.fail(t, &AnewError{What: f.Err.Error(), Schema: t.policy() == EvolveSchema})
 		default: // the source's log brings the same change again: it is kept for nothing
 			t.settled = true
-			p.fail(t, fmt.Errorf("%w; what is committed from %s on is not in the lake: mend it in the source, then %s", f.Err, f.Since, CopyAnew))
+			since := f.Since
+			if pend := r.tables[t]; pend != nil && pend.voided() {
+				since = t.at.LSN
+			}
+			p.fail(t, fmt.Errorf("%w; what is committed from %s on is not in the lake: mend it in the source, then %s", f.Err, since, CopyAnew))
 		}
 	}
 	p.written = max(p.written, r.to)
