@@ -84,8 +84,11 @@ func (t *target) stand() {
 		for _, seg := range t.segments {
 			s.Spooled += seg.bytes
 		}
-		if t.trouble != nil {
+		switch {
+		case t.trouble != nil:
 			s.Again = t.trouble.next
+		case t.recopy != nil && t.recopy.wait > 0:
+			s.Again = t.recopy.next
 		}
 		switch {
 		case s.State == Failed, s.State == Copying && t.job:

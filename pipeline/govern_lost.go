@@ -136,7 +136,7 @@ func (p *Pipeline) publishAll(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("publish tables: %w", err)
 	}
-	p.checkPublished(prepared)
+	p.checkPublished(ctx, prepared)
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"lakefeed/internal/long"
 	"lakefeed/pipeline"
 )
 
@@ -115,5 +116,34 @@ func TestNewcomerIsRecorded(t *testing.T) {
 	r.db.Exec(t, "insert into late values (2)")
 	run = r.start()
 	r.await("it is copied", func() bool { return r.column("late", "id") == "1 2" })
+	r.equal(run)
+}
+
+// TestLockedNewcomerLong starts while somebody has a lock on a table that is new: it waits, and the others
+// do not wait for it.
+func TestLockedNewcomerLong(t *testing.T) {
+	long.Test(t)
+	t.Parallel()
+	r := newRig(t, schemaT)
+	r.drain()
+	r.db.Exec(t, "create table fresh (id int primary key)", "insert into fresh values (1)", "create table free (id int primary key)")
+	lock, err := r.db.Conn(t).Begin(t.Context())
+	if err == nil {
+		_, err = lock.Exec(t.Context(), "lock table fresh in share mode")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := r.start()
+	r.await("the others stream", func() bool { return run.table("public.t").State == pipeline.Streaming })
+	r.db.Exec(t, "insert into t values (1, 'a')", "insert into free values (2)")
+	r.await("they go on", func() bool { return r.column("t", "id") == "1" && r.column("free", "id") == "2" })
+	if s := run.table("public.fresh"); s.State != pipeline.Failed || !strings.Contains(s.Error, "lock") || s.Again.IsZero() {
+		t.Errorf("the locked one: %+v", s)
+	}
+	if err := lock.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.await("it is copied", func() bool { return r.column("fresh", "id") == "1" })
 	r.equal(run)
 }

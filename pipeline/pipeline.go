@@ -151,9 +151,10 @@ type Pipeline struct {
 	chunked atomic.Int32 // copies in chunks that are to be made
 	passed  reach        // up to where the rounds of this session were written
 
-	replay      *replay     // rows that wait for their place in the stream
-	replaying   atomic.Bool // they are not all in the lake
-	replayAsked atomic.Bool // a start is to read some
+	replay      *replay      // rows that wait for their place in the stream
+	replaying   atomic.Bool  // they are not all in the lake
+	replayAsked atomic.Bool  // a start is to read some
+	replayNext  atomic.Int64 // before this time it is not to, Unix milliseconds
 
 	incremental incremental // snapshots of some rows, beside the stream
 

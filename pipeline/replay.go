@@ -100,7 +100,14 @@ func (p *Pipeline) startReplay(ctx context.Context) error {
 	if p.replay = r; len(targets) == 0 {
 		return nil
 	}
-	if r.at, err = p.opts.Source.OpenSnapshot(ctx); err != nil {
+	if r.at, err = p.openSnapshotSoon(ctx); errors.Is(err, errBusy) {
+		p.log.Warn("rows in quarantine are replayed later: transactions that write have been open for longer than a snapshot may wait for", "again in", replayAgain)
+		p.replay = nil
+		p.replayNext.Store(time.Now().Add(replayAgain).UnixMilli())
+		p.replaying.Store(false)
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("open snapshot for a replay: %w", err)
 	}
 	for _, t := range targets {
@@ -112,6 +119,26 @@ func (p *Pipeline) startReplay(ctx context.Context) error {
 		}
 	}
 	return p.opts.Source.CloseSnapshot(ctx)
+}
+
+// A snapshot waits for all transactions that write in the server, and the stream for the snapshot: for
+// so long at most. It is tried again when the request is next looked at after a while.
+const (
+	replayPatience = 5 * time.Second
+	replayAgain    = 2 * time.Minute
+)
+
+// errBusy is a server of which a snapshot cannot be had soon.
+var errBusy = errors.New("there is no snapshot to be had soon")
+
+func (p *Pipeline) openSnapshotSoon(ctx context.Context) (change.LSN, error) {
+	soon, cancel := context.WithTimeout(ctx, replayPatience)
+	defer cancel()
+	at, err := p.opts.Source.OpenSnapshot(soon)
+	if err != nil && soon.Err() != nil && ctx.Err() == nil {
+		return 0, errBusy
+	}
+	return at, err
 }
 
 // readAgain reads the present state of the rows in a table's quarantine.
@@ -218,7 +245,7 @@ func (p *Pipeline) endReplay(ctx context.Context, r *round) error {
 
 // watchReplay looks whether a replay is asked for.
 func (p *Pipeline) watchReplay(ctx context.Context) {
-	if p.replaying.Load() {
+	if p.replaying.Load() || time.Now().UnixMilli() < p.replayNext.Load() {
 		return
 	}
 	if asked, err := readReplay(ctx, p.opts.Lake, p.opts.key()); err == nil && asked != nil {

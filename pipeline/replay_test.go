@@ -79,3 +79,36 @@ func TestReplayWhileRunning(t *testing.T) {
 	}
 	run.stop()
 }
+
+// TestReplayWaitsAlone asks for a replay while a transaction is open that keeps snapshots waiting: the
+// stream goes on meanwhile, and the replay comes when that has ended.
+func TestReplayWaitsAlone(t *testing.T) {
+	t.Parallel()
+	r := unsent(t)
+	r.db.Exec(t, "create table busy (id int primary key)", "create table other (id int primary key)")
+	r.drain()
+	tx, err := r.db.Conn(t).Begin(t.Context())
+	if err == nil {
+		_, err = tx.Exec(t.Context(), "insert into busy values (1)")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.replay()
+	run := r.start()
+	r.db.Exec(t, "insert into other values (1)")
+	r.await("the stream goes on", func() bool { return r.column("other", "id") == "1" })
+	if r.replayed() {
+		t.Error("there was no snapshot to read rows under")
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	run.stop()
+	r.db.Exec(t, "update t set d = '2026-01-03'")
+	r.drain()
+	if !r.replayed() {
+		t.Error("the request is still there")
+	}
+	r.equal(nil)
+}

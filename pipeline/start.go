@@ -72,7 +72,7 @@ func (p *Pipeline) start(ctx context.Context) (change.LSN, error) {
 		if err := p.checkStaged(ctx, prepared); err != nil {
 			return 0, err
 		}
-		again = p.checkPublished(prepared)
+		again = p.checkPublished(ctx, prepared)
 	}
 	from, err := p.openSlot(ctx, record)
 	if err != nil {
@@ -154,9 +154,13 @@ func (p *Pipeline) followed(table *change.Table) bool {
 // checkPublished stops the tables that the source cannot publish, and those that it
 // did not publish for a while: what was done to them in that time is in no log. It
 // reports whether tables are to be published after all, since they are copied anew.
-func (p *Pipeline) checkPublished(prepared *change.Prepared) (again bool) {
+func (p *Pipeline) checkPublished(ctx context.Context, prepared *change.Prepared) (again bool) {
 	for _, f := range prepared.Failed {
-		if t := p.targetOf(f.Table); t != nil && !t.failed() {
+		switch t := p.targetOf(f.Table); {
+		case t == nil || t.failed():
+		case p.retryable(f.Err): // a lock that somebody has: the others do not wait for that
+			p.copyFailed(ctx, t, &sourceError{f.Err})
+		default:
 			t.settled = true // its log would be kept for nothing
 			p.fail(t, f.Err)
 		}

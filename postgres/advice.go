@@ -168,6 +168,12 @@ func isServerError(err error) bool {
 	return errors.As(err, &pg)
 }
 
+// isLocked reports whether a statement ended since somebody else had a lock for too long.
+func isLocked(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == codeLockTimeout
+}
+
 // ownerError adds to a refused publication of a table whom to ask.
 func ownerError(ctx context.Context, tx pgx.Tx, t *change.Table, err error) error {
 	var pg *pgconn.PgError

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -89,8 +90,7 @@ func (c *Connector) publications(tables []*change.Table) []*publication {
 
 // publish makes the publications hold their tables.
 func (c *Connector) publish(ctx context.Context, tx pgx.Tx, pubs []*publication, followed func(*change.Table) bool, out *change.Prepared) error {
-	// A lock that someone else holds long must not make our other queries wait.
-	if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '10s'"); err != nil {
+	if err := waitForLocks(ctx, tx, 10*time.Second); err != nil {
 		return err
 	}
 	published := map[uint32]bool{} // by either, in full
@@ -115,15 +115,23 @@ func (c *Connector) publish(ctx context.Context, tx pgx.Tx, pubs []*publication,
 				tables = append(tables, t)
 			}
 		}
-		if err := c.addTables(ctx, tx, p, tables, out); err != nil {
+		if err := c.addTables(ctx, tx, p, tables, published, out); err != nil {
 			return fmt.Errorf("publication %s: %w", p.name, err)
 		}
 	}
 	return nil
 }
 
-// addTables adds tables to a publication: together, or, where that is refused, one by one.
-func (c *Connector) addTables(ctx context.Context, tx pgx.Tx, p *publication, tables []*change.Table, out *change.Prepared) error {
+// waitForLocks bounds for how long statements wait for a lock that someone else holds: our other queries
+// must not wait behind them.
+func waitForLocks(ctx context.Context, tx pgx.Tx, d time.Duration) error {
+	_, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL lock_timeout = %d", d.Milliseconds()))
+	return err
+}
+
+// addTables adds tables to a publication: together, or, where that is refused or one of them is locked, one
+// by one. Those that were published, by another one that has let go of them, must not fail by a lock.
+func (c *Connector) addTables(ctx context.Context, tx pgx.Tx, p *publication, tables []*change.Table, published map[uint32]bool, out *change.Prepared) error {
 	add := func(tables []*change.Table) error {
 		sql, err := p.adding(ctx, tx, tables)
 		if err != nil || sql == "" {
@@ -142,18 +150,21 @@ func (c *Connector) addTables(ctx context.Context, tx pgx.Tx, p *publication, ta
 		})
 	}
 	err := add(tables)
-	if err == nil || Retryable(err) || !isServerError(err) {
+	if err == nil || Retryable(err) && !isLocked(err) || !isServerError(err) {
+		return err
+	}
+	if err := waitForLocks(ctx, tx, time.Second); err != nil {
 		return err
 	}
 	for _, t := range tables {
 		if err := add([]*change.Table{t}); err != nil {
-			if Retryable(err) || !isServerError(err) {
+			if Retryable(err) && (!isLocked(err) || published[t.ID]) || !isServerError(err) {
 				return err
 			}
 			out.Failed = append(out.Failed, change.Failure{Table: t, Err: fmt.Errorf("publish it: %w", ownerError(ctx, tx, t, err))})
 		}
 	}
-	return nil
+	return waitForLocks(ctx, tx, 10*time.Second)
 }
 
 // mend creates or corrects the publication and drops from it what does not belong
