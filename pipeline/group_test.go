@@ -358,6 +358,10 @@ func TestPausedTableStaysInItsSlot(t *testing.T) {
 		t.Fatal(err)
 	}
 	run.streams("gone default")
+	at := r.lsn("select pg_current_wal_insert_lsn()")
+	r.await("the records say that all are in step", func() bool {
+		return r.query("select bool_and(confirmed_flush_lsn > '%s') from pg_replication_slots where slot_name like '%s%%' and not temporary", at, r.slot()) == "t"
+	})
 	run.stop()
 	run = r.start()
 	run.streams("a default", "b default", "gone default")
