@@ -36,6 +36,10 @@ func (t *Table) savepoint(ctx context.Context, opts SavepointOptions) (string, e
 	if err != nil {
 		return "", err
 	}
+	later, err := t.begunBehind(ctx, at)
+	if err != nil {
+		return "", err
+	}
 	m := &timeline.SavepointMetadata{
 		SavepointedBy: opts.By, SavepointedAt: t.opts.Now().UnixMilli(), Comments: opts.Comment,
 		PartitionMetadata: map[string]timeline.SavepointPartitionMetadata{},
@@ -44,6 +48,9 @@ func (t *Table) savepoint(ctx context.Context, opts SavepointOptions) (string, e
 		p := m.PartitionMetadata[s.Partition]
 		p.PartitionPath = s.Partition
 		for _, f := range s.files() {
+			if later[f.Path()] {
+				continue
+			}
 			p.SavepointDataFile = append(p.SavepointDataFile, f.Name)
 		}
 		m.PartitionMetadata[s.Partition] = p
@@ -58,6 +65,24 @@ func (t *Table) savepoint(ctx context.Context, opts SavepointOptions) (string, e
 	}
 	t.opts.Logger.Info("savepoint", "table", t.name, "instant", at)
 	return at, nil
+}
+
+// begunBehind are the files that the writes behind an instant began. A slice as of it has their
+// log files, which are of its base file, and needs none of them: a restore deletes them.
+func (t *Table) begunBehind(ctx context.Context, at string) (map[string]bool, error) {
+	begun := map[string]bool{}
+	behind := slices.DeleteFunc(t.timeline.Completed(), func(i timeline.Instant) bool { return i.Time <= at })
+	err := t.eachCommit(ctx, behind, func(_ timeline.Instant, m *timeline.CommitMetadata) bool {
+		for _, stats := range m.PartitionToWriteStats {
+			for _, s := range stats {
+				if s.LogOffset == 0 { // else an older write began it
+					begun[s.Path] = true
+				}
+			}
+		}
+		return true
+	})
+	return begun, err
 }
 
 // ReleaseSavepoint gives what a savepoint kept back to the cleaning. That there is none
