@@ -31,7 +31,7 @@ type SlotState struct {
 
 // SlotFigures is what a source's server says of the log that it keeps for a slot, at one moment.
 type SlotFigures struct {
-	At        time.Time `json:"at"`                 // when the server was asked, by our clock
+	At time.Time `json:"at"` // when the server was asked, by our clock
 	// Clock is a time by the clock of who writes the log, and ClockAt a position of it that all
 	// had committed before by then: the server's own time and the end of its log, or, on a standby,
 	// those of its primary's newest checkpoint that it knows of.
@@ -53,6 +53,16 @@ type SlotFigures struct {
 	// Holder is the oldest open transaction, where the server keeps much more log than what
 	// is not confirmed: because of it.
 	Holder string `json:"holder,omitempty"`
+	// Standby is how the server follows its primary, nil where it is one itself.
+	Standby *StandbyFigures `json:"standby,omitempty"`
+}
+
+// StandbyFigures is how a standby follows its primary. What it has not replayed nobody reads there.
+type StandbyFigures struct {
+	Waiting int64     `json:"waiting_bytes"`    // log that has come, and is not replayed
+	Paused  bool      `json:"paused,omitempty"` // the replay stands still until somebody lets it go on
+	Alone   bool      `json:"alone,omitempty"`  // no log comes over a connection to the primary
+	Last    time.Time `json:"last,omitzero"`    // when the newest transaction committed that is replayed, by the primary's clock
 }
 
 // Lag is how many bytes of log were written behind what the slot's reader has confirmed.

@@ -15,7 +15,7 @@ import (
 // governed is a slot over its budget.
 func governed() *pipeline.SlotStatus {
 	return &pipeline.SlotStatus{
-		SlotFigures: &change.SlotFigures{Current: 100, Confirmed: 60, Restart: 40, Status: "extended", Safe: 7, Limit: 67},
+		SlotFigures: &change.SlotFigures{Current: 100, Confirmed: 60, Restart: 40, Status: "extended", Safe: 7, Limit: 67, Standby: &change.StandbyFigures{Waiting: 8}},
 		Lag:         40, Kept: 60, LagSeconds: 2.5, LimitIn: 3, BudgetIn: -1, Step: pipeline.StepSpool, Budget: pipeline.WALBudget{Warn: 10, Spool: 20},
 	}
 }
@@ -53,6 +53,7 @@ func TestScrape(t *testing.T) {
 		`lakefeed_slot_lag_seconds{pipeline="shop",slot=""} 2.5`,
 		`lakefeed_slot_kept_bytes{pipeline="shop",slot=""} 60`,
 		`lakefeed_slot_safe_bytes{pipeline="shop",slot=""} 7`,
+		`lakefeed_standby_waiting_bytes{pipeline="shop",slot=""} 8`,
 		`lakefeed_slot_limit_seconds{pipeline="shop",slot=""} 3`,
 		`lakefeed_slot_wal_status{pipeline="shop",slot="",status="extended"} 1`,
 		`lakefeed_slot_wal_status{pipeline="shop",slot="",status="lost"} 0`,

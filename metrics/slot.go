@@ -15,6 +15,7 @@ var (
 	slotStatus     = desc("slot_wal_status", "1 for the slot's wal_status, 0 for the others.", []string{"pipeline", "slot", "status"})
 	slotRestart    = desc("slot_restart_lsn", "Position from which on the source keeps its log for the slot, as a number.", ofSlot)
 	slotConfirmed  = desc("slot_confirmed_lsn", "Position up to which the slot's reader needs nothing more, as a number.", ofSlot)
+	standbyWaiting = desc("standby_waiting_bytes", "Bytes of log that have come to the standby that is read, and that it has not replayed; no sample where a primary is read.", ofSlot)
 	sourceLSN      = desc("source_lsn", "End of the source's log, as a number.", ofSlot)
 	budget         = desc("wal_budget_bytes", "Bytes of log from which on a step of the WAL budget is taken; no sample for one that never is.", []string{"pipeline", "slot", "step"})
 	step           = desc("wal_budget_step", "1 for the step of the WAL budget that is taken now, 0 for the others.", []string{"pipeline", "slot", "step"})
@@ -52,6 +53,9 @@ func collectSlot(ch chan<- prometheus.Metric, name, slot string, s *pipeline.Slo
 	known(slotLagSeconds, s.LagSeconds)
 	known(slotSafe, float64(s.Safe))
 	known(slotLimit, s.LimitIn)
+	if s.Standby != nil {
+		gauge(standbyWaiting, float64(s.Standby.Waiting))
+	}
 	for d, at := range map[*prometheus.Desc]change.LSN{slotRestart: s.Restart, slotConfirmed: s.Confirmed, sourceLSN: s.Current} {
 		gauge(d, float64(at))
 	}

@@ -93,6 +93,7 @@ type governor struct {
 	step    Step
 	since   time.Time
 	told    time.Time // when the log last said it
+	behind  bool      // the log last said so of the standby that is read
 }
 
 // tellAgain is how often the log repeats a step that lasts.
@@ -156,6 +157,7 @@ func (g *governor) look(ctx context.Context) {
 	g.note(f, err)
 	if err == nil && f != nil {
 		g.p.clock.end(f)
+		g.tellStandby(f.Standby)
 	}
 	if err == nil && f != nil && !f.Lost {
 		g.take(ctx, f)
@@ -276,6 +278,9 @@ func (s *SlotStatus) Text() string {
 	text := fmt.Sprintf("the source keeps %s of log for the slot, %s behind what is confirmed", figure.Bytes(s.Kept), figure.Bytes(s.Lag))
 	if s.LagSeconds >= 1 {
 		text += fmt.Sprintf(" (%s)", seconds(s.LagSeconds))
+	}
+	if why := standbyLags(s.Standby); why != "" {
+		text += fmt.Sprintf("; the standby that is read %s, so that the lake lacks what came since%s", why, lastReplayed(s.Standby))
 	}
 	if s.Holder != "" {
 		text += "; it keeps the rest for " + s.Holder

@@ -76,6 +76,13 @@ func TestStandby(t *testing.T) {
 	p.await("the copy is in the lake", func() bool { return p.column("t", "id") == "1" })
 	p.db.Exec(t, "insert into t values (2, 'b')")
 	p.await("the change is in the lake", func() bool { return p.column("t", "id") == "1 2" })
+	p.standby.Exec(t, "select pg_wal_replay_pause()")
+	says := func() bool {
+		return run.Status().Slot != nil && strings.Contains(run.Status().Slot.Text(), "has its replay paused")
+	}
+	p.await("it is said that the replay is paused", says)
+	p.standby.Exec(t, "select pg_wal_replay_resume()")
+	p.await("it is said no more", func() bool { return !says() })
 	const segments = 5 * 16 << 20 // that of the slot, and what it may keep behind that
 	p.await("the slot is measured", func() bool { return run.Status().Slot != nil && run.Status().Slot.SlotFigures != nil })
 	if slot := run.Status().Slot; slot.Safe <= 0 || slot.Safe > segments || slot.Safe < segments-slot.Kept-16<<20 {

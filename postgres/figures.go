@@ -75,9 +75,28 @@ func lookFigures(ctx context.Context, db *pgx.Conn, slot string) (*change.SlotFi
 	case clock != nil:
 		f.Clock, f.ClockAt = clock.UTC(), f.Current
 	default:
-		err = lookCheckpoint(ctx, db, f)
+		if err = lookCheckpoint(ctx, db, f); err == nil {
+			err = lookReplay(ctx, db, f)
+		}
 	}
 	return f, err
+}
+
+// lookReplay finds out how a standby follows its primary. One that is promoted meanwhile says nothing.
+func lookReplay(ctx context.Context, db *pgx.Conn, f *change.SlotFigures) error {
+	s := new(change.StandbyFigures)
+	var last *time.Time
+	err := db.QueryRow(ctx, `
+		SELECT greatest(0, coalesce(pg_last_wal_receive_lsn() - pg_last_wal_replay_lsn(), 0))::bigint, pg_is_wal_replay_paused(),
+			NOT EXISTS (SELECT FROM pg_stat_wal_receiver), pg_last_xact_replay_timestamp()`).Scan(&s.Waiting, &s.Paused, &s.Alone, &last)
+	if isServerError(err) && !db.IsClosed() {
+		return nil
+	}
+	if last != nil {
+		s.Last = last.UTC()
+	}
+	f.Standby = s
+	return err
 }
 
 // lookCheckpoint finds out on a standby up to when its log tells all: whoever makes a checkpoint notes
