@@ -166,7 +166,7 @@ func (o *Options) setPassword(ctx context.Context, one *pgconn.Config, several b
 	}
 	u, err := url.Parse(o.URL)
 	if err != nil {
-		return nil //nolint:nilerr // not a URL: what pgconn found for the first host is for all
+		return nil // not a URL: what pgconn found for the first host is for all
 	}
 	u.Host = fmt.Sprintf("%s:%d", one.Host, one.Port) // which pgconn then looks up in the passfile
 	q := u.Query()

@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"fmt"
 	"net/url"
+	"strings"
 	"testing"
 
 	"lakefeed/internal/pgtest"
@@ -57,6 +58,12 @@ func TestCheckSnapshot(t *testing.T) {
 	expect(t, "a paused replay", problems(t, opts), "error : the replay of the standby of snapshot_url is paused: copies wait until it goes on [SELECT pg_wal_replay_resume(); -- on the standby of snapshot_url]")
 	standby.Exec(t, "SELECT pg_wal_replay_resume()")
 	expect(t, "a standby without faults", problems(t, opts), "")
+	// The log is not read there.
+	wants(t, problems(t, postgres.Options{URL: standby.URL("shop"), Pipeline: "shop"}), "PostgreSQL 15 does not decode there (16 does): connect to its primary")
+	there := open(t, &pgtest.Database{Server: standby, Name: "shop", URL: standby.URL("shop")}, postgres.Options{})
+	if _, err := there.Identity(t.Context()); err == nil || postgres.Retryable(err) || !strings.Contains(err.Error(), "connect to its primary") {
+		t.Errorf("a standby of 15: %v", err)
+	}
 	opts.SnapshotURL = opts.URL
 	wants(t, problems(t, opts), "snapshot_url leads to a server that is no standby")
 	opts.SnapshotURL = "postgres://127.0.0.1:1/shop"
