@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/apache/arrow-go/v18/arrow"
+
 	"lakefeed/hudi/logfile"
 	"lakefeed/storage"
 )
@@ -82,14 +84,22 @@ var uses = map[string]func(ctx context.Context, table *Table) error{
 		_, err := table.Upsert(ctx, modelBatch([]string{"a"}, rows, table.Schema()))
 		return err
 	},
+	"rewrite": func(ctx context.Context, table *Table) error {
+		before := table.Timeline().Instants()
+		_, err := table.Rewrite(ctx, nil, nil, func(rows arrow.RecordBatch) (arrow.RecordBatch, error) { return rows, nil })
+		if after := table.Timeline().Completed(); err != nil && !slices.Equal(after, before) {
+			return fmt.Errorf("it left %v after %v", after, err) //nolint:errorlint // not that one
+		}
+		return err
+	},
 }
 
 // A file that a commit wrote and that is lost or broken is an error in everything that
 // reads it, in the process that wrote it and in the next.
 func TestDamage(t *testing.T) {
 	for typ, names := range map[TableType][]string{
-		CopyOnWrite: {"read", "read as of", "lookup", "merge"},
-		MergeOnRead: {"read", "read as of", "lookup", "compact"},
+		CopyOnWrite: {"read", "read as of", "lookup", "merge", "rewrite"},
+		MergeOnRead: {"read", "read as of", "lookup", "compact", "rewrite"},
 	} {
 		for what, d := range damages {
 			for _, kind := range []string{"base", "log"} {
@@ -133,7 +143,7 @@ func checkDamage(t *testing.T, store storage.Store, table *Table, anew bool, use
 // Without any data file a table is not an empty one, and nothing goes on from there.
 func TestAllFilesLost(t *testing.T) {
 	eachType(t, func(t *testing.T, typ TableType) {
-		for _, use := range []string{"read", "lookup", "merge"} {
+		for _, use := range []string{"read", "lookup", "merge", "rewrite"} {
 			store, table := damaged(t, typ)
 			last := table.Slices()[0].Base.Name
 			for _, f := range table.view.group(table.Slices()[0].Group()).files() {

@@ -96,7 +96,7 @@ func (i *keyIndex) catchUp(ctx context.Context, x *Txn) error {
 	}
 	for _, c := range unseen {
 		err := i.takeIn(ctx, x, c)
-		if errors.Is(err, storage.ErrNotExist) { // cleaned away
+		if errors.Is(err, storage.ErrNotExist) || errors.Is(err, ErrCleaned) {
 			return i.rebuild(ctx, x, now)
 		}
 		if err != nil {
@@ -174,6 +174,8 @@ func (i *keyIndex) takeIn(ctx context.Context, x *Txn, c timeline.Instant) error
 	if err != nil || m.Compacted {
 		return err
 	}
+	w := newWritten()
+	w.add(c.Time, c.Completion, m)
 	for partition, stats := range m.PartitionToWriteStats {
 		for _, s := range stats {
 			f, ok := parseDataFile(s.Path, s.FileSizeInBytes)
@@ -186,7 +188,7 @@ func (i *keyIndex) takeIn(ctx context.Context, x *Txn, c timeline.Instant) error
 			} else {
 				slice.Base = f
 			}
-			if err := i.takeSlice(ctx, x, slice); err != nil {
+			if err := i.takeSlice(ctx, x, slice, w); err != nil {
 				return fmt.Errorf("read keys of %s: %w", f.Path(), err)
 			}
 		}
@@ -194,13 +196,13 @@ func (i *keyIndex) takeIn(ctx context.Context, x *Txn, c timeline.Instant) error
 	return nil
 }
 
-// takeSlice notes the keys of a slice's rows.
-func (i *keyIndex) takeSlice(ctx context.Context, x *Txn, s *FileSlice) error {
+// takeSlice notes the keys of a slice's rows, which commits wrote.
+func (i *keyIndex) takeSlice(ctx context.Context, x *Txn, s *FileSlice, w *written) error {
 	state, err := i.state()
 	if err != nil {
 		return err
 	}
-	scan := &sliceScan{table: x.table, slice: s, timeline: x.timeline, full: x.before, schema: keySchema}
+	scan := &sliceScan{table: x.table, slice: s, timeline: x.timeline, full: x.before, schema: keySchema, wrote: w.files(s.Group(), x.timeline)}
 	return scan.run(ctx, func(batch arrow.RecordBatch) error {
 		values := make(map[string]string, batch.NumRows())
 		if err := eachRecordKey(batch, func(key string) { values[strings.Clone(key)] = s.Partition }); err != nil {
@@ -219,13 +221,14 @@ func (i *keyIndex) rebuild(ctx context.Context, x *Txn, now keyState) error {
 		return err
 	}
 	slices := x.slices(nil)
-	if _, err := x.table.checkFiles(ctx, x.timeline, slices, checkScope{}); err != nil {
+	w, err := x.table.checkFiles(ctx, x.timeline, slices, checkScope{})
+	if err != nil {
 		return err
 	}
 	scans, scanCtx := errgroup.WithContext(ctx)
 	scans.SetLimit(2)
 	for _, s := range slices {
-		scans.Go(func() error { return i.takeSlice(scanCtx, x, s) })
+		scans.Go(func() error { return i.takeSlice(scanCtx, x, s, w) })
 	}
 	if err := scans.Wait(); err != nil {
 		return err

@@ -123,6 +123,45 @@ func TestKeyIndexIsNeverStale(t *testing.T) {
 	})
 }
 
+// TestKeyIndexOfDamage lets a log file be lost or broken that the index has not taken in, by
+// one commit or as a whole: a row whose key it does not know would come twice.
+func TestKeyIndexOfDamage(t *testing.T) {
+	t.Parallel()
+	for what, d := range damages {
+		if what == "grown" {
+			continue
+		}
+		for _, anew := range []bool{false, true} {
+			ctx, keys := t.Context(), newKeyStore(t)
+			table := keyTable(t, MergeOnRead, keys)
+			other, err := Open(ctx, table.store, Options{Index: IndexGlobalKey, Buckets: 2, Keys: newKeyStore(t)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, write := range []struct {
+				table *Table
+				row   placeRow
+			}{{table, placeRow{"a", "eu", 0, 1}}, {other, placeRow{"a", "eu", 0, 2}}} {
+				if _, err := write.table.Upsert(ctx, placeBatch(write.row)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if anew {
+				if err := keys.Clear(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			file := other.Slices()[0].Logs[0]
+			damage(t, table.store, file.Path(), d.make)
+			_, err = table.Upsert(ctx, placeBatch(placeRow{"a", "us", 0, 3}))
+			corrupt := new(CorruptError)
+			if !errors.As(err, &corrupt) || corrupt.File != file.Path() || !strings.Contains(err.Error(), d.says) {
+				t.Errorf("%s, index made anew %v: got %v, want %s of %s", what, anew, err, d.says, file.Path())
+			}
+		}
+	}
+}
+
 // TestKeyIndexOfUnseenArchival finds the row of a key whose commit was pending when the
 // index was brought up to date, and was archived before the next time.
 func TestKeyIndexOfUnseenArchival(t *testing.T) {

@@ -159,13 +159,7 @@ func (t *Table) Rewrite(ctx context.Context, schema *arrow.Schema, extra map[str
 	if err != nil {
 		return "", err
 	}
-	for _, s := range x.slices(nil) {
-		if err = x.rewrite(ctx, s, fn); err != nil {
-			err = fmt.Errorf("rewrite %s of %s: %w", s.Group(), t.name, err)
-			break
-		}
-	}
-	if err == nil {
+	if err = x.rewriteAll(ctx, fn); err == nil {
 		_, err = x.Commit(ctx, extra)
 	}
 	if err != nil {
@@ -177,15 +171,32 @@ func (t *Table) Rewrite(ctx context.Context, schema *arrow.Schema, extra map[str
 	return x.Instant(), nil
 }
 
-// rewrite passes the rows of one file slice through fn into a new file group.
-func (x *Txn) rewrite(ctx context.Context, s *FileSlice, fn func(arrow.RecordBatch) (arrow.RecordBatch, error)) error {
+// rewriteAll passes all rows through fn. It refuses a table of which something is lost or
+// broken: all that would be gone with the files of before.
+func (x *Txn) rewriteAll(ctx context.Context, fn func(arrow.RecordBatch) (arrow.RecordBatch, error)) error {
+	all := x.slices(nil)
+	w, err := x.table.checkFiles(ctx, x.timeline, all, checkScope{})
+	if err != nil {
+		return fmt.Errorf("rewrite %s: %w", x.table.name, err)
+	}
+	for _, s := range all {
+		if err := x.rewrite(ctx, s, w.files(s.Group(), x.timeline), fn); err != nil {
+			return fmt.Errorf("rewrite %s of %s: %w", s.Group(), x.table.name, err)
+		}
+	}
+	return nil
+}
+
+// rewrite passes the rows of one file slice, of which commits say what they wrote, through
+// fn into a new file group.
+func (x *Txn) rewrite(ctx context.Context, s *FileSlice, wrote map[string]writtenFile, fn func(arrow.RecordBatch) (arrow.RecordBatch, error)) error {
 	g, err := x.openRewritten(ctx, s)
 	if err != nil {
 		return err
 	}
 	full := x.before
 	data := arrow.NewSchema(full.Fields()[metaCount:], nil)
-	scan := &sliceScan{table: x.table, slice: s, timeline: x.timeline, full: full, schema: full}
+	scan := &sliceScan{table: x.table, slice: s, timeline: x.timeline, full: full, schema: full, wrote: wrote}
 	err = scan.run(ctx, func(batch arrow.RecordBatch) error {
 		keys, err := keysOf(batch)
 		if err != nil {
