@@ -41,6 +41,7 @@ type target struct {
 	mine       bool              // the record says that a commit of this pipeline was in its folder
 
 	quarantine *quarantine // rows that it cannot hold
+	filled     fillSize
 
 	// What keeps it from being written: aside.go.
 	segments      []segment       // its changes in the spool, oldest first

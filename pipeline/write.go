@@ -16,10 +16,9 @@ import (
 	"lakefeed/hudi"
 )
 
-// chunkRows is how many rows go to a group's writer at once; fillRows where they need stored values.
+// chunkRows is how many rows go to a group's writer at once; fewer where they need stored values.
 const (
 	chunkRows = 16384
-	fillRows  = 4096
 	attempts  = 3 // of one table's commit, before the table is stopped
 )
 
@@ -265,7 +264,7 @@ func (p *Pipeline) writeGroup(ctx context.Context, t *target, l *layout, out sin
 		}
 	}
 	for rows := w.upserts; len(rows) > 0; {
-		n := chunkOf(r, rows)
+		n := chunkOf(r, rows, t.filled.rows(p.opts.MemoryBudget))
 		rec, keys, err := p.rowsOf(ctx, t, l, r, rows[:n], in)
 		if err != nil {
 			return err
@@ -278,15 +277,15 @@ func (p *Pipeline) writeGroup(ctx context.Context, t *target, l *layout, out sin
 	return out.done(ctx, w.groupID)
 }
 
-// chunkOf is how many of the rows to write at once: less where stored values, which may be large, are needed.
-func chunkOf(r *reduction, rows []ref) int {
+// chunkOf is how many of the rows to write at once: no more than most that need stored values, which may be large.
+func chunkOf(r *reduction, rows []ref, most int) int {
 	fills := 0
 	for i, at := range rows {
 		if i == chunkRows {
 			return i
 		}
 		if r.slabs[at.slab].HasUnchanged(int(at.row)) {
-			if fills++; fills == fillRows {
+			if fills++; fills == most {
 				return i + 1
 			}
 		}
@@ -298,6 +297,9 @@ func (p *Pipeline) rowsOf(ctx context.Context, t *target, l *layout, r *reductio
 	f, err := fill(ctx, t.table, l, r, sel, in)
 	if err != nil {
 		return nil, nil, err
+	}
+	if f != nil {
+		t.filled.note(f)
 	}
 	return p.convert(l, r, sel, f)
 }
