@@ -51,6 +51,9 @@ func (p *Pipeline) writeRound(ctx context.Context, r *round) error {
 			p.fail(t, f.Err)
 		case f.Lost:
 			p.fail(t, &AnewError{What: f.Err.Error(), Schema: t.policy() == EvolveSchema})
+		case f.Since < t.at.Copied && !p.opts.Once: // the copy has what became of it, and the source passes over what came since
+			p.recopy(t, fmt.Sprintf("a change of it could not be read (%v) before its newest copy was made", f.Err))
+			t.stand()
 		default: // the source's log brings the same change again: it is kept for nothing
 			t.settled = true
 			since := f.Since
