@@ -31,6 +31,7 @@ type recopy struct {
 	asked  time.Time     // the order that it is for, or that was there when it was begun
 	void   bool          // while it was made the source left changes of the table out
 	stray  *strayError   // the last of those that came under another name while it was made
+	began  time.Time     // the last try
 	chunks bool          // it is made in chunks, beside the stream, and be it with Once
 	pass   bool          // it is made in one pass, though the table is large
 	alone  bool          // not side by side with others
@@ -90,7 +91,8 @@ func (p *Pipeline) enterCopy(j *jobs, t *target) {
 	if t.stage == nil { // what the source has kept for the table is in the copy
 		t.held = false
 	}
-	t.job, t.recopy.void, t.recopy.stray, t.recopy.asked = true, false, nil, p.orderOf(t.name).Since
+	t.job, t.recopy.void, t.recopy.stray = true, false, nil
+	t.recopy.asked, t.recopy.began = p.orderOf(t.name).Since, time.Now()
 	t.overflown.Store(false)
 	t.undrop()
 	t.stand()
@@ -202,6 +204,12 @@ func (p *Pipeline) finishCopy(ctx context.Context, t *target, err error) error {
 	return nil
 }
 
+// A copy that met another shard's key is made again after so many times what it took, within an hour.
+const (
+	clashTimes = 10
+	clashMost  = time.Hour
+)
+
 // copyFailed tries a copy again after a while, or gives it up until somebody asks for it.
 func (p *Pipeline) copyFailed(ctx context.Context, t *target, err error) {
 	if ctx.Err() != nil {
@@ -232,6 +240,9 @@ func (p *Pipeline) copyFailed(ctx context.Context, t *target, err error) {
 	t.recopy, t.gaveUp = nil, p.orderOf(t.name).Since
 	if again {
 		work.wait = p.after(work.wait)
+		if _, clash := errors.AsType[*ShardClashError](err); clash && !work.began.IsZero() { // it is found when all has been read, and takes a person
+			work.wait = max(work.wait, min(clashTimes*time.Since(work.began), clashMost))
+		}
 		work.next = time.Now().Add(work.wait)
 		t.recopy = work
 		t.report(func(s *TableStatus) { s.Again = work.next })

@@ -158,7 +158,7 @@ func (c *chunkCopy) readChunk(ctx context.Context, part stagePart, at change.LSN
 // the standby has not replayed so far, cancels what is in the way of its replay, or is away. It
 // costs what was read of the part, not the copy.
 func (c *chunkCopy) readPatiently(ctx context.Context, part stagePart, at change.LSN, readers int) (*stageEntry, error) {
-	for wait, tries, told := time.Duration(0), 0, ""; ; tries++ {
+	for w, told := (standbyWait{p: c.p}), ""; ; {
 		e, err := c.readPart(ctx, part, at, readers)
 		source, ofSource := errors.AsType[*sourceError](err)
 		if !c.p.opts.Bootstrap.Standby || !ofSource || ctx.Err() != nil || changedMeanwhile(err) || !c.p.retryable(source.error) {
@@ -167,16 +167,12 @@ func (c *chunkCopy) readPatiently(ctx context.Context, part stagePart, at change
 			}
 			return e, err
 		}
-		_, behind := errors.AsType[*change.BehindError](err)
-		switch wait = c.p.after(wait); {
-		case behind:
-			wait = standbyPoll
-		case c.p.opts.Once && tries >= onceTries:
+		behind, isBehind := errors.AsType[*change.BehindError](err)
+		wait, ok := w.next(behind, time.Now())
+		if !ok {
 			return nil, err
-		case c.p.opts.Once:
-			wait = time.Second
 		}
-		if now := source.Error(); now != told && (!behind || told == "") {
+		if now := source.Error(); now != told && (!isBehind || told == "") {
 			c.p.log.Warn("a copy waits for the standby", "table", c.t.name, "chunk", part.chunk.String(), "because", source.error)
 			told = now
 		}
@@ -192,7 +188,34 @@ func (c *chunkCopy) readPatiently(ctx context.Context, part stagePart, at change
 const (
 	standbyPoll = 200 * time.Millisecond // while a standby is behind
 	onceTries   = 5                      // of a chunk, where a run is to end
+	onceBehind  = 2 * time.Minute        // likewise, for a standby whose replay does not move
 )
+
+// standbyWait is the waiting for a standby to read one part of a chunk.
+type standbyWait struct {
+	p     *Pipeline
+	wait  time.Duration // the last one
+	tries int           // but for those for which it was behind
+	shown change.LSN    // how far it had replayed
+	since time.Time     // and when that moved last
+}
+
+// next is how long to wait before the part is read once more, at a time at which the standby was behind,
+// or, with nil, failed otherwise; false: no longer, since the run is to end.
+func (w *standbyWait) next(behind *change.BehindError, now time.Time) (time.Duration, bool) {
+	once := w.p.opts.Once
+	if behind != nil {
+		if w.since.IsZero() || behind.End != w.shown {
+			w.shown, w.since = behind.End, now
+		}
+		return standbyPoll, !once || now.Sub(w.since) < onceBehind
+	}
+	if w.tries++; once {
+		return time.Second, w.tries <= onceTries
+	}
+	w.wait = w.p.after(w.wait)
+	return w.wait, true
+}
 
 // readPart reads a part, until it proves to be twice as large as a chunk should be.
 func (c *chunkCopy) readPart(ctx context.Context, part stagePart, at change.LSN, readers int) (*stageEntry, error) {

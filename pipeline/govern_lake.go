@@ -68,10 +68,10 @@ func (p *Pipeline) enterLake(ctx context.Context) error {
 	return errors.Join(p.recallOrders(ctx), p.recallSnapshots(ctx))
 }
 
-// lakeLocks takes the lock that shards share, and returns the pipeline's own in the lake, which the
+// lakeLocks takes the lock that shards share, where they are to run, and returns the pipeline's own in the lake, which the
 // streams of several slots share.
 func (p *Pipeline) lakeLocks(ctx context.Context) (_ *held, err error) {
-	if s := p.opts.Shards; s != nil && p.leaveShards == nil {
+	if s := p.opts.Shards; p.joins && p.leaveShards == nil {
 		if p.leaveShards, err = s.enter(ctx, p.cancel); err != nil {
 			return nil, err
 		}

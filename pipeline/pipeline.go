@@ -165,6 +165,7 @@ type Pipeline struct {
 	lake         storage.Store               // as Options had it
 	gate         *gate                       // before it, where the spool has a place of its own; else nil
 	lock         *held                       // the lake's, nil until we have it
+	joins        bool                        // the shards that run
 	leaveShards  func(context.Context) error // nil until the lock that shards share is held
 	locked       atomic.Pointer[held]        // the same, for the governor
 	cancel       context.CancelCauseFunc     // ends the run
@@ -263,6 +264,7 @@ func (p *Pipeline) Run(ctx context.Context) (err error) {
 	}
 	defer func() { err = p.release(ctx, err, unlock) }()
 	if s := p.opts.Shards; s != nil {
+		p.joins = true
 		defer s.begin(p)()
 	}
 	if err := p.enterLake(ctx); err != nil {
