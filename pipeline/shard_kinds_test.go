@@ -69,7 +69,9 @@ func TestShardsQuarantine(t *testing.T) {
 		t.Errorf("%d and %d rows are put aside", eu, us)
 	}
 	r.exec("eu", "update items set d = '2026-02-02' where id < 3") // what its body is, was not sent
-	r.shards["eu"].await("row 4 comes", func() bool { return aside("eu") == 3 && strings.Contains(r.shards["eu"].quarantined("items.eu"), "body") })
+	r.shards["eu"].await("row 4 comes", func() bool {
+		return aside("eu") == 3 && strings.Contains(r.shards["eu"].quarantined("items.eu"), "body")
+	})
 	r.shards["eu"].replay()
 	r.shards["eu"].await("eu is read anew", func() bool { return r.shards["eu"].replayed() })
 	r.streaming(runs, "items")
