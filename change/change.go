@@ -250,6 +250,13 @@ type Message struct {
 	At      LSN
 }
 
+// Signal is a row of the signal table: somebody asks for something.
+type Signal struct {
+	ID, Type, Data string
+	At             Position
+	Err            error // why the row could not be read; nil: it was
+}
+
 // Failure is a table that cannot go on: its changes from Since on are no longer
 // delivered, and those before it were.
 type Failure struct {
@@ -264,6 +271,7 @@ type Chunk struct {
 	Batches  []*Batch
 	Messages []Message
 	Failures []Failure
+	Signals  []Signal // in order
 	// Whole says that the chunk ends at the end of a transaction, and End is then
 	// the LSN up to which everything was delivered by this and the earlier
 	// chunks: every transaction whose commit record ends at or before End.

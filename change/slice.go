@@ -11,6 +11,11 @@ func (c *Chunk) Before(lsn LSN) *Chunk {
 			out.Batches = append(out.Batches, before)
 		}
 	}
+	for _, s := range c.Signals {
+		if s.At.Commit < lsn {
+			out.Signals = append(out.Signals, s)
+		}
+	}
 	for _, f := range c.Failures {
 		if f.Since < lsn {
 			out.Failures = append(out.Failures, f)

@@ -66,6 +66,8 @@ type Postgres struct {
 	PrimaryURL string
 	// SnapshotURL is a standby on which tables are copied; empty: where URL leads.
 	SnapshotURL string
+	// SignalTable is the schema and the name of the table whose rows are signals; empty: there is none.
+	SignalTable [2]string
 	Failover    postgres.Failover
 	// HeartbeatInterval and CopyConnections: zero takes the default of postgres.Options.
 	HeartbeatInterval time.Duration // negative: off

@@ -83,7 +83,33 @@ func (p *Pipeline) Entry(schema, table string) *Table {
 // Match reports whether the pipeline replicates a table.
 func (p *Pipeline) Match(schema, table string) bool {
 	e := p.Entry(schema, table)
+	if p.Postgres.SignalTable == [2]string{schema, table} && e != nil && !e.Match.literal() {
+		return false // the signal table is one of them only where it is named
+	}
 	return e != nil && !e.Exclude
+}
+
+// tableName is a schema and a table, as they stand between patterns: quotes take dots literally.
+func tableName(s string) (name [2]string, err error) {
+	p, err := ParsePattern(s)
+	if err != nil || p.wild {
+		return name, errors.New(`want one table, schema.table, such as public.debezium_signal`)
+	}
+	half, quoted := 0, false
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '"' && quoted && strings.HasPrefix(s[i+1:], `"`):
+			name[half] += `"`
+			i++
+		case s[i] == '"':
+			quoted = !quoted
+		case s[i] == '.' && !quoted:
+			half = 1
+		default:
+			name[half] += s[i : i+1]
+		}
+	}
+	return name, nil
 }
 
 // Unreached is an entry of a pipeline's tables that no table comes to.

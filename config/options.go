@@ -22,6 +22,7 @@ func (p *Pipeline) Source(log *slog.Logger) postgres.Options {
 		URL:             p.Postgres.URL,
 		PrimaryURL:      p.Postgres.PrimaryURL,
 		SnapshotURL:     p.Postgres.SnapshotURL,
+		SignalTable:     p.Postgres.SignalTable,
 		Failover:        p.Postgres.Failover,
 		Password:        p.Postgres.password(),
 		Pipeline:        p.Name,

@@ -142,6 +142,7 @@ func (d *decoder) postgres(n ast.Node, at string) Postgres {
 		"primary_url":        func(n ast.Node, at string) { s.PrimaryURL = d.postgresURL(n, at) },
 		"shards":             func(n ast.Node, at string) { s.Shards = d.shards(n, at) },
 		"snapshot_url":       func(n ast.Node, at string) { s.SnapshotURL = d.postgresURL(n, at) },
+		"signal_table":       func(n ast.Node, at string) { s.SignalTable = d.signalTable(n, at) },
 		"failover":           func(n ast.Node, at string) { s.Failover = d.failover(n, at) },
 		"heartbeat_interval": func(n ast.Node, at string) { s.HeartbeatInterval = d.duration(n, at, true) },
 		"copy_connections":   func(n ast.Node, at string) { s.CopyConnections = int(d.count(n, at, 64)) },
@@ -156,6 +157,16 @@ func (d *decoder) postgres(n ast.Node, at string) Postgres {
 		d.problem(n, at, "snapshot_url does not go with shards: their tables are copied where url leads, in one pass")
 	}
 	return s
+}
+
+// signalTable is one table.
+func (d *decoder) signalTable(n ast.Node, at string) [2]string {
+	text := d.text(n, at)
+	name, err := tableName(text)
+	if text != "" && err != nil {
+		d.problem(n, at, "%s", err)
+	}
+	return name
 }
 
 // failover is whether the slot goes over to standbys.

@@ -45,6 +45,9 @@ func (d *decoder) shards(n ast.Node, at string) []Shard {
 
 // sharded is the pipelines that a pipeline stands for: one for each of its shards, or itself.
 func (d *decoder) sharded(n ast.Node, at string, p *Pipeline) []Pipeline {
+	if !p.Slots.None() && p.Postgres.SignalTable != [2]string{} {
+		d.problem(n, at+".slots", "signal_table does not go with several slots: ask by `lakefeed resync`")
+	}
 	if len(p.Postgres.Shards) == 0 {
 		for i := range p.Tables {
 			if p.Tables[i].SharedKeys {

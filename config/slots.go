@@ -70,7 +70,7 @@ func (p *Pipeline) SlotSource(log *slog.Logger, slot string, mine func(schema, t
 	o := p.Source(log)
 	o.Pipeline, o.Mine = pipeline.StreamName(p.Name, slot), mine
 	if slot != pipeline.DefaultSlot {
-		o.Messages = nil
+		o.Messages, o.SignalTable = nil, [2]string{}
 	}
 	return o
 }

@@ -110,6 +110,9 @@ func readOrders(ctx context.Context, lake storage.Store, pipeline string) (map[s
 // Instruct changes the orders of a pipeline that nobody runs, and returns the table's new
 // one. A pipeline that runs is a *[LockedError]. Apply needs a look at the source.
 func Instruct(ctx context.Context, lake storage.Store, pipeline, table string, verb Verb, look *change.Look) (Order, error) {
+	if verb.ofSnapshots() {
+		return Order{}, steerOffline(ctx, lake, pipeline, table, verb)
+	}
 	lock, err := acquire(ctx, lake, pipeline, "", slog.New(slog.DiscardHandler))
 	if err != nil {
 		return Order{}, err
@@ -223,6 +226,9 @@ func writeOrders(ctx context.Context, lake storage.Store, pipeline string, order
 func (p *Pipeline) Instruct(ctx context.Context, table string, verb Verb) (Order, error) {
 	if !p.knows(table, verb) {
 		return Order{}, fmt.Errorf("%s %s: the pipeline has no such table: names are as `lakefeed status` prints them, and an entry of `tables` in the configuration has to take it", verb, table)
+	}
+	if verb.ofSnapshots() {
+		return Order{}, p.steerTable(ctx, table, verb)
 	}
 	at, version := max(1, change.LSN(p.readLSN.Load())), ""
 	if verb == Apply {

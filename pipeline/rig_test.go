@@ -42,6 +42,7 @@ type rig struct {
 	failover postgres.Failover
 
 	messages func(prefix string) bool // that are kept; nil: none
+	signals  [2]string                // the signal table; empty: none
 	mods     []func(*options)
 
 	types func(schema, table string) postgres.TableTypes
@@ -75,8 +76,8 @@ func (r *rig) connect(heartbeat time.Duration) *postgres.Connector {
 	r.t.Helper()
 	c, err := postgres.Open(r.t.Context(), postgres.Options{
 		URL: cmp.Or(r.url, r.db.URL), PrimaryURL: r.primary, Failover: r.failover, Pipeline: r.name, Heartbeat: heartbeat, Types: r.types,
-		SnapshotURL: r.snapshot,
-		Match:       func(_, table string) bool { return !r.skip[table] }, Messages: r.messages,
+		SnapshotURL: r.snapshot, SignalTable: r.signals,
+		Match: func(_, table string) bool { return !r.skip[table] }, Messages: r.messages,
 	})
 	if err != nil {
 		r.t.Fatal(err)

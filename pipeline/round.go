@@ -26,6 +26,7 @@ type round struct {
 	rows     int64
 	bytes    int64 // of changes, spilled ones included
 	failures []change.Failure
+	signals  []change.Signal
 	replayed bool                    // the rows of a replay have their place in it or an earlier one
 	window   *window                 // that has given the round rows; nil: none has
 	done     func(map[string]string) // called when it is written, with the newest instant of every table; may be nil
@@ -79,6 +80,7 @@ func (p *Pipeline) take(r *round, c *change.Chunk) error {
 			r.tables[t].stopAt(f.Since)
 		}
 	}
+	r.signals = append(r.signals, c.Signals...)
 	if c.End > r.to {
 		r.to = c.End
 	}
@@ -207,6 +209,13 @@ func splitChunk(c *change.Chunk, lsn change.LSN) (before, rest *change.Chunk) {
 			rest.Messages = append(rest.Messages, m)
 		}
 	}
+	for _, s := range c.Signals {
+		if s.At.Commit < lsn {
+			before.Signals = append(before.Signals, s)
+		} else {
+			rest.Signals = append(rest.Signals, s)
+		}
+	}
 	for _, f := range c.Failures {
 		if f.Since < lsn {
 			before.Failures = append(before.Failures, f)
@@ -283,6 +292,9 @@ func (p *Pipeline) acknowledge(ctx context.Context, r *round) error {
 // ackable is how far the source may forget: not beyond what the spool has of a table for
 // which it was full. A table that waits for its copy gets all from that.
 func (p *Pipeline) ackable(to change.LSN) change.LSN {
+	if waits := p.incremental.signals; len(waits) > 0 {
+		to = min(to, max(waits[0].At.Commit, p.acked()))
+	}
 	for _, t := range p.all() {
 		if t.held {
 			to = min(to, max(t.safe, p.acked()))

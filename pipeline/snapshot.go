@@ -57,10 +57,11 @@ type SnapshotStatus struct {
 
 // snapshotRecord is what the lake has of a pipeline's incremental snapshots.
 type snapshotRecord struct {
-	Snapshots []Snapshot `json:"snapshots"` // in the order in which they are made
+	Snapshots []Snapshot  `json:"snapshots"` // in the order in which they are made
+	Signals   *signalMark `json:"signals,omitempty"`
 }
 
-func (r *snapshotRecord) none() bool { return len(r.Snapshots) == 0 }
+func (r *snapshotRecord) none() bool { return len(r.Snapshots) == 0 && r.Signals == nil }
 
 func snapshotsName(pipeline string) string { return "_lakefeed/snapshots/" + folderName(pipeline) }
 
@@ -168,7 +169,7 @@ func (p *Pipeline) Snapshot(ctx context.Context, table, where string) (Snapshot,
 		return s, err
 	}
 	p.log.Info("rows are to be read anew", "table", table, "where", where, "id", s.ID)
-	p.awake()
+	p.steered()
 	return s, nil
 }
 
@@ -180,10 +181,15 @@ type incremental struct {
 	mu      sync.Mutex // guards what follows
 	record  snapshotRecord
 	once    map[string]bool // those that a run with Once is to make
+	running string          // the ID of the one that is made
+	signal  *SignalStatus   // the newest
 
 	// What the writer of rounds alone knows.
 	wait time.Duration // before the last try
 	next time.Time     // when it may be tried
+
+	signals []change.Signal // that are written and not obeyed yet: the lake does not take it
+	told    bool            // of that
 }
 
 // recallSnapshots reads what was asked before.

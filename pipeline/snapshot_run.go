@@ -50,8 +50,21 @@ func (i *incremental) wanted(id string) bool {
 	return i.once[id]
 }
 
+// run notes which one is made.
+func (i *incremental) run(id string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.running = id
+}
+
+// holds reports whether a snapshot is still to be made, now.
+func (i *incremental) holds(id string) bool {
+	return slices.ContainsFunc(i.list(), func(s Snapshot) bool { return s.ID == id && !s.Paused })
+}
+
 func (p *Pipeline) beginSnapshot(ctx context.Context, j *jobs, t *target, s Snapshot) {
 	j.copies++
+	p.incremental.run(s.ID)
 	p.showSnapshot(t, s, SnapshotStatus{State: SnapshotReading})
 	j.group.Go(func() error {
 		err := p.readSnapshot(ctx, t, s)
@@ -81,6 +94,9 @@ func (p *Pipeline) readSnapshot(ctx context.Context, t *target, s Snapshot) erro
 		p.incremental.window.Store(nil)
 		w.close()
 	}()
+	if !p.incremental.holds(s.ID) { // since before there was a window
+		return errSteered
+	}
 	if err := w.await(ctx, func() bool { return w.opened }); err != nil {
 		return err
 	}
@@ -186,6 +202,12 @@ func (p *Pipeline) finishSnapshot(ctx context.Context, t *target, s Snapshot, er
 		rows = now.Rows
 	}
 	inc := &p.incremental
+	inc.run("")
+	if !inc.holds(s.ID) {
+		inc.settled(p, s.ID)
+		p.showSteered(t, s)
+		return
+	}
 	again := err != nil && p.snapshotAgain(err)
 	switch {
 	case err == nil:

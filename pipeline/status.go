@@ -91,7 +91,8 @@ type Status struct {
 	Spooled  int64           `json:"spooled_bytes"` // changes of tables that cannot be written now
 	Tables   []TableStatus   `json:"tables"`
 	Error    string          `json:"error,omitempty"`
-	Slots    []SlotState     `json:"slots,omitempty"` // where there are several
+	Signal   *SignalStatus   `json:"signal,omitempty"` // the newest; nil: this process has read none
+	Slots    []SlotState     `json:"slots,omitempty"`  // where there are several
 }
 
 // Status may be called at any time, by anyone.
@@ -119,6 +120,7 @@ func (p *Pipeline) Status() Status {
 		s.State = busier(s.State, ts.State)
 	}
 	s.State = cmp.Or(s.State, Waiting)
+	s.Signal = p.incremental.newestSignal()
 	for _, name := range p.newcomers {
 		s.Tables = append(s.Tables, TableStatus{Table: name, State: Waiting, Note: newcomer})
 	}

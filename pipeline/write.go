@@ -67,6 +67,7 @@ func (p *Pipeline) writeRound(ctx context.Context, r *round) error {
 	p.passed.set(p.written)
 	p.overtake()
 	p.judge(ctx, r.to)
+	p.obeySignals(ctx, r.signals)
 	if err := p.acknowledge(ctx, r); err != nil {
 		return err
 	}

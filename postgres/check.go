@@ -47,7 +47,7 @@ func (k *checker) add(s Severity, table, statement, format string, args ...any) 
 // owner may not expect. It changes nothing. An error means that the looking itself
 // failed; that the database cannot be reached is a Problem.
 func Check(ctx context.Context, opts Options) ([]Problem, error) {
-	return check(ctx, opts, (*checker).server, (*checker).slotState, (*checker).failover, (*checker).snapshotServer, (*checker).waits, (*checker).tables, (*checker).skipped)
+	return check(ctx, opts, (*checker).server, (*checker).slotState, (*checker).failover, (*checker).snapshotServer, (*checker).waits, (*checker).tables, (*checker).signalsCheck, (*checker).skipped)
 }
 
 // CheckSlot is the part of Check that concerns the slot alone.

@@ -65,6 +65,8 @@ type Options struct {
 	// Messages says by their prefix which logical messages become rows of one more table,
 	// _lakefeed.messages; nil takes none, and our own are never among them.
 	Messages func(prefix string) bool
+	// SignalTable is the schema and the name of a table whose inserts come as signals; empty: there is none.
+	SignalTable [2]string
 	// WholeTransactions asks the server to send large transactions only when they have
 	// committed, as it does small ones. It then keeps them on its own disk until then.
 	WholeTransactions bool

@@ -48,7 +48,10 @@ func (c *Connector) Prepare(ctx context.Context, tables []*change.Table, followe
 					out.Failed = append(out.Failed, change.Failure{Table: t, Err: errors.New(t.Refused)})
 				}
 			}
-			err := c.publish(ctx, tx, pubs, followed, out)
+			err := c.publishSignals(ctx, tx, pubs)
+			if err == nil {
+				err = c.publish(ctx, tx, pubs, followed, out)
+			}
 			if err == nil {
 				out.Published, err = c.published(ctx, tx)
 			}
@@ -64,6 +67,7 @@ func (c *Connector) Prepare(ctx context.Context, tables []*change.Table, followe
 	if err != nil {
 		return nil, fmt.Errorf("prepare publications: %w", err)
 	}
+	c.withoutSignals(out)
 	return out, nil
 }
 
@@ -109,7 +113,7 @@ func (c *Connector) publish(ctx context.Context, tx pgx.Tx, pubs []*publication,
 	for i, p := range pubs {
 		var tables []*change.Table
 		for _, t := range add[i] {
-			if followed != nil && followed(t) && !published[t.ID] {
+			if followed != nil && c.takes(t.Schema, t.Name) && followed(t) && !published[t.ID] {
 				out.Missing = append(out.Missing, t)
 			} else {
 				tables = append(tables, t)

@@ -45,6 +45,9 @@ type stream struct {
 	notify    bool // a logical message is in the chunk
 	midway    bool // the chunk began within a transaction
 
+	signals  *rows // of the signal table, one at a time; nil: the stream has not told of it
+	signalID uint32
+
 	open  bool // within a transaction
 	tx    stamp
 	clock int64      // the server's, when it sent what came last, microseconds since 2000

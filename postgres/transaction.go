@@ -105,6 +105,11 @@ func (c *Connector) relation(ctx context.Context, s *stream, info *pgoutput.Rela
 		s.noteRelation(&relation{info: *info})
 		return nil
 	}
+	if c.isSignalTable(info.Namespace, info.Name) {
+		if err := c.describeSignals(ctx, s, info); err != nil {
+			return err
+		}
+	}
 	if !c.takes(info.Namespace, info.Name) {
 		r := &relation{info: *info}
 		if known := c.tables.get(info.ID); known != nil && c.takes(known.Schema, known.Name) {
@@ -155,6 +160,9 @@ func (s *stream) change(m *pgoutput.Message) error {
 			}
 		}
 		return nil
+	}
+	if s.signals != nil && m.RelationID == s.signalID && m.Kind == pgoutput.Insert {
+		s.signal(m)
 	}
 	r, err := s.find(m.RelationID)
 	if err != nil || r.rows == nil || s.isCovered(m.RelationID) {

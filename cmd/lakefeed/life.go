@@ -65,7 +65,7 @@ func lifeCommands() []*cobra.Command {
 
 func (v lifeVerb) command() *cobra.Command {
 	var file, only, slot, where string
-	var every bool
+	var every, stop, pause, resume bool
 	c := &cobra.Command{
 		Use:   string(v.verb) + " -c FILE TABLE...",
 		Short: v.short,
@@ -99,6 +99,15 @@ where none does, the lake keeps it for the next one.`,
 				if err != nil {
 					return err
 				}
+				if verb, done := steering(stop, pause, resume); verb != "" {
+					if err := (lifeVerb{verb: verb}).ask(cmd.Context(), p, table); err != nil {
+						return err
+					}
+					if _, err := fmt.Fprintf(cmd.OutOrStdout(), done+"\n", table); err != nil {
+						return err
+					}
+					continue
+				}
 				if cmd.Flags().Changed("where") {
 					if where == "" {
 						return usage("--where: which rows? For all of them, leave it out")
@@ -122,6 +131,10 @@ where none does, the lake keeps it for the next one.`,
 	if v.verb == pipeline.Resync {
 		c.Flags().BoolVar(&every, "all", false, "all tables of the pipeline; where its slot is lost, gone or moved, the next run makes it anew")
 		c.Flags().StringVar(&where, "where", "", "read only the rows anew that meet this condition of the source's SQL, while the table goes on")
+		c.Flags().BoolVar(&stop, "stop", false, "read no more rows anew by a condition")
+		c.Flags().BoolVar(&pause, "pause", false, "let that wait; it begins anew later")
+		c.Flags().BoolVar(&resume, "resume", false, "let it wait no more")
+		c.MarkFlagsMutuallyExclusive("stop", "pause", "resume", "where", "all")
 		c.Flags().StringVar(&slot, "slot", "", "with --all: the tables of this one of several slots")
 	}
 	c.Flags().StringVar(&only, "pipeline", "", "the pipeline of this name, where several take the table")

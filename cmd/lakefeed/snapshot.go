@@ -43,6 +43,19 @@ func askSnapshot(ctx context.Context, p *config.Pipeline, table, where string, o
 	return err
 }
 
+// steering is what the flags ask for the incremental snapshots of a table, and what is printed then.
+func steering(stop, pause, resume bool) (verb pipeline.Verb, done string) {
+	switch {
+	case stop:
+		return pipeline.StopSnapshot, "no more rows of %s are read anew"
+	case pause:
+		return pipeline.PauseSnapshot, "the rows of %s that are to be read anew wait"
+	case resume:
+		return pipeline.ResumeSnapshot, "the rows of %s that wait are read anew"
+	}
+	return "", ""
+}
+
 // checkSnapshot asks the source whether it takes the condition.
 func checkSnapshot(ctx context.Context, p *config.Pipeline, table, where string) error {
 	c, err := postgres.Open(ctx, p.Source(nil))
@@ -67,10 +80,26 @@ func snapshotText(t *pipeline.TableStatus) string {
 		return fmt.Sprintf("rows where %s were read anew: %s", s.Where, plural(s.Rows, "row"))
 	case pipeline.SnapshotFailed:
 		return fmt.Sprintf("rows where %s were not read anew: %s", s.Where, s.Error)
+	case pipeline.SnapshotWaiting, pipeline.SnapshotPaused, pipeline.SnapshotStopped:
 	}
 	what += string(s.State)
 	if s.Error != "" {
 		what += fmt.Sprintf(", again at %s: %s", s.Again.UTC().Format(time.TimeOnly+" UTC"), s.Error)
 	}
 	return what
+}
+
+// signalText is what came of the newest signal, empty where there is none.
+func signalText(s *pipeline.SignalStatus) string {
+	if s == nil {
+		return ""
+	}
+	text := fmt.Sprintf("signal %s (%s) of %s", s.ID, s.Type, s.Time.UTC().Format(time.DateTime+" UTC"))
+	if s.Did != "" {
+		text += ": " + s.Did
+	}
+	if s.Error != "" {
+		text += "; cannot be obeyed: " + s.Error
+	}
+	return text
 }

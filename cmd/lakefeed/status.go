@@ -128,6 +128,9 @@ func printStatus(out io.Writer, s pipeline.Status) error {
 	if s.Slot != nil && (s.Slot.Step != pipeline.StepNone || s.Slot.LimitIn >= 0 || s.Slot.Problem != "") {
 		_, _ = fmt.Fprintf(out, "  slot: %s\n", s.Slot.Text()) // as above
 	}
+	if text := signalText(s.Signal); text != "" {
+		_, _ = fmt.Fprintf(out, "  %s\n", text) // as above
+	}
 	printSlots(out, s.Slots)
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	if len(s.Tables) > 0 {
