@@ -10,6 +10,7 @@ import (
 	"lakefeed/hudi/logfile"
 	"lakefeed/hudi/schema"
 	"lakefeed/hudi/timeline"
+	"lakefeed/storage"
 )
 
 // checkData opens every data file that counts: its footer, or the frame of its blocks.
@@ -81,12 +82,29 @@ func (c *checker) checkBase(ctx context.Context, f TableFile, stat timeline.Writ
 	if stat.PrevCommit != "" && r.NumRows() != stat.NumWrites {
 		return c.add(Broken, f.Path, -1, fromCopy, "it has %d rows, and commit %s wrote %d", r.NumRows(), stat.PrevCommit, stat.NumWrites)
 	}
-	avro, ok := r.Footer(basefile.FooterAvroSchema)
-	if !ok {
-		return nil // Spark's row writer leaves it out
+	if avro, ok := r.Footer(basefile.FooterAvroSchema); ok { // Spark's row writer leaves it out
+		if _, err := schema.ToArrow(avro); err != nil {
+			return c.add(Broken, f.Path, -1, fromCopy, "the schema in its footer: %v", err)
+		}
 	}
-	if _, err := schema.ToArrow(avro); err != nil {
-		return c.add(Broken, f.Path, -1, fromCopy, "the schema in its footer: %v", err)
+	return c.checkStatistics(ctx, f, file)
+}
+
+const clusterAnew = "write the file anew, by lakefeed table cluster or, of a merge-on-read table, the next compaction that has changes for it"
+
+// checkStatistics compares what a base file states of its values with them.
+func (c *checker) checkStatistics(ctx context.Context, f TableFile, file storage.Reader) error {
+	if c.opts.Quick {
+		return nil
+	}
+	wrong, err := basefile.CheckStatistics(ctx, file, file.Size())
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		return c.add(Broken, f.Path, -1, fromCopy, "%v", err)
+	case wrong != "":
+		return c.add(Broken, f.Path, -1, clusterAnew, "readers with a filter may pass over rows: %s", wrong)
 	}
 	return nil
 }

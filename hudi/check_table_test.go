@@ -1,6 +1,7 @@
 package hudi
 
 import (
+	"bytes"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -122,6 +123,12 @@ func TestCheckDamage(t *testing.T) {
 		"properties": {func(t *testing.T, store storage.Store, _ *Table) {
 			damage(t, store, propertiesFile, replace("hoodie.table.checksum=", "hoodie.table.checksum=1"))
 		}, "broken: .hoodie/hoodie.properties: hoodie.table.checksum is"},
+		"statistics": {func(t *testing.T, store storage.Store, _ *Table) {
+			damage(t, store, pick(t, store, "place=us", ".parquet"), func(d []byte) []byte {
+				d[bytes.LastIndex(d, []byte(".parquet"))+1] = 'q' // the least name of a file
+				return d
+			})
+		}, "readers with a filter may pass over rows: column _hoodie_file_name of row group 0: it has "},
 		"copy of the properties": {func(t *testing.T, store storage.Store, _ *Table) {
 			put(t, store, propertiesCopy, "x")
 		}, "leftover: .hoodie/hoodie.properties.backup"},

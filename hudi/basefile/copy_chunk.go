@@ -96,7 +96,7 @@ func (p *chunkPages) readColumnIndex(chunk *parquetChunk) error {
 		switch {
 		case index.NullPages[i]:
 		case p.l.compare != nil && p.l.statBytes(index.Mins[i]) && p.l.statBytes(index.Maxs[i]):
-			s.min, s.max = index.Mins[i], index.Maxs[i]
+			s.min, s.max = p.l.least(index.Mins[i]), index.Maxs[i]
 		default:
 			s.unknown = true
 		}

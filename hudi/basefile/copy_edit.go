@@ -38,6 +38,9 @@ func (f *File) copyChunk(g, c int) (*newChunk, error) {
 	from, to := chunkRange(p.meta)
 	out := &newChunk{l: p.l, meta: *p.meta, dict: p.meta.DataPageOffset - from}
 	out.segments = []segment{{from: f, at: from, size: to - from}}
+	if p.l.maybeEmpty && out.meta.Stats.Valid { // the new file is not doubted
+		out.meta.Stats = p.l.statistics(p.l.chunkStats(&chunk.Meta))
+	}
 	found, err := p.byIndex(chunk)
 	if found {
 		out.pages = p.pages

@@ -33,6 +33,7 @@ type leaf struct {
 	width          int // bytes of a value; 0: values have lengths of their own
 	maxDef, maxRep uint8
 	topOptional    bool // the column of the table that it belongs to may be null
+	maybeEmpty     bool // its least value may be "" whatever is stated
 	compare        func(a, b []byte) int
 }
 
@@ -82,6 +83,7 @@ func openParquet(r io.ReaderAt, size int64) (f *File, err error) {
 	if err := f.findLeaves(); err != nil {
 		return nil, err
 	}
+	f.doubtLeast()
 	if err := f.checkGroups(); err != nil {
 		return nil, err
 	}

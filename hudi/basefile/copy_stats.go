@@ -201,7 +201,7 @@ func (l *leaf) chunkStats(m *chunkMeta) valueStats {
 		s.nulls, s.values = n.V, m.NumValues-n.V
 	}
 	if l.compare != nil && l.statBytes(st.Min) && l.statBytes(st.Max) {
-		s.min, s.max = st.Min, st.Max
+		s.min, s.max = l.least(st.Min), st.Max
 	} else {
 		s.unknown = s.values > 0
 	}

@@ -167,6 +167,7 @@ func (w *Writer) properties(rows, bytes int64) *parquet.WriterProperties {
 func (w *Writer) plainProperties(rows, bytes int64) []parquet.WriterProperty {
 	return []parquet.WriterProperty{
 		parquet.WithRootName(w.root),
+		parquet.WithCreatedBy(createdBy),
 		parquet.WithRootRepetition(parquet.Repetitions.Required),
 		parquet.WithDictionaryDefault(false),
 		parquet.WithDataPageSize(w.opts.PageBytes),
@@ -211,7 +212,8 @@ func writeColumn(file *pqarrow.FileWriter, batches []arrow.RecordBatch, i int) e
 	chunks := make([]arrow.Array, len(batches))
 	rows := int64(0)
 	for j, batch := range batches {
-		chunks[j] = batch.Column(i)
+		chunks[j] = backed(batch.Column(i))
+		defer chunks[j].Release()
 		rows += batch.NumRows()
 	}
 	column := arrow.NewChunked(chunks[0].DataType(), chunks)
