@@ -180,60 +180,6 @@ func inBuckets(fileID string, buckets []int) bool {
 	return err == nil && slices.Contains(buckets, b)
 }
 
-// checkCleaned refuses an instant before those that the newest cleaning kept, unless a
-// savepoint keeps it: what is left of it would be a part only.
-func (t *Table) checkCleaned(ctx context.Context, tl *timeline.Timeline, asOf string) error {
-	if tl.IsSavepoint(asOf) {
-		return nil
-	}
-	if err := t.checkArchived(ctx, tl, asOf); err != nil {
-		return err
-	}
-	restored := "" // the oldest instant that the table was taken back to since
-	for _, i := range slices.Backward(tl.Instants()) {
-		switch {
-		case i.State != timeline.Completed:
-		case i.Action == timeline.Restore:
-			to, err := t.restoredTo(ctx, i)
-			if err != nil {
-				return err
-			}
-			if restored == "" || to < restored {
-				restored = to
-			}
-		case i.Action == timeline.Clean:
-			kept, err := t.keptBy(ctx, i)
-			if err != nil {
-				return err
-			}
-			if asOf < kept && (restored == "" || asOf < restored) {
-				return fmt.Errorf("as of %s: %w; the oldest that is kept is %s", asOf, ErrCleaned, kept)
-			}
-			return nil
-		default:
-		}
-	}
-	return nil
-}
-
-// keptBy is the oldest instant as of which a cleaning left the table whole.
-func (t *Table) keptBy(ctx context.Context, clean timeline.Instant) (string, error) {
-	m, err := readAs(ctx, t, clean, timeline.DecodeCleanMetadata)
-	if err != nil {
-		return "", err
-	}
-	return m.EarliestCommitToRetain, nil
-}
-
-// restoredTo is the instant that a restore took the table back to, where it was whole.
-func (t *Table) restoredTo(ctx context.Context, restore timeline.Instant) (string, error) {
-	plan, err := readPlan(ctx, t, restore, timeline.DecodeRestorePlan)
-	if err != nil {
-		return "", err
-	}
-	return plan.SavepointToRestoreTimestamp, nil
-}
-
 // schemaAsOf is the schema, with the meta columns, of the newest commit up to an
 // instant; without one it is that of today.
 func (t *Table) schemaAsOf(ctx context.Context, tl *timeline.Timeline, asOf string, today *arrow.Schema) (*arrow.Schema, error) {

@@ -3,7 +3,6 @@ package hudi
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -91,20 +90,4 @@ func (t *Table) SchemaAsOf(ctx context.Context, asOf string) (*arrow.Schema, err
 		return nil, fmt.Errorf("schema of %s as of %s: %w", t.name, asOf, err)
 	}
 	return arrow.NewSchema(full.Fields()[metaCount:], nil), nil
-}
-
-// OldestAsOf is the oldest commit as of which the table can be read, beside its
-// savepoints; "" where it has no commits.
-func (t *Table) OldestAsOf(ctx context.Context) (string, error) {
-	tl := t.Timeline()
-	for _, i := range tl.Completed() {
-		err := t.checkCleaned(ctx, tl, i.Time)
-		if err == nil && !tl.IsSavepoint(i.Time) {
-			return i.Time, nil
-		}
-		if err != nil && !errors.Is(err, ErrCleaned) {
-			return "", fmt.Errorf("find the oldest readable commit of %s: %w", t.name, err)
-		}
-	}
-	return "", nil
 }
