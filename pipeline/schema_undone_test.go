@@ -12,10 +12,14 @@ import (
 var undone = map[string]struct{ sql, anew string }{
 	"renamed": {"alter table @ rename b to x; update @ set v = 'u', x = 9 where id = 1; insert into @ values (7, 7); alter table @ rename x to b; insert into @ values (8, 8)", "column b of public.@ was named x for a while"},
 	"added":   {"alter table @ add c int; insert into @ values (7, 7, 'c', 7); alter table @ drop c; insert into @ values (8, 8); alter table @ add c int default 3; insert into @ values (9, 9)", "column c of public.@ was dropped and added again"},
-	"keyed": {"alter table @ drop constraint @_pkey, add primary key (b); update @ set v = 'u' where b = 2; alter table @ drop constraint @_pkey, add primary key (id); insert into @ values (8, 8)",
-		"the key of public.@ was (b) for a while"},
-	"swapped": {"begin; alter table @ rename to @_old; alter table twin rename to @; commit; insert into @ values (90, 90, 'of the twin'); begin; alter table @ rename to twin; alter table @_old rename to @; commit; insert into @ values (8, 8)",
-		"the name public.@ belonged to another table of the source for a while"},
+	"keyed": {
+		"alter table @ drop constraint @_pkey, add primary key (b); update @ set v = 'u' where b = 2; alter table @ drop constraint @_pkey, add primary key (id); insert into @ values (8, 8)",
+		"the key of public.@ was (b) for a while",
+	},
+	"swapped": {
+		"begin; alter table @ rename to @_old; alter table twin rename to @; commit; insert into @ values (90, 90, 'of the twin'); begin; alter table @ rename to twin; alter table @_old rename to @; commit; insert into @ values (8, 8)",
+		"the name public.@ belonged to another table of the source for a while",
+	},
 	"emptied": {"alter table @ add c int; insert into @ values (7, 7, 'c', 7); alter table @ drop c; insert into @ values (8, 8); alter table @ add c int default 3; truncate @; insert into @ values (9, 9)", ""},
 	"dropped": {"alter table @ add c int; insert into @ values (7, 7, 'c', 7); alter table @ drop c; insert into @ values (8, 8); alter table @ add d int; insert into @ values (9, 9, 'd', 9)", ""},
 }

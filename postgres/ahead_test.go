@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"lakefeed/internal/pgtest"
@@ -33,12 +34,12 @@ func TestCatalogsAhead(t *testing.T) {
 			f.stream()
 			rows, _ := f.drain()
 			v := rows["t"][0].table
-			got := ""
+			var columns []string
 			for _, col := range v.Columns {
-				got += fmt.Sprintf(" %s %d", col.Name, col.ID)
+				columns = append(columns, fmt.Sprint(col.Name, " ", col.ID))
 			}
-			if got[1:] != c.want || (v.Columns[0].ID == 0) != (v.Storage == "") || (v.Columns[0].ID == 0) != (v.Columns[0].Shape == "") {
-				t.Errorf("the first row came under%s, storage %q, want %s", got, v.Storage, c.want)
+			if got := strings.Join(columns, " "); got != c.want || (v.Columns[0].ID == 0) != (v.Storage == "") || (v.Columns[0].ID == 0) != (v.Columns[0].Shape == "") {
+				t.Errorf("the first row came under %s, storage %q, want %s", got, v.Storage, c.want)
 			}
 		})
 	}
