@@ -214,7 +214,10 @@ func project(full *arrow.Schema, opts ReadOptions) (*arrow.Schema, error) {
 		names = append(slices.Clone(schema.MetaFields), names...)
 	}
 	fields := make([]arrow.Field, 0, len(names))
-	for _, n := range names {
+	for i, n := range names {
+		if slices.Contains(names[:i], n) {
+			return nil, badOption("column %s is named twice", n)
+		}
 		f, ok := full.FieldsByName(n)
 		if !ok {
 			return nil, &SchemaError{n, "the table does not have it"}

@@ -158,10 +158,10 @@ func (c *clustering) begin(ctx context.Context, t *Table) (*Txn, error) {
 	for _, name := range c.opts.SortBy {
 		f, ok := t.full.FieldsByName(name)
 		if !ok {
-			return nil, &SchemaError{name, "the table does not have it"}
+			return nil, badOption("sort by %s: the table does not have such a column", name)
 		}
 		if !sortable(f[0].Type) {
-			return nil, &SchemaError{name, fmt.Sprintf("rows are not sorted by %s", f[0].Type)}
+			return nil, badOption("sort by %s: rows are not sorted by %s", name, f[0].Type)
 		}
 	}
 	if len(c.opts.SortBy) == 0 && t.hashed() {

@@ -81,6 +81,9 @@ func (t *Table) readCommit(ctx context.Context, i timeline.Instant) (*timeline.C
 		return nil, err
 	}
 	m, err := unmarshalCommit(data)
+	if err == nil && i.Action == timeline.ReplaceCommit && m.PartitionToReplaceFileIDs == nil {
+		err = errors.New("it does not say which file groups it replaced (partitionToReplaceFileIds): restore it from a copy")
+	}
 	if err != nil {
 		return nil, &CorruptError{t.instantFile(i), err}
 	}

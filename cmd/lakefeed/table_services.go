@@ -111,9 +111,15 @@ meanwhile.`, onePath,
 
 func tableCleanCommand() *cobra.Command {
 	var opts hudi.CleanOptions
-	c := serviceCommand("clean PATH", "Delete the files that no read needs any more", `Delete file slices that neither a reader of the newest commits nor a savepoint needs.
+	var c *cobra.Command
+	c = serviceCommand("clean PATH", "Delete the files that no read needs any more", `Delete file slices that neither a reader of the newest commits nor a savepoint needs.
 A read as of an older instant then says that it has been cleaned away.`, onePath,
 		func(ctx context.Context, t *hudi.Table, _ []string) (serviceResult, error) {
+			for _, name := range []string{"retain-commits", "retain", "retain-versions"} {
+				if f := c.Flags().Lookup(name); f.Changed && (f.Value.String() == "0" || f.Value.String() == "0s") {
+					return serviceResult{}, usage("--%s: want more than nothing, the newest commit always stays", name)
+				}
+			}
 			if err := opts.Validate(); err != nil {
 				return serviceResult{}, usage("%v", err)
 			}
