@@ -57,7 +57,7 @@ func runCleanings(t *testing.T, table *Table, steps []string) (at []string) {
 			_, err = table.Clean(t.Context(), CleanOptions{RetainVersions: n})
 		case 't':
 			for timeline.FormatTime(time.Now().UTC()) <= at[len(at)-1] {
-				time.Sleep(time.Millisecond) // instants are milliseconds: the newest must be past
+				<-time.After(time.Millisecond) // instants are milliseconds: the newest must be past
 			}
 			_, err = table.Clean(t.Context(), CleanOptions{Retain: time.Nanosecond})
 		case 'r':

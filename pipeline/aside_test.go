@@ -38,7 +38,7 @@ func TestHeldWithoutSegments(t *testing.T) {
 	run.ask(pipeline.Resync, "public.copied")
 	for i := 0; run.table("public.copied").Note != "" || r.ordered("public.copied"); i++ { // rounds that meet the copy
 		r.db.Exec(t, fmt.Sprintf("insert into copied values (%d)", i))
-		time.Sleep(5 * time.Millisecond)
+		<-time.After(5 * time.Millisecond)
 	}
 	r.db.Exec(t, "insert into copied values (-1)")
 	r.await("it is in step", func() bool { return strings.Contains(" "+r.column("copied", "id"), " -1") })

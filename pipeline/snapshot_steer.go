@@ -98,7 +98,7 @@ func (p *Pipeline) steerTable(ctx context.Context, table string, verb Verb) erro
 }
 
 func noSnapshots(table string, verb Verb) error {
-	return fmt.Errorf("%s %s: no rows of it are being read anew by a condition, or are to be (a copy of the whole table is held up by `lakefeed pause`)", verb, table)
+	return fmt.Errorf("%s %s: no rows of it are being read anew by a condition, or are to be (`lakefeed pause` keeps a copy of the whole table from beginning)", verb, table)
 }
 
 // steerOffline is steerTable for a pipeline that nobody runs.
