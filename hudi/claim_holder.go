@@ -202,8 +202,11 @@ func (t *Table) layDown(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.busy = ""
-	if !c.mine() || !c.record.working() {
+	if c.record.Writer != c.writer { // by what was known last
 		return nil
+	}
+	if err := t.learn(ctx); err != nil || !c.mine() || !c.record.working() {
+		return err
 	}
 	d := c.standing()
 	if d.began() {
@@ -233,8 +236,8 @@ func (t *Table) beatClaim(ctx context.Context) error {
 	c := t.claim
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.mine() {
-		return nil
+	if err := t.learn(ctx); err != nil || !c.mine() {
+		return err
 	}
 	err := t.writeClaim(ctx, c.standing())
 	if err != nil {

@@ -31,7 +31,7 @@ func (t *Table) loadNew(ctx context.Context, props Properties) error {
 }
 
 // load reads the table anew, timeline and folders, from what was just listed of the
-// timeline.
+// timeline. It is stale still where something was taken back meanwhile.
 func (t *Table) load(ctx context.Context, props Properties, names []string) error {
 	for try := 1; ; try++ {
 		before := timeline.NewLayout(props.layout(), names)
@@ -47,7 +47,7 @@ func (t *Table) load(ctx context.Context, props Properties, names []string) erro
 			err = t.adopt(ctx, props, v, now)
 		}
 		if err == nil {
-			t.names = names
+			t.names, t.stale = names, sawRollback(before, now)
 			return nil
 		}
 		overtaken := errors.Is(err, errOvertaken) || errors.Is(err, storage.ErrNotExist) // archived since
@@ -104,6 +104,20 @@ func (t *Table) overtake(ctx context.Context, v *view, before, now *timeline.Tim
 		}
 	}
 	return nil
+}
+
+// sawRollback tells whether writes were taken back between two looks at a timeline. Their files may have
+// been listed, and what answers them not. By the second look they do not count, but they would
+// once they are older than the timeline: the folders are to be listed anew before that.
+func sawRollback(before, now *timeline.Timeline) bool {
+	for _, i := range now.Instants() {
+		if (i.Action == timeline.Rollback || i.Action == timeline.Restore) && i.State == timeline.Completed && !slices.Contains(before.States(i.Time), i) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(before.Instants(), func(i timeline.Instant) bool {
+		return !now.Has(i.Time) && !now.BeforeStart(i.Time)
+	})
 }
 
 // archivedUnseen tells whether writes may have come and been archived between two looks at

@@ -135,6 +135,34 @@ func (o overtaken) compare(reader *Table) {
 	diffLines(o.t, readPlaces(o.t, reader, ReadOptions{}), readPlaces(o.t, o.writer, ReadOptions{}))
 }
 
+// TestOpenDuringRollback opens a table while a transaction is taken back, between the listings of its
+// partitions. What of it was listed must not come to count when it is older than the timeline.
+func TestOpenDuringRollback(t *testing.T) {
+	t.Parallel()
+	eachType(t, func(t *testing.T, typ TableType) {
+		ctx, o := t.Context(), newOvertaken(t, typ)
+		x, err := o.writer.Begin(ctx, TxnOptions{Operation: Upsert})
+		o.check(err)
+		rows := placeBatch(placeRow{"a", "eu", 0, 5})
+		keys, err := RecordKeys(rows, []string{"id"})
+		o.check(err)
+		g, err := x.Group(ctx, "place=eu", o.writer.Bucket("a"))
+		o.check(err)
+		o.check(g.Upsert(ctx, rows, keys))
+		o.check(g.Close(ctx))
+		store := &meanwhile{o.writer.store, map[string]func(){"place=us": func() { o.check(x.Abort(ctx)) }}}
+		reader, err := Open(ctx, store, Options{})
+		o.check(err)
+		for seq := range int64(4) {
+			o.upsert(o.writer, placeRow{"b", "us", 0, 2 + seq})
+			o.check(reader.Refresh(ctx))
+		}
+		o.archive()
+		o.check(reader.Refresh(ctx))
+		o.compare(reader)
+	})
+}
+
 // TestOpenOvertakenAgain gives up a table whose timeline is never twice the same, with the
 // whole of it gone from one look to the next.
 func TestOpenOvertakenAgain(t *testing.T) {

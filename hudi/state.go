@@ -158,7 +158,6 @@ func (t *Table) refresh(ctx context.Context) error {
 	if !slices.Equal(t.names, names) {
 		t.claim.doubt()
 	}
-	t.stale = false
 	return nil
 }
 

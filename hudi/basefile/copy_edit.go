@@ -38,14 +38,19 @@ func (f *File) copyChunk(g, c int) (*newChunk, error) {
 	from, to := chunkRange(p.meta)
 	out := &newChunk{l: p.l, meta: *p.meta, dict: p.meta.DataPageOffset - from}
 	out.segments = []segment{{from: f, at: from, size: to - from}}
-	if p.l.maybeEmpty && out.meta.Stats.Valid { // the new file is not doubted
-		out.meta.Stats = p.l.statistics(p.l.chunkStats(&chunk.Meta))
-	}
+	out.trust()
 	found, err := p.byIndex(chunk)
 	if found {
 		out.pages = p.pages
 	}
 	return out, err
+}
+
+// trust states what holds, where what is stated is in doubt: the new file is not doubted.
+func (c *newChunk) trust() {
+	if c.l.maybeEmpty && c.meta.Stats.Valid {
+		c.meta.Stats = c.l.statistics(c.l.chunkStats(&c.meta))
+	}
 }
 
 // chunkEdit makes a column chunk of another one by changing some of its rows. Pages
@@ -66,6 +71,7 @@ type chunkEdit struct {
 func (p *chunkPages) edit(edits []rowEdit, fresh *rowCursor, tail, pageBytes int) (*newChunk, error) {
 	e := &chunkEdit{p: p, fresh: fresh, pageBytes: pageBytes, out: &newChunk{l: p.l, meta: *p.meta}}
 	e.out.meta.Encodings, e.out.meta.EncodingStats = slices.Clone(p.meta.Encodings), slices.Clone(p.meta.EncodingStats)
+	e.out.trust()
 	var err error
 	if e.dict, e.dictPlain, err = p.readDictionary(); err != nil {
 		return nil, err

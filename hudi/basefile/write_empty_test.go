@@ -120,7 +120,7 @@ func TestEmptyTextsWithoutStatistics(t *testing.T) {
 		}
 	}
 	opts := testOptions(t, sc)
-	for what, upserts := range map[string][]arrow.RecordBatch{"copied": nil, "changed": {textRows(t, 0, 1, "w")}, "grown": {textRows(t, 900, 901, "w")}} {
+	for what, upserts := range map[string][]arrow.RecordBatch{"copied": nil, "the same": {textRows(t, 0, 1, "v")}, "changed": {textRows(t, 0, 1, "w")}, "grown": {textRows(t, 900, 901, "w")}} {
 		data := rewrite(t, opts, old.Bytes(), "g.parquet", nil, upserts...)
 		checkIndexes(t, data)
 		for _, name := range []string{"s", "must", "in.s"} {
