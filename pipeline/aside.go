@@ -252,7 +252,7 @@ func (p *Pipeline) due(t *target) time.Time {
 		return t.trouble.next
 	case t.trouble == nil && t.shed != nil:
 		return t.shed.next
-	case t.trouble != nil, len(t.segments) > 0, t.held && !p.diverted.Load(): // what is held comes with the next session
+	case t.trouble != nil, len(t.segments) > 0, t.held && t.opened && !p.diverted.Load(): // what is held comes with the next session
 		return time.Unix(1, 0)
 	}
 	return time.Time{}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -109,4 +110,49 @@ func TestCopyOfASpooledTable(t *testing.T) {
 	r.await("it is copied", func() bool { return r.column("t", "id") == "1 2 3" })
 	r.await("all stream", func() bool { return run.Status().State == pipeline.Streaming })
 	r.equal(run)
+}
+
+// TestCopyFailsWithFullSpool has a copy that fails for good, after the spool had no room for what came
+// meanwhile: the table stops and waits for a person, and nobody else notices.
+func TestCopyFailsWithFullSpool(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "create table filler (id int primary key)", "create table t (id int primary key, d date)", "create table other (id int primary key)")
+	var armed atomic.Bool
+	var copies atomic.Int32
+	held := make(chan struct{})
+	release := sync.OnceFunc(func() { close(held) })
+	defer release() // a test that fails must not hang
+	run := r.start(func(o *options) {
+		o.SpoolBytes = 1
+		o.OnPhase = func(now string) {
+			if now == "copy" && armed.Load() && copies.Add(1) == 2 { // its changes are followed, and nothing is read
+				<-held
+			}
+		}
+	})
+	r.await("streaming", func() bool { return run.Status().State == pipeline.Streaming })
+	run.ask(pipeline.Pause, "public.filler")
+	r.await("it is paused", func() bool { return run.table("public.filler").State == pipeline.Paused })
+	r.db.Exec(t, "insert into filler values (1)", "insert into t values (2, 'infinity')")
+	r.await("the spool is full", func() bool { return r.spooled("filler") == 1 })
+	r.await("it stops", func() bool { return run.table("public.t").State == pipeline.Failed })
+	armed.Store(true)
+	run.ask(pipeline.Resync, "public.t")
+	r.await("it is copied", func() bool { return copies.Load() == 2 })
+	r.db.Exec(t, "insert into t values (3, '2026-01-01')", "insert into other values (1)")
+	r.await("the spool has no room", func() bool {
+		return r.column("other", "id") == "1" && strings.Contains(run.table("public.t").Note, "spool is full")
+	})
+	release()
+	r.await("the copy fails", func() bool {
+		s := run.table("public.t")
+		return s.State == pipeline.Failed && strings.Contains(s.Error, "copy:")
+	})
+	for i := 2; i < 5; i++ {
+		r.db.Exec(t, fmt.Sprintf("insert into other values (%d)", i))
+		r.await("the other goes on", func() bool { return strings.Count(r.column("other", "id"), " ") == i-1 })
+	}
+	if s := run.table("public.t"); s.State != pipeline.Failed || copies.Load() != 2 {
+		t.Errorf("%d phases of copies, %+v", copies.Load(), s)
+	}
 }

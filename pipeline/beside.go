@@ -233,8 +233,9 @@ func (p *Pipeline) copyFailed(ctx context.Context, t *target, err error) {
 	if p.opts.Once || !again {
 		p.giveUpCopy(t, work)
 	}
-	if t.stage == nil { // else what comes is kept for it
+	if t.stage == nil { // else what comes is kept for it; what the source has kept is in the next copy, or of no use
 		t.drop()
+		t.held = false
 	}
 	p.stop(t, fmt.Errorf("copy: %w", ofLake(err)))
 	t.recopy, t.gaveUp = nil, p.orderOf(t.name).Since

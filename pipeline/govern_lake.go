@@ -40,7 +40,7 @@ func (p *Pipeline) holdLock(ctx context.Context, lock *held) {
 // lake that is away is no error where we can go on without it.
 func (p *Pipeline) enterLake(ctx context.Context) error {
 	if p.lock != nil {
-		return nil
+		return p.recall(ctx)
 	}
 	may, err := p.maySpool(ctx)
 	if err != nil {
@@ -65,7 +65,17 @@ func (p *Pipeline) enterLake(ctx context.Context) error {
 	p.holdLock(ctx, lock)
 	p.reopen()
 	p.recallStops(ctx)
-	return errors.Join(p.recallOrders(ctx), p.recallSnapshots(ctx))
+	return p.recall(ctx)
+}
+
+// recall reads what was asked for before, once: no table is followed, and nothing is noted, until it is known.
+func (p *Pipeline) recall(ctx context.Context) error {
+	if p.recalled {
+		return nil
+	}
+	err := errors.Join(p.recallOrders(ctx), p.recallSnapshots(ctx))
+	p.recalled = err == nil
+	return err
 }
 
 // lakeLocks takes the lock that shards share, where they are to run, and returns the pipeline's own in the lake, which the

@@ -278,6 +278,9 @@ func (p *Pipeline) acknowledge(ctx context.Context, r *round) error {
 		t.written()
 	}
 	if r.window != nil {
+		if t := p.targetOf(r.window.table); t == nil || t.isDropped() { // its rows were passed over: the spool is full
+			r.window.fail(errAside)
+		}
 		r.window.written()
 	}
 	if err := p.endReplay(ctx, r); err != nil {

@@ -20,7 +20,7 @@ func (p *Pipeline) startSnapshot(ctx context.Context, j *jobs) (next time.Time) 
 	for _, s := range inc.list() {
 		t := p.targetNamed(s.Table)
 		switch {
-		case p.opts.Once && (t == nil || t.paused || t.failed() || t.isDropped()):
+		case p.opts.Once && (t == nil || t.paused || t.failed() || t.isDropped() || t.recopy != nil && !t.recopy.chunks):
 			inc.settled(p, s.ID) // by another run
 		case s.Paused || p.opts.Once && !inc.wanted(s.ID):
 		case t == nil || t.at.LSN == 0 || !t.direct():
@@ -163,17 +163,23 @@ func (p *Pipeline) moveOn(ctx context.Context) error {
 	return nil
 }
 
-// copyWhere reads the rows that meet the condition. A standby is awaited.
+// copyWhere reads the rows that meet the condition. A standby is awaited while its replay moves; one
+// that stands still must not keep other copies from being made.
 func (p *Pipeline) copyWhere(ctx context.Context, w *window, at change.LSN, where string) error {
-	for {
+	for patience := (standbyWait{p: p}); ; {
 		err := p.opts.Source.CopyWhere(ctx, w.table, where, func(until change.LSN) { w.begin(at, until) }, func(b *change.Batch) error {
 			return p.queueRows(ctx, w, b)
 		})
-		if _, behind := errors.AsType[*change.BehindError](err); !behind {
+		behind, is := errors.AsType[*change.BehindError](err)
+		if !is {
+			return err
+		}
+		wait, ok := patience.next(behind, time.Now())
+		if !ok || time.Since(patience.since) >= onceBehind || w.failure() != nil {
 			return err
 		}
 		select {
-		case <-time.After(standbyPoll):
+		case <-time.After(wait):
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -142,8 +142,10 @@ func (w *window) open() {
 func (w *window) begin(low, until change.LSN) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.low == 0 { // else rows were read under keys that have changed since
+		w.moved = slices.DeleteFunc(w.moved, func(m movedKey) bool { return m.commit < low })
+	}
 	w.low, w.until, w.ended = low, max(low, until), false
-	w.moved = slices.DeleteFunc(w.moved, func(m movedKey) bool { return m.commit < low })
 }
 
 // push queues rows, and reports whether there is room for more.
@@ -309,6 +311,7 @@ func (f *rowFate) see(mask string) {
 	case !f.changed:
 		f.mask = []byte(mask)
 	default:
+		f.mask = f.mask[:min(len(f.mask), len(mask))] // beyond are columns of another version, which are gone
 		for i := range f.mask {
 			f.mask[i] &= mask[i]
 		}

@@ -60,4 +60,11 @@ func (w *window) sees(v *change.Table) {
 	if !sameColumns(v, w.table) {
 		w.fail(&change.AlteredError{Table: v.String(), Err: errors.New("its columns or its key were changed while rows were read")})
 	}
+	if links := linksOf(v); links != nil {
+		for id, link := range linksOf(w.table) {
+			if now, there := links[id]; !there || now != link { // rows of it may be read that are taken out of the lake meanwhile
+				w.fail(&change.AlteredError{Table: v.String(), Err: errors.New("a partition was taken from it while rows were read")})
+			}
+		}
+	}
 }
