@@ -323,6 +323,7 @@ func TestShards(t *testing.T) {
 		"shards:=url: postgres://db/shop\n        shards:":          "url and primary_url stand with each shard",
 		"shards:=snapshot_url: postgres://db/shop\n        shards:": "snapshot_url does not go with shards",
 		"lake: {=slots: 2\n    lake: {":                             "do not go with shards",
+		"lake: {=spool: {url: \"mem:\"}\n    lake: {":               "does not go with shards yet",
 		"lake: {=schema: freeze\n    lake: {":                       "freeze does not go with shards",
 		"name: us, url: postgres://us/shop=name: us":                "shards[1].url: is missing",
 		"shards:=url: postgres://db/shop\n        unknown:":         "unknown",
