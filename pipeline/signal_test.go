@@ -2,9 +2,7 @@ package pipeline_test
 
 import (
 	"fmt"
-	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 
 	"lakefeed/pipeline"
@@ -37,26 +35,6 @@ func (p *running) signalled(id string) (now pipeline.SignalStatus) {
 	return now
 }
 
-// said is a log in memory.
-type said struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (s *said) Write(b []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.Write(b)
-}
-
-func (s *said) count(text string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return strings.Count(s.text.String(), text)
-}
-
-func (s *said) hears(o *options) { o.Logger = slog.New(slog.NewTextHandler(s, nil)) }
-
 const someRows = `{"data-collections": ["public\\.(t|nosuch)"], "type": "INCREMENTAL", "additional-conditions": [{"data-collection": "public.t", "filter": "id % 5 < 2"}]}`
 
 // TestSignals asks for everything by the signal table.
@@ -65,8 +43,8 @@ func TestSignals(t *testing.T) {
 	r := newSignalRig(t, append(spoilable, "create table other (id int primary key)", "create table log (n int)")...)
 	r.drain()
 	r.spoil()
-	var log said
-	run := r.meeting(false, []string{"begin", signal("wait", "pause-snapshot", ""), "commit"}, log.hears)
+	var log logbook
+	run := r.meeting(false, []string{"begin", signal("wait", "pause-snapshot", ""), "commit"}, log.keepLog)
 	r.db.Exec(t, signal("some", "execute-snapshot", someRows))
 	r.await("it is paused", func() bool {
 		s := run.table("public.t").Snapshot
@@ -142,10 +120,10 @@ func TestSignalOnce(t *testing.T) {
 	r.drain()
 	r.spoil()
 	r.db.Exec(t, signal("some", "execute-snapshot", someRows), signal("all", "execute-snapshot", `{"data-collections": ["public.t"]}`))
-	var log said
-	r.cutAt("signal noted", 2, nil, log.hears)
+	var log logbook
+	r.cutAt("signal noted", 2, nil, log.keepLog)
 	at := r.confirmed()
-	run := r.start(log.hears)
+	run := r.start(log.keepLog)
 	r.await("the rows are read and the table is copied", func() bool {
 		return log.count("rows were read anew") == 1 && !r.ordered("public.t") && run.Status().State == pipeline.Streaming
 	})

@@ -13,6 +13,7 @@ import (
 	"lakefeed/pipeline"
 	"lakefeed/postgres"
 	"lakefeed/server"
+	"lakefeed/storage"
 	"lakefeed/storage/all"
 )
 
@@ -214,30 +215,41 @@ func resyncAll(ctx context.Context, cfg *config.Config, only, slot string, out i
 
 // ask tells the process that runs the pipeline, or leaves it to the next one in the lake.
 func (v lifeVerb) ask(ctx context.Context, p *config.Pipeline, table string) error {
+	lake, client, err := whomToAsk(ctx, p)
+	if err != nil {
+		return err
+	}
+	if client != nil {
+		defer client.Close()
+		_, err = client.Pipeline(p.Name).Instruct(ctx, table, v.verb)
+		return err
+	}
+	var look *change.Look
+	if v.verb == pipeline.Apply {
+		if look, err = lookAt(ctx, p); err != nil {
+			return err
+		}
+	}
+	_, err = pipeline.Instruct(ctx, lake, p.Name, table, v.verb, look)
+	return err
+}
+
+// whomToAsk is the lake of a pipeline, and the process that runs it; nil where none does.
+func whomToAsk(ctx context.Context, p *config.Pipeline) (storage.Store, *server.Client, error) {
 	lake, err := all.Open(ctx, p.Lake.URL)
 	if err != nil {
-		return fmt.Errorf("open lake: %w", err)
+		return nil, nil, fmt.Errorf("open lake: %w", err)
 	}
 	holder, err := pipeline.ReadLock(ctx, lake, p.Name)
 	switch {
 	case err != nil:
-		return err
+		return nil, nil, err
 	case holder == nil || !holder.Alive():
-		var look *change.Look
-		if v.verb == pipeline.Apply {
-			if look, err = lookAt(ctx, p); err != nil {
-				return err
-			}
-		}
-		_, err = pipeline.Instruct(ctx, lake, p.Name, table, v.verb, look)
-		return err
+		return lake, nil, nil
 	case holder.Address == "":
-		return fmt.Errorf("process %d on %s runs the pipeline and has no server to ask: wait for its end, or start it with --listen", holder.PID, holder.Host)
+		return nil, nil, fmt.Errorf("process %d on %s runs the pipeline and has no server to ask: wait for its end, or start it with --listen", holder.PID, holder.Host)
 	}
-	client := server.NewClient(holder.Address)
-	defer client.Close()
-	_, err = client.Pipeline(p.Name).Instruct(ctx, table, v.verb)
-	return err
+	return lake, server.NewClient(holder.Address), nil
 }
 
 // lookAt looks at the tables of a pipeline's source.

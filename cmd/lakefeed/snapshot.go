@@ -9,32 +9,23 @@ import (
 	"lakefeed/config"
 	"lakefeed/pipeline"
 	"lakefeed/postgres"
-	"lakefeed/server"
-	"lakefeed/storage/all"
 )
 
 // askSnapshot asks for the rows of a table that meet a condition to be read anew: it tells the process
 // that runs the pipeline, or leaves it to the next one in the lake.
 func askSnapshot(ctx context.Context, p *config.Pipeline, table, where string, out io.Writer) error {
-	lake, err := all.Open(ctx, p.Lake.URL)
+	lake, client, err := whomToAsk(ctx, p)
 	if err != nil {
-		return fmt.Errorf("open lake: %w", err)
-	}
-	holder, err := pipeline.ReadLock(ctx, lake, p.Name)
-	switch {
-	case err != nil:
 		return err
-	case holder == nil || !holder.Alive():
+	}
+	if client != nil {
+		defer client.Close()
+		_, err = client.Pipeline(p.Name).Snapshot(ctx, table, where)
+	} else {
 		if err := checkSnapshot(ctx, p, table, where); err != nil {
 			return fmt.Errorf("resync %s: %w", table, err)
 		}
 		_, err = pipeline.RequestSnapshot(ctx, lake, p.Name, table, where)
-	case holder.Address == "":
-		return fmt.Errorf("process %d on %s runs the pipeline and has no server to ask: wait for its end, or start it with --listen", holder.PID, holder.Host)
-	default:
-		client := server.NewClient(holder.Address)
-		defer client.Close()
-		_, err = client.Pipeline(p.Name).Snapshot(ctx, table, where)
 	}
 	if err != nil {
 		return err
