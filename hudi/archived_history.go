@@ -14,6 +14,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 
 	"lakefeed/hudi/basefile"
+	"lakefeed/hudi/internal/offset"
 	"lakefeed/hudi/timeline"
 )
 
@@ -105,7 +106,7 @@ func parseManifest(data []byte) ([]string, error) {
 		} `json:"files"`
 	}
 	if err := json.Unmarshal(data, &m); err != nil {
-		return nil, err
+		return nil, offset.OfJSON(err)
 	}
 	var names []string
 	for _, f := range m.Files {

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"lakefeed/hudi/internal/offset"
 	"lakefeed/hudi/logfile"
 	"lakefeed/hudi/timeline"
 	"lakefeed/storage"
@@ -114,7 +115,7 @@ func (r *archiveReader) readLog(ctx context.Context, name string) error {
 		if err := r.readBlock(&d, b); errors.Is(err, errEnough) {
 			return err
 		} else if err != nil {
-			return &CorruptError{name, fmt.Errorf("block at offset %d: %w", b.Offset, err)}
+			return &CorruptError{name, offset.At(b.Offset, fmt.Errorf("%s block: %w", b.Type, err))}
 		}
 	}
 	return ctx.Err()
@@ -122,7 +123,7 @@ func (r *archiveReader) readLog(ctx context.Context, name string) error {
 
 func (r *archiveReader) readBlock(d *timeline.ArchivedDecoder, b *logfile.Block) error {
 	if b.Type != logfile.AvroData {
-		return fmt.Errorf("it is a %s block, not one of archived instants", b.Type)
+		return errors.New("it has no archived instants")
 	}
 	content, err := b.Content(nil)
 	if err != nil {

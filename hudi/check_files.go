@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 
+	"lakefeed/hudi/internal/offset"
 	"lakefeed/hudi/timeline"
 	"lakefeed/storage"
 )
@@ -212,7 +213,7 @@ func (s *sliceScan) open(ctx context.Context, f *DataFile) (*reading, error) {
 	end, size := wrote.end(), file.Size()
 	if end.to > 0 && (size < end.to || size > end.to && !f.IsLog()) {
 		closeFile(file)
-		return nil, &CorruptError{f.Path(), fmt.Errorf("it is %d bytes, and commit %s wrote %d", size, end.commit, end.to)}
+		return nil, &CorruptError{f.Path(), offset.At(min(size, end.to), fmt.Errorf("it is %d bytes, and commit %s wrote %d", size, end.commit, end.to))}
 	}
 	return &reading{Reader: file, path: f.Path()}, nil
 }

@@ -168,7 +168,7 @@ func (c *checker) fault(err error, wayOut string) error {
 	if c.damaged[corrupt.File] {
 		return nil
 	}
-	return c.add(Broken, corrupt.File, -1, wayOut, "%v", corrupt.Err)
+	return c.add(Broken, corrupt.File, corrupt.Offset(), wayOut, "%v", corrupt.Err)
 }
 
 func (c *checker) checkProperties(ctx context.Context) error {

@@ -152,10 +152,10 @@ func TestCheckDamage(t *testing.T) {
 		}, "its INFLIGHT file is not there"},
 		"commit": {func(t *testing.T, store storage.Store, _ *Table) {
 			damage(t, store, pick(t, store, ".commit"), func(d []byte) []byte { return d[:len(d)/2] })
-		}, ".commit: decode commit metadata"},
+		}, ": decode commit metadata: unexpected end"},
 		"savepoint": {func(t *testing.T, store storage.Store, _ *Table) {
 			damage(t, store, savepointFile(t, store), func(d []byte) []byte { return d[:20] })
-		}, ".savepoint: "},
+		}, ": decode savepoint metadata"},
 		"savepoint's file": {func(t *testing.T, store storage.Store, table *Table) {
 			damage(t, store, table.Slices()[0].Base.Path(), gone)
 		}, "and savepoint "},

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"lakefeed/hudi/internal/offset"
 	"lakefeed/hudi/timeline"
 	"lakefeed/storage"
 )
@@ -158,7 +159,7 @@ func (t *Table) readClaim(ctx context.Context) ([]byte, error) {
 		return nil, fmt.Errorf("read %s: %w", claimFile, err)
 	default:
 		if err := json.Unmarshal(data, &r); err != nil {
-			return nil, &CorruptError{claimFile, fmt.Errorf("%w; delete it when nobody writes to the table", err)}
+			return nil, &CorruptError{claimFile, fmt.Errorf("%w; delete it when nobody writes to the table", offset.OfJSON(err))}
 		}
 	}
 	if v != c.version {

@@ -14,17 +14,23 @@ import (
 	"lakefeed/storage"
 )
 
-// damages are what may befall a file, and what the error says of it then.
-var damages = map[string]struct {
+// fileDamage is what may befall a file, and what the error says of it then.
+type fileDamage struct {
+	kind string // of the file: base, log or, if "", any
 	says string
-	make func(data []byte) []byte // nil: gone
-}{
-	"deleted":   {"is missing", func([]byte) []byte { return nil }},
-	"emptied":   {"is 0 bytes", func([]byte) []byte { return []byte{} }},
-	"cut short": {"bytes, and commit", func(d []byte) []byte { return d[:len(d)-8] }},
-	"grown":     {"bytes, and commit", func(d []byte) []byte { return append(d, d...) }}, // base files only
-	"magic":     {"is broken at offset 0", func(d []byte) []byte { d[1] = '?'; return d }},
-	"length":    {"is broken at offset 0", func(d []byte) []byte { d[13]++; return d }},
+	at   func(size int64) int64        // the offset that it tells, of a file of that size
+	make func(data []byte) (is []byte) // nil: gone
+}
+
+func damagedAt(offset int64) func(int64) int64 { return func(int64) int64 { return offset } }
+
+var damages = map[string]fileDamage{
+	"deleted":   {"", "is missing", damagedAt(-1), func([]byte) []byte { return nil }},
+	"emptied":   {"", "is 0 bytes", damagedAt(0), func([]byte) []byte { return []byte{} }},
+	"cut short": {"", "bytes, and commit", func(n int64) int64 { return n - 8 }, func(d []byte) []byte { return d[:len(d)-8] }},
+	"grown":     {"base", "bytes, and commit", func(n int64) int64 { return n }, func(d []byte) []byte { return append(d, d...) }},
+	"magic":     {"log", "is broken", damagedAt(0), func(d []byte) []byte { d[1] = '?'; return d }},
+	"length":    {"log", "is broken", damagedAt(0), func(d []byte) []byte { d[13]++; return d }},
 }
 
 func damage(t *testing.T, store storage.Store, name string, change func([]byte) []byte) {
@@ -106,7 +112,7 @@ func TestDamage(t *testing.T) {
 				for _, use := range names {
 					for _, anew := range []bool{false, true} {
 						inLog := kind == "log"
-						if inLog && (typ == CopyOnWrite || what == "grown") || !inLog && strings.Contains(d.says, "offset") {
+						if inLog && typ == CopyOnWrite || d.kind != "" && d.kind != kind {
 							continue
 						}
 						t.Run(fmt.Sprintf("%s/%s %s/%s/%v", typ, kind, what, use, anew), func(t *testing.T) {
@@ -116,7 +122,7 @@ func TestDamage(t *testing.T) {
 								file = table.Slices()[0].Logs[0]
 							}
 							damage(t, store, file.Name, d.make)
-							checkDamage(t, store, table, anew, use, file.Name, d.says)
+							checkDamage(t, store, table, anew, use, file, d)
 						})
 					}
 				}
@@ -125,7 +131,7 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-func checkDamage(t *testing.T, store storage.Store, table *Table, anew bool, use, file, says string) {
+func checkDamage(t *testing.T, store storage.Store, table *Table, anew bool, use string, file *DataFile, d fileDamage) {
 	t.Helper()
 	if anew {
 		var err error
@@ -135,8 +141,12 @@ func checkDamage(t *testing.T, store storage.Store, table *Table, anew bool, use
 	}
 	err := uses[use](t.Context(), table)
 	var corrupt *CorruptError
-	if !errors.As(err, &corrupt) || corrupt.File != file || !strings.Contains(err.Error(), says) {
-		t.Errorf("got %v, want %s of %s", err, says, file)
+	if !errors.As(err, &corrupt) || corrupt.File != file.Name || !strings.Contains(err.Error(), d.says) {
+		t.Errorf("got %v, want %s of %s", err, d.says, file.Name)
+		return
+	}
+	if want := d.at(file.Size); corrupt.Offset() != want || want >= 0 && !strings.Contains(err.Error(), fmt.Sprintf("%s is damaged at offset %d: ", file.Name, want)) {
+		t.Errorf("%v: offset %d, want %d", err, corrupt.Offset(), want)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"lakefeed/hudi/basefile"
+	"lakefeed/hudi/internal/offset"
 )
 
 var (
@@ -118,8 +119,18 @@ type CorruptError struct {
 	Err  error
 }
 
-// Error names the file.
-func (e *CorruptError) Error() string { return fmt.Sprintf("%s is damaged: %v", e.File, e.Err) }
+// Error names the file, and where in it that is known.
+func (e *CorruptError) Error() string {
+	if at := e.Offset(); at != offset.Unknown {
+		return fmt.Sprintf("%s is damaged at offset %d: %v", e.File, at, e.Err)
+	}
+	return fmt.Sprintf("%s is damaged: %v", e.File, e.Err)
+}
+
+// Offset is where in the file the damage was met, in bytes from its start: of a log block its
+// beginning, of a file that is too short its end. It is -1 where that is not known, as of a
+// file that is missing.
+func (e *CorruptError) Offset() int64 { return offset.Of(e.Err) }
 
 // Unwrap is what was found wrong.
 func (e *CorruptError) Unwrap() error { return e.Err }

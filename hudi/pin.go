@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"lakefeed/hudi/internal/offset"
 	"lakefeed/hudi/timeline"
 	"lakefeed/storage"
 )
@@ -212,7 +213,7 @@ func (t *Table) Pins(ctx context.Context) ([]PinInfo, error) {
 			return nil, fmt.Errorf("read pin: %w", err)
 		}
 		var p PinInfo
-		err = json.Unmarshal(data, &p)
+		err = offset.OfJSON(json.Unmarshal(data, &p))
 		if err == nil && (info.Name != pinFile(p.ID) || p.Instant == "" || p.Until.IsZero()) {
 			err = errors.New("want id, instant and until")
 		}

@@ -1,6 +1,7 @@
 package hudi
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"hash/crc32"
@@ -11,6 +12,8 @@ import (
 	"time"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"lakefeed/hudi/internal/offset"
 )
 
 // Keys of hoodie.properties that this package reads or writes.
@@ -62,14 +65,14 @@ type Properties map[string]string
 func ParseProperties(text []byte) (Properties, error) {
 	p := Properties{}
 	for i, line := range logicalLines(text) {
-		key, value := splitProperty(line)
+		key, value := splitProperty(line.text)
 		k, err := unescape(key)
 		if err != nil {
-			return nil, fmt.Errorf("parse entry %d: %w", i+1, err)
+			return nil, offset.At(line.at, fmt.Errorf("parse entry %d: %w", i+1, err))
 		}
 		v, err := unescape(value)
 		if err != nil {
-			return nil, fmt.Errorf("parse %s: %w", k, err)
+			return nil, offset.At(line.at, fmt.Errorf("parse %s: %w", k, err))
 		}
 		p[k] = v
 	}
@@ -109,26 +112,36 @@ func (p Properties) list(key string) []string {
 	return out
 }
 
-// logicalLines are the lines that hold an entry, continuations joined.
-func logicalLines(text []byte) []string {
-	var lines []string
-	var open string
-	continued := false
-	// The file is ISO-8859-1: each byte is a character.
-	for line := range strings.SplitSeq(strings.ReplaceAll(latin1(text), "\r\n", "\n"), "\n") {
-		line = strings.TrimLeft(line, " \t\f\r")
+// logicalLine is a line that holds an entry, continuations joined, and where it begins.
+type logicalLine struct {
+	at   int64
+	text string
+}
+
+func logicalLines(text []byte) []logicalLine {
+	var lines []logicalLine
+	var open logicalLine
+	continued, next := false, int64(0)
+	for raw := range bytes.SplitSeq(text, []byte{'\n'}) {
+		at := next
+		next += int64(len(raw)) + 1
+		// The file is ISO-8859-1: each byte is a character.
+		line := strings.TrimLeft(latin1(bytes.TrimSuffix(raw, []byte{'\r'})), " \t\f\r")
 		if !continued && (line == "" || line[0] == '#' || line[0] == '!') {
 			continue
 		}
 		line = strings.TrimSuffix(line, "\r")
+		if !continued {
+			open.at = at
+		}
 		if slashes := len(line) - len(strings.TrimRight(line, `\`)); slashes%2 == 1 {
-			open, continued = open+line[:len(line)-1], true
+			open.text, continued = open.text+line[:len(line)-1], true
 			continue
 		}
-		lines = append(lines, open+line)
-		open, continued = "", false
+		lines = append(lines, logicalLine{open.at, open.text + line})
+		open, continued = logicalLine{}, false
 	}
-	if continued && open != "" {
+	if continued && open.text != "" {
 		lines = append(lines, open)
 	}
 	return lines

@@ -11,6 +11,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 
 	"lakefeed/hudi/basefile"
+	"lakefeed/hudi/internal/offset"
 	"lakefeed/hudi/logfile"
 )
 
@@ -105,7 +106,7 @@ func (l *mergedLogs) blame(b *logfile.Block, err error) error {
 	if err == nil || errors.Is(err, errEnough) {
 		return err
 	}
-	return l.in[b].blame(fmt.Errorf("%s block of %s at offset %d: %w", b.Type, b.Instant(), b.Offset, err))
+	return l.in[b].blame(offset.At(b.Offset, fmt.Errorf("%s block of %s: %w", b.Type, b.Instant(), err)))
 }
 
 // openLog collects the blocks of a log file that count.
@@ -130,7 +131,7 @@ func (s *sliceScan) openLog(ctx context.Context, logs *mergedLogs, f *DataFile) 
 			return file.blame(err)
 		}
 		if commit, hit := s.wrote[f.Name].at(b.Offset, b.Offset+b.Len); hit && b.Type == logfile.Corrupt {
-			return &CorruptError{f.Path(), fmt.Errorf("a block of commit %s is broken at offset %d", commit, b.Offset)}
+			return &CorruptError{f.Path(), offset.At(b.Offset, fmt.Errorf("a block of commit %s is broken", commit))}
 		}
 		s.stats.logBlocks++
 		logs.in[b] = file

@@ -2,6 +2,7 @@ package hudi
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path"
@@ -13,6 +14,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 
 	"lakefeed/hudi/internal/column"
+	"lakefeed/hudi/internal/offset"
 	"lakefeed/hudi/schema"
 	"lakefeed/hudi/timeline"
 	"lakefeed/storage"
@@ -73,6 +75,9 @@ func (t *Table) readHistory(ctx context.Context, tl *timeline.Timeline, until st
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	versions, err := schema.ParseHistory(text)
+	if e, ok := errors.AsType[*json.SyntaxError](err); ok { // others count from where their schema begins
+		err = offset.At(e.Offset, err)
+	}
 	if err != nil {
 		return nil, &CorruptError{name, err}
 	}

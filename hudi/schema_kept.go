@@ -8,6 +8,7 @@ import (
 	"maps"
 	"path"
 
+	"lakefeed/hudi/internal/offset"
 	"lakefeed/hudi/timeline"
 	"lakefeed/storage"
 )
@@ -37,7 +38,7 @@ func (t *Table) keptColumns(ctx context.Context) (map[string]string, storage.Ver
 	}
 	var r columnsRecord
 	if err := json.Unmarshal(data, &r); err != nil {
-		return nil, "", &CorruptError{columnsFile, fmt.Errorf("%w; delete it if no column was ever dropped", err)}
+		return nil, "", &CorruptError{columnsFile, fmt.Errorf("%w; delete it if no column was ever dropped", offset.OfJSON(err))}
 	}
 	return r.Columns, v, nil
 }

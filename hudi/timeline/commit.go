@@ -7,6 +7,8 @@ import (
 
 	"github.com/twmb/avro"
 	"github.com/twmb/avro/ocf"
+
+	"lakefeed/hudi/internal/offset"
 )
 
 // CommitMetadata is what the file of a commit, delta commit, replace commit or compaction
@@ -105,7 +107,7 @@ func UnmarshalCommit(data []byte) (*CommitMetadata, error) {
 		err = decodeOne(data, &a, ocf.WithReaderSchemaFunc(commitSchema))
 		m = &a.CommitMetadata
 	} else if len(bytes.TrimSpace(data)) > 0 {
-		err = json.Unmarshal(data, m)
+		err = offset.OfJSON(json.Unmarshal(data, m))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("decode commit metadata: %w", err)

@@ -11,6 +11,8 @@ import (
 
 	"github.com/twmb/avro"
 	"github.com/twmb/avro/ocf"
+
+	"lakefeed/hudi/internal/offset"
 )
 
 // avscFiles are Hudi's schemas of the records, from Hudi 1.2.
@@ -76,6 +78,29 @@ func (r record[T]) decode(data []byte) (*T, error) {
 
 // decodeOne reads the first record of a file.
 func decodeOne(data []byte, v any, schema ocf.ReaderOpt) error {
+	if err := decodeFirst(data, v, schema); err != nil {
+		return offset.At(headerEnd(data), err)
+	}
+	return nil
+}
+
+// headerEnd is where the first block of a container lies, or as far as its header makes sense.
+func headerEnd(data []byte) int64 {
+	r := bytes.NewReader(data)
+	if rd, err := ocf.NewReader(single{r}); err == nil {
+		_ = rd.Close()
+	}
+	return int64(len(data) - r.Len())
+}
+
+// single reads one byte at a time, so that what reads it is never further than it must be.
+type single struct{ r io.Reader }
+
+func (s single) Read(p []byte) (int, error) {
+	return s.r.Read(p[:min(1, len(p))]) //nolint:wrapcheck // that of bytes
+}
+
+func decodeFirst(data []byte, v any, schema ocf.ReaderOpt) error {
 	rd, err := ocf.NewReader(bytes.NewReader(data), schema)
 	if err != nil {
 		return err
