@@ -124,6 +124,14 @@ func (c *claim) carried() {
 	c.put = c.put || c.mine()
 }
 
+// mayHaveDecided tells whether a file is what this Table decided last: then another writer may
+// have put it, and archived it.
+func (c *claim) mayHaveDecided(i timeline.Instant) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.tried == i
+}
+
 // looked notes that the timeline was listed, which began when the claim was so.
 func (c *claim) looked(at storage.Version) {
 	c.mu.Lock()

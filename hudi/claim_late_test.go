@@ -110,3 +110,57 @@ func TestArchivedMeanwhile(t *testing.T) {
 		checkBoth(t, inner, &soleWriter{acked: []string{"a", "b"}})
 	})
 }
+
+// TestStoodStillPastStart lets a writer stand still in the midst of writing until another one has
+// rolled it back and gone on, past the start of the timeline: what it writes then would count as
+// that of an archived commit, and goes when it is told of its conflict.
+func TestStoodStillPastStart(t *testing.T) {
+	t.Parallel()
+	for _, exclusive := range []bool{false, true} {
+		eachType(t, func(t *testing.T, typ TableType) {
+			ctx, store := t.Context(), newStore(t)
+			mustUpsert(t, newTable(t, store, typ, 2), map[string]modelRow{"old": {seq: 1}})
+			table, err := Open(ctx, store, Options{Concurrency: Concurrency{Exclusive: exclusive}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			early, late := twoKeys(table)
+			x := begin(t, table, Upsert, early)
+			goOnWithout(t, store, x.time)
+			if err := writeBucket(ctx, table, x, table.Bucket(late), map[string]modelRow{late: {seq: 1}}); err != nil {
+				t.Fatal(err)
+			}
+			conflict(t, x)
+			want := map[string]modelRow{"old": {seq: 1}, "other": {seq: 1}}
+			compareRows(t, mustRead(t, table, ReadOptions{}), want)
+			fresh, err := Open(ctx, store, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			compareRows(t, mustRead(t, fresh, ReadOptions{}), want)
+			if report, err := Check(ctx, store, CheckOptions{}); err != nil || !report.Sound() {
+				t.Errorf("%v, %v", err, report.Faults)
+			}
+		})
+	}
+}
+
+// goOnWithout lets a writer that is told that nobody lives roll a transaction back, and archive
+// what came before and after it.
+func goOnWithout(t *testing.T, store storage.Store, instant string) {
+	t.Helper()
+	ctx := t.Context()
+	other, err := Open(ctx, store, Options{Concurrency: Concurrency{Exclusive: true}, Services: &ServicesOptions{}})
+	for n := 0; n < 4 && err == nil; n++ {
+		err = upsertOne(ctx, other, "other")
+	}
+	if err == nil {
+		_, err = other.Archive(ctx, ArchiveOptions{KeepMin: 2, KeepMax: 2})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tl := other.Timeline(); tl.Has(instant) || !tl.BeforeStart(instant) {
+		t.Fatalf("%s is not before the start of %v", instant, tl.Instants())
+	}
+}

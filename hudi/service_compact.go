@@ -243,7 +243,7 @@ func (t *Table) runCompaction(ctx context.Context, at string, plan *timeline.Com
 		return err
 	}
 	if err := t.complete(ctx, files[:], m); err != nil {
-		if errors.As(err, new(*ConflictError)) && t.claim.tried != files[2] { // another writer finished it with files of its own
+		if errors.As(err, new(*ConflictError)) && !t.claim.mayHaveDecided(files[2]) { // another writer finished it with files of its own
 			err = errors.Join(err, t.deleteFiles(context.WithoutCancel(ctx), written))
 		}
 		return err

@@ -332,6 +332,8 @@ func (x *Txn) abort(ctx context.Context) (published bool, err error) {
 	case err != nil:
 	case t.opts.Concurrency.optimistic():
 		err = t.rollbackRest(ctx, x.time)
+	case gone && t.timeline.BeforeStart(x.time) && !t.claim.mayHaveDecided(x.files[2]):
+		err = x.deleteRest(ctx)
 	case gone:
 		err = x.leaveRest(ctx)
 	}
@@ -374,6 +376,22 @@ func (x *Txn) leaveRest(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// deleteRest deletes what the transaction wrote, where it was rolled back and the timeline begins
+// behind it by now: its files would count as those of an archived commit, and nobody takes back
+// what is older than the timeline. They bear its time or token: nothing of others is in them.
+func (x *Txn) deleteRest(ctx context.Context) error {
+	var files []*DataFile
+	for _, g := range x.groups {
+		files = append(files, g.file)
+	}
+	t := x.table
+	if err := t.deleteFiles(ctx, files); err != nil {
+		return err
+	}
+	x.dropMarkers(ctx)
+	return t.loadAs(ctx, t.props, t.timeline) // they may have been listed
 }
 
 // newStat describes a file in a commit; prev is the instant of the slice before.
