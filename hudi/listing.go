@@ -96,6 +96,9 @@ func (t *Table) overtake(ctx context.Context, v *view, before, now *timeline.Tim
 			continue
 		}
 		files, err := t.readCleaned(ctx, i)
+		if saysNothing(err) {
+			return errOvertaken // what it deleted is not in the next listing
+		}
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 
+	"golang.org/x/sync/errgroup"
+
 	"lakefeed/hudi/timeline"
 )
 
@@ -20,28 +22,33 @@ func (h horizon) hides(asOf string) bool {
 // number of versions a cleaning may go further than a later one by commits. No cleaning
 // that is archived hides a commit that is not: what it kept is archived with it.
 func (t *Table) horizons(ctx context.Context, tl *timeline.Timeline, after string) ([]horizon, error) {
+	later := slices.DeleteFunc(tl.Instants(), func(i timeline.Instant) bool {
+		return i.Time <= after || i.State != timeline.Completed || i.Action != timeline.Restore && i.Action != timeline.Clean
+	})
+	said := make([]string, len(later))
+	read, ctx := errgroup.WithContext(ctx)
+	read.SetLimit(commitReaders)
+	for n, i := range later {
+		read.Go(func() (err error) {
+			if i.Action == timeline.Restore {
+				said[n], err = t.restoredTo(ctx, i)
+			} else {
+				said[n], err = t.keptBy(ctx, tl, i)
+			}
+			return err
+		})
+	}
+	if err := read.Wait(); err != nil {
+		return nil, err //nolint:wrapcheck // it names the file
+	}
 	var out []horizon
 	restored := "" // the oldest instant that the table was taken back to since
-	for _, i := range slices.Backward(tl.Instants()) {
+	for n, i := range slices.Backward(later) {
 		switch {
-		case i.Time <= after:
-			return out, nil
-		case i.State != timeline.Completed:
-		case i.Action == timeline.Restore:
-			to, err := t.restoredTo(ctx, i)
-			if err != nil {
-				return nil, err
-			}
-			if restored == "" || to < restored {
-				restored = to
-			}
 		case i.Action == timeline.Clean:
-			kept, err := t.keptBy(ctx, i)
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, horizon{kept, restored})
-		default:
+			out = append(out, horizon{said[n], restored})
+		case said[n] != "" && (restored == "" || said[n] < restored):
+			restored = said[n]
 		}
 	}
 	return out, nil
@@ -94,20 +101,42 @@ func (t *Table) OldestAsOf(ctx context.Context) (string, error) {
 	return oldest, nil
 }
 
-// keptBy is the oldest instant as of which a cleaning left the table whole.
-func (t *Table) keptBy(ctx context.Context, clean timeline.Instant) (string, error) {
+// keptBy is the oldest instant as of which a cleaning left the table whole. Where a crash left
+// its file empty, its plan tells; where nothing does, as it was archived since the timeline was
+// looked at, that is the newest commit before it, whose files no cleaning deletes.
+func (t *Table) keptBy(ctx context.Context, tl *timeline.Timeline, clean timeline.Instant) (string, error) {
 	m, err := readAs(ctx, t, clean, timeline.DecodeCleanMetadata)
-	if err != nil {
+	if err == nil {
+		return m.EarliestCommitToRetain, nil
+	}
+	if !saysNothing(err) {
 		return "", err
 	}
-	return m.EarliestCommitToRetain, nil
+	plan, err := readPlan(ctx, t, clean, timeline.DecodeCleanerPlan)
+	switch {
+	case err == nil && plan.EarliestInstantToRetain != nil:
+		return plan.EarliestInstantToRetain.Timestamp, nil
+	case err != nil && !saysNothing(err):
+		return "", err
+	}
+	kept := ""
+	for _, i := range tl.Completed() {
+		if i.Time < clean.Time {
+			kept = i.Time
+		}
+	}
+	return kept, nil
 }
 
-// restoredTo is the instant that a restore took the table back to, where it was whole.
+// restoredTo is the instant that a restore took the table back to, where it was whole; "" where
+// nothing tells.
 func (t *Table) restoredTo(ctx context.Context, restore timeline.Instant) (string, error) {
 	plan, err := readPlan(ctx, t, restore, timeline.DecodeRestorePlan)
-	if err != nil {
-		return "", err
+	switch {
+	case err == nil:
+		return plan.SavepointToRestoreTimestamp, nil
+	case saysNothing(err):
+		return "", nil
 	}
-	return plan.SavepointToRestoreTimestamp, nil
+	return "", err
 }

@@ -3,7 +3,6 @@ package hudi
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -13,7 +12,6 @@ import (
 
 	"lakefeed/hudi/schema"
 	"lakefeed/hudi/timeline"
-	"lakefeed/storage"
 )
 
 // What other writers committed since the table was last looked at is taken in from what
@@ -139,9 +137,9 @@ func (t *Table) catchUp(ctx context.Context, props Properties, names []string) (
 	return true, nil
 }
 
-// ignoreGone is nil where a file of the timeline is gone again.
+// ignoreGone is nil where a file of the timeline is gone again, or does not say what a service did.
 func ignoreGone(err error) error {
-	if errors.Is(err, storage.ErrNotExist) {
+	if saysNothing(err) {
 		return nil
 	}
 	return err

@@ -62,13 +62,26 @@ func readPlan[P any](ctx context.Context, t *Table, i timeline.Instant, decode f
 	return readAs(ctx, t, i, decode)
 }
 
+// errEmptyFile is a file of the timeline that a crash of its machine left without what it said.
+var errEmptyFile = errors.New("it is empty")
+
+// saysNothing tells whether a file of the timeline could not be read as it is empty or gone.
+func saysNothing(err error) bool {
+	return errors.Is(err, errEmptyFile) || errors.Is(err, storage.ErrNotExist)
+}
+
 // readAs reads a file of the timeline.
 func readAs[P any](ctx context.Context, t *Table, i timeline.Instant, decode func([]byte) (P, error)) (p P, err error) {
 	data, err := t.readInstant(ctx, i)
 	if err != nil {
 		return p, err
 	}
-	if p, err = decode(data); err != nil {
+	if len(data) == 0 {
+		err = errEmptyFile
+	} else {
+		p, err = decode(data)
+	}
+	if err != nil {
 		return p, &CorruptError{t.instantFile(i), err}
 	}
 	return p, nil

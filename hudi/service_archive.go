@@ -154,7 +154,7 @@ func (t *Table) archiveLimit(ctx context.Context, newest string) (*archiveLimit,
 	}
 	for _, i := range slices.Backward(t.timeline.Instants()) {
 		if i.Action == timeline.Clean && i.State == timeline.Completed {
-			kept, err := t.keptBy(ctx, i)
+			kept, err := t.keptBy(ctx, t.timeline, i)
 			if err != nil {
 				return nil, err
 			}
