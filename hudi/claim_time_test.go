@@ -3,10 +3,12 @@ package hudi
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"lakefeed/hudi/timeline"
 	"lakefeed/storage"
 )
 
@@ -70,5 +72,63 @@ func TestSameTime(t *testing.T) {
 				t.Errorf("%d rows", len(rows))
 			}
 		})
+	}
+}
+
+// TestRollbackOfSameTime takes back two writes of one millisecond, which two writers completed that
+// knew nothing of each other: each rollback deletes the files of one.
+func TestRollbackOfSameTime(t *testing.T) {
+	t.Parallel()
+	ctx, store := t.Context(), newStore(t)
+	noon := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+	opts := Options{Buckets: 2, Services: &ServicesOptions{}, Now: func() time.Time { return noon }, Concurrency: Concurrency{Exclusive: true}}
+	old, late := twoKeys(newTable(t, store, MergeOnRead, 2))
+	a, err := Open(ctx, store, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seq := range int64(2) {
+		mustUpsert(t, a, map[string]modelRow{old: {seq: seq}})
+	}
+	compacted := ""
+	b, berr := Open(ctx, &atFirstPut{store, ".deltacommit.requested", func() { compacted, err = a.Compact(ctx, CompactOptions{}) }}, opts)
+	if berr != nil {
+		t.Fatal(berr)
+	}
+	x := begin(t, b, Upsert, late)
+	if err != nil || compacted != x.time {
+		t.Fatalf("compaction %q, transaction %q, %v", compacted, x.time, err)
+	}
+	m, _, err := x.metadata(nil)
+	var data []byte
+	if err == nil {
+		data, err = m.Encode()
+	}
+	if err == nil {
+		err = store.Put(ctx, b.instantFile(x.files[2]), data) // as one puts that knows of no claim
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.unlock()
+	for left := 1; left >= 0; left-- {
+		table, err := Open(ctx, store, opts)
+		if err == nil {
+			_, err = table.Rollback(ctx, x.time)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(slices.DeleteFunc(table.Timeline().Completed(), func(i timeline.Instant) bool { return i.Time != x.time })); n != left {
+			t.Fatalf("%d writes of that time are left, want %d", n, left)
+		}
+		want := map[string]modelRow{old: {seq: 1}}
+		if slices.Contains(table.Timeline().States(x.time), x.files[2]) {
+			want[late] = modelRow{seq: 1}
+		}
+		compareRows(t, mustRead(t, table, ReadOptions{}), want)
+		if report, err := Check(ctx, store, CheckOptions{}); err != nil || !report.Sound() {
+			t.Errorf("%v, %v", err, report.Faults)
+		}
 	}
 }

@@ -115,7 +115,7 @@ func (t *Table) runRestore(ctx context.Context, at string, plan *timeline.Restor
 			return fmt.Errorf("take back %s: %w", target.CommitTime, err)
 		}
 		m.InstantsToRollback = append(m.InstantsToRollback, target.CommitTime)
-		m.RollbackMetadata[target.CommitTime] = []*timeline.RollbackMetadata{done}
+		m.RollbackMetadata[target.CommitTime] = append(m.RollbackMetadata[target.CommitTime], done)
 	}
 	m.TimeTakenInMillis = time.Since(began).Milliseconds()
 	if err := t.complete(ctx, files[:], m); err != nil {
@@ -146,7 +146,7 @@ func (t *Table) restoreOne(ctx context.Context, at string, target timeline.Insta
 // already, what a search finds; and of the files that are there whatever belongs to its
 // base files, as the logs of transactions that were rolled back. Log files in which
 // nothing else stands are deleted: a command block would count for nothing once its
-// target is archived.
+// target is archived. Another write of the same time keeps its files, and what was logged on them.
 func (t *Table) planTakeBack(ctx context.Context, target timeline.Instant, there []*DataFile) (*timeline.RollbackPlan, error) {
 	plan, err := t.planCommitted(ctx, target)
 	if errors.Is(err, storage.ErrNotExist) {
@@ -158,8 +158,18 @@ func (t *Table) planTakeBack(ctx context.Context, target timeline.Instant, there
 	if err := t.deleteWhole(ctx, plan); err != nil {
 		return nil, err
 	}
+	others, err := t.namedBesides(ctx, target)
+	if err != nil {
+		return nil, err
+	}
+	keeps := map[GroupID]bool{}
+	for name := range others {
+		if f, ok := parseDataFile(name, 0); ok {
+			keeps[f.Group()] = true
+		}
+	}
 	for _, f := range there {
-		if f.Instant != target.Time {
+		if f.Instant != target.Time || keeps[f.Group()] {
 			continue
 		}
 		named := slices.ContainsFunc(plan.Requests, func(r timeline.RollbackRequest) bool { return slices.Contains(r.FilesToBeDeleted, t.url(f.Path())) })
