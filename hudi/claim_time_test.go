@@ -132,3 +132,60 @@ func TestRollbackOfSameTime(t *testing.T) {
 		}
 	}
 }
+
+// TestTimeOfArchived lets another writer choose the time that a transaction has chosen and not put
+// yet, commit, and archive that, in part or whole: nothing of either is taken for the other's.
+func TestTimeOfArchived(t *testing.T) {
+	t.Parallel()
+	for name, archive := range map[string]func(a *Table, at timeline.Instant) error{
+		"half": func(a *Table, at timeline.Instant) error {
+			files := instants(at.Time, at.Action)
+			return errors.Join(a.store.Delete(t.Context(), a.instantFile(files[0])), a.store.Delete(t.Context(), a.instantFile(files[1])))
+		},
+		"whole": func(a *Table, _ timeline.Instant) error {
+			for seq := range int64(4) {
+				mustUpsert(t, a, map[string]modelRow{"more": {seq: seq}})
+			}
+			_, err := a.Archive(t.Context(), ArchiveOptions{KeepMin: 2, KeepMax: 2})
+			return err
+		},
+	} {
+		eachType(t, func(t *testing.T, typ TableType) {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				ctx, store := t.Context(), newStore(t)
+				noon := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+				opts := Options{Buckets: 1, Services: &ServicesOptions{}, Now: func() time.Time { return noon }, Concurrency: Concurrency{Exclusive: true}}
+				newTable(t, store, typ, 1)
+				a, err := Open(ctx, store, opts)
+				if err != nil {
+					t.Fatal(err)
+				}
+				mustUpsert(t, a, map[string]modelRow{"old": {seq: 1}, "more": {seq: 1}})
+				var last timeline.Instant
+				b, err := Open(ctx, &atFirstPut{store, "commit.requested", func() {
+					mustUpsert(t, a, map[string]modelRow{"a": {seq: 1}})
+					last, _ = a.Timeline().Last()
+					err = archive(a, last)
+				}}, opts)
+				if err != nil {
+					t.Fatal(err)
+				}
+				x := begin(t, b, Upsert, "b")
+				if err != nil || last.Time != x.time {
+					t.Fatalf("the other has %s, the transaction %s, %v", last.Time, x.time, err)
+				}
+				if _, err := x.Commit(ctx, nil); !errors.As(err, new(*ConflictError)) {
+					t.Errorf("commit: %v", err)
+				}
+				if err := x.Abort(ctx); err != nil {
+					t.Error(err)
+				}
+				checkBoth(t, store, &soleWriter{t: t, acked: []string{"old", "more", "a"}})
+				if rows := mustRead(t, b, ReadOptions{}); len(rows) != 3 { // as it looked last when it aborted
+					t.Errorf("%d rows", len(rows))
+				}
+			})
+		})
+	}
+}

@@ -5,13 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
-	"math/rand/v2"
 	"path"
 	"runtime"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -341,8 +338,7 @@ const compactors = 2
 // compactSlices writes the base files of a plan, some side by side, as far as it comes.
 func (t *Table) compactSlices(ctx context.Context, at string, ops []timeline.CompactionOperation, until timeBound) ([]*DataFile, []timeline.WriteStat, error) {
 	files, stats := make([]*DataFile, len(ops)), make([]timeline.WriteStat, len(ops))
-	_, attempt, _ := strings.Cut(tokenOf(t.nextInstant()), "-")
-	attempt = strconv.Itoa(rand.IntN(math.MaxInt32)) + "-" + attempt //nolint:gosec // so that no two attempts, of two processes in the same millisecond, share a name
+	attempt := newToken(t.nextInstant())
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(min(compactors, runtime.GOMAXPROCS(0)))
 	for n, op := range ops {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 
@@ -16,7 +18,7 @@ func (x *Txn) start(ctx context.Context, action timeline.Action) error {
 	t := x.table
 	x.time = t.nextInstant()
 	x.files = instants(x.time, action)
-	x.token = tokenOf(x.time)
+	x.token = newToken(x.time)
 	var plan []byte
 	if action == timeline.ReplaceCommit {
 		requested, err := &timeline.RequestedReplaceMetadata{}, error(nil)
@@ -63,18 +65,15 @@ func (t *Table) announce(ctx context.Context, i timeline.Instant, data []byte) e
 	return err
 }
 
-// tokenOf makes the two last parts of a write token, which must be whole numbers that
-// Java's int can hold, of an instant: date and time of day. So no two transactions
-// write files of one name.
-func tokenOf(instant string) string {
-	part := func(from, to int) string {
-		n, err := strconv.ParseInt(instant[min(from, len(instant)):min(to, len(instant))], 10, 32)
-		if err != nil {
-			return "0"
-		}
-		return strconv.FormatInt(n, 10)
+// newToken makes the two last parts of a write token, which must be whole numbers that Java's
+// int can hold: one by chance, and the time of day of an instant. So no two attempts share a
+// name, not those either of two writers that have chosen one instant.
+func newToken(instant string) string {
+	at := 0
+	if len(instant) > 8 {
+		at, _ = strconv.Atoi(instant[8:min(len(instant), 17)]) // 0 where it is none
 	}
-	return part(0, 8) + "-" + part(8, 17)
+	return strconv.Itoa(rand.IntN(math.MaxInt32)) + "-" + strconv.Itoa(at) //nolint:gosec // no secret
 }
 
 // Commit publishes the transaction under its instant, with extra as extra metadata
@@ -332,7 +331,7 @@ func (x *Txn) abort(ctx context.Context) (published bool, err error) {
 	case err != nil:
 	case t.opts.Concurrency.optimistic():
 		err = t.rollbackRest(ctx, x.time)
-	case gone && t.timeline.BeforeStart(x.time) && !t.claim.mayHaveDecided(x.files[2]):
+	case gone && x.counts():
 		err = x.deleteRest(ctx)
 	case gone:
 		err = x.leaveRest(ctx)
@@ -344,9 +343,14 @@ func (x *Txn) abort(ctx context.Context) (published bool, err error) {
 }
 
 // fate tells what has become of the transaction, where its table was looked at anew. One that
-// another writer put, as it was decided, may be archived by now.
+// another writer put, as it was decided, may be archived by now. Of one that was never decided
+// nobody puts the completed file: that is another's, which chose the same millisecond and has
+// its instant half archived.
 func (x *Txn) fate(ctx context.Context) (published, gone bool, err error) {
 	own := x.table.states(x.files[0])
+	if t := x.table; slices.Contains(own, x.files[2]) && !t.opts.Concurrency.optimistic() && !t.claim.mayHaveDecided(x.files[2]) {
+		return false, true, nil
+	}
 	if published = slices.Contains(own, x.files[2]); len(own) > 0 || !x.table.timeline.BeforeStart(x.time) {
 		return published, len(own) == 0, nil
 	}
@@ -357,6 +361,13 @@ func (x *Txn) fate(ctx context.Context) (published, gone bool, err error) {
 		published = published || i.SameAs(x.files[2])
 	}
 	return published, !published, nil
+}
+
+// counts tells whether readers take the files of a transaction that is gone for committed: the timeline
+// begins behind it, or its instant is another writer's commit. That may be itself if it was decided.
+func (x *Txn) counts() bool {
+	tl := x.table.timeline
+	return (tl.BeforeStart(x.time) || tl.IsCompleted(x.time)) && !x.table.claim.mayHaveDecided(x.files[2])
 }
 
 // leaveRest announces once more what the transaction wrote, as another writer has rolled it
@@ -378,9 +389,8 @@ func (x *Txn) leaveRest(ctx context.Context) error {
 	return nil
 }
 
-// deleteRest deletes what the transaction wrote, where it was rolled back and the timeline begins
-// behind it by now: its files would count as those of an archived commit, and nobody takes back
-// what is older than the timeline. They bear its time or token: nothing of others is in them.
+// deleteRest deletes what the transaction wrote, since it counts for readers, and nobody takes it back.
+// The files' names are its own: nothing of others is in them.
 func (x *Txn) deleteRest(ctx context.Context) error {
 	var files []*DataFile
 	for _, g := range x.groups {

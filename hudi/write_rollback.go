@@ -139,21 +139,41 @@ func (t *Table) planRollback(ctx context.Context, target timeline.Instant) (*tim
 }
 
 // namedBesides are the files of completed writes that chose the time of another one: two writers
-// did in the same millisecond that knew nothing of each other.
+// did in the same millisecond that knew nothing of each other. Where nothing on the timeline is
+// older, one may be archived by now.
 func (t *Table) namedBesides(ctx context.Context, target timeline.Instant) (map[string]bool, error) {
 	named := map[string]bool{}
+	add := func(m *timeline.CommitMetadata) {
+		for _, stats := range m.PartitionToWriteStats {
+			for _, s := range stats {
+				named[s.Path] = true
+			}
+		}
+	}
+	stands := false
 	for _, i := range t.timeline.States(target.Time) {
-		if !i.Writes() || i.State != timeline.Completed || i.SameAs(target) {
+		if !i.Writes() || i.State != timeline.Completed {
+			continue
+		}
+		if i.SameAs(target) {
+			stands = true
 			continue
 		}
 		m, err := t.readCommit(ctx, i)
 		if err != nil {
 			return nil, err
 		}
-		for _, stats := range m.PartitionToWriteStats {
-			for _, s := range stats {
-				named[s.Path] = true
-			}
+		add(m)
+	}
+	if all := t.timeline.Instants(); stands || len(all) > 0 && all[0].Time < target.Time {
+		return named, nil
+	}
+	for i, err := range t.Archived(ctx, target.Time, target.Time) {
+		if err != nil {
+			return nil, err
+		}
+		if i.Commit != nil {
+			add(i.Commit)
 		}
 	}
 	return named, nil
@@ -330,7 +350,7 @@ func (t *Table) writeRollbackBlock(ctx context.Context, at, target string, r tim
 			s.Logs = append(s.Logs, f)
 		}
 	}
-	name := path.Join(r.PartitionPath, logfile.FileName(r.FileID, r.LatestBaseInstant, s.nextVersion(), "0-"+tokenOf(at)))
+	name := path.Join(r.PartitionPath, logfile.FileName(r.FileID, r.LatestBaseInstant, s.nextVersion(), "0-"+newToken(at)))
 	f, err := t.createFile(ctx, name)
 	if err != nil {
 		return "", 0, err
