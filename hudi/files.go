@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"lakefeed/storage"
 )
@@ -67,36 +68,47 @@ func (t *Table) openFile(ctx context.Context, name string) (storage.Reader, erro
 // closeFile closes a file that was read, about which an error says nothing.
 func closeFile(f io.Closer) { _ = f.Close() }
 
+// manyFolders is how many folders of partitions are listed one by one in a store that lists
+// a tree at once: such a listing passes over .hoodie, too.
+const manyFolders = 30
+
 // listFiles are the data files of the table: of its folder, and where it has
 // partitions of all folders below it but for .hoodie.
 func (t *Table) listFiles(ctx context.Context) ([]*DataFile, error) {
-	out, err := t.listFolder(ctx, "", false)
-	if err != nil || len(t.partition.fields) == 0 {
-		return out, err
+	if len(t.partition.fields) == 0 {
+		return t.listFolder(ctx, "", false)
 	}
 	folders, err := t.store.Dirs(ctx, "")
 	if err != nil {
 		return nil, fmt.Errorf("list table %s: %w", t.name, err)
 	}
+	if len(folders) > manyFolders && storage.ListsFlat(t.store) {
+		return t.listFolder(ctx, "", true)
+	}
+	out, err := t.listFolder(ctx, "", false)
 	for _, f := range folders {
-		if f == metaFolder {
-			continue
-		}
-		files, err := t.listFolder(ctx, f, true)
 		if err != nil {
 			return nil, err
 		}
+		if f == metaFolder {
+			continue
+		}
+		var files []*DataFile
+		files, err = t.listFolder(ctx, f, true)
 		out = append(out, files...)
 	}
-	return out, nil
+	return out, err
 }
 
-// listFolder are the data files of one folder, with deep those below it too.
+// listFolder are the data files of one folder, with deep those below it too, but for .hoodie.
 func (t *Table) listFolder(ctx context.Context, folder string, deep bool) ([]*DataFile, error) {
 	var out []*DataFile
 	for info, err := range t.store.List(ctx, folder, deep) {
 		if err != nil {
 			return nil, fmt.Errorf("list table %s: %w", t.name, err)
+		}
+		if strings.HasPrefix(info.Name, metaFolder+"/") {
+			continue
 		}
 		if f, ok := parseDataFile(info.Name, info.Size); ok {
 			out = append(out, f)

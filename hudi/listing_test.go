@@ -3,7 +3,9 @@ package hudi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"testing"
 
@@ -230,5 +232,79 @@ func TestReadOfLateListing(t *testing.T) {
 				t.Errorf("got %v, want %v", err, ErrCleaned)
 			}
 		})
+	}
+}
+
+// flat is a store that lists a tree at once.
+type flat struct{ *listCounter }
+
+func (flat) ListsFlat() bool { return true }
+
+// TestListManyPartitions lists a table of many partitions at once where the store can, and few
+// one by one, so that what lies in .hoodie is not listed with them.
+func TestListManyPartitions(t *testing.T) {
+	t.Parallel()
+	for partitions, lists := range map[int]int{manyFolders - 2: manyFolders - 1, manyFolders + 10: 1} {
+		table, err := Create(t.Context(), newStore(t), placeOptions(MergeOnRead))
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows := make([]placeRow, partitions)
+		for i := range rows {
+			rows[i] = placeRow{"a", fmt.Sprint("p", i), 0, 1}
+		}
+		for range 2 {
+			if _, err := table.Upsert(t.Context(), placeBatch(rows...)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		counter := &listCounter{Store: table.store}
+		opened, err := Open(t.Context(), storage.Sub(flat{counter}, ""), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := counter.taken(); n != lists {
+			t.Errorf("%d partitions: %d listings, want %d", partitions, n, lists)
+		}
+		if got, want := readPlaces(t, opened, ReadOptions{}), readPlaces(t, table, ReadOptions{}); len(got) != partitions || !slices.Equal(got, want) {
+			t.Errorf("%d partitions: %d rows", partitions, len(got))
+		}
+	}
+}
+
+// TestCommitAmongManyPartitions changes two partitions, of few and of many: what is asked of the
+// store is the same.
+func TestCommitAmongManyPartitions(t *testing.T) {
+	t.Parallel()
+	calls := map[int]int64{}
+	for _, partitions := range []int{10, 300} {
+		table, err := Create(t.Context(), newStore(t), placeOptions(MergeOnRead))
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows := make([]placeRow, partitions)
+		for i := range rows {
+			rows[i] = placeRow{"a", fmt.Sprint("p", i), 0, 1}
+		}
+		counter := &paced{Store: table.store}
+		for range 2 {
+			if _, err := table.Upsert(t.Context(), placeBatch(rows...)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		opened, err := Open(t.Context(), counter, Options{Concurrency: Concurrency{Exclusive: true}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // the first one takes the claim
+			counter.calls.Store(0)
+			if _, err := opened.Upsert(t.Context(), placeBatch(rows[:2]...)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		calls[partitions] = counter.calls.Load()
+	}
+	if calls[10] != calls[300] || calls[10] > 20 {
+		t.Errorf("a commit asks %v times, by partitions", calls)
 	}
 }

@@ -250,6 +250,9 @@ func (g *gate) DeleteAll(ctx context.Context, folder string) error {
 
 func (g *gate) ModTimeStep() time.Duration { return storage.ModTimeStep(g.Store) }
 
+// ListsFlat is the lake's.
+func (g *gate) ListsFlat() bool { return storage.ListsFlat(g.Store) }
+
 func (g *gate) pass(ctx context.Context, fn func(context.Context) error) error {
 	c, err := g.enter(ctx)
 	if err != nil {

@@ -128,3 +128,4 @@ func (c *counted) DeleteAll(ctx context.Context, folder string) error {
 }
 func (c *counted) String() string             { return c.s.String() }
 func (c *counted) ModTimeStep() time.Duration { return ModTimeStep(c.s) }
+func (c *counted) ListsFlat() bool            { return ListsFlat(c.s) }

@@ -110,6 +110,13 @@ func ModTimeStep(s Store) time.Duration {
 	return 0
 }
 
+// ListsFlat tells whether a store lists a whole tree in the order of names, by requests of many files
+// each, however many folders these are in, as S3 does.
+func ListsFlat(s Store) bool {
+	flat, ok := s.(interface{ ListsFlat() bool })
+	return ok && flat.ListsFlat()
+}
+
 // Names is the names of the files in a folder, without its own, in their byte order. It
 // asks for no more where a store has a method Names: on a disk, sizes and times cost
 // several times what names do.
@@ -203,3 +210,4 @@ func (s *sub) DeleteAll(ctx context.Context, folder string) error {
 }
 func (s *sub) String() string             { return s.s.String() + "/" + s.folder }
 func (s *sub) ModTimeStep() time.Duration { return ModTimeStep(s.s) }
+func (s *sub) ListsFlat() bool            { return ListsFlat(s.s) }

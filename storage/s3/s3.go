@@ -179,6 +179,9 @@ func (s *Store) String() string {
 // ModTimeStep is that of [storage.ModTimeStep]: whole seconds.
 func (s *Store) ModTimeStep() time.Duration { return time.Second }
 
+// ListsFlat is that of [storage.ListsFlat]: a request lists 1,000 objects.
+func (s *Store) ListsFlat() bool { return true }
+
 // Requests is what this store has asked of the server.
 func (s *Store) Requests() *storage.Requests { return &s.requests }
 
