@@ -134,7 +134,7 @@ func (c *checker) checkLog(ctx context.Context, f TableFile, _ timeline.WriteSta
 			}
 			continue
 		}
-		if err := c.checkBlock(b); err != nil {
+		if err := c.checkBlock(ctx, b); err != nil {
 			if err := c.add(Broken, f.Path, b.Offset, fromCopy, "%s block of %s: %v", b.Type, b.Instant(), err); err != nil {
 				return err
 			}
@@ -150,8 +150,8 @@ func (c *checker) checkCorrupt(f TableFile, b *logfile.Block, commit string, hit
 }
 
 // checkBlock reads what a block frames: how many records it says it has, and that each
-// can be found.
-func (c *checker) checkBlock(b *logfile.Block) error {
+// can be found; of Parquet the pages.
+func (c *checker) checkBlock(ctx context.Context, b *logfile.Block) error {
 	switch b.Type {
 	case logfile.AvroData:
 		content, err := b.Content(nil)
@@ -168,11 +168,7 @@ func (c *checker) checkBlock(b *logfile.Block) error {
 		return err
 	case logfile.ParquetData:
 		section := b.Section()
-		r, err := basefile.Open(section, section.Size(), nil)
-		if err != nil {
-			return err
-		}
-		return r.Close()
+		return basefile.CheckPages(ctx, section, section.Size())
 	case logfile.Command:
 		if _, ok := b.RollbackTarget(); !ok {
 			return fmt.Errorf("unknown command %q", b.Header[logfile.CommandBlockType])

@@ -197,6 +197,12 @@ func TestCheckDamage(t *testing.T) {
 				return d
 			})
 		}, ".parquet: read base file: "},
+		"page of an older base file": {func(t *testing.T, store storage.Store, table *Table) {
+			damage(t, store, table.view.groups(nil)[0].Slices[0].Base.Path(), func(d []byte) []byte {
+				d[bytes.Index(d, []byte("place=eu"))+7] = 'x' // a value like others
+				return d
+			})
+		}, "_hoodie_partition_path of row group 0: read dictionary at offset "},
 		"log block": {func(t *testing.T, store storage.Store, table *Table) {
 			damage(t, store, table.Slices()[0].Logs[0].Path(), func(d []byte) []byte { d[1] = '?'; return d })
 		}, " at 0: a block of commit "},

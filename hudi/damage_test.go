@@ -1,6 +1,7 @@
 package hudi
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	parquetfile "github.com/apache/arrow-go/v18/parquet/file"
 
 	"lakefeed/hudi/logfile"
 	"lakefeed/storage"
@@ -298,6 +301,63 @@ func TestFlippedBits(t *testing.T) {
 			t.Errorf("%d of %d bytes of %s were missed", noticed, f.Size, f.Name)
 		}
 	}
+}
+
+// TestFlippedPages reads a base file of which one byte of its pages is another, each in turn, whole and by key:
+// the rows are what they were, or the file is named.
+func TestFlippedPages(t *testing.T) {
+	t.Parallel()
+	store, table := damaged(t, CopyOnWrite)
+	want := mustRead(t, table, ReadOptions{})
+	base := table.Slices()[0].Base
+	data, _, err := store.Get(t.Context(), base.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := &flipped{Store: store, name: base.Path(), at: -2}
+	table, err = Open(t.Context(), bad, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	noticed, end := 0, pagesEnd(t, data)
+	for bad.at = 4; bad.at < end; bad.at++ {
+		rows, err := readModel(t.Context(), table, ReadOptions{})
+		if err == nil {
+			compareRows(t, rows, want)
+		} else {
+			noticed++
+		}
+		rec, _, found := table.Lookup(t.Context(), "", 0, []string{"a"}, []string{"seq"})
+		if found == nil {
+			if seq := rec.Column(0).(*array.Int64).Value(0); seq != want["a"].seq {
+				t.Errorf("byte %d: a row of %d is found, not %d", bad.at, seq, want["a"].seq)
+			}
+			rec.Release()
+		}
+		for _, err := range []error{err, found} {
+			if corrupt, ok := errors.AsType[*CorruptError](err); err != nil && (!ok || corrupt.File != base.Path()) {
+				t.Fatalf("byte %d: %v", bad.at, err)
+			}
+		}
+	}
+	if noticed < int(end)/3 { // the meta columns, half of them, are not read
+		t.Errorf("only %d of %d bytes were noticed", noticed, end)
+	}
+}
+
+// pagesEnd is where the last page of a Parquet file ends.
+func pagesEnd(t *testing.T, data []byte) (end int64) {
+	t.Helper()
+	r, err := parquetfile.NewParquetReader(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := r.MetaData().RowGroup(r.NumRowGroups() - 1)
+	chunk, err := last.ColumnChunk(last.NumColumns() - 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return chunk.DataPageOffset() + chunk.TotalCompressedSize()
 }
 
 // TestEmptyCommit refuses a table of whose commit a crash of its machine left the name.

@@ -159,15 +159,23 @@ func (p *chunkPages) header(at, to int64) (h pageHeader, n int, err error) {
 	}
 }
 
+// hold is a page with its bytes.
+func (p *chunkPages) hold(pg *pageAt) (pageAt, error) {
+	held := *pg
+	if held.raw != nil {
+		return held, nil
+	}
+	held.raw = make([]byte, pg.size)
+	return held, readFull(p.f.r, held.raw, pg.at)
+}
+
 // read reads a page, and says how long it is without compression.
 func (p *chunkPages) read(pg *pageAt, dict *dictionary) (page decodedPage, plain int64, err error) {
-	raw := pg.raw
-	if raw == nil {
-		raw = make([]byte, pg.size)
-		if err := readFull(p.f.r, raw, pg.at); err != nil {
-			return page, 0, err
-		}
+	held, err := p.hold(pg)
+	if err != nil {
+		return page, 0, err
 	}
+	raw := held.raw
 	var h pageHeader
 	n, err := decodeThrift(raw, &h)
 	if err != nil {
@@ -176,7 +184,9 @@ func (p *chunkPages) read(pg *pageAt, dict *dictionary) (page decodedPage, plain
 	if int64(n)+int64(h.CompressedSize) != pg.size {
 		return page, 0, damagedParquet("the page at offset %d has %d bytes, not %d", pg.at, int64(n)+int64(h.CompressedSize), pg.size)
 	}
-	page, err = decodePage(p.l, &h, p.meta.Codec, raw[n:], dict)
+	if err = h.check(raw[n:]); err == nil {
+		page, err = decodePage(p.l, &h, p.meta.Codec, raw[n:], dict)
+	}
 	if err != nil {
 		return page, 0, fmt.Errorf("read page at offset %d: %w", pg.at, err)
 	}
@@ -205,6 +215,9 @@ func (p *chunkPages) readDictionary() (d *dictionary, plain int64, err error) {
 	}
 	if h.Type != format.DictionaryPage || !h.Dictionary.Valid || n+int(h.CompressedSize) != len(raw) {
 		return nil, 0, damagedParquet("no dictionary at offset %d", p.dictAt)
+	}
+	if err := h.check(raw[n:]); err != nil {
+		return nil, 0, fmt.Errorf("read dictionary at offset %d: %w", p.dictAt, err)
 	}
 	data, err := decompress(p.meta.Codec, raw[n:], int(h.UncompressedSize))
 	if err != nil {

@@ -24,11 +24,19 @@ type newChunk struct {
 	pages    []pageAt // sizes, rows and statistics; nil: not known
 }
 
-// segment is bytes, or where they lie.
+// segment is a page, or where pages lie, one behind the other.
 type segment struct {
-	data     []byte
-	from     *File
-	at, size int64
+	head, body []byte
+	from       *File
+	at, size   int64
+}
+
+// start has the header of a page that is at hand.
+func (s *segment) start() []byte {
+	if s.head != nil {
+		return s.head
+	}
+	return s.body
 }
 
 // copyChunk is a column chunk as it is.
@@ -261,8 +269,14 @@ func (e *chunkEdit) append(tail int) error {
 func (e *chunkEdit) copy(pg *pageAt) {
 	e.out.pages = append(e.out.pages, *pg)
 	if pg.raw != nil {
-		e.out.segments = append(e.out.segments, segment{data: pg.raw})
+		e.out.segments = append(e.out.segments, segment{body: pg.raw})
 		return
+	}
+	if n := len(e.out.segments); n > 0 {
+		if last := &e.out.segments[n-1]; last.from == e.p.f && last.at+last.size == pg.at {
+			last.size += pg.size
+			return
+		}
 	}
 	e.out.segments = append(e.out.segments, segment{from: e.p.f, at: pg.at, size: pg.size})
 }
@@ -282,7 +296,7 @@ func (e *chunkEdit) put(page *decodedPage) error {
 	}
 	e.edited = true
 	e.nulls += stats.nulls
-	e.out.segments = append(e.out.segments, segment{data: head}, segment{data: body})
+	e.out.segments = append(e.out.segments, segment{head: head, body: body})
 	e.out.pages = append(e.out.pages, pageAt{size: int64(len(head) + len(body)), rows: int64(page.countRows()), stats: &stats})
 	m := &e.out.meta
 	m.NumValues += int64(page.levels)
@@ -323,8 +337,8 @@ func (e *chunkEdit) finish() error {
 			if err != nil {
 				return err
 			}
-			first = segment{data: append(head, body...)}
-			e.out.dict = int64(len(first.data))
+			first = segment{head: head, body: body}
+			e.out.dict = int64(len(head) + len(body))
 			m.TotalUncompressedSize += int64(plain) + int64(len(head)) - e.dictPlain
 		}
 		e.out.segments = slices.Insert(e.out.segments, 0, first)

@@ -1,6 +1,7 @@
 package basefile
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"errors"
@@ -62,7 +63,17 @@ const (
 // openParquet reads a file's footer.
 func openParquet(r io.ReaderAt, size int64) (f *File, err error) {
 	defer recoverParquet("open", &err)
-	f = &File{raw: r, r: &readAhead{r: r, size: size}, size: size}
+	return openAhead(&readAhead{r: r, size: size})
+}
+
+// openMade opens a file that is in memory, and is not read ahead of.
+func openMade(data []byte) (*File, error) {
+	return openAhead(&readAhead{r: bytes.NewReader(data), size: int64(len(data)), buf: data})
+}
+
+func openAhead(ahead *readAhead) (f *File, err error) {
+	r, size := ahead.r, ahead.size
+	f = &File{raw: r, r: ahead, size: size}
 	var tail [8]byte
 	if size < 12 {
 		return nil, damagedParquet("%d bytes are no file", size)
@@ -165,19 +176,57 @@ type readAhead struct {
 const readAheadBytes = 1 << 20
 
 func (a *readAhead) ReadAt(into []byte, off int64) (int, error) {
-	if off < a.at || off+int64(len(into)) > a.at+int64(len(a.buf)) {
-		n := min(readAheadBytes, a.size-off, a.end(off)-off)
-		if off < 0 || n < int64(len(into)) || len(into) > readAheadBytes/2 {
+	n := int64(len(into))
+	if a.has(off) < n {
+		if off < 0 || n > readAheadBytes/2 || n > a.piece(off) {
 			return a.r.ReadAt(into, off)
 		}
-		a.at = off
-		a.buf = slices.Grow(a.buf[:0], int(n))[:n]
-		if err := readFull(a.r, a.buf, off); err != nil {
-			a.buf = a.buf[:0]
+		if err := a.fill(off, n); err != nil {
 			return 0, err
 		}
 	}
 	return copy(into, a.buf[off-a.at:]), nil
+}
+
+// view is at least so many bytes at an offset, of those up to another one; until the next call.
+func (a *readAhead) view(off, least, to int64) ([]byte, error) {
+	if off < 0 || least > to-off || to > a.size {
+		return nil, damagedParquet("%d bytes at offset %d lie beyond %d", least, off, to)
+	}
+	if a.has(off) < least {
+		if err := a.fill(off, least); err != nil {
+			return nil, err
+		}
+	}
+	return a.buf[off-a.at:][:min(a.has(off), to-off)], nil
+}
+
+// has is how many bytes at an offset are there.
+func (a *readAhead) has(off int64) int64 {
+	if off < a.at {
+		return 0
+	}
+	return max(a.at+int64(len(a.buf))-off, 0)
+}
+
+// piece is how many bytes are read at an offset.
+func (a *readAhead) piece(off int64) int64 {
+	return min(readAheadBytes, a.size-off, a.end(off)-off)
+}
+
+// fill reads what is at an offset, and so many bytes at least. What is there is not read again.
+func (a *readAhead) fill(off, least int64) error {
+	n, kept := max(a.piece(off), least), int64(0)
+	if kept = a.has(off); kept > 0 {
+		kept = int64(copy(a.buf, a.buf[off-a.at:]))
+	}
+	a.at = off
+	a.buf = slices.Grow(a.buf[:kept], int(n-kept))[:n]
+	if err := readFull(a.r, a.buf[kept:], off+kept); err != nil {
+		a.buf = a.buf[:0]
+		return err
+	}
+	return nil
 }
 
 // end is where a piece ends that begins at an offset: no later than the last of what will

@@ -69,6 +69,7 @@ type (
 		Type             format.PageType                          `thrift:"1,required"`
 		UncompressedSize int32                                    `thrift:"2,required"`
 		CompressedSize   int32                                    `thrift:"3,required"`
+		Sum              thrift.Null[int32]                       `thrift:"4,optional"` // CRC-32 of what is behind the header
 		Data             thrift.Null[dataHeader]                  `thrift:"5,optional"`
 		Dictionary       thrift.Null[format.DictionaryPageHeader] `thrift:"7,optional"`
 		DataV2           thrift.Null[dataHeaderV2]                `thrift:"8,optional"`

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/parquet-go/parquet-go/format"
@@ -95,7 +96,7 @@ func (c *groupCopy) pages(i, g int) (*chunkPages, error) {
 		return nil, err
 	}
 	page := chunk.pages[0]
-	page.raw = bytes.Join([][]byte{chunk.segments[0].data, chunk.segments[1].data}, nil)
+	page.raw = slices.Concat(chunk.segments[0].head, chunk.segments[0].body)
 	return &chunkPages{f: c.from, l: l, meta: &chunk.meta, rows: rows, pages: []pageAt{page}}, nil
 }
 
@@ -132,7 +133,7 @@ func (c *newChunk) syntheticPage(page *decodedPage, rows int64, dict *dictionary
 	if err != nil {
 		return err
 	}
-	c.segments = append(c.segments, segment{data: head}, segment{data: body})
+	c.segments = append(c.segments, segment{head: head, body: body})
 	c.pages = []pageAt{{size: int64(len(head) + len(body)), rows: rows, stats: &stats}}
 	c.meta.NumValues = int64(page.levels)
 	c.meta.TotalUncompressedSize += int64(len(head) + plain)
@@ -159,7 +160,7 @@ func constantChunk(l *leaf, text string, rows int64) (*newChunk, error) {
 		return nil, err
 	}
 	c.dict = int64(len(head) + len(body))
-	c.segments = append(c.segments, segment{data: append(head, body...)})
+	c.segments = append(c.segments, segment{head: head, body: body})
 	c.meta.TotalUncompressedSize = int64(len(head) + plain)
 	page := &decodedPage{indexed: true, encoding: format.RLEDictionary}
 	page.levels, page.data = int(rows), make([]byte, 4*rows)

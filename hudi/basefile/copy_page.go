@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 
 	"github.com/apache/arrow-go/v18/parquet/compress"
 	"github.com/klauspost/compress/s2"
@@ -297,6 +298,7 @@ func sealPage(h *pageHeader, codec format.CompressionCodec, data []byte) (head, 
 		data = c.Encode(nil, data)
 	}
 	h.CompressedSize = int32(len(data))
+	h.Sum.Set(int32(crc32.ChecksumIEEE(data)))
 	head, err = encodeThrift(h)
 	return head, data, err
 }

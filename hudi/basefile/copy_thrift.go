@@ -20,10 +20,12 @@ type thriftWalk struct {
 
 // Types of Thrift's compact form.
 const (
+	thriftStop   = 0
 	thriftTrue   = 1
 	thriftFalse  = 2
 	thriftByte   = 3
 	thriftI16    = 4
+	thriftI32    = 5
 	thriftI64    = 6
 	thriftDouble = 7
 	thriftBinary = 8

@@ -2,8 +2,8 @@ package basefile
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
-	"io"
 
 	"github.com/parquet-go/parquet-go/encoding/thrift"
 	"github.com/parquet-go/parquet-go/format"
@@ -14,10 +14,12 @@ type parquetWriter struct {
 	sink  *countingWriter
 	meta  parquetMeta
 	index []chunkIndex // of all chunks, in their order
-	pend  segment      // to be copied, as it may go on in the next one
-	at    int64        // the file's end, pend included
+	at    int64        // the file's end, with what waits in buf
 	buf   []byte
 }
+
+// gatherBytes is how much is written at a time, where pieces are small.
+const gatherBytes = 128 << 10
 
 // chunkIndex is where the pages of a chunk are, and what is in them; empty where
 // nothing is known.
@@ -25,10 +27,9 @@ type chunkIndex struct{ offset, column []byte }
 
 // newParquetWriter begins a file with the schema of like.
 func newParquetWriter(sink *countingWriter, like *parquetMeta) (*parquetWriter, error) {
-	w := &parquetWriter{sink: sink, at: int64(len(parquetMagic))}
+	w := &parquetWriter{sink: sink}
 	w.meta = parquetMeta{Version: like.Version, Schema: like.Schema, CreatedBy: like.CreatedBy, ColumnOrders: like.ColumnOrders}
-	_, err := io.WriteString(sink, parquetMagic)
-	return w, err
+	return w, w.put([]byte(parquetMagic))
 }
 
 // group writes a row group.
@@ -37,6 +38,7 @@ func (w *parquetWriter) group(rows int64, chunks []*newChunk) error {
 		return nil
 	}
 	g := parquetGroup{NumRows: rows, FileOffset: w.at, Ordinal: int16(min(len(w.meta.RowGroups), 1<<15-1))}
+	defer readOnly(chunks)()
 	for _, c := range chunks {
 		chunk, err := w.chunk(c)
 		if err != nil {
@@ -53,10 +55,8 @@ func (w *parquetWriter) group(rows int64, chunks []*newChunk) error {
 
 func (w *parquetWriter) chunk(c *newChunk) (parquetChunk, error) {
 	at := w.at
-	for _, s := range c.segments {
-		if err := w.segment(s); err != nil {
-			return parquetChunk{}, err
-		}
+	if err := (&chunkCopy{w: w, c: c}).run(); err != nil {
+		return parquetChunk{}, err
 	}
 	out := parquetChunk{FileOffset: at, Meta: c.meta}
 	m := &out.Meta
@@ -73,47 +73,32 @@ func (w *parquetWriter) chunk(c *newChunk) (parquetChunk, error) {
 	return out, err
 }
 
-// segment writes bytes, or puts off copying them.
-func (w *parquetWriter) segment(s segment) error {
-	if s.from != nil && s.from == w.pend.from && s.at == w.pend.at+w.pend.size {
-		w.pend.size += s.size
-		w.at += s.size
-		return nil
+// put writes bytes, or keeps them until there are enough.
+func (w *parquetWriter) put(data []byte) error {
+	w.at += int64(len(data))
+	if len(w.buf)+len(data) > gatherBytes {
+		if err := w.flush(); err != nil {
+			return err
+		}
 	}
-	if err := w.flush(); err != nil {
+	if len(data) >= gatherBytes/2 {
+		if err := w.flush(); err != nil {
+			return err
+		}
+		_, err := w.sink.Write(data)
 		return err
 	}
-	if s.from != nil {
-		w.pend = s
-		w.at += s.size
-		return nil
-	}
-	n, err := w.sink.Write(s.data)
-	w.at += int64(n)
-	return err
+	w.buf = append(w.buf, data...)
+	return nil
 }
 
-// flush copies what was put off.
 func (w *parquetWriter) flush() error {
-	s := w.pend
-	w.pend = segment{}
-	if s.size == 0 {
+	if len(w.buf) == 0 {
 		return nil
 	}
-	if want := min(s.size, readAheadBytes); int64(len(w.buf)) < want {
-		w.buf = make([]byte, want)
-	}
-	for s.size > 0 {
-		part := w.buf[:min(int64(len(w.buf)), s.size)]
-		if err := readFull(s.from.raw, part, s.at); err != nil {
-			return err
-		}
-		if _, err := w.sink.Write(part); err != nil {
-			return err
-		}
-		s.at, s.size = s.at+int64(len(part)), s.size-int64(len(part))
-	}
-	return nil
+	_, err := w.sink.Write(w.buf)
+	w.buf = w.buf[:0]
+	return err
 }
 
 // index encodes the indexes of a chunk's pages.
@@ -174,9 +159,6 @@ func (x *columnIndex) finish(l *leaf) {
 
 // close writes the indexes and the footer, with these entries.
 func (w *parquetWriter) close(entries [][2]string) error {
-	if err := w.flush(); err != nil {
-		return err
-	}
 	if err := w.writeIndexes(); err != nil {
 		return err
 	}
@@ -191,8 +173,7 @@ func (w *parquetWriter) close(entries [][2]string) error {
 		return err
 	}
 	footer = binary.LittleEndian.AppendUint32(footer, uint32(len(footer)))
-	_, err = w.sink.Write(append(footer, parquetMagic...))
-	return err
+	return errors.Join(w.put(append(footer, parquetMagic...)), w.flush())
 }
 
 // writeIndexes writes first the column indexes, then the offset indexes.
@@ -202,9 +183,7 @@ func (w *parquetWriter) writeIndexes() error {
 			return nil
 		}
 		*at, *n = w.at, int32(len(data))
-		w.at += int64(len(data))
-		_, err := w.sink.Write(data)
-		return err
+		return w.put(data)
 	}
 	for _, column := range []bool{true, false} {
 		i := 0

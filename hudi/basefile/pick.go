@@ -294,6 +294,11 @@ func (p *chunkPages) cut(ranges []Range) (*newChunk, error) {
 
 // cut keeps some rows of a page.
 func (e *chunkEdit) cut(pg *pageAt, within []Range) error {
+	held, err := e.p.hold(pg)
+	if err != nil {
+		return err
+	}
+	pg = &held
 	old, plain, err := e.p.read(pg, e.dict)
 	if err != nil {
 		return err

@@ -27,6 +27,7 @@ const (
 type Reader struct {
 	schema  *arrow.Schema
 	parquet *file.Reader
+	checked *checkedPages
 	rows    pqarrow.RecordReader // nil when the file has none of the columns
 	leaves  []int                // that rows reads
 	own     map[string]ownColumn // that it does not read, and that are read here
@@ -56,11 +57,12 @@ func open(r io.ReaderAt, size int64, schema *arrow.Schema, library bool) (reader
 	defer recoverParquet("open", &err)
 	props := parquet.NewReaderProperties(column.Allocator)
 	props.BufferedStreamEnabled = true
-	pq, err := file.NewParquetReader(io.NewSectionReader(r, 0, size), file.WithReadProps(props))
+	checked := &checkedPages{r: r}
+	pq, err := file.NewParquetReader(io.NewSectionReader(checked, 0, size), file.WithReadProps(props))
 	if err != nil {
 		return nil, fmt.Errorf("open base file: %w", err)
 	}
-	b := &Reader{schema: schema, parquet: pq, library: library}
+	b := &Reader{schema: schema, parquet: pq, checked: checked, library: library}
 	err = b.checkChunks(size)
 	if err == nil {
 		err = b.open()
@@ -83,6 +85,7 @@ func recoverParquet(verb string, err *error) {
 // does not, and its panic would be in a goroutine of its own.
 func (b *Reader) checkChunks(size int64) error {
 	meta, rows := b.parquet.MetaData(), int64(0)
+	var chunks []chunkAt
 	for g := range meta.NumRowGroups() {
 		group := meta.RowGroup(g)
 		rows += group.NumRows()
@@ -98,11 +101,13 @@ func (b *Reader) checkChunks(size int64) error {
 			if from < 0 || n < 0 || from > size-n || group.NumRows() < 0 {
 				return fmt.Errorf("damaged Parquet: column chunk %d of row group %d lies beyond the file", i, g)
 			}
+			chunks = append(chunks, chunkAt{from, from + n, c.NumValues(), i})
 		}
 	}
 	if rows != meta.NumRows {
 		return fmt.Errorf("damaged Parquet: %d rows in its row groups, %d in all", rows, meta.NumRows)
 	}
+	b.checked.setChunks(chunks, meta.Schema)
 	return nil
 }
 
@@ -324,6 +329,22 @@ func each(ctx context.Context, next func() (arrow.RecordBatch, error), fn func(a
 // Next returns the next batch, to be released by the caller, or io.EOF.
 func (b *Reader) Next() (batch arrow.RecordBatch, err error) {
 	defer recoverParquet("read", &err)
+	batch, err = b.next()
+	if damage := b.checked.damage(); damage != nil {
+		if batch != nil {
+			batch.Release()
+		}
+		return nil, fmt.Errorf("read base file: %w", damage)
+	}
+	if end := errors.Is(err, io.EOF); end && b.read < b.NumRows() { // the library's, of a page or a header that breaks off
+		return nil, fmt.Errorf("read base file: it ends %d rows before the number that it states: %w: %v", b.NumRows()-b.read, io.ErrUnexpectedEOF, err) //nolint:errorlint // no end
+	} else if end {
+		return nil, io.EOF
+	}
+	return batch, err
+}
+
+func (b *Reader) next() (batch arrow.RecordBatch, err error) {
 	left := b.NumRows() - b.read
 	if b.rows == nil {
 		if left == 0 {

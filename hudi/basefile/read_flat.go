@@ -194,7 +194,7 @@ func (c *flatColumn) setPage(page file.Page, levels, values []byte) error {
 	case c.dict == nil:
 		return damagedParquet("a page wants a dictionary, and there is none")
 	case len(values) > 0:
-		c.page.indexed = true
+		c.page.indexed, c.page.values = true, nil
 		c.page.indices = indexRuns{data: values[1:], width: int(values[0]), entries: c.dict.entries}
 	default:
 		c.page.indexed = true // of nulls alone
@@ -218,6 +218,9 @@ func (c *flatColumn) read(out *flatRows, n int) error {
 		out.spread(n, there)
 	}
 	out.rows, c.page.rows = out.rows+n, c.page.rows-n
+	if there > 0 && c.page.rows == 0 && len(c.page.values)+len(c.page.indices.data) > 0 {
+		return damagedParquet("a page has values behind its rows")
+	}
 	return nil
 }
 

@@ -198,7 +198,7 @@ func (w *Writer) encode(batches []arrow.RecordBatch, props *parquet.WriterProper
 	if err := file.Close(); err != nil {
 		return nil, err
 	}
-	return openParquet(bytes.NewReader(data.Bytes()), int64(data.Len()))
+	return openMade(data.Bytes())
 }
 
 // encodePlain is encode for rows that will be spliced into pages.
@@ -340,10 +340,7 @@ func (w *Writer) flush() error {
 			return err
 		}
 	}
-	if err := w.out.group(rows, chunks); err != nil {
-		return err
-	}
-	return w.out.flush() // while the row group is there
+	return w.out.group(rows, chunks)
 }
 
 // measure counts rows, and the bytes of the widest column.
@@ -362,7 +359,7 @@ func measure(batches []arrow.RecordBatch) (rows, widest int64) {
 // Size is about how large the file is, with what is buffered.
 func (w *Writer) Size() int64 {
 	const filterPerRow = 7                                 // of the footer's filter of keys
-	return w.sink.n + w.held/2 + filterPerRow*w.stats.Rows // compression and encodings save about half
+	return w.out.at + w.held/2 + filterPerRow*w.stats.Rows // compression and encodings save about half
 }
 
 // Close writes what is buffered, and the footer.
