@@ -30,6 +30,7 @@ def get_spark(hudi="1.2.0", mem="2g", cores=2, extra=None, jars=(), app="hudi"):
         .config("spark.driver.host", "127.0.0.1")
         .config("spark.driver.bindAddress", "127.0.0.1")
         .config("spark.sql.session.timeZone", "UTC")
+        .config("spark.hadoop.parquet.page.verify-checksum.enabled", "true")
         .config("spark.sql.warehouse.dir", f"{BASE}/tmp/wh")
         .config("spark.local.dir", f"{BASE}/tmp/spark")
     )
