@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"lakefeed/hudi/basefile"
+	"lakefeed/hudi/internal/offset"
 	"lakefeed/hudi/logfile"
 	"lakefeed/hudi/schema"
 	"lakefeed/hudi/timeline"
@@ -102,7 +103,7 @@ func (c *checker) checkStatistics(ctx context.Context, f TableFile, file storage
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil:
-		return c.add(Broken, f.Path, -1, fromCopy, "%v", err)
+		return c.add(Broken, f.Path, offset.Of(err), fromCopy, "%v", err)
 	case wrong != "":
 		return c.add(Broken, f.Path, -1, clusterAnew, "readers with a filter may pass over rows: %s", wrong)
 	}

@@ -202,7 +202,7 @@ func TestCheckDamage(t *testing.T) {
 				d[bytes.Index(d, []byte("place=eu"))+7] = 'x' // a value like others
 				return d
 			})
-		}, "_hoodie_partition_path of row group 0: read dictionary at offset "},
+		}, "_hoodie_partition_path of row group 0: the page at offset "},
 		"log block": {func(t *testing.T, store storage.Store, table *Table) {
 			damage(t, store, table.Slices()[0].Logs[0].Path(), func(d []byte) []byte { d[1] = '?'; return d })
 		}, " at 0: a block of commit "},

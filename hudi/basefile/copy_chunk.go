@@ -188,7 +188,7 @@ func (p *chunkPages) read(pg *pageAt, dict *dictionary) (page decodedPage, plain
 		page, err = decodePage(p.l, &h, p.meta.Codec, raw[n:], dict)
 	}
 	if err != nil {
-		return page, 0, fmt.Errorf("read page at offset %d: %w", pg.at, err)
+		return page, 0, atPage(pg.at, err)
 	}
 	if page.rep != nil && page.levels > 0 && page.rep[0] != 0 {
 		return page, 0, noCopy("the page at offset %d begins within a row", pg.at)
@@ -217,7 +217,7 @@ func (p *chunkPages) readDictionary() (d *dictionary, plain int64, err error) {
 		return nil, 0, damagedParquet("no dictionary at offset %d", p.dictAt)
 	}
 	if err := h.check(raw[n:]); err != nil {
-		return nil, 0, fmt.Errorf("read dictionary at offset %d: %w", p.dictAt, err)
+		return nil, 0, atPage(p.dictAt, err)
 	}
 	data, err := decompress(p.meta.Codec, raw[n:], int(h.UncompressedSize))
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 	"math"
 
 	"github.com/parquet-go/parquet-go/format"
+
+	"lakefeed/hudi/internal/offset"
 )
 
 // pageFrame is what the header of a page says of the page as bytes. Reading no more than
@@ -119,6 +121,11 @@ func (f *pageFrame) withSum(head []byte, sum uint32) []byte {
 		next -= step
 	}
 	return append(append(out, next), head[f.sumAt+1:]...)
+}
+
+// atPage says of which page an error is.
+func atPage(at int64, err error) error {
+	return offset.At(at, fmt.Errorf("the page at offset %d: %w", at, err))
 }
 
 // errChecksum is the damage that only a checksum shows.

@@ -2,7 +2,6 @@ package basefile
 
 import (
 	"cmp"
-	"fmt"
 	"hash/crc32"
 	"slices"
 )
@@ -99,7 +98,7 @@ func (k *chunkCopy) note(p *pageFrame, at, grown int64) error {
 		pg := &k.c.pages[k.next]
 		k.next++
 		if err := p.fits(k.c.l, pg); err != nil {
-			return fmt.Errorf("the page at offset %d: %w", at, err)
+			return atPage(at, err)
 		}
 		pg.size += grown
 	}

@@ -1,9 +1,5 @@
 package basefile
 
-import (
-	"fmt"
-)
-
 // maxKnownHead is how much is read of a page of which nothing is known yet.
 const maxKnownHead = 1 << 10
 
@@ -54,7 +50,7 @@ func wholePages(pages []pageFrame, at, to int64, data []byte) (all []pageFrame, 
 			return pages, size, int64(p.size()), nil
 		}
 		if err := p.check(rest[p.head:p.size()]); err != nil {
-			return nil, 0, 0, fmt.Errorf("the page at offset %d: %w", at+size, err)
+			return nil, 0, 0, atPage(at+size, err)
 		}
 		pages, size = append(pages, p), size+int64(p.size())
 	}

@@ -62,7 +62,7 @@ func (c *checkedPages) pass(at int, off int64, data []byte) error {
 		return nil
 	}
 	if err := s.pass(data); err != nil {
-		err = fmt.Errorf("column %s: the page at offset %d: %w", c.columns.Column(chunk.column).Path(), s.page, err)
+		err = fmt.Errorf("column %s: %w", c.columns.Column(chunk.column).Path(), atPage(s.page, err))
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.damaged = cmp.Or(c.damaged, err)
