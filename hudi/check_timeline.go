@@ -137,11 +137,12 @@ func (c *checker) checkContent(ctx context.Context, i timeline.Instant) error {
 		_, err = timeline.DecodeIndexCommitMetadata(data)
 	default:
 		if i.Writes() {
-			var m *timeline.CommitMetadata
-			if m, err = unmarshalCommit(data); err == nil {
-				c.written.add(i.Time, i.Completion, m)
-				c.older.add(i.Time, i.Completion, m)
+			m, err := c.table.parseCommit(i, data)
+			if err != nil {
+				return err
 			}
+			c.written.add(i.Time, i.Completion, m)
+			c.older.add(i.Time, i.Completion, m)
 		}
 	}
 	if err != nil {

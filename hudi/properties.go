@@ -269,7 +269,7 @@ func (p Properties) check() error {
 		return &CorruptError{propertiesFile, fmt.Errorf("%s is %s, want %s", propChecksum, sum, p.Checksum())}
 	}
 	if typ := TableType(p[propType]); typ != CopyOnWrite && typ != MergeOnRead {
-		return &UnsupportedError{"table type", p[propType], ""}
+		return &CorruptError{propertiesFile, fmt.Errorf("%s is %q: it should say %s or %s", propType, p[propType], CopyOnWrite, MergeOnRead)}
 	}
 	if err := p.checkVersion(); err != nil {
 		return err

@@ -1,7 +1,6 @@
 package hudi
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -72,32 +71,6 @@ func (t *Table) readInstant(ctx context.Context, i timeline.Instant) ([]byte, er
 		return nil, fmt.Errorf("read %s: %w", t.instantFile(i), err)
 	}
 	return data, nil
-}
-
-// readCommit reads what a completed write says about itself.
-func (t *Table) readCommit(ctx context.Context, i timeline.Instant) (*timeline.CommitMetadata, error) {
-	data, err := t.readInstant(ctx, i)
-	if err != nil {
-		return nil, err
-	}
-	m, err := unmarshalCommit(data)
-	if err == nil && i.Action == timeline.ReplaceCommit && m.PartitionToReplaceFileIDs == nil {
-		err = errors.New("it does not say which file groups it replaced (partitionToReplaceFileIds): restore it from a copy")
-	}
-	if err != nil {
-		return nil, &CorruptError{t.instantFile(i), err}
-	}
-	return m, nil
-}
-
-// unmarshalCommit reads the metadata of a completed write. Hudi takes an empty file for a
-// commit of nothing that is known, and shows its rows; it is what a crash leaves of a
-// commit on a disk that had not stored it.
-func unmarshalCommit(data []byte) (*timeline.CommitMetadata, error) {
-	if len(bytes.TrimSpace(data)) == 0 {
-		return nil, errors.New("it is empty, and does not say what the commit wrote: restore it from a copy")
-	}
-	return timeline.UnmarshalCommit(data) //nolint:wrapcheck // the caller names the file
 }
 
 // instantFile is where a file of the timeline is.

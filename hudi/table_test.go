@@ -132,7 +132,6 @@ func TestOpenRefuses(t *testing.T) {
 	for key, value := range map[string]string{
 		propVersion:       "7",
 		propLayout:        "2",
-		propType:          "HEAP",
 		propPayload:       "com.example.Payload",
 		propMergeMode:     "CUSTOM",
 		propDropPartition: "true",
