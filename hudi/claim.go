@@ -76,6 +76,14 @@ func (r *claimRecord) at() timeline.Instant {
 	return r.Decided.instant()
 }
 
+// on is what the writer was at work on, an instant or a service; "" where it was not.
+func (r *claimRecord) on() string {
+	if i := r.at(); i.Time != "" {
+		return i.String()
+	}
+	return r.Busy
+}
+
 // claim is what a Table knows of it.
 type claim struct {
 	writer string

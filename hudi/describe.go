@@ -1,7 +1,9 @@
 package hudi
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path"
@@ -84,15 +86,15 @@ func (t *Table) rowsOf(ctx context.Context, f *DataFile) (int64, error) {
 }
 
 // Sign is a file by which a writer, of whatever engine, shows others that it is there: a
-// lock or a heartbeat. It may be a dead one's.
+// lock, a heartbeat or our writers' claim. It may be a dead one's.
 type Sign struct {
 	File string    // below the table's folder
 	At   time.Time // when it was written
-	Text string    // what it says, "" for a heartbeat
+	Text string    // what it says, a claim in words; "" for a heartbeat
 }
 
-// signFiles are where writers leave signs, files and folders.
-var signFiles = []string{metaFolder + "/lock", metaFolder + "/.locks", metaFolder + "/.lakefeed"}
+// signFiles are where writers leave signs: a file, and folders.
+var signFiles = []string{metaFolder + "/lock", metaFolder + "/.locks", path.Dir(claimFile)}
 
 // Signs are the locks and heartbeats that stand in the table's folder.
 func (t *Table) Signs(ctx context.Context) ([]Sign, error) {
@@ -110,11 +112,13 @@ func (t *Table) Signs(ctx context.Context) ([]Sign, error) {
 			if err != nil {
 				return nil, fmt.Errorf("look for writers of %s: %w", t.name, err)
 			}
+			if folder == path.Dir(claimFile) && info.Name != claimFile {
+				continue // what no writer shows itself by
+			}
 			out = append(out, Sign{File: info.Name, At: info.ModTime})
 		}
 	}
 	for i, s := range out {
-		const most = 512
 		if path.Dir(s.File) == heartbeatFolder {
 			continue
 		}
@@ -122,9 +126,19 @@ func (t *Table) Signs(ctx context.Context) ([]Sign, error) {
 		if err != nil && !errors.Is(err, storage.ErrNotExist) {
 			return nil, fmt.Errorf("read %s: %w", s.File, err)
 		}
-		out[i].Text = string(text[:min(len(text), most)])
+		out[i].Text = signText(s.File, text)
 	}
 	return out, nil
+}
+
+// signText is what a sign says.
+func signText(name string, text []byte) string {
+	const most = 512
+	r := claimRecord{}
+	if name != claimFile || json.Unmarshal(text, &r) != nil {
+		return string(text[:min(len(text), most)])
+	}
+	return fmt.Sprintf("%s, since %s, seen last at %s, at work on %s", r.Holder, stamp(r.Since), stamp(r.Seen), cmp.Or(r.on(), "nothing"))
 }
 
 // LastArchived is when the timeline was last archived, by the dates of the archive's

@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"lakefeed/hudi"
-	"lakefeed/hudi/timeline"
 	"lakefeed/internal/figure"
 	"lakefeed/pipeline"
 )
@@ -37,7 +36,7 @@ type tableInfo struct {
 	FileGroups int             `json:"file_groups"`
 	Bytes      int64           `json:"bytes"` // of the files that readers read now
 	LogBytes   int64           `json:"log_bytes"`
-	Commits    int             `json:"commits"` // completed instants on the active timeline
+	Commits    int             `json:"commits"` // completed writes on the active timeline
 	Oldest     string          `json:"oldest_instant,omitempty"`
 	Newest     string          `json:"newest_instant"`
 	OldestAsOf string          `json:"oldest_as_of,omitempty"` // the oldest commit as of which it can be read
@@ -123,7 +122,7 @@ func describe(ctx context.Context, t *hudi.Table, path string) (*tableInfo, erro
 			info.LogBytes += l.Size
 		}
 	}
-	info.history(t.Timeline())
+	info.history(t)
 	for _, f := range t.Schema().Fields() {
 		info.Columns = append(info.Columns, columnInfo{Name: f.Name, Type: f.Type.String(), Nullable: f.Nullable})
 	}
@@ -135,12 +134,13 @@ func describe(ctx context.Context, t *hudi.Table, path string) (*tableInfo, erro
 }
 
 // history is what the timeline says.
-func (i *tableInfo) history(tl *timeline.Timeline) {
+func (i *tableInfo) history(t *hudi.Table) {
+	tl := t.Timeline()
 	if done := tl.Completed(); len(done) > 0 {
 		i.Commits, i.Oldest, i.Newest = len(done), done[0].Time, done[len(done)-1].Time
 	}
 	s := tableStats{}
-	s.history(tl)
+	s.history(tl, t.Slices())
 	i.LastDone.Compaction, i.LastDone.Clean, i.SinceComp = s.Compaction, s.Clean, s.SinceComp
 	i.Pending = append(i.Pending, s.Pending...)
 }
@@ -235,7 +235,7 @@ func (i *tableInfo) print(out io.Writer) error {
 	}
 	line("rows", i.rows())
 	line("size", i.size())
-	line("instants", i.Commits)
+	line("commits", i.Commits)
 	some("oldest", i.Oldest)
 	line("newest", i.Newest)
 	some("readable as of", i.OldestAsOf)

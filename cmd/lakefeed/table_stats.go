@@ -101,7 +101,7 @@ func gatherStats(ctx context.Context, t *hudi.Table, path string, small int64) (
 		s.FileGroups++
 		s.MostLogs = max(s.MostLogs, len(slice.Logs))
 	}
-	s.history(t.Timeline())
+	s.history(t.Timeline(), t.Slices())
 	if s.Clustering, err = t.LastClustering(ctx); err != nil {
 		return nil, err
 	}
@@ -127,9 +127,16 @@ func (s *tableStats) live(f hudi.TableFile) {
 	}
 }
 
-// history notes what was done last.
-func (s *tableStats) history(tl *timeline.Timeline) {
+// history notes what was done last. Delta commits from before a compaction or clustering of all that
+// they logged on do not wait for a compaction any more.
+func (s *tableStats) history(tl *timeline.Timeline, slices []*hudi.FileSlice) {
 	s.Savepoints = append(s.Savepoints, tl.Savepoints()...)
+	logged := "" // the oldest slice with log files
+	for _, f := range slices {
+		if len(f.Logs) > 0 && (logged == "" || f.Instant < logged) {
+			logged = f.Instant
+		}
+	}
 	for _, i := range tl.Instants() {
 		if i.State != timeline.Completed {
 			s.Pending = append(s.Pending, newInstantInfo(i))
@@ -142,7 +149,9 @@ func (s *tableStats) history(tl *timeline.Timeline) {
 			s.Clean = i.Time
 		case timeline.DeltaCommit:
 			s.Commit = i.Time
-			s.SinceComp++
+			if logged != "" && i.Time > logged {
+				s.SinceComp++
+			}
 		case timeline.Commit, timeline.ReplaceCommit:
 			s.Commit = i.Time
 		default:
