@@ -81,6 +81,25 @@ func conformColumn(ctx context.Context, col arrow.Array, f arrow.Field) (arrow.A
 	return out, nil
 }
 
+// checkText refuses rows with text, or a key, that is not UTF-8: each reader makes something else
+// of it, if it does not fail.
+func checkText(data arrow.RecordBatch, keys *array.String) error {
+	refuse := func(row int, what string) error {
+		const most = 100
+		key := keys.Value(row)
+		return badRow("row with key %q: %s is not UTF-8", key[:min(len(key), most)], what)
+	}
+	for i, col := range data.Columns() {
+		if row := column.FirstNotUTF8(col); row >= 0 {
+			return refuse(row, "text in column "+data.ColumnName(i))
+		}
+	}
+	if row := column.FirstNotUTF8(keys); row >= 0 {
+		return refuse(row, "its key")
+	}
+	return nil
+}
+
 // run is rows from one to before another.
 type run struct{ from, to int }
 

@@ -363,9 +363,15 @@ type groupOut interface {
 // Upsert writes rows, which replace those of the same keys that the table had. Rows
 // have the table's data columns by name, in any order; missing ones are null, others a
 // *[SchemaError]. Keys are the rows' record keys. Over all calls in a transaction a key
-// comes at most once, but for a [GroupWriter.Delete] before.
+// comes at most once, but for a [GroupWriter.Delete] before. Text that is not UTF-8 is a
+// *[RowError].
 // What a call brings may be written at once: memory stays bounded.
 func (g *GroupWriter) Upsert(ctx context.Context, rows arrow.RecordBatch, keys *array.String) error {
+	return g.upsert(ctx, rows, keys, true)
+}
+
+// upsert is Upsert, of rows that are fresh or that the table had: its texts may be another writer's.
+func (g *GroupWriter) upsert(ctx context.Context, rows arrow.RecordBatch, keys *array.String, fresh bool) error {
 	if int(rows.NumRows()) != keys.Len() || keys.NullN() > 0 {
 		return fmt.Errorf("upsert into %s: %d rows and %d keys, %d of them null", g, rows.NumRows(), keys.Len(), keys.NullN())
 	}
@@ -373,10 +379,17 @@ func (g *GroupWriter) Upsert(ctx context.Context, rows arrow.RecordBatch, keys *
 		if keys.Len() == 0 {
 			return nil
 		}
-		full, err := g.withMeta(ctx, rows, keys)
+		data, err := conformAll(ctx, rows, g.txn.schema)
 		if err != nil {
 			return err
 		}
+		defer data.Release()
+		if fresh {
+			if err := checkText(data, keys); err != nil {
+				return err
+			}
+		}
+		full := g.withMeta(data, keys)
 		defer full.Release()
 		g.txn.notePlaced(g.id.Partition, keys)
 		return g.out.upsert(ctx, full, keys)
@@ -434,13 +447,8 @@ func (g *GroupWriter) do(ctx context.Context, verb string, step func() error) er
 	return g.err
 }
 
-// withMeta makes rows of the table's schema with the meta columns in front.
-func (g *GroupWriter) withMeta(ctx context.Context, rows arrow.RecordBatch, keys *array.String) (arrow.RecordBatch, error) {
-	data, err := conformAll(ctx, rows, g.txn.schema)
-	if err != nil {
-		return nil, err
-	}
-	defer data.Release()
+// withMeta puts the meta columns in front of rows of the table's schema.
+func (g *GroupWriter) withMeta(data arrow.RecordBatch, keys *array.String) arrow.RecordBatch {
 	n := keys.Len()
 	columns := make([]arrow.Array, metaCount, metaCount+data.NumCols())
 	columns[metaCommitTime] = column.Repeat(g.txn.time, n)
@@ -451,5 +459,5 @@ func (g *GroupWriter) withMeta(ctx context.Context, rows arrow.RecordBatch, keys
 	defer func() { column.Release(columns[:metaCount]) }()
 	keys.Retain()
 	columns[metaKey] = keys
-	return array.NewRecordBatch(g.txn.full, append(columns, data.Columns()...), int64(n)), nil
+	return array.NewRecordBatch(g.txn.full, append(columns, data.Columns()...), int64(n))
 }

@@ -211,7 +211,7 @@ func (x *Txn) rewrite(ctx context.Context, s *FileSlice, wrote map[string]writte
 		if err := g.checkPartition(changed); err != nil {
 			return err
 		}
-		return g.Upsert(ctx, changed, keys)
+		return g.upsert(ctx, changed, keys, false)
 	})
 	if err != nil {
 		return err
