@@ -188,27 +188,48 @@ func (p *pause) hook(phase string) {
 	}
 }
 
+// newLogged is a table that several share with something to compact: the file group of one key is
+// logged on, that of another is not there.
+func newLogged(t *testing.T) (s *shared, table *Table, logged, other string) {
+	t.Helper()
+	s = &shared{store: newStore(t), typ: MergeOnRead, buckets: 4, lock: testStorageLock}
+	table = s.create(t)
+	logged, other = twoKeys(table)
+	for seq := int64(1); seq < 3; seq++ {
+		mustUpsert(t, table, map[string]modelRow{logged: {seq: seq}})
+	}
+	return s, table, logged, other
+}
+
+// startCompaction lets a Table of its own compact, and stand still at its data file until goOn, which
+// waits for its end.
+func startCompaction(t *testing.T, s *shared) (compactor *Table, goOn func()) {
+	t.Helper()
+	at := newPause("data file")
+	s.set = func(o *Options) { o.Hook = at.hook }
+	compactor = s.open(t, s.store)
+	s.set = nil
+	result := make(chan error, 1)
+	go func() {
+		_, err := compactor.Compact(t.Context(), CompactOptions{})
+		result <- err
+	}()
+	<-at.reached
+	return compactor, func() {
+		close(at.goOn)
+		if err := <-result; err != nil {
+			t.Errorf("compact: %v", err)
+		}
+	}
+}
+
 // TestConflictWithCompaction lets a compaction be at work for long: file groups that it
 // has before it cannot be written to, and those that were are not published.
 func TestConflictWithCompaction(t *testing.T) {
 	t.Parallel()
-	at := newPause("data file")
-	s := &shared{store: newStore(t), typ: MergeOnRead, buckets: 4, lock: testStorageLock}
-	one := s.create(t)
-	a, b := twoKeys(one)
-	mustUpsert(t, one, map[string]modelRow{a: {seq: 1}})
-	mustUpsert(t, one, map[string]modelRow{a: {seq: 2}})
+	s, one, a, b := newLogged(t)
 	early := begin(t, s.open(t, s.store), Upsert, a)
-	s.set = func(o *Options) { o.Hook = at.hook }
-	compactor := s.open(t, s.store)
-	s.set = nil
-	var done sync.WaitGroup
-	done.Go(func() {
-		if _, err := compactor.Compact(t.Context(), CompactOptions{}); err != nil {
-			t.Errorf("compact: %v", err)
-		}
-	})
-	<-at.reached
+	_, goOn := startCompaction(t, s)
 	mustUpsert(t, one, map[string]modelRow{b: {seq: 3}}) // goes on beside it
 	x, err := one.Begin(t.Context(), TxnOptions{})
 	if err != nil {
@@ -222,8 +243,7 @@ func TestConflictWithCompaction(t *testing.T) {
 	}
 	conflict(t, early)
 	late := begin(t, s.open(t, s.store), Upsert, b)
-	close(at.goOn)
-	done.Wait()
+	goOn()
 	if _, err := late.Commit(t.Context(), nil); err != nil {
 		t.Errorf("another file group: %v", err)
 	}

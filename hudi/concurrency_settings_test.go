@@ -4,7 +4,6 @@ import (
 	"errors"
 	"maps"
 	"strings"
-	"sync"
 	"testing"
 )
 
@@ -100,23 +99,9 @@ func TestNewerInstantTakesSchemaOn(t *testing.T) {
 func TestSchemaBesideCompaction(t *testing.T) {
 	t.Parallel()
 	for _, ours := range []bool{true, false} {
-		at := newPause("data file")
-		s := &shared{store: newStore(t), typ: MergeOnRead, buckets: 4, lock: testStorageLock}
-		one := s.create(t)
-		a, b := twoKeys(one)
-		mustUpsert(t, one, map[string]modelRow{b: {seq: 1}})
-		mustUpsert(t, one, map[string]modelRow{b: {seq: 2}})
+		s, _, b, a := newLogged(t)
 		x := beginLater(t, s.open(t, s.store), a)
-		s.set = func(o *Options) { o.Hook = at.hook }
-		compactor := s.open(t, s.store)
-		s.set = nil
-		var done sync.WaitGroup
-		done.Go(func() {
-			if _, err := compactor.Compact(t.Context(), CompactOptions{}); err != nil {
-				t.Errorf("compact: %v", err)
-			}
-		})
-		<-at.reached
+		compactor, goOn := startCompaction(t, s)
 		if ours {
 			if c := conflict(t, x); !strings.Contains(c.Reason, "schema") {
 				t.Errorf("%v", c)
@@ -125,8 +110,7 @@ func TestSchemaBesideCompaction(t *testing.T) {
 		} else {
 			publishAnyway(t, x)
 		}
-		close(at.goOn)
-		done.Wait()
+		goOn()
 		wantLater(t, s, map[string]modelRow{a: {seq: 1, note: 2}, b: {seq: 2}})
 		if got := compactor.Schema(); !got.Equal(modelSchemaLater) {
 			t.Errorf("the compactor's schema is %v", got)
