@@ -42,7 +42,7 @@
 //
 //   - table.go (Create, Open), options.go, properties.go, errors.go
 //   - key.go, bucket.go: record keys, and the buckets that they live in
-//   - file_group.go, view.go, state.go: from the timeline and a listing to file slices
+//   - file_group.go, view.go, state.go, read_commit.go: from the timeline and a listing to file slices
 //   - partition.go: rows to folders; refresh.go: what other writers did
 //   - index.go, the file groups of keys: index_scan.go, index_key.go
 //     (keyindex has its store); write_assign.go, rows to file groups; write_insert.go
