@@ -312,6 +312,10 @@ func TestShards(t *testing.T) {
 	if o := us.Shards(); o.Name != "shop" || len(o.Names) != 2 {
 		t.Errorf("got %+v", o)
 	}
+	spooled := parse(t, strings.Replace(sharded, "lake: {", "spool: {url: \"file:///spool\", max_bytes: 10GiB}\n    lake: {", 1)).Pipelines
+	if s := spooled[1].Spool; s.URL != "file:///spool" || s.MaxBytes != 5<<30 {
+		t.Errorf("the spool of a shard is %+v", s)
+	}
 	for name, want := range map[string]int{"shop": 2, "shop.us": 1, "shops": 0} {
 		if found, err := c.Named(name); len(found) != want || (err == nil) != (want > 0) {
 			t.Errorf("%d pipelines are named %s, %v", len(found), name, err)
@@ -323,7 +327,6 @@ func TestShards(t *testing.T) {
 		"shards:=url: postgres://db/shop\n        shards:":          "url and primary_url stand with each shard",
 		"shards:=snapshot_url: postgres://db/shop\n        shards:": "snapshot_url does not go with shards",
 		"lake: {=slots: 2\n    lake: {":                             "do not go with shards",
-		"lake: {=spool: {url: \"mem:\"}\n    lake: {":               "does not go with shards yet",
 		"lake: {=schema: freeze\n    lake: {":                       "freeze does not go with shards",
 		"name: us, url: postgres://us/shop=name: us":                "shards[1].url: is missing",
 		"shards:=url: postgres://db/shop\n        unknown:":         "unknown",

@@ -59,9 +59,6 @@ func (d *decoder) sharded(n ast.Node, at string, p *Pipeline) []Pipeline {
 	if !p.Slots.None() {
 		d.problem(n, at+".slots", "each shard has a slot of its own already: several of them do not go with shards")
 	}
-	if p.Spool.URL != "" {
-		d.problem(n, at+".spool.url", "a spool in a place of its own does not go with shards yet: take it out, and the spool is in the lake")
-	}
 	frozen := p.Schema.Policy == pipeline.FreezeSchema
 	for i := range p.Tables {
 		frozen = frozen || p.Tables[i].Schema.Policy == pipeline.FreezeSchema

@@ -242,7 +242,7 @@ func (p *Pipeline) discard(ctx context.Context) {
 // due is when a table that stands aside is to be worked on; zero: not by itself.
 func (p *Pipeline) due(t *target) time.Time {
 	switch {
-	case t.paused, t.lost && t.recopy == nil, t.recopy == nil && t.isDropped() && len(t.segments) == 0 && !t.held, t.trouble != nil && !t.trouble.passes && !t.resumed:
+	case t.paused, t.lost && t.recopy == nil, t.recopy == nil && t.isDropped() && len(t.segments) == 0 && !t.held && !t.stranger, t.trouble != nil && !t.trouble.passes && !t.resumed:
 		return time.Time{}
 	case t.recopy != nil && p.opts.Once && (!t.recopy.chunks || p.opts.Until != 0):
 		return time.Time{}
@@ -298,6 +298,9 @@ func (p *Pipeline) finish(ctx context.Context, j *jobs, r result) error {
 	}
 	t.segments = t.segments[r.drained:]
 	t.had = max(t.had, t.at.LSN)
+	if t.opened {
+		t.copied = t.at.Copied
+	}
 	err := error(nil)
 	if r.err != nil {
 		p.stumble(t, r.err)
@@ -337,14 +340,12 @@ func (p *Pipeline) stumble(t *target, err error) {
 // those that its checkpoint covers. It returns how many these are.
 func (p *Pipeline) drain(ctx context.Context, t *target, segs []segment, reopen bool) (covered int, err error) {
 	if reopen || t.table == nil {
-		if err := p.openTable(ctx, t, true); err != nil {
+		had := max(t.had, t.at.LSN)
+		if err := p.openTable(ctx, t, !t.stranger || t.mine); err != nil {
 			return 0, ofLake(err)
 		}
-		if err := t.recall(); err != nil {
+		if err := cmp.Or(t.recall(), t.goesOn(had)); err != nil {
 			return 0, err
-		}
-		if t.table == nil {
-			return 0, anew("its folder %s is gone from the lake", t.store)
 		}
 		for covered < len(segs) && segs[covered].to <= t.at.LSN {
 			covered++

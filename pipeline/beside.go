@@ -94,6 +94,9 @@ func (p *Pipeline) enterCopy(j *jobs, t *target) {
 	t.job, t.recopy.void, t.recopy.stray = true, false, nil
 	t.recopy.asked, t.recopy.began = p.orderOf(t.name).Since, time.Now()
 	t.overflown.Store(false)
+	if !t.opened {
+		t.copied = max(t.copied, p.written)
+	}
 	t.undrop()
 	t.stand()
 }
@@ -191,6 +194,7 @@ func (p *Pipeline) finishCopy(ctx context.Context, t *target, err error) error {
 		p.chunked.Add(-1)
 	}
 	t.recopy, t.stage, t.trouble, t.lost, t.had, t.safe = nil, nil, nil, false, t.at.LSN, max(t.safe, t.at.LSN)
+	t.stranger, t.settled = false, false
 	p.failures.Delete(t.name)
 	p.renumber(t)
 	t.report(func(s *TableStatus) {
@@ -302,6 +306,7 @@ func (p *Pipeline) admit(ctx context.Context) {
 			}
 		}
 		t := p.newTarget(v)
+		t.stranger = true
 		p.addTarget(t)
 		if err := p.openTarget(ctx, t, nil); err != nil {
 			if !t.settled {

@@ -197,12 +197,6 @@ type stopNote struct {
 	Recopy bool       `json:"recopy,omitempty"` // that is to be made by itself
 }
 
-// copiedSince reports whether a table has the copy that it waited for.
-func (r *progress) copiedSince(t *target) bool {
-	note, ok := r.Stopped[t.name]
-	return ok && t.at.Copied > note.Copied
-}
-
 // follows reports whether the record has a table.
 func (r *progress) follows(table string) bool {
 	return r != nil && slices.Contains(r.Tables, table)

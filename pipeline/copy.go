@@ -76,7 +76,7 @@ func (p *Pipeline) copyAll(ctx context.Context, at change.LSN, last bool) error 
 		rewritten := changedMeanwhile(err)
 		switch {
 		case err == nil:
-			t.recopy, t.stage = nil, nil
+			t.recopy, t.stage, t.stranger, t.settled = nil, nil, false, false
 			p.obeyed(ctx, t, p.orderOf(t.name).Since)
 		case ctx.Err() != nil:
 			return ctx.Err()

@@ -190,17 +190,20 @@ func (p *Pipeline) watchLake(ctx context.Context) {
 	}
 }
 
-// lakeIsBack goes on with the lake: at once where its lock is ours still, else from the
-// next session on, which takes it.
+// lakeIsBack goes on with the lake: at once where its locks are ours still, else from the
+// next session on, which takes them.
 func (p *Pipeline) lakeIsBack(ctx context.Context) {
 	if lock := p.locked.Load(); lock == nil {
 		p.afresh.Store(true)
 	} else {
-		l, _, err := readLock(ctx, p.lake, lock.name)
+		ours, err := lock.isOurs(ctx)
+		if s := p.opts.Shards; s != nil && ours && err == nil { // another process may run others of them since
+			ours, err = s.isOurs(ctx)
+		}
 		if err != nil {
 			return // the next look will tell
 		}
-		if l == nil || l.ID != lock.lock.ID {
+		if !ours {
 			p.cancel(errLockLost)
 			return
 		}

@@ -226,6 +226,12 @@ func (h *held) taken(ctx context.Context, err error) bool {
 	return true
 }
 
+// isOurs reports whether the lake says that the lock is this process's.
+func (h *held) isOurs(ctx context.Context) (bool, error) {
+	l, _, err := readLock(ctx, h.lake, h.name)
+	return l != nil && l.ID == h.lock.ID, err
+}
+
 // release gives the lock back.
 func (h *held) release(ctx context.Context) error {
 	h.stop()

@@ -121,7 +121,6 @@ type Pipeline struct {
 	keys     *keyindex.DB      // nil until a partitioned table is opened
 	control  chan request
 	spool    *spool
-	blind    bool            // no record says what the tables were
 	written  change.LSN      // up to where the rounds of this session were written
 	journal  map[string]bool // tables whose changes are to be kept in the order of the log
 	wake     chan struct{}   // somebody asks something of the writer

@@ -13,7 +13,7 @@ func (p *Pipeline) receive(t *target, record *progress) {
 	if !ok || record == nil || record.has(t.name) || record.LSN > how.At {
 		return
 	}
-	t.received, t.mine, t.had = true, true, how.Had
+	t.received, t.stranger, t.mine, t.had = true, false, true, how.Had
 	t.setPublished(&how.Published)
 }
 

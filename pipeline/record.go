@@ -93,7 +93,7 @@ func (e *notedError) Error() string { return e.Why }
 // recall sees, as soon as a table can be read, whether it has the copy that it waited for.
 func (t *target) recall() error {
 	note := t.noted
-	if t.noted = nil; note == nil || note.Copied != t.at.Copied {
+	if t.noted = nil; note == nil || note.fulfilled(t) {
 		return nil
 	}
 	return &notedError{*note}

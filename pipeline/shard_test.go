@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"lakefeed/change"
@@ -24,6 +25,8 @@ type shardRig struct {
 	shards map[string]*rig
 	inKey  bool
 	mods   []func(*options)
+
+	reading map[string]*atomic.Bool // the log, by shards: see lakes
 }
 
 // newShardRig makes a database for each shard, and runs statements in all of them.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"lakefeed/hudi"
 	"lakefeed/hudi/keyindex"
@@ -27,6 +28,8 @@ type Shards struct {
 	entering chan struct{} // whoever holds it may use these
 	entered  int
 	lock     *held
+
+	locked atomic.Pointer[held] // the same, for the governors; nil: none of them has entered
 
 	mu     sync.Mutex // guards what follows
 	runs   map[*Pipeline]bool
@@ -71,6 +74,7 @@ func (s *Shards) enter(ctx context.Context, lost func(error)) (leave func(contex
 		if s.lock, err = acquire(ctx, s.o.Lake, s.o.Name, s.o.Listen, s.log); err != nil {
 			return nil, err
 		}
+		s.locked.Store(s.lock)
 	}
 	s.entered++
 	context.AfterFunc(s.lock.holding(ctx), func() { lost(errLockLost) })
@@ -85,10 +89,19 @@ func (s *Shards) leave(ctx context.Context) error {
 		return nil
 	}
 	s.forget()
+	s.locked.Store(nil)
 	if err := s.lock.release(ctx); err != nil {
 		return fmt.Errorf("release lock: %w", err)
 	}
 	return nil
+}
+
+// isOurs reports whether the lake says that the lock which the shards have together is this process's.
+func (s *Shards) isOurs(ctx context.Context) (bool, error) {
+	if lock := s.locked.Load(); lock != nil {
+		return lock.isOurs(ctx)
+	}
+	return false, nil
 }
 
 // forget lets go of all tables.

@@ -38,7 +38,7 @@ func (p *Pipeline) openSpool(ctx context.Context, record *progress) error {
 			err = p.spool.delete(ctx, t.name, segs)
 			t.status.State = Waiting
 			p.recopy(t, cmp.Or(order.Why, asked))
-		case t.at.LSN == 0 && !t.mine: // what an interrupted first copy left
+		case !t.mayHaveCopy(): // what an interrupted first copy left
 			err = p.spool.delete(ctx, t.name, segs)
 		case t.settled:
 		default:
@@ -116,11 +116,14 @@ func (p *Pipeline) badSegment(ctx context.Context, t *target, segs []segment, er
 // incomplete reports whether changes of the table were passed over that its copy, which is
 // to be made, will have.
 func (t *target) incomplete() bool {
-	return t.had != 0 && (t.recopy != nil || t.isDropped() && !t.held)
+	return (t.had != 0 || t.copied != 0) && (t.recopy != nil || t.isDropped() && !t.held)
 }
 
 // noteStopped notes why a table waits for a new copy, so that the next start knows.
 func (p *Pipeline) noteStopped(r *progress, t *target) {
+	if !t.job && !t.opened { // one that may be there does not count
+		t.copied = max(t.copied, r.LSN)
+	}
 	note := stopNote{Copied: t.copied}
 	if t.noted != nil {
 		note = *t.noted
@@ -146,13 +149,13 @@ func (p *Pipeline) restop(t *target, record *progress) {
 		return
 	}
 	switch {
-	case !ok || note.Copied != t.at.Copied:
+	case !ok || note.fulfilled(t):
 	case note.Recopy:
 		p.recopy(t, note.Why)
 		t.recopy.counts = true
 	default:
 		t.settled = true
-		p.fail(t, errors.New(note.Why))
+		p.fail(t, note.again())
 	}
 }
 

@@ -408,7 +408,7 @@ func (p *Pipeline) unfit(t *target, s *stage, segs []segment, record *progress) 
 		return "the table was copied since, or is to be copied for another reason"
 	case t.failed() || t.settled:
 		return "the table has stopped"
-	case order.Resync == 0 && (t.at.LSN != 0 || t.mine) && (!stopped || !note.Recopy || note.Copied != t.at.Copied):
+	case order.Resync == 0 && (t.at.LSN != 0 || t.mine) && (!stopped || !note.Recopy || note.fulfilled(t)):
 		return "the table needs no copy"
 	}
 	return s.lacks(segs, record.Spooled[t.name])

@@ -41,7 +41,6 @@ func (p *Pipeline) start(ctx context.Context) (change.LSN, error) {
 	if err != nil {
 		return 0, err
 	}
-	p.blind = record == nil
 	if record != nil {
 		if err := past.rebase(record, "the lake "+p.opts.Lake.String()); err != nil {
 			return 0, err
@@ -80,7 +79,9 @@ func (p *Pipeline) start(ctx context.Context) (change.LSN, error) {
 	}
 	for _, t := range p.targets {
 		t.safe = max(t.safe, t.at.LSN)
-		t.copied = t.at.Copied
+		if t.opened {
+			t.copied = t.at.Copied
+		}
 		t.covered, t.inOrder = t.safe, p.journal[t.name]
 		src.Cover(t.source, t.covered)
 		t.stand()
@@ -92,7 +93,6 @@ func (p *Pipeline) start(ctx context.Context) (change.LSN, error) {
 	}
 	p.showSnapshots()
 	p.recordStops(ctx)
-	p.blind = false // of tables that come from here on all is known
 	src.Expect(p.last)
 	p.readLSN.Store(uint64(from))
 	p.ackedLSN.Store(uint64(from))
@@ -106,8 +106,8 @@ func (p *Pipeline) checkFollowed(record *progress) {
 		return
 	}
 	for _, t := range p.targets {
-		if t.at.LSN != 0 && !record.follows(t.name) && !t.failed() && t.recopy == nil && !record.copiedSince(t) && !t.received {
-			p.fail(t, anew("%s was not among the pipeline's tables, or not published, for a while, and lacks the changes of that time", t.name))
+		if t.stranger && t.at.LSN != 0 && !t.failed() && t.recopy == nil {
+			p.fail(t, t.leftOut())
 		}
 	}
 }
@@ -431,6 +431,11 @@ func (p *Pipeline) record(ctx context.Context, lsn change.LSN) error {
 		}
 		if t.settled || t.incomplete() || t.noted != nil {
 			p.noteStopped(&r, t)
+			if had != 0 || t.recopy == nil {
+				continue
+			}
+		}
+		if t.unlisted() {
 			continue
 		}
 		r.Tables = append(r.Tables, t.name)

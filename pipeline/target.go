@@ -60,7 +60,7 @@ type target struct {
 	overflown     atomic.Bool // the spool was full since its copy began
 	job           bool        // a goroutine of its own has it
 	held          bool        // the spool was full: the source keeps what is behind safe
-	copied        change.LSN  // the snapshot of its newest copy, as the last job or the start left it
+	copied        change.LSN  // the snapshot of its newest copy, as the last job or the start left it; of one that was not read, where such a copy is of no use
 	ahead         bool        // its newest copy shows more than has been read of the log
 	noted         *stopNote   // it waited for a new copy, and could not be read since
 	lost          bool        // what the spool has of it is of no use
@@ -69,6 +69,7 @@ type target struct {
 	leaves *leafSet // the partitions in the source that it accounts for; nil: none, or not known
 	shed   *shed    // what is to be taken away of partitions that are gone
 
+	stranger bool // the record does not follow it: what the lake has of it lacks what was done since
 	received bool // it was handed over by the slot that had it before: see Group
 	adopted  bool // its newest commit was written through another slot
 
@@ -150,6 +151,10 @@ func (p *Pipeline) fail(t *target, err error) {
 		}
 		t.settled, t.lost = true, true
 	}
+	if errors.Is(err, errNoCopy) {
+		p.recopy(t, err.Error())
+		return
+	}
 	why, isAnew := errors.AsType[*AnewError](err)
 	if isAnew && p.recopies(t, why) {
 		p.recopy(t, why.What)
@@ -158,14 +163,17 @@ func (p *Pipeline) fail(t *target, err error) {
 		return
 	}
 	t.settled = t.settled || isAnew
-	if t.settled || t.at.LSN == 0 && !t.mine { // else all of it comes from its copy
+	if t.settled || !t.mayHaveCopy() { // all of it comes from its copy
 		t.drop()
 		t.lost = t.lost || isAnew
-		if t.held = p.blind && !t.opened && !t.settled; !t.held && !t.settled && p.passes(err) {
+		if !t.settled && p.passes(err) {
 			wait := p.after(0)
 			t.recopy = &recopy{why: "its first copy failed", wait: wait, next: time.Now().Add(wait)}
 		}
 	} else {
+		if t.stranger { // so it does here, whatever the lake has
+			t.drop()
+		}
 		t.trouble = &trouble{err: err, passes: p.passes(err), wait: p.after(0)}
 		t.trouble.next = time.Now().Add(t.trouble.wait)
 	}
@@ -256,12 +264,14 @@ func (p *Pipeline) openTarget(ctx context.Context, t *target, record *progress) 
 	if record != nil {
 		t.had = record.Commits[t.name]
 		t.mine = t.had != 0
+		_, noted := record.Stopped[t.name]
+		t.stranger = !noted && !record.follows(t.name)
 		if was, ok := record.Published[t.name]; ok {
 			t.setPublished(&was)
 		}
 	}
 	p.receive(t, record)
-	return p.openTable(ctx, t, record.follows(t.name) || t.received)
+	return p.openTable(ctx, t, t.mine || record.follows(t.name))
 }
 
 // openTable is openTarget for a table that was followed, or not.
