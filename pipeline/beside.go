@@ -88,8 +88,8 @@ func (p *Pipeline) startCopy(ctx context.Context, j *jobs, t *target) {
 // enterCopy notes that a table's copy begins: its changes are wanted from here on.
 func (p *Pipeline) enterCopy(j *jobs, t *target) {
 	j.copies++
-	if t.stage == nil { // what the source has kept for the table is in the copy
-		t.held = false
+	if t.stage == nil { // what the source has kept for the table is in the copy, and what the spool gets from here on is of use
+		t.held, t.lost = false, false
 	}
 	t.job, t.recopy.void, t.recopy.stray = true, false, nil
 	t.recopy.asked, t.recopy.began = p.orderOf(t.name).Since, time.Now()
@@ -240,6 +240,7 @@ func (p *Pipeline) copyFailed(ctx context.Context, t *target, err error) {
 	if t.stage == nil { // else what comes is kept for it; what the source has kept is in the next copy, or of no use
 		t.drop()
 		t.held = false
+		t.lost = t.lost || !again // what the spool has since may be behind a gap, which the copy was to fill
 	}
 	p.stop(t, fmt.Errorf("copy: %w", ofLake(err)))
 	t.recopy, t.gaveUp = nil, p.orderOf(t.name).Since

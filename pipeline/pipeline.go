@@ -12,6 +12,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -154,6 +155,7 @@ type Pipeline struct {
 	replaying   atomic.Bool  // they are not all in the lake
 	replayAsked atomic.Bool  // a start is to read some
 	replayNext  atomic.Int64 // before this time it is not to, Unix milliseconds
+	replayLeft  error        // why Once has read none; nil: it has, or was not asked to
 
 	incremental incremental // snapshots of some rows, beside the stream
 
@@ -382,5 +384,5 @@ func (p *Pipeline) session(ctx context.Context, streaming func()) error {
 	case !p.opts.Once:
 		return errAgain
 	}
-	return p.tableErrors()
+	return cmp.Or(p.tableErrors(), p.replayLeft)
 }

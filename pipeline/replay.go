@@ -82,7 +82,7 @@ type replay struct {
 // startReplay reads the rows that a request is for. A table whose rows cannot be read
 // goes on without them, and the request is done with.
 func (p *Pipeline) startReplay(ctx context.Context) error {
-	p.replay = nil
+	p.replay, p.replayLeft = nil, nil
 	p.replaying.Store(false)
 	if p.opts.Until != 0 || p.away() {
 		return nil
@@ -102,7 +102,7 @@ func (p *Pipeline) startReplay(ctx context.Context) error {
 	}
 	if r.at, err = p.openSnapshotSoon(ctx); errors.Is(err, errBusy) {
 		p.log.Warn("rows in quarantine are replayed later: transactions that write have been open for longer than a snapshot may wait for", "again in", replayAgain)
-		p.replay = nil
+		p.replay, p.replayLeft = nil, errReplayLeft
 		p.replayNext.Store(time.Now().Add(replayAgain).UnixMilli())
 		p.replaying.Store(false)
 		return nil
@@ -127,6 +127,9 @@ const (
 	replayPatience = 5 * time.Second
 	replayAgain    = 2 * time.Minute
 )
+
+// errReplayLeft is how Once ends that has left a replay to the next run.
+var errReplayLeft = errors.New("rows in quarantine were not replayed, which the next run does: transactions that write have been open for longer than a snapshot may wait for; everything else is in the lake")
 
 // errBusy is a server of which a snapshot cannot be had soon.
 var errBusy = errors.New("there is no snapshot to be had soon")

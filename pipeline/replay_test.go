@@ -95,6 +95,7 @@ func TestReplayWaitsAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.replay()
+	r.says(r.once(), "were not replayed")
 	run := r.start()
 	r.db.Exec(t, "insert into other values (1)")
 	r.await("the stream goes on", func() bool { return r.column("other", "id") == "1" })

@@ -185,8 +185,7 @@ type incremental struct {
 	signal  *SignalStatus   // the newest
 
 	// What the writer of rounds alone knows.
-	wait time.Duration // before the last try
-	next time.Time     // when it may be tried
+	tries map[string]snapshotTry // those that are tried again, by ID
 
 	signals []change.Signal // that are written and not obeyed yet: the lake does not take it
 	told    bool            // of that

@@ -27,11 +27,13 @@ func (p *Pipeline) startSnapshot(ctx context.Context, j *jobs) (next time.Time) 
 			if t != nil {
 				p.showWaiting(t, s)
 			}
-		case time.Now().Before(inc.next):
-			return inc.next
+		case time.Now().Before(inc.tries[s.ID].next): // those behind it do not wait for that
+			if at := inc.tries[s.ID].next; next.IsZero() || at.Before(next) {
+				next = at
+			}
 		default:
 			p.beginSnapshot(ctx, j, t, s)
-			return next
+			return time.Time{}
 		}
 	}
 	return next
@@ -219,28 +221,41 @@ func (p *Pipeline) finishSnapshot(ctx context.Context, t *target, s Snapshot, er
 	case err == nil:
 		p.log.Info("rows were read anew", "table", t.name, "where", s.Where, "rows", rows, "id", s.ID)
 		p.showSnapshot(t, s, SnapshotStatus{State: SnapshotDone, Rows: rows})
-		inc.wait = 0
 	case again:
-		inc.wait = p.after(inc.wait)
-		inc.next = time.Now().Add(inc.wait)
-		p.log.Warn("rows are to be read anew once more, from the beginning", "table", t.name, "where", s.Where, "because", err, "in", inc.wait)
-		p.showSnapshot(t, s, SnapshotStatus{State: SnapshotWaiting, Error: err.Error(), Again: inc.next})
+		next := inc.later(s.ID, p.after(inc.tries[s.ID].wait))
+		p.log.Warn("rows are to be read anew once more, from the beginning", "table", t.name, "where", s.Where, "because", err, "at", next)
+		p.showSnapshot(t, s, SnapshotStatus{State: SnapshotWaiting, Error: err.Error(), Again: next})
 	default:
 		p.log.Error("rows cannot be read anew", "table", t.name, "where", s.Where, "error", err, "id", s.ID)
 		p.showSnapshot(t, s, SnapshotStatus{State: SnapshotFailed, Rows: rows, Error: err.Error()})
-		inc.wait = 0
 	}
 	inc.settled(p, s.ID)
 	if again {
 		return
 	}
+	delete(inc.tries, s.ID)
 	err = inc.change(ctx, p, func(r *snapshotRecord) {
 		r.Snapshots = slices.DeleteFunc(r.Snapshots, func(o Snapshot) bool { return o.ID == s.ID })
 	})
 	if err != nil { // it may be made twice, which does no harm
 		p.log.Warn("cannot note that rows were read anew", "table", t.name, "error", err)
-		inc.next = time.Now().Add(p.after(0))
+		inc.later(s.ID, p.after(0))
 	}
+}
+
+// snapshotTry is when a snapshot is tried again, and how long that was put off.
+type snapshotTry struct {
+	wait time.Duration
+	next time.Time
+}
+
+// later puts the next try of a snapshot off, and says to when.
+func (i *incremental) later(id string, wait time.Duration) time.Time {
+	if i.tries == nil {
+		i.tries = map[string]snapshotTry{}
+	}
+	i.tries[id] = snapshotTry{wait, time.Now().Add(wait)}
+	return i.tries[id].next
 }
 
 // snapshotAgain reports whether an incremental snapshot is made anew: what kept it from being made passes.

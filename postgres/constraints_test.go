@@ -55,9 +55,11 @@ func TestCopyAltered(t *testing.T) {
 		if _, err := f.OpenSnapshot(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		err := f.Copy(t.Context(), f.tables["t"], func(*change.Batch) error { return nil })
-		if _, ok := errors.AsType[*change.AlteredError](err); !ok {
-			t.Errorf("%s: %v", sql, err)
+		none := func(*change.Batch) error { return nil }
+		for _, err := range []error{f.Copy(t.Context(), f.tables["t"], none), f.CopyKeys(t.Context(), f.tables["t"], [][]string{{"1"}}, none)} {
+			if _, ok := errors.AsType[*change.AlteredError](err); !ok {
+				t.Errorf("%s: %v", sql, err)
+			}
 		}
 	}
 }

@@ -14,7 +14,8 @@ import (
 const keysAtOnce = 500
 
 // CopyKeys emits those rows that a table has under the snapshot whose keys are among
-// some, each given by the texts of its columns in key order, as a [change.Reject] has them.
+// some, each given by the texts of its columns in key order, as a [change.Reject] has them. A table that
+// was altered since it was described is a *[change.AlteredError].
 func (c *Connector) CopyKeys(ctx context.Context, t *change.Table, keys [][]string, emit func(*change.Batch) error) error {
 	if c.snap == nil {
 		return errors.New("copy rows of " + t.String() + ": no snapshot is open")
@@ -31,11 +32,11 @@ func (c *Connector) copyKeys(ctx context.Context, t *change.Table, keys [][]stri
 		return err
 	}
 	if now == nil {
-		return errors.New("the table is gone")
+		return &change.AlteredError{Table: t.String(), Err: errors.New("it is gone")}
 	}
 	types, err := copyTypes(t, now)
 	if err != nil {
-		return err
+		return &change.AlteredError{Table: t.String(), Err: err}
 	}
 	from := "ONLY " + quote(t.Schema, t.Name)
 	if now.partitioned {
