@@ -49,6 +49,7 @@
 //   - write.go, the story of a transaction; write_base.go, write_log.go,
 //     write_marker.go, write_commit.go; write_rows.go, whole transactions in one call;
 //     write_sorted.go, changes of many file groups, by sort.go; write_bulk.go
+//   - write_take_over.go: a table of other writers becomes one of hash buckets
 //   - recover.go, write_rollback.go: what a crash left
 //   - dates.go: what others take a file's date for
 //   - claim.go, claim_holder.go: by what writers decide, and who is at work

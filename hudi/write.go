@@ -35,6 +35,8 @@ type TxnOptions struct {
 	// Buckets is the number that the caller divides rows by; 0: it asks [Txn.Buckets]. A
 	// table that has got another number since is a [ConflictError].
 	Buckets int
+	// TakeOver makes another table of one that other writers kept; nil: it stays as it is.
+	TakeOver *TakeOver
 
 	replace *replacement // for transactions that lay rows out anew
 }
@@ -83,6 +85,7 @@ type Txn struct {
 	count   int           // of them from this transaction on
 	before  *arrow.Schema // the table's schema till now, with the meta columns
 	replace *replacement  // nil but where rows are laid out anew
+	becomes Properties    // of a table that is taken over, what is changed of its own; else nil
 
 	mu      sync.Mutex                    // guards what follows
 	buckets map[string]map[int]*FileSlice // of the partitions asked for, the slice of each bucket that has one
@@ -127,10 +130,10 @@ func (t *Table) Begin(ctx context.Context, opts TxnOptions) (*Txn, error) {
 }
 
 func (t *Table) begin(ctx context.Context, opts TxnOptions) (*Txn, error) {
-	if err := t.prepare(ctx); err != nil {
+	if err := t.prepareFor(ctx, opts); err != nil {
 		return nil, err
 	}
-	if opts.replace == nil {
+	if opts.replace == nil && opts.TakeOver == nil {
 		if err := t.props.checkWritable(); err != nil {
 			return nil, err
 		}
@@ -152,6 +155,11 @@ func (t *Table) begin(ctx context.Context, opts TxnOptions) (*Txn, error) {
 	if x.replace != nil {
 		x.count = cmp.Or(x.replace.buckets, x.count)
 	}
+	if opts.TakeOver != nil {
+		if err := x.takeOver(*opts.TakeOver); err != nil {
+			return nil, err
+		}
+	}
 	if err := x.setSchema(ctx, opts.Schema); err != nil {
 		return nil, err
 	}
@@ -169,6 +177,14 @@ func (t *Table) begin(ctx context.Context, opts TxnOptions) (*Txn, error) {
 		return nil, err
 	}
 	return x, nil
+}
+
+// prepareFor is prepare for a transaction of any kind.
+func (t *Table) prepareFor(ctx context.Context, opts TxnOptions) error {
+	if opts.TakeOver != nil {
+		return t.prepareTakeOver(ctx, *opts.TakeOver)
+	}
+	return t.prepare(ctx)
 }
 
 // setSchema takes on the transaction's schema.

@@ -116,7 +116,7 @@ func (x *Txn) Commit(ctx context.Context, extra map[string]string) (instant stri
 	x.dropMarkers(ctx)
 	x.table.opts.Logger.Debug("committed", "table", x.table.name, "instant", x.time, "files", len(files), "requests", x.table.requests.Total()-x.asked)
 	x.table.unlock()
-	if x.replace == nil { // a service is not followed by others
+	if x.replace == nil && x.becomes == nil { // a service is not followed by others, and a table that was taken over is opened anew
 		x.table.serveInline(ctx)
 	}
 	return x.time, then
@@ -124,6 +124,9 @@ func (x *Txn) Commit(ctx context.Context, extra map[string]string) (instant stri
 
 // follow does what follows on the commit, before anybody else writes.
 func (x *Txn) follow(ctx context.Context) error {
+	if x.becomes != nil {
+		return x.table.become(ctx, x.becomes)
+	}
 	if x.replace == nil || x.replace.then == nil {
 		return nil
 	}
@@ -158,6 +161,9 @@ func (x *Txn) metadata(extra map[string]string) (*timeline.CommitMetadata, []*Da
 	m.ExtraMetadata[timeline.SchemaKey] = x.avro
 	if x.count > 0 {
 		m.ExtraMetadata[BucketsKey] = strconv.Itoa(x.count)
+	}
+	if err := x.takeOverExtra(m.ExtraMetadata); err != nil {
+		return nil, nil, err
 	}
 	var files []*DataFile
 	for _, g := range x.groups {
@@ -201,6 +207,9 @@ func (x *Txn) check(ctx context.Context, m *timeline.CommitMetadata) error {
 	able := props.checkWritable
 	if x.replace != nil {
 		able = props.checkServable
+	}
+	if x.becomes != nil {
+		able = props.with(x.becomes).checkWritable
 	}
 	if err := able(); err != nil {
 		return err

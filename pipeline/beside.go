@@ -123,11 +123,21 @@ func (p *Pipeline) copyBeside(ctx context.Context, t *target, segs []segment) er
 	if err := p.spool.delete(ctx, t.name, segs); err != nil {
 		return err
 	}
+	was := t.foreign
 	tries := p.beginCopies(ctx, []*target{t})
-	if c := tries[0]; c.err == nil && p.takesChunks(t, c.v) {
+	if was && !t.foreign && t.at.LSN != 0 { // it was taken over, and only that was not known
+		return p.removeStage(ctx, t)
+	}
+	switch c := tries[0]; {
+	case c.err == nil && t.foreign && !p.orderOf(t.name).Adopt.copies():
+		c.err = p.takeOver(ctx, t, c.v)
+	case c.err == nil && p.takesChunks(t, c.v):
 		c.err = p.copyInChunks(ctx, t, c.v)
-	} else {
+	default:
 		p.copyInOnePass(ctx, tries)
+	}
+	if t.foreign {
+		tries[0].err = p.endTakeOver(ctx, t, tries[0].err)
 	}
 	p.findGone(ctx, tries)
 	return tries[0].err
@@ -153,7 +163,7 @@ var errGone = errors.New("it is gone from the source, or the configuration does 
 // findLanding looks at the table's folder, where that has not been done. One that is ours
 // and cannot be read is written anew.
 func (p *Pipeline) findLanding(ctx context.Context, t *target) error {
-	if t.opened && t.table == nil {
+	if t.opened && t.table == nil && !t.foreign {
 		return nil
 	}
 	err := p.openTable(ctx, t, true)
@@ -233,7 +243,12 @@ func (p *Pipeline) copyFailed(ctx context.Context, t *target, err error) {
 		return
 	}
 	source, ofSource := errors.AsType[*sourceError](err)
-	again := changedMeanwhile(err) || work.void || ofSource && p.retryable(source.error) || !ofSource && p.passes(ofLake(err))
+	_, awaits := errors.AsType[*awaitsError](err)
+	again := changedMeanwhile(err) || work.void && !awaits || ofSource && p.retryable(source.error) || !ofSource && p.passes(ofLake(err))
+	if t.foreign && (p.opts.Once || !again) {
+		p.awaitTakeOver(ctx, t, work, err)
+		return
+	}
 	if p.opts.Once || !again {
 		p.giveUpCopy(t, work)
 	}
@@ -329,7 +344,7 @@ func (p *Pipeline) leave(ctx context.Context, t *target) {
 	t.drop()
 	t.settled = true
 	p.failures.Delete(t.name)
-	if t.table != nil && t.at.LSN == 0 && t.had == 0 && t.shared == nil { // a copy that failed left its folder
+	if t.table != nil && t.at.LSN == 0 && t.had == 0 && t.shared == nil && !t.foreign { // a copy that failed left its folder
 		if err := removeCopy(ctx, t.store); err != nil {
 			p.log.Warn("the folder of a table that is left out stays in the lake, empty", "table", t.name, "error", err)
 		}
@@ -348,6 +363,9 @@ func (p *Pipeline) leave(ctx context.Context, t *target) {
 // of its rows can be replaced in one commit, else one that is made for it.
 func (p *Pipeline) landing(ctx context.Context, t *target) (overwrite bool, err error) {
 	t.landing = nil
+	if t.foreign {
+		return true, p.landCopied(ctx, t)
+	}
 	if t.table == nil || t.at.LSN == 0 || !t.keepsLayout() {
 		return false, p.makeTable(ctx, t, t.firstBuckets())
 	}
@@ -363,6 +381,9 @@ func (p *Pipeline) landing(ctx context.Context, t *target) (overwrite bool, err 
 func (p *Pipeline) beginCopy(ctx context.Context, t *target, overwrite bool) (*hudi.Txn, error) {
 	if t.shared != nil {
 		return t.table.Begin(ctx, hudi.TxnOptions{Operation: hudi.Upsert, Schema: t.landing})
+	}
+	if t.foreign {
+		return t.table.Begin(ctx, hudi.TxnOptions{Operation: hudi.InsertOverwriteTable, Schema: t.landing, TakeOver: &hudi.TakeOver{OrderingField: colLSN}})
 	}
 	if overwrite {
 		txn, err := t.table.Begin(ctx, hudi.TxnOptions{Operation: hudi.InsertOverwriteTable, Schema: t.landing})

@@ -38,7 +38,7 @@ func (p *Pipeline) inChunks(t *change.Table) bool {
 // takesChunks reports whether a table's copy is made chunk by chunk: that of a large one, and one
 // that has begun so, whatever is configured now.
 func (p *Pipeline) takesChunks(t *target, v *change.Table) bool {
-	return (p.inChunks(v) || t.stage != nil && v.KeyKind != change.NoKey) && (t.recopy == nil || !t.recopy.pass)
+	return (p.inChunks(v) || t.foreign || t.stage != nil && v.KeyKind != change.NoKey) && (t.recopy == nil || !t.recopy.pass)
 }
 
 // InChunks reports whether a table is copied chunk by chunk. One without a key is not: its

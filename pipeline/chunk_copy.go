@@ -22,6 +22,8 @@ type chunkCopy struct {
 	stage *stage
 	shown *change.Table // as it is read
 
+	foreign *foreignRows // of a table that is taken over, in the place of chunks; else nil
+
 	mu    sync.Mutex // guards the stage's entries and what follows
 	rows  int64      // that were read
 	bytes int64      // of chunks that were read, as the plan has them
@@ -329,6 +331,9 @@ func (c *chunkCopy) finish(ctx context.Context, at change.LSN, overwrite bool) e
 		if err != nil {
 			return err
 		}
+		if err := c.foreign.complete(ctx); err != nil {
+			return err
+		}
 		if c.stage.beyond(at) {
 			return &staleError{why: "the standby showed what the source's log does not hold"}
 		}
@@ -377,6 +382,11 @@ func (c *chunkCopy) runs(changes *stagedChanges) []hudi.Run {
 				run = changes.masked(run)
 			}
 			all = append(all, run)
+		}
+	}
+	if c.foreign != nil {
+		for _, run := range c.foreign.runs {
+			all = append(all, changes.masked(run))
 		}
 	}
 	if changes != nil {

@@ -32,7 +32,9 @@ type Order struct {
 	Held string `json:"held,omitempty"`
 	// Accept is what a person took on of its schema since.
 	Accept *Acceptance `json:"accept,omitempty"`
-	Since  time.Time   `json:"since"`
+	// Adopt says that the table in its folder, which another job made, is to be taken over.
+	Adopt *Adoption `json:"adopt,omitempty"`
+	Since time.Time `json:"since"`
 }
 
 // String is the order for people.
@@ -48,6 +50,8 @@ func (o Order) String() string {
 		return "it is paused"
 	case o.Resync != 0:
 		return "it is to be copied anew"
+	case o.Adopt != nil:
+		return "it is to be taken over from the job that keeps it"
 	}
 	return ""
 }
@@ -60,12 +64,15 @@ func (t *target) wantsCopy(o Order) bool {
 // obeyed notes that a copy was made for an order.
 func (p *Pipeline) obeyed(ctx context.Context, t *target, since time.Time) {
 	t.obeyed = since
-	if o := p.orderOf(t.name); o.Resync == 0 && o.Accept == nil {
+	if o := p.orderOf(t.name); o.Resync == 0 && o.Accept == nil && o.Adopt == nil {
 		return
 	}
 	_, err := p.order(ctx, t.name, func(o Order) (Order, error) {
 		if o.Resync != 0 && !t.wantsCopy(o) {
 			o.Resync, o.Fresh, o.Why = 0, false, ""
+		}
+		if t.at.LSN != 0 {
+			o.Adopt = nil
 		}
 		if t.shows != nil && t.shows.accepted {
 			o.Accept, t.accept = nil, nil
@@ -77,7 +84,9 @@ func (p *Pipeline) obeyed(ctx context.Context, t *target, since time.Time) {
 	}
 }
 
-func (o Order) none() bool { return !o.Paused && !o.Removed && o.Resync == 0 && o.Accept == nil }
+func (o Order) none() bool {
+	return !o.Paused && !o.Removed && o.Resync == 0 && o.Accept == nil && o.Adopt == nil
+}
 
 func ordersName(pipeline string) string { return "_lakefeed/tables/" + folderName(pipeline) }
 
@@ -156,6 +165,9 @@ const (
 	Remove Verb = "remove" // follow it no more; what the lake has of it stays
 	Add    Verb = "add"    // follow again a table that was removed, by a new copy
 	Apply  Verb = "apply"  // take on what was changed of its schema, whatever its policy
+
+	// Adopt names what [Pipeline.Adopt] does, which needs an [Adoption]; it is none of [Verbs].
+	Adopt Verb = "adopt"
 )
 
 // Verbs are all verbs.
@@ -353,6 +365,8 @@ func (p *Pipeline) obey(ctx context.Context) {
 		switch {
 		case o.Removed:
 			p.leave(ctx, t)
+		case o.Adopt != nil:
+			p.obeyAdoption(ctx, t, o)
 		case t.wantsCopy(o) && t.recopy == nil && !t.job && !p.opts.Once && !o.Since.Equal(t.gaveUp):
 			p.recopy(t, cmp.Or(o.Why, asked))
 			t.stand()

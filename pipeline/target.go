@@ -72,6 +72,7 @@ type target struct {
 	stranger bool // the record does not follow it: what the lake has of it lacks what was done since
 	received bool // it was handed over by the slot that had it before: see Group
 	adopted  bool // its newest commit was written through another slot
+	foreign  bool // its folder holds a table of another job, which is to be taken over
 
 	accept *Acceptance   // what a person took on of its schema
 	schema *schemaRecord // nil until it is needed
@@ -300,6 +301,9 @@ func (p *Pipeline) openHudi(ctx context.Context, t *target) (*hudi.Table, error)
 
 func (p *Pipeline) openFolder(ctx context.Context, t *target, followed bool) error {
 	table, err := p.openHudi(ctx, t)
+	if errors.Is(err, hudi.ErrNoTable) && p.takesOver(t) {
+		return p.foreignFolder(ctx, t, false)
+	}
 	if errors.Is(err, hudi.ErrNoTable) {
 		t.opened, t.had, t.mine = true, 0, false // removed for a new copy
 		t.table, t.at = nil, checkpoint{}
@@ -312,16 +316,25 @@ func (p *Pipeline) openFolder(ctx context.Context, t *target, followed bool) err
 	if err != nil {
 		return damaged(err)
 	}
+	if at == nil && p.takesOver(t) {
+		return p.foreignFolder(ctx, t, true)
+	}
 	if at == nil {
 		t.table = table
 		if foreign := len(table.Timeline().Completed()) > 0 || !followed; foreign && !t.ofShards() {
 			t.table = nil
 			t.settled = true
-			return fmt.Errorf("folder %s holds a Hudi table that Lakefeed did not make, or whose commits by Lakefeed another writer archived (it needs hoodie.archive.automatic=false): no checkpoint is in its commits; give the table another path, or move that table away, for a new copy", t.store)
+			return fmt.Errorf("folder %s holds a Hudi table that Lakefeed did not make, or whose commits by Lakefeed another writer archived (it needs hoodie.archive.automatic=false): no checkpoint is in its commits; `lakefeed adopt` takes a table of another job over; give the table another path, or move that table away, for a new copy", t.store)
 		}
 		t.opened, t.table = true, table
 		return t.quarantine.open(ctx, 0)
 	}
+	if done, err := table.FinishTakeOver(ctx); err != nil {
+		return fmt.Errorf("finish to take over %s: %w", t.store, err)
+	} else if done {
+		return p.openFolder(ctx, t, followed)
+	}
+	t.foreign = false
 	if !t.job {
 		t.copied = at.Copied
 	}

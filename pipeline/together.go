@@ -155,7 +155,7 @@ func (p *Pipeline) findGone(ctx context.Context, tries []*copyTry) {
 			continue
 		}
 		c.err = errGone
-		if t := c.t; t.table != nil && t.at.LSN == 0 && t.shared == nil { // nobody will want it
+		if t := c.t; t.table != nil && t.at.LSN == 0 && t.shared == nil && !t.foreign { // nobody will want it
 			c.err = errors.Join(errGone, removeCopy(ctx, t.store))
 		}
 	}

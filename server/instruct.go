@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"net/url"
 
@@ -23,12 +24,41 @@ func (s *Server) instruct(w http.ResponseWriter, r *http.Request) {
 		answer(w, s)
 		return
 	}
+	if a := r.URL.Query().Get("adopt"); a != "" && pipeline.Verb(r.PathValue("verb")) == pipeline.Adopt {
+		s.adopt(w, r, p, a)
+		return
+	}
 	o, err := p.Instruct(r.Context(), r.PathValue("table"), pipeline.Verb(r.PathValue("verb")))
 	if err != nil {
 		fail(w, http.StatusConflict, err.Error())
 		return
 	}
 	answer(w, o)
+}
+
+// adopt asks for a table of another job to be taken over.
+func (s *Server) adopt(w http.ResponseWriter, r *http.Request, p Pipeline, text string) {
+	var a pipeline.Adoption
+	if err := json.Unmarshal([]byte(text), &a); err != nil {
+		fail(w, http.StatusBadRequest, "adopt: "+err.Error())
+		return
+	}
+	o, err := p.Adopt(r.Context(), r.PathValue("table"), a)
+	if err != nil {
+		fail(w, http.StatusConflict, err.Error())
+		return
+	}
+	answer(w, o)
+}
+
+// Adopt asks for a table of another job to be taken over: the lake has noted it when this returns.
+func (h *Held) Adopt(ctx context.Context, table string, a pipeline.Adoption) (pipeline.Order, error) {
+	var o pipeline.Order
+	b, err := json.Marshal(a)
+	if err == nil {
+		err = h.c.ask(ctx, http.MethodPost, h.path+"/tables/"+url.PathEscape(table)+"/"+string(pipeline.Adopt)+"?adopt="+url.QueryEscape(string(b)), &o)
+	}
+	return o, err
 }
 
 // Instruct asks something for one table of the pipeline: the lake has noted it when this

@@ -9,6 +9,7 @@
 //	POST /pipelines/{name}/cut?lsn=L   commit exactly up to L; answers each table's instant
 //	POST /pipelines/{name}/tables/{table}/{verb}   pause, resume, resync, add or remove one table
 //	POST /pipelines/{name}/tables/{table}/resync?where=W   read the rows that meet a condition anew
+//	POST /pipelines/{name}/tables/{table}/adopt?adopt=A    take a table of another job over, as JSON says
 //
 // It listens on loopback only and asks nobody who they are. Against web pages that
 // a browser on the same machine shows, it answers only to loopback host names, and
@@ -46,6 +47,8 @@ type Pipeline interface {
 	Instruct(ctx context.Context, table string, verb pipeline.Verb) (pipeline.Order, error)
 	// Snapshot asks for the rows of a table that meet a condition to be read anew.
 	Snapshot(ctx context.Context, table, where string) (pipeline.Snapshot, error)
+	// Adopt asks for a table of another job to be taken over.
+	Adopt(ctx context.Context, table string, a pipeline.Adoption) (pipeline.Order, error)
 }
 
 // Report is the answer of /status.

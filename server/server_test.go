@@ -44,6 +44,28 @@ func (s *stand) Snapshot(_ context.Context, table, where string) (pipeline.Snaps
 	return pipeline.Snapshot{Table: table, Where: where}, s.err
 }
 
+func (s *stand) Adopt(_ context.Context, table string, a pipeline.Adoption) (pipeline.Order, error) {
+	return pipeline.Order{Why: table, Adopt: &a}, s.err
+}
+
+// TestAdopt asks for a table to be taken over.
+func TestAdopt(t *testing.T) {
+	s := new(stand)
+	h := httptest.NewServer(newServer(s).Handler())
+	defer h.Close()
+	c := server.NewClient(strings.TrimPrefix(h.URL, "http://"))
+	defer c.Close()
+	want := pipeline.Adoption{Stopped: true, Until: 0x16_B374D848, Copy: true}
+	o, err := c.Pipeline("shop").Adopt(t.Context(), "public.t", want)
+	if err != nil || o.Why != "public.t" || *o.Adopt != want {
+		t.Errorf("%+v, %v", o, err)
+	}
+	s.err = errors.New("it is ours already")
+	if _, err := c.Pipeline("shop").Adopt(t.Context(), "public.t", want); err == nil || !strings.Contains(err.Error(), "ours already") {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestSnapshot asks for rows of a table, by a condition with what an address may not have.
 func TestSnapshot(t *testing.T) {
 	p := new(stand)

@@ -201,8 +201,10 @@ func checkFolder(ctx context.Context, p *config.Pipeline, t *change.Table, lake 
 	switch {
 	case err != nil:
 		r.addError(t.String(), err)
+	case c == nil && adopted(ctx, p, t, lake):
+		r.add(note, t.String(), "", "the Hudi table in folder %s is to be taken over from the job that keeps it", store)
 	case c == nil && len(table.Timeline().Completed()) > 0 && !ofShards(ctx, p, table):
-		r.add(mustMend, t.String(), "", "folder %s holds a Hudi table that Lakefeed did not make: move it away, or give the table another path", store)
+		r.add(mustMend, t.String(), "", "folder %s holds a Hudi table that Lakefeed did not make: `lakefeed adopt` takes a table over from the job that keeps it; else move it away, or give the table another path", store)
 	case c != nil && (c.Pipeline != p.Name || c.Table != t.String()):
 		r.add(mustMend, t.String(), "", "folder %s belongs to table %s of pipeline %s: give one of them another path", store, c.Table, c.Pipeline)
 	default:
@@ -210,6 +212,12 @@ func checkFolder(ctx context.Context, p *config.Pipeline, t *change.Table, lake 
 			r.addError(t.String(), err)
 		}
 	}
+}
+
+// adopted reports whether a table of another job is to be taken over.
+func adopted(ctx context.Context, p *config.Pipeline, t *change.Table, lake storage.Store) bool {
+	orders, err := pipeline.ReadOrders(ctx, lake, p.Name)
+	return err == nil && orders[t.String()].Adopt != nil
 }
 
 // ofShards reports whether other shards of the pipeline fill a table.

@@ -169,6 +169,15 @@ func (m *member) Instruct(ctx context.Context, table string, verb pipeline.Verb)
 	return p.Instruct(ctx, table, verb)
 }
 
+// Adopt asks for a table of another job to be taken over, if the pipeline runs.
+func (m *member) Adopt(ctx context.Context, table string, a pipeline.Adoption) (pipeline.Order, error) {
+	p, err := m.running()
+	if err != nil {
+		return pipeline.Order{}, err
+	}
+	return p.Adopt(ctx, table, a)
+}
+
 // Snapshot asks for rows of a table of the pipeline to be read anew, if it runs.
 func (m *member) Snapshot(ctx context.Context, table, where string) (pipeline.Snapshot, error) {
 	p, err := m.running()
