@@ -18,9 +18,31 @@ import (
 	"lakefeed/storage/mem"
 )
 
-// sampleFolder holds hudi-rs's sample tables, made by Spark, beside the repository; the
-// tests of them are skipped where it is absent.
+// sampleFolder holds hudi-rs's sample tables, made by Spark. They are not part of the
+// repository: a folder beside it has them.
 const sampleFolder = "../../shared/golden/hudi-rs"
+
+// samples are the archives in sampleFolder. A test is skipped where the folder above it is
+// not there, and fails where that is there without them.
+func samples(t *testing.T) []string {
+	t.Helper()
+	archives, err := filepath.Glob(filepath.Join(sampleFolder, "*.zip"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(archives) > 0 {
+		return archives
+	}
+	where, err := filepath.Abs(sampleFolder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Dir(where)); err == nil {
+		t.Fatalf("no sample tables in %s", where)
+	}
+	t.Skipf("the sample tables of hudi-rs, which would lie in %s, are not there: they are not read", where)
+	return nil
+}
 
 // sampleStore unpacks a sample.
 func sampleStore(t *testing.T, archive string) storage.Store {
@@ -89,11 +111,7 @@ func sampleRows(t *testing.T, file string) []string {
 // TestSamples reads hudi-rs's sample tables and finds the rows that hudi-rs 0.5.0 found.
 // Nothing is broken in them but that some were filled by plain inserts of keys twice.
 func TestSamples(t *testing.T) {
-	archives, err := filepath.Glob(filepath.Join(sampleFolder, "*.zip"))
-	if err != nil || len(archives) == 0 {
-		t.Skipf("no sample tables in %s", sampleFolder)
-	}
-	for _, archive := range archives {
+	for _, archive := range samples(t) {
 		name := strings.TrimSuffix(filepath.Base(archive), ".zip")
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -113,12 +131,12 @@ func TestSamples(t *testing.T) {
 	}
 }
 
-// TestQuirks reads tables that Hudi's own writers damaged: they are read, whatever their
-// decimals are worth.
+// TestQuirks reads tables that Hudi 0.15's own row writer and services damaged: decimals were
+// stored as 64-bit integers and multiplied. They are read, whatever their decimals are worth.
 func TestQuirks(t *testing.T) {
-	archives, err := filepath.Glob(filepath.Join(filepath.Dir(sampleFolder), "quirks", "*.tar.gz"))
-	if err != nil || len(archives) == 0 {
-		t.Skip("no damaged tables beside the repository")
+	archives, err := filepath.Glob("testdata/quirks/*.tar.gz")
+	if err != nil || len(archives) != 7 {
+		t.Fatalf("%d damaged tables, %v", len(archives), err)
 	}
 	for _, archive := range archives {
 		name := strings.TrimSuffix(filepath.Base(archive), ".tar.gz")
