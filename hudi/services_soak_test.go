@@ -10,8 +10,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,7 +20,6 @@ import (
 	"lakefeed/hudi/lock"
 	"lakefeed/hudi/timeline"
 	"lakefeed/internal/long"
-	"lakefeed/internal/pgserver"
 	"lakefeed/internal/seed"
 	"lakefeed/storage"
 )
@@ -31,32 +28,38 @@ import (
 // at random. The writer's transactions are numbered, and what each does follows from its
 // number: so what the table must hold follows from how many of them are in it.
 
-// soakChange is what a transaction does.
-func soakChange(n int) (up map[string]modelRow, del []string) {
+// soakChange is what transaction n of the writer does whose keys begin with a prefix.
+func soakChange(prefix string, n int) (up map[string]modelRow, del []string) {
 	rnd := rand.New(rand.NewPCG(uint64(n), 7))
-	up = map[string]modelRow{"last": {seq: int64(n)}, fmt.Sprint("gone", n): {seq: int64(n)}}
+	up = map[string]modelRow{prefix + "last": {seq: int64(n)}, fmt.Sprint(prefix, "gone", n): {seq: int64(n)}}
 	for i := range 2 + rnd.IntN(3) {
-		up[fmt.Sprintf("new%d-%d", n, i)] = modelRow{name: "new", seq: int64(n), data: strings.Repeat("x", rnd.IntN(200))}
+		up[fmt.Sprintf("%snew%d-%d", prefix, n, i)] = modelRow{name: "new", seq: int64(n), data: strings.Repeat("x", rnd.IntN(200))}
 	}
 	for range rnd.IntN(12) {
-		up[fmt.Sprint("hot", rnd.IntN(60))] = modelRow{name: "hot", price: rnd.Int64N(1e6), seq: int64(n)}
+		up[fmt.Sprint(prefix, "hot", rnd.IntN(60))] = modelRow{name: "hot", price: rnd.Int64N(1e6), seq: int64(n)}
 	}
 	if n > 1 {
-		del = []string{fmt.Sprint("gone", n-1)}
+		del = []string{fmt.Sprint(prefix, "gone", n-1)}
 	}
 	return up, del
 }
 
-// soakLedger knows what the table holds after each transaction. It is used by several
-// goroutines.
+// soakLedger knows what the table holds after each transaction of a writer. It is used by
+// several goroutines.
 type soakLedger struct {
+	prefix       string // of the writer's keys
 	begun, acked atomic.Int64
+	tries        atomic.Int64 // those that met a conflict too
 
 	mu    sync.Mutex
 	rows  map[string]modelRow // after transaction n
 	n     int
 	sums  []soakSum // after each transaction
 	kills map[string]int
+}
+
+func newSoakLedger(prefix string) *soakLedger {
+	return &soakLedger{prefix: prefix, rows: map[string]modelRow{}, sums: []soakSum{{}}, kills: map[string]int{}}
 }
 
 // soakSum is what a reader of all rows can tell in short.
@@ -69,7 +72,7 @@ func (l *soakLedger) upTo(n int) soakSum {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for ; l.n < n; l.n++ {
-		up, del := soakChange(l.n + 1)
+		up, del := soakChange(l.prefix, l.n+1)
 		for _, k := range del {
 			delete(l.rows, k)
 		}
@@ -138,6 +141,7 @@ func TestServicesSoakChild(t *testing.T) {
 			Archive: &ArchiveOptions{KeepMin: 100, KeepMax: 150}, Every: 300 * time.Millisecond,
 		}))
 	}
+	ledger := newSoakLedger("")
 	value, _, err := table.LastExtra(t.Context(), soakCheckpoint)
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +150,7 @@ func TestServicesSoakChild(t *testing.T) {
 	for tick := time.Tick(25 * time.Millisecond); ; <-tick {
 		n++
 		say(t, "begin", n)
-		if err := soakTransaction(t.Context(), table, n); err != nil {
+		if err := ledger.write(t.Context(), table, n); err != nil {
 			t.Fatal(err)
 		}
 		say(t, "committed", n)
@@ -160,10 +164,11 @@ func say(t *testing.T, what string, n int) {
 	}
 }
 
-// soakTransaction writes transaction n, over conflicts.
-func soakTransaction(ctx context.Context, table *Table, n int) error {
-	up, del := soakChange(n)
+// write writes the writer's transaction n, over conflicts.
+func (l *soakLedger) write(ctx context.Context, table *Table, n int) error {
+	up, del := soakChange(l.prefix, n)
 	return table.Retry(ctx, func(ctx context.Context) error {
+		l.tries.Add(1)
 		x, err := table.Begin(ctx, TxnOptions{})
 		if err != nil {
 			return err
@@ -203,8 +208,8 @@ func killServices(t *testing.T, last time.Duration) {
 	dir := t.TempDir()
 	s := soakShared(t, dir)
 	table := s.create(t)
-	ledger := &soakLedger{rows: map[string]modelRow{}, sums: []soakSum{{}}, kills: map[string]int{}}
-	if err := soakTransaction(t.Context(), table, 1); err != nil {
+	ledger, rs := newSoakLedger(""), findHudiRS(t)
+	if err := ledger.write(t.Context(), table, 1); err != nil {
 		t.Fatal(err)
 	}
 	ledger.begun.Store(1)
@@ -217,8 +222,8 @@ func killServices(t *testing.T, last time.Duration) {
 		running.Go(func() { ledger.keepKilling(ctx, t, rnd, role, dir) })
 	}
 	var reads, foreign int
-	running.Go(func() { reads = ledger.readOn(ctx, t, s.open(t, s.store)) })
-	running.Go(func() { foreign = ledger.readForeign(ctx, t, dir) })
+	running.Go(func() { reads = soakLedgers{ledger}.readOn(ctx, t, s.open(t, s.store)) })
+	running.Go(func() { foreign = soakLedgers{ledger}.readForeign(ctx, t, rs, dir) })
 	select {
 	case <-time.After(last):
 	case <-ctx.Done():
@@ -229,6 +234,9 @@ func killServices(t *testing.T, last time.Duration) {
 		t.FailNow()
 	}
 	instants, compactions := ledger.checkEnd(t, s)
+	if reads == 0 || foreign == 0 && rs != "" || compactions == 0 {
+		t.Errorf("%d reads, %d of hudi-rs, %d compactions: want some of each", reads, foreign, compactions)
+	}
 	t.Logf("%v killed; %d transactions, %d compactions in the last %d instants; %d reads, %d of hudi-rs",
 		ledger.kills, ledger.acked.Load(), compactions, instants, reads, foreign)
 }
@@ -277,97 +285,6 @@ func (l *soakLedger) listen(out io.Reader) string {
 	return strings.Join(other, "\n")
 }
 
-// readOn reads the table with a Table of its own until ctx ends.
-func (l *soakLedger) readOn(ctx context.Context, t *testing.T, table *Table) (reads int) {
-	for ; ctx.Err() == nil; reads++ {
-		acked := l.acked.Load()
-		err := table.Refresh(ctx)
-		var rows map[string]modelRow
-		if err == nil {
-			rows, err = readModel(ctx, table, ReadOptions{})
-		}
-		if err == nil {
-			err = l.check("Lakefeed", acked, rows["last"].seq, sumOf(rows))
-		}
-		if err != nil && ctx.Err() == nil {
-			t.Error(err)
-			return reads
-		}
-		pauseFor(ctx, 50*time.Millisecond)
-	}
-	return reads
-}
-
-// pauseFor waits, less where ctx ends.
-func pauseFor(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
-}
-
-// soakReader lets hudi-rs read a table once for each line that it gets.
-const soakReader = `
-import sys
-from hudi import HudiTableBuilder, HudiReadOptions
-import pyarrow as pa
-for _ in sys.stdin:
-    try:
-        rows = pa.Table.from_batches([pa.record_batch(b) for b in HudiTableBuilder.from_base_uri(sys.argv[1]).build().read(HudiReadOptions())])
-        seq = dict(zip(rows["id"].to_pylist(), rows["seq"].to_pylist()))
-        assert len(seq) == rows.num_rows, "a key comes twice"
-        print(seq["last"], len(seq), sum(seq.values()), flush=True)
-    except Exception as e:
-        print("error:", str(e).replace("\n", " "), flush=True)
-`
-
-// readForeign lets hudi-rs read the table until ctx ends.
-func (l *soakLedger) readForeign(ctx context.Context, t *testing.T, dir string) (reads int) {
-	venv := filepath.Join(pgserver.CacheDir(), "interop", "venv")
-	if _, err := os.Stat(filepath.Join(venv, "stamp")); err != nil {
-		t.Log("hudi-rs is not installed: it does not read")
-		return 0
-	}
-	cmd := exec.CommandContext(ctx, filepath.Join(venv, "bin", "python"), "-c", soakReader, dir)
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	var out io.Reader
-	if err == nil {
-		out, err = cmd.StdoutPipe()
-	}
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		t.Error(err)
-		return 0
-	}
-	defer func() { _ = cmd.Wait() }() // it was killed
-	for answers := bufio.NewScanner(out); ; reads++ {
-		acked := l.acked.Load()
-		if _, err := fmt.Fprintln(in); err == nil && answers.Scan() {
-			err = l.checkForeign(acked, answers.Text())
-			if err == nil {
-				pauseFor(ctx, 100*time.Millisecond)
-				continue
-			}
-			t.Error(err)
-		} else if ctx.Err() == nil {
-			t.Errorf("hudi-rs ended: %v, %v", err, answers.Err())
-		}
-		return reads
-	}
-}
-
-func (l *soakLedger) checkForeign(acked int64, answer string) error {
-	var last int64
-	var seen soakSum
-	if _, err := fmt.Sscan(answer, &last, &seen.rows, &seen.seq); err != nil {
-		return fmt.Errorf("hudi-rs: %s", answer)
-	}
-	return l.check("hudi-rs", acked, last, seen)
-}
-
 // checkEnd recovers and cleans the table and holds it against the ledger.
 func (l *soakLedger) checkEnd(t *testing.T, s *shared) (instants, compactions int) {
 	t.Helper()
@@ -382,6 +299,7 @@ func (l *soakLedger) checkEnd(t *testing.T, s *shared) (instants, compactions in
 	if l.n == int(last) { // no reader was further
 		compareRows(t, rows, l.rows)
 	}
+	instants, compactions = len(table.Timeline().Completed()), countCompactions(table)
 	if _, err := table.Compact(t.Context(), CompactOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -399,9 +317,16 @@ func (l *soakLedger) checkEnd(t *testing.T, s *shared) (instants, compactions in
 		}
 	}
 	l.checkFiles(t, s, table)
-	done := table.Timeline().Completed()
-	n := len(slices.DeleteFunc(slices.Clone(done), func(i timeline.Instant) bool { return i.Action != timeline.Compaction }))
-	return len(done), n
+	return instants, compactions
+}
+
+func countCompactions(table *Table) (n int) {
+	for _, i := range table.Timeline().Completed() {
+		if i.Action == timeline.Compaction {
+			n++
+		}
+	}
+	return n
 }
 
 // checkFiles sees that of each file group one file is left, its base file.
