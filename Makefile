@@ -84,7 +84,7 @@ microbench: ## the packages' benchmarks
 soak: setup ## the long crash and load tests; an hour or more
 	@scripts/install-sysbench.sh
 	LAKEFEED_SOAK=1 LAKEFEED_PARITY=1 go test -count=1 -timeout 6h -v -run Soak ./hudi/... ./e2e/... ./pipeline/... ./parity/...
-	LAKEFEED_SOAK=1 go test -count=1 -timeout 6h -v -run "TestCrash|TestFault|TestPower|TestTwoSole|TestSole" ./hudi
+	LAKEFEED_SOAK=1 go test -count=1 -timeout 6h -v -run "TestCrash|TestStory|TestImportD|TestFault|TestPower|TestTwoSole|TestSole" ./hudi
 
 lint: ## golangci-lint, with the rules of .golangci.yml
 	@scripts/install-lint.sh

@@ -384,19 +384,8 @@ func (c *crash) check(ctx context.Context, table *Table, step int) {
 // checkLeft sees that nothing is left pending, and no base file that does not count.
 func (c *crash) checkLeft(ctx context.Context, store storage.Store, table *Table) {
 	c.t.Helper()
-	if p := table.Timeline().Pending(); len(p) > 0 {
-		c.fatal("pending: %v", p)
-	}
-	for info, err := range store.List(ctx, "", true) {
-		if err != nil {
-			c.fatal("list: %v", err)
-		}
-		if f, ok := parseDataFile(info.Name, info.Size); ok && !f.IsLog() && !table.Timeline().IsCompleted(f.Instant) {
-			c.fatal("%s is left", info.Name)
-		}
-		if strings.HasPrefix(info.Name, tempFolder+"/") {
-			c.fatal("%s is left", info.Name)
-		}
+	if err := leftovers(ctx, store, table); err != nil {
+		c.fatal("%v", err)
 	}
 }
 
