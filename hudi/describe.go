@@ -160,7 +160,7 @@ func (t *Table) LastArchived(ctx context.Context) (last time.Time, err error) {
 func (t *Table) Writable() error {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	if err := t.props.checkServable(); err != nil {
+	if err := t.checkServable(t.props); err != nil {
 		return err
 	}
 	return t.checkSchemaWritable()

@@ -51,6 +51,7 @@
 //     write_sorted.go, changes of many file groups, by sort.go; write_bulk.go
 //   - write_take_over.go: a table of other writers becomes one of hash buckets
 //   - recover.go, write_rollback.go: what a crash left
+//   - metadata_table.go: one that Spark made is removed; properties_change.go
 //   - dates.go: what others take a file's date for
 //   - claim.go, claim_holder.go: by what writers decide, and who is at work
 //   - concurrency.go, heartbeat.go: several writers (package lock has their locks);

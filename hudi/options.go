@@ -1,6 +1,7 @@
 package hudi
 
 import (
+	"errors"
 	"log/slog"
 	"slices"
 	"strings"
@@ -84,6 +85,9 @@ type Options struct {
 	// behind it. Nil: [DefaultServices]; one that names none: nothing runs but what is
 	// called.
 	Services *ServicesOptions
+	// MetadataTable says what becomes of the metadata table that a table has which is to be
+	// changed, as Spark makes one by default; "": [RemoveMetadataTable].
+	MetadataTable MetadataTablePolicy
 }
 
 func (o *Options) setDefaults() {
@@ -186,7 +190,7 @@ func (o *CreateOptions) Validate() error {
 	if err := o.Concurrency.Validate(); err != nil {
 		return err
 	}
-	if err := o.Services.Validate(); err != nil {
+	if err := errors.Join(o.Services.Validate(), o.MetadataTable.Validate()); err != nil {
 		return err
 	}
 	return checkSchema(o.Schema)

@@ -120,9 +120,9 @@ func TestPartitionedCreate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p := single.Properties(); p[propKeyGenerator] != keygenComplex || p[propKeyEncoding] != "true" || p.checkWritable() != nil {
-		t.Errorf("one key column, two partition columns: %v, %v", p, p.checkWritable())
-	} else if delete(p, propKeyEncoding); p.checkWritable() == nil {
+	if p := single.Properties(); p[propKeyGenerator] != keygenComplex || p[propKeyEncoding] != "true" || p.checkServable() != nil {
+		t.Errorf("one key column, two partition columns: %v, %v", p, p.checkServable())
+	} else if delete(p, propKeyEncoding); p.checkServable() == nil {
 		t.Error("a table would be written that does not say how its keys are encoded")
 	}
 	opts.RecordKey = []string{"id", "seq"}

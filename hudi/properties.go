@@ -294,6 +294,11 @@ func (p Properties) checkWritable() error {
 	if err := p.checkServable(); err != nil {
 		return err
 	}
+	return p.checkMerging()
+}
+
+// checkMerging refuses tables of whose records another than the one written later may count.
+func (p Properties) checkMerging() error {
 	if rule, err := p.mergeRule(); err != nil || !rule.latestWins() {
 		return cmp.Or(err, error(&UnsupportedError{"merging", cmp.Or(p[propPayload], p[propMergeMode]), "this writer's later change counts, whatever its ordering value: writes need " + payloadOverwrite + ", reads and table services do not"}))
 	}
@@ -305,12 +310,6 @@ func (p Properties) checkWritable() error {
 func (p Properties) checkServable() error {
 	if err := p.checkVersionWritable(); err != nil {
 		return err
-	}
-	for _, key := range []string{propMetadata, propMetadataBusy} {
-		if v := p[key]; v != "" {
-			return &UnsupportedError{"metadata table", v, "readers list files by it, and this writer does not keep it up: a write of Spark's with hoodie.metadata.enable=false removes it; " +
-				"or take " + propMetadata + " out of " + propertiesFile + ", then delete .hoodie/.hoodie.properties.crc and .hoodie/metadata"}
-		}
 	}
 	if err := p.checkKeyGenerator(); err != nil {
 		return err

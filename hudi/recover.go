@@ -48,10 +48,10 @@ func (t *Table) clear(ctx context.Context) error {
 		case sole && len(rest) < len(pending): // before the claim is taken from it
 			return t.busy(ctx, pending, rest)
 		case len(rest) == 0 && aloof:
-			return nil
+			return t.removeMetadataTable(ctx)
 		}
 	} else if aloof {
-		return nil
+		return t.removeMetadataTable(ctx)
 	}
 	changed, err := t.hold(ctx)
 	if err != nil {
@@ -62,6 +62,9 @@ func (t *Table) clear(ctx context.Context) error {
 		if err := t.refresh(ctx); err != nil {
 			return err
 		}
+	}
+	if err := t.removeMetadataTable(ctx); err != nil { // before a service that is finished writes past it
+		return err
 	}
 	if len(t.timeline.Pending()) == 0 {
 		return nil

@@ -222,22 +222,20 @@ func (o *bucketsOut) end(ctx context.Context) error {
 // settle lets the table's properties say its type and, where Spark finds it there, its
 // number of buckets.
 func (t *Table) settle(ctx context.Context, typ TableType, buckets int) error {
-	props, err := t.readProperties(ctx)
-	if err != nil {
-		return err
-	}
-	count := props[BucketsKey]
-	if t.hashed() && count != "" {
-		count = strconv.Itoa(buckets)
-	}
-	if props[propType] == string(typ) && props[BucketsKey] == count {
-		return nil
-	}
-	props[propType] = string(typ)
-	if count != "" {
-		props[BucketsKey] = count
-	}
-	if err := t.writeProperties(ctx, props); err != nil {
+	changed := false
+	props, err := t.changeProperties(ctx, func(p Properties) bool {
+		count := p[BucketsKey]
+		if t.hashed() && count != "" {
+			count = strconv.Itoa(buckets)
+		}
+		changed = p[propType] != string(typ) || p[BucketsKey] != count
+		p[propType] = string(typ)
+		if count != "" {
+			p[BucketsKey] = count
+		}
+		return changed
+	})
+	if err != nil || !changed {
 		return err
 	}
 	t.mu.Lock()
@@ -254,20 +252,4 @@ func (t *Table) settleBuckets(ctx context.Context) error {
 		return nil
 	}
 	return t.settle(ctx, t.typ, t.buckets)
-}
-
-// writeProperties puts hoodie.properties in the place of the old one, and takes away the
-// checksum beside it, which Hadoop's local file system keeps and would compare.
-func (t *Table) writeProperties(ctx context.Context, props Properties) error {
-	const sum = metaFolder + "/.hoodie.properties.crc"
-	if err := t.proveAgain(ctx); err != nil {
-		return err
-	}
-	if err := t.store.Delete(ctx, sum); err != nil {
-		return fmt.Errorf("delete %s: %w", sum, err)
-	}
-	if err := t.store.Put(ctx, propertiesFile, props.Format(t.opts.Now())); err != nil {
-		return fmt.Errorf("write %s: %w", propertiesFile, err)
-	}
-	return nil
 }

@@ -16,11 +16,11 @@ type failedPut struct {
 
 var errFailedPut = errors.New("the store is gone")
 
-func (s failedPut) Put(ctx context.Context, name string, data []byte) error {
+func (s failedPut) PutIfMatch(ctx context.Context, name string, data []byte, v storage.Version) (storage.Version, error) {
 	if name == s.name {
-		return errFailedPut
+		return "", errFailedPut
 	}
-	return s.Store.Put(ctx, name, data)
+	return s.Store.PutIfMatch(ctx, name, data, v)
 }
 
 // TestBucketsInProperties: Spark takes the number of buckets from hoodie.properties, which

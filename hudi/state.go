@@ -145,7 +145,7 @@ func (t *Table) prepare(ctx context.Context) error {
 	if err := t.refresh(ctx); err != nil {
 		return err
 	}
-	if err := t.props.checkServable(); err != nil {
+	if err := t.checkServable(t.props); err != nil {
 		return err
 	}
 	if err := t.checkSchemaWritable(); err != nil {
@@ -163,7 +163,7 @@ func (t *Table) prepare(ctx context.Context) error {
 // quiet tells whether nothing is known to be half done, or to be refused, and nobody else
 // may have done something since.
 func (t *Table) quiet() bool {
-	return !t.opts.Concurrency.optimistic() && len(t.timeline.Pending()) == 0 && t.props.checkServable() == nil
+	return !t.opts.Concurrency.optimistic() && len(t.timeline.Pending()) == 0 && t.checkServable(t.props) == nil && len(t.props.metadataTable()) == 0
 }
 
 // lock waits until nothing else writes to the table through t, and where there are

@@ -35,6 +35,9 @@ type Table struct {
 	told  bool          // the options say the number of buckets and no commit does, which is not proved yet; who has the turn uses it
 	tried int           // how many writes the timeline has when a service archives again; who has the turn uses it
 	laid  lastCluster   // who has the turn uses it
+	// listed says that engines list the table's folders, and nothing is left of a metadata
+	// table; who has the turn uses it.
+	listed bool
 
 	name       string
 	typ        TableType
@@ -182,10 +185,10 @@ func sparkOptions(opts CreateOptions) Properties {
 }
 
 // Open reads a table that exists. It refuses tables whose rows it could not tell
-// right; what it can read but not write, as a table with a metadata table, each
-// transaction refuses. Both say so by an [UnsupportedError].
+// right; what it can read but not write, as a table of version 9, each transaction
+// refuses. Both say so by an [UnsupportedError].
 func Open(ctx context.Context, store storage.Store, opts Options) (*Table, error) {
-	if err := errors.Join(opts.Concurrency.Validate(), opts.Services.Validate()); err != nil {
+	if err := errors.Join(opts.Concurrency.Validate(), opts.Services.Validate(), opts.MetadataTable.Validate()); err != nil {
 		return nil, fmt.Errorf("open %s: %w", store, err)
 	}
 	opts.setDefaults()
@@ -219,24 +222,8 @@ func Open(ctx context.Context, store storage.Store, opts Options) (*Table, error
 
 // readProperties reads hoodie.properties and refuses what cannot be read here.
 func (t *Table) readProperties(ctx context.Context) (Properties, error) {
-	file := propertiesFile
-	text, _, err := t.store.Get(ctx, file)
-	if errors.Is(err, storage.ErrNotExist) {
-		// Hudi deletes the file before it writes it anew, and keeps a copy meanwhile.
-		file = propertiesCopy
-		text, _, err = t.store.Get(ctx, file)
-	}
-	if errors.Is(err, storage.ErrNotExist) {
-		return nil, ErrNoTable
-	}
+	p, _, err := t.readPropertiesAt(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", file, err)
-	}
-	p, err := ParseProperties(text)
-	if err != nil {
-		return nil, &CorruptError{file, err}
-	}
-	if err := p.check(); err != nil {
 		return nil, err
 	}
 	return p, nil

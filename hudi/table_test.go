@@ -186,13 +186,14 @@ func TestOpenDuringUpdateOfProperties(t *testing.T) {
 	}
 }
 
-// A metadata table that Spark added, or a new version, stops the transaction at its
-// begin and before it is published.
+// A metadata table that Spark added where it is to be left alone, or a new version, stops the
+// transaction at its begin and before it is published.
 func TestTransactionRefusesChangedTable(t *testing.T) {
 	for key, value := range map[string]string{propMetadata: "files", propMetadataBusy: "files", propVersion: "9"} {
 		t.Run(key, func(t *testing.T) {
 			ctx, store := t.Context(), newStore(t)
-			table := newTable(t, store, MergeOnRead, 1)
+			newTable(t, store, MergeOnRead, 1)
+			table := openWith(t, store, Options{Buckets: 1, MetadataTable: RefuseMetadataTable})
 			want := map[string]modelRow{"a": {seq: 1}}
 			mustUpsert(t, table, want)
 			x, err := table.Begin(ctx, TxnOptions{})

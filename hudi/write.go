@@ -130,13 +130,13 @@ func (t *Table) Begin(ctx context.Context, opts TxnOptions) (*Txn, error) {
 }
 
 func (t *Table) begin(ctx context.Context, opts TxnOptions) (*Txn, error) {
+	if opts.replace == nil && opts.TakeOver == nil { // before anything is prepared for it
+		if err := t.props.checkMerging(); err != nil {
+			return nil, cmp.Or(t.checkServable(t.props), err)
+		}
+	}
 	if err := t.prepareFor(ctx, opts); err != nil {
 		return nil, err
-	}
-	if opts.replace == nil && opts.TakeOver == nil {
-		if err := t.props.checkWritable(); err != nil {
-			return nil, err
-		}
 	}
 	if t.index() == nil {
 		return nil, t.noIndex()

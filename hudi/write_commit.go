@@ -204,18 +204,8 @@ func (x *Txn) check(ctx context.Context, m *timeline.CommitMetadata) error {
 	if err != nil {
 		return err
 	}
-	able := props.checkWritable
-	if x.replace != nil {
-		able = props.checkServable
-	}
-	if x.becomes != nil {
-		able = props.with(x.becomes).checkWritable
-	}
-	if err := able(); err != nil {
+	if err := x.checkProperties(props); err != nil {
 		return err
-	}
-	if typ := TableType(props[propType]); typ != x.typ {
-		return &ConflictError{Instant: x.time, Reason: fmt.Sprintf("the table was made %s", typ)}
 	}
 	if !t.opts.Concurrency.optimistic() {
 		return x.checkAlone(ctx)
@@ -232,7 +222,28 @@ func (x *Txn) check(ctx context.Context, m *timeline.CommitMetadata) error {
 	if t.buckets != x.had {
 		return &ConflictError{Instant: x.time, Reason: fmt.Sprintf("the table has got %d buckets", t.buckets)}
 	}
-	return x.checkConflicts(ctx, m)
+	if err := x.checkConflicts(ctx, m); err != nil {
+		return err
+	}
+	return t.removeMetadataTable(ctx)
+}
+
+// checkProperties looks whether the table may be written still, as it was when the transaction began.
+func (x *Txn) checkProperties(props Properties) error {
+	able := props.checkWritable
+	if x.replace != nil {
+		able = props.checkServable
+	}
+	if x.becomes != nil {
+		able = props.with(x.becomes).checkWritable
+	}
+	if err := errors.Join(able(), x.table.checkMetadataTable(props)); err != nil {
+		return err
+	}
+	if typ := TableType(props[propType]); typ != x.typ {
+		return &ConflictError{Instant: x.time, Reason: fmt.Sprintf("the table was made %s", typ)}
+	}
+	return x.checkAdded(props)
 }
 
 // checkAlone sees that the table is as the transaction found it, but for its own files, and

@@ -98,6 +98,9 @@ func (t *Table) prepareTakeOver(ctx context.Context, o TakeOver) error {
 	if _, err := t.takenOver(t.props, o); err != nil {
 		return err
 	}
+	if err := t.checkMetadataTable(t.props); err != nil {
+		return err
+	}
 	if !t.hashed() || t.buckets == 0 || t.partition.depth() > 0 && t.indexType != IndexGlobalKey {
 		return badOption("take over: open the table with Buckets, and with index %s if it has partitions", IndexGlobalKey)
 	}
@@ -108,25 +111,6 @@ func (t *Table) prepareTakeOver(ctx context.Context, o TakeOver) error {
 		return err
 	}
 	t.told = false // file groups need be no buckets till now
-	return t.dropMetadata(ctx)
-}
-
-// dropMetadata takes the metadata table away, as Hudi does: readers list files from then on.
-func (t *Table) dropMetadata(ctx context.Context) error {
-	if t.props[propMetadata] == "" && t.props[propMetadataBusy] == "" {
-		return nil
-	}
-	props := t.props.with(Properties{propMetadata: "", propMetadataBusy: ""})
-	if err := t.writeProperties(ctx, props); err != nil {
-		return err
-	}
-	t.mu.Lock()
-	t.props = props
-	t.mu.Unlock()
-	if err := t.store.DeleteAll(ctx, metaFolder+"/metadata"); err != nil {
-		return fmt.Errorf("delete the metadata table: %w", err)
-	}
-	t.opts.Logger.Info("metadata table removed", "table", t.name)
 	return nil
 }
 
@@ -183,10 +167,13 @@ func (t *Table) FinishTakeOver(ctx context.Context) (done bool, err error) {
 
 // become changes the table's properties.
 func (t *Table) become(ctx context.Context, changes Properties) error {
-	props, err := t.readProperties(ctx)
-	if err != nil {
-		return err
-	}
 	t.opts.Hook("properties")
-	return t.writeProperties(ctx, props.with(changes))
+	_, err := t.changeProperties(ctx, func(p Properties) (changed bool) {
+		next := p.with(changes)
+		changed = !maps.Equal(p, next)
+		clear(p)
+		maps.Copy(p, next)
+		return changed
+	})
+	return err
 }

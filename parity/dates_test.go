@@ -53,7 +53,7 @@ func TestDates(t *testing.T) {
 func TestSparksDates(t *testing.T) {
 	spark := parity.Spark(t, "1.2.0")
 	path := filepath.Join(t.TempDir(), "made")
-	sparkMakes(t, spark, "dated", path, "mor")
+	sparkMakes(t, spark, "dated", path, "mor", madeOptions)
 	do := func(text string) {
 		t.Helper()
 		if _, err := spark.SQL(t.Context(), path, text, madeOptions); err != nil {

@@ -3,6 +3,7 @@ package parity_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -171,15 +172,22 @@ func (m *matrixRun) checkBuckets(t *testing.T) {
 func TestVerbs(t *testing.T) {
 	for _, release := range []string{"1.2.0", "0.15.0"} {
 		for _, typ := range []string{"cow", "mor"} {
-			t.Run(release+" "+typ, func(t *testing.T) { verbs(t, parity.Spark(t, release), typ) })
+			// Half of them as Spark makes them by its defaults, with a metadata table.
+			metadata := strconv.FormatBool((release == "1.2.0") == (typ == "mor"))
+			t.Run(release+" "+typ, func(t *testing.T) { verbs(t, parity.Spark(t, release), typ, metadata) })
 		}
 	}
 }
 
-func verbs(t *testing.T, spark *parity.Engine, typ string) {
+func verbs(t *testing.T, spark *parity.Engine, typ, metadata string) {
 	path := filepath.Join(t.TempDir(), "made")
 	name := fmt.Sprintf("made_%s_%s", typ, strings.ReplaceAll(spark.Hudi(), ".", ""))
-	sparkMakes(t, spark, name, path, typ)
+	opts := maps.Clone(madeOptions)
+	opts["hoodie.metadata.enable"] = metadata
+	sparkMakes(t, spark, name, path, typ, opts)
+	if made := properties(t, path)["hoodie.table.metadata.partitions"] != ""; made != (metadata == "true") {
+		t.Fatalf("hoodie.metadata.enable=%s, and a metadata table: %v", metadata, made)
+	}
 	want := agreed(t, path, parity.Read{})
 	if len(want) != 19 {
 		t.Fatalf("%d rows", len(want))
@@ -209,7 +217,7 @@ func verbs(t *testing.T, spark *parity.Engine, typ string) {
 		t.Errorf("after our services: %s", d)
 	}
 	for _, text := range []string{"update %s set v = 'again' where id = 5", "delete from %s where id = 6"} {
-		if _, err := spark.SQL(t.Context(), path, fmt.Sprintf(text, name), madeOptions); err != nil {
+		if _, err := spark.SQL(t.Context(), path, fmt.Sprintf(text, name), opts); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -227,17 +235,17 @@ var madeOptions = parity.Options{
 
 // sparkMakes makes a partitioned table by Spark SQL, as somebody else would: with rows
 // that are merged in the engine's own way.
-func sparkMakes(t *testing.T, spark *parity.Engine, name, path, typ string) {
+func sparkMakes(t *testing.T, spark *parity.Engine, name, path, typ string, opts parity.Options) {
 	t.Helper()
 	for _, text := range []string{
 		`create table %[1]s (id int, v string, price decimal(12,2), region string) using hudi partitioned by (region) location '%[2]s'
 			tblproperties (type = '%[3]s', primaryKey = 'id', preCombineField = 'id',
-			'hoodie.write.table.version' = '6', 'hoodie.metadata.enable' = 'false')`,
+			'hoodie.write.table.version' = '6', 'hoodie.metadata.enable' = '%[4]s')`,
 		`insert into %[1]s select id, 'first', id * 1.25, concat('r', id %% 2) from range(20)`,
 		`update %[1]s set v = 'second' where id < 5`,
 		`delete from %[1]s where id = 19`,
 	} {
-		if _, err := spark.SQL(t.Context(), "", fmt.Sprintf(text, name, path, typ), madeOptions); err != nil {
+		if _, err := spark.SQL(t.Context(), "", fmt.Sprintf(text, name, path, typ, opts["hoodie.metadata.enable"]), opts); err != nil {
 			t.Fatalf("%s: %v", text, err)
 		}
 	}

@@ -42,15 +42,15 @@ func holdTable(ctx context.Context, t *hudi.Table, path string, log *slog.Logger
 
 // openHeld opens a table to change it, while its pipeline, if it has one, is kept from
 // running. That pipeline is the table's only writer: once it is held, none lives.
-func openHeld(ctx context.Context, path string, lock lockFlag, log *slog.Logger, open tableOpener) (held context.Context, t *hudi.Table, release func(context.Context) error, err error) {
-	if t, err = open(ctx, path, lock); err != nil {
+func openHeld(ctx context.Context, path string, lock lockFlag, opts hudi.Options, open tableOpener) (held context.Context, t *hudi.Table, release func(context.Context) error, err error) {
+	if t, err = open(ctx, path, opts, lock); err != nil {
 		return nil, nil, nil, err
 	}
-	held, release, err = holdTable(ctx, t, path, log)
+	held, release, err = holdTable(ctx, t, path, opts.Logger)
 	if err != nil || release == nil || lock.kind != lockAuto {
 		return held, t, release, err
 	}
-	if t, err = open(held, path, lockFlag{lockNone}); err != nil {
+	if t, err = open(held, path, opts, lockFlag{lockNone}); err != nil {
 		return nil, nil, nil, joinRelease(ctx, err, release)
 	}
 	return held, t, release, nil

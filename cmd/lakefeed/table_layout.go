@@ -76,12 +76,13 @@ func (f *indexFlags) add(fs *pflag.FlagSet) {
 
 // open opens a table for laying it out anew. An index of keys is of no use there: keys
 // stay in their partitions.
-func (f *indexFlags) open(ctx context.Context, path string, lock lockFlag) (*hudi.Table, error) {
+func (f *indexFlags) open(ctx context.Context, path string, opts hudi.Options, lock lockFlag) (*hudi.Table, error) {
 	keys, err := keyindex.OpenMem()
 	if err != nil {
 		return nil, err
 	}
-	t, err := openTableLocked(ctx, path, hudi.Options{Index: hudi.IndexType(strings.ToUpper(f.index)), Buckets: f.buckets, Keys: keys}, lock)
+	opts.Index, opts.Buckets, opts.Keys = hudi.IndexType(strings.ToUpper(f.index)), f.buckets, keys
+	t, err := openTableLocked(ctx, path, opts, lock)
 	if err != nil {
 		return nil, err
 	}

@@ -31,17 +31,16 @@ type serviceRun func(ctx context.Context, t *hudi.Table, args []string) (service
 
 // serviceCommand is a verb that changes one table.
 func serviceCommand(use, short, long string, args cobra.PositionalArgs, run serviceRun) *cobra.Command {
-	return serviceCommandAs(func(ctx context.Context, path string, lock lockFlag) (*hudi.Table, error) {
-		return openTableLocked(ctx, path, hudi.Options{}, lock)
-	}, use, short, long, args, run)
+	return serviceCommandAs(openTableLocked, use, short, long, args, run)
 }
 
 // tableOpener opens the table at a path to change it.
-type tableOpener func(ctx context.Context, path string, lock lockFlag) (*hudi.Table, error)
+type tableOpener func(ctx context.Context, path string, opts hudi.Options, lock lockFlag) (*hudi.Table, error)
 
 func serviceCommandAs(open tableOpener, use, short, long string, args cobra.PositionalArgs, run serviceRun) *cobra.Command {
 	var asJSON bool
 	var lock lockFlag
+	var metadata string
 	c := &cobra.Command{
 		Use: use, Short: short, Long: long + sharing, Args: args,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -49,7 +48,8 @@ func serviceCommandAs(open tableOpener, use, short, long string, args cobra.Posi
 			if err != nil {
 				return err
 			}
-			ctx, t, release, err := openHeld(cmd.Context(), args[0], lock, log, open)
+			opts := hudi.Options{Logger: log, MetadataTable: hudi.MetadataTablePolicy(metadata)}
+			ctx, t, release, err := openHeld(cmd.Context(), args[0], lock, opts, open)
 			if err != nil {
 				return err
 			}
@@ -67,6 +67,7 @@ func serviceCommandAs(open tableOpener, use, short, long string, args cobra.Posi
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	lock.add(c.Flags())
+	c.Flags().StringVar(&metadata, "metadata-table", string(hudi.RemoveMetadataTable), "what becomes of a metadata table, which Spark makes by default and this program does not keep up: remove, or refuse the table")
 	return c
 }
 

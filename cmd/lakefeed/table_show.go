@@ -47,9 +47,10 @@ type tableInfo struct {
 	Pending    []instantInfo   `json:"pending"`
 	Pipeline   string          `json:"pipeline,omitempty"` // that fills it
 	Signs      []signInfo      `json:"locks_and_heartbeats"`
-	Waits      []string        `json:"waits"`                 // what waits, for what, in words
-	Writable   string          `json:"not_written,omitempty"` // why Lakefeed would not write it
-	Checkpoint json.RawMessage `json:"checkpoint,omitempty"`  // of Lakefeed, in the newest commit that has one
+	Waits      []string        `json:"waits"`                    // what waits, for what, in words
+	Metadata   []string        `json:"metadata_table,omitempty"` // its parts
+	Writable   string          `json:"not_written,omitempty"`    // why Lakefeed would not write it
+	Checkpoint json.RawMessage `json:"checkpoint,omitempty"`     // of Lakefeed, in the newest commit that has one
 
 	Columns    []columnInfo      `json:"columns"`
 	Properties map[string]string `json:"properties"`
@@ -109,7 +110,7 @@ func describe(ctx context.Context, t *hudi.Table, path string) (*tableInfo, erro
 		RecordKey: t.RecordKey(), Partitions: props["hoodie.table.partition.fields"],
 		Ordering: firstOf(props["hoodie.table.ordering.fields"], props["hoodie.table.precombine.field"]),
 		Payload:  firstOf(props["hoodie.compaction.payload.class"], props["hoodie.table.legacy.payload.class"]),
-		Merging:  t.Merging(), Index: string(t.Index()), Buckets: t.Buckets(), Folders: len(t.Partitions()), Properties: props,
+		Merging:  t.Merging(), Index: string(t.Index()), Buckets: t.Buckets(), Metadata: t.MetadataTable(), Folders: len(t.Partitions()), Properties: props,
 		Savepoints: append([]string{}, t.Savepoints()...), Pins: []hudi.PinInfo{}, Pending: []instantInfo{}, Signs: []signInfo{}, Waits: []string{},
 	}
 	for _, s := range t.Slices() {
@@ -233,6 +234,9 @@ func (i *tableInfo) print(out io.Writer) error {
 	if i.Buckets > 0 {
 		line("buckets", i.Buckets)
 	}
+	if len(i.Metadata) > 0 {
+		line("metadata table", i.metadata())
+	}
 	line("rows", i.rows())
 	line("size", i.size())
 	line("commits", i.Commits)
@@ -253,6 +257,15 @@ func (i *tableInfo) print(out io.Writer) error {
 		line("  "+c.Name, c.Type+null)
 	}
 	return w.Flush()
+}
+
+// metadata tells what the table's metadata table has, and what becomes of it.
+func (i *tableInfo) metadata() string {
+	text := strings.Join(i.Metadata, ", ")
+	if i.Writable == "" {
+		text += ": not kept up here, and removed before anything is written"
+	}
+	return text
 }
 
 func (i *tableInfo) rows() string {
