@@ -156,11 +156,32 @@ func (t *Table) proveHeld(ctx context.Context) error {
 // checkAdded refuses to publish where a metadata table was added meanwhile and no
 // other writer is known: then one was at work all the same, and the transaction builds on a
 // table that it has changed, perhaps.
-func (x *Txn) checkAdded(p Properties) error {
+func (x *Txn) checkAdded(p Properties) error { return x.table.checkAdded(x.time, p) }
+
+// checkAdded is the same of an instant of a service.
+func (t *Table) checkAdded(instant string, p Properties) error {
 	parts := p.metadataTable()
-	if len(parts) == 0 || x.table.opts.Concurrency.optimistic() {
+	if len(parts) == 0 || t.opts.Concurrency.optimistic() {
 		return nil
 	}
-	return &ConflictError{Instant: x.time, Reason: fmt.Sprintf(
-		"another engine added a metadata table (%s) meanwhile: stop it, or give both Concurrency.Mode %s and one lock; begun anew, the transaction removes it", strings.Join(parts, ","), Optimistic)}
+	return &ConflictError{Instant: instant, Reason: fmt.Sprintf(
+		"another engine added a metadata table (%s) meanwhile: stop it, or give both Concurrency.Mode %s and one lock; what is begun anew removes it", strings.Join(parts, ","), Optimistic)}
+}
+
+// removeAdded looks once more, right before an instant of a service is completed that others may
+// have written beside, whether a metadata table was added: that lacks the files of the instant,
+// and writers that list files by it would log on those that they supersede. Under the lock that
+// writers share, where the properties were just read anew, it is removed; else it is a conflict.
+func (t *Table) removeAdded(ctx context.Context, instant string) error {
+	props := t.props
+	if !t.opts.Concurrency.optimistic() {
+		var err error
+		if props, err = t.readProperties(ctx); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(t.checkMetadataTable(props), t.checkAdded(instant, props)); err != nil {
+		return err
+	}
+	return t.removeMetadataTable(ctx)
 }

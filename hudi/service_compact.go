@@ -228,13 +228,16 @@ func (t *Table) runCompaction(ctx context.Context, at string, plan *timeline.Com
 		err = t.restate(ctx, m)
 	}
 	if err == nil {
+		err = t.removeAdded(ctx, at)
+	}
+	if err == nil {
 		for _, s := range stats {
 			m.PartitionToWriteStats[s.PartitionPath] = append(m.PartitionToWriteStats[s.PartitionPath], s)
 		}
 		err = t.deleteEarlier(ctx, files[2], m, written)
 	}
-	if errors.As(err, new(*ConflictError)) {
-		return errors.Join(err, t.deleteFiles(context.WithoutCancel(ctx), written)) // who took it over may have seen none of them
+	if errors.As(err, new(*ConflictError)) || errors.As(err, new(*UnsupportedError)) {
+		return errors.Join(err, t.deleteFiles(context.WithoutCancel(ctx), written)) // who takes it over may have seen none of them
 	}
 	if err != nil {
 		return err
