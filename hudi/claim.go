@@ -227,9 +227,9 @@ func (t *Table) readBack(ctx context.Context, written []byte, began time.Time, e
 	case bytes.Equal(there, written):
 		c.at, c.proved, c.seen, c.put = began, stopwatch(began), seen, put
 		return nil
-	case c.version != before && err != nil && !errors.Is(err, storage.ErrConflict):
+	case err == nil || c.version != before && !errors.Is(err, storage.ErrConflict):
 		return fmt.Errorf("write %s: %w: %w", claimFile, storage.ErrConflict, errMaybe)
-	case c.version != before || err == nil:
+	case c.version != before:
 		return fmt.Errorf("write %s: %w", claimFile, storage.ErrConflict)
 	}
 	return fmt.Errorf("write %s: %w", claimFile, err)

@@ -3,6 +3,7 @@ package hudi
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -75,13 +76,15 @@ func TestSameTime(t *testing.T) {
 	}
 }
 
-// TestRollbackOfSameTime takes back two writes of one millisecond, which two writers completed that
-// knew nothing of each other: each rollback deletes the files of one.
-func TestRollbackOfSameTime(t *testing.T) {
-	t.Parallel()
-	ctx, store := t.Context(), newStore(t)
+// sameTime has two writers that know nothing of each other complete a compaction and a transaction of
+// one millisecond, which writes a base file of another bucket; its markers are there still. It returns
+// the store, how it is opened, and the transaction.
+func sameTime(t *testing.T) (store storage.Store, opts Options, x *Txn, want map[string]modelRow, late string) {
+	t.Helper()
+	ctx := t.Context()
+	store = newStore(t)
 	noon := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
-	opts := Options{Buckets: 2, Services: &ServicesOptions{}, Now: func() time.Time { return noon }, Concurrency: Concurrency{Exclusive: true}}
+	opts = Options{Buckets: 2, Services: &ServicesOptions{}, Now: func() time.Time { return noon }, Concurrency: Concurrency{Exclusive: true}}
 	old, late := twoKeys(newTable(t, store, MergeOnRead, 2))
 	a, err := Open(ctx, store, opts)
 	if err != nil {
@@ -95,7 +98,7 @@ func TestRollbackOfSameTime(t *testing.T) {
 	if berr != nil {
 		t.Fatal(berr)
 	}
-	x := begin(t, b, Upsert, late)
+	x = begin(t, b, Upsert, late)
 	if err != nil || compacted != x.time {
 		t.Fatalf("compaction %q, transaction %q, %v", compacted, x.time, err)
 	}
@@ -111,6 +114,33 @@ func TestRollbackOfSameTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.unlock()
+	return store, opts, x, map[string]modelRow{old: {seq: 1}}, late
+}
+
+// TestMarkersOfSameTime sweeps the markers of two writes of one millisecond: the files of both stay.
+func TestMarkersOfSameTime(t *testing.T) {
+	t.Parallel()
+	store, opts, _, want, late := sameTime(t)
+	want[late] = modelRow{seq: 1}
+	table, err := Open(t.Context(), store, opts)
+	if err == nil {
+		err = table.Recover(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	compareRows(t, mustRead(t, table, ReadOptions{}), want)
+	if report, err := Check(t.Context(), store, CheckOptions{}); err != nil || !report.Sound() {
+		t.Errorf("%v, %v", err, report.Faults)
+	}
+}
+
+// TestRollbackOfSameTime takes back two writes of one millisecond: each rollback deletes the files of
+// one.
+func TestRollbackOfSameTime(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	store, opts, x, old, late := sameTime(t)
 	for left := 1; left >= 0; left-- {
 		table, err := Open(ctx, store, opts)
 		if err == nil {
@@ -122,7 +152,7 @@ func TestRollbackOfSameTime(t *testing.T) {
 		if n := len(slices.DeleteFunc(table.Timeline().Completed(), func(i timeline.Instant) bool { return i.Time != x.time })); n != left {
 			t.Fatalf("%d writes of that time are left, want %d", n, left)
 		}
-		want := map[string]modelRow{old: {seq: 1}}
+		want := maps.Clone(old)
 		if slices.Contains(table.Timeline().States(x.time), x.files[2]) {
 			want[late] = modelRow{seq: 1}
 		}
@@ -188,4 +218,53 @@ func TestTimeOfArchived(t *testing.T) {
 			})
 		})
 	}
+}
+
+// deniedClaim is a store that says of a claim that it wrote that another was there, when a third one
+// has taken it.
+type deniedClaim struct {
+	storage.Store
+	do func()
+}
+
+func (d *deniedClaim) PutIfMatch(ctx context.Context, name string, data []byte, v storage.Version) (storage.Version, error) {
+	w, err := d.Store.PutIfMatch(ctx, name, data, v)
+	if do := d.do; do != nil && err == nil && name == claimFile && strings.Contains(string(data), `"decided"`) {
+		d.do = nil
+		do()
+		return "", storage.ErrConflict
+	}
+	return w, err
+}
+
+// TestDeniedDecision: a decision of which the store says that it was not made, and that another writer
+// has carried out, is a commit: the transaction keeps its files.
+func TestDeniedDecision(t *testing.T) {
+	t.Parallel()
+	eachType(t, func(t *testing.T, typ TableType) {
+		ctx, store := t.Context(), newStore(t)
+		opts := Options{Buckets: 1, Services: &ServicesOptions{}, Concurrency: Concurrency{Exclusive: true}}
+		mustUpsert(t, newTable(t, store, typ, 1), map[string]modelRow{"old": {seq: 1}})
+		denied := &deniedClaim{Store: store}
+		one, err := Open(ctx, denied, opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := begin(t, one, Upsert, "one")
+		denied.do = func() {
+			two, err := Open(ctx, store, opts)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			mustUpsert(t, two, map[string]modelRow{"two": {seq: 1}})
+		}
+		if _, err := x.Commit(ctx, nil); !errors.As(err, new(*ConflictError)) {
+			t.Errorf("commit: %v", err)
+		}
+		if err := x.Abort(ctx); !errors.Is(err, ErrPublished) {
+			t.Errorf("abort: %v", err)
+		}
+		checkBoth(t, store, &soleWriter{t: t, acked: []string{"old", "one", "two"}})
+	})
 }

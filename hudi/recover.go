@@ -255,7 +255,7 @@ func (t *Table) sweepMarkers(ctx context.Context, instant string) error {
 			if err != nil {
 				return err
 			}
-			return t.deleteAttempts(ctx, instant, m)
+			return t.deleteAttempts(ctx, i, m, nil)
 		}
 	}
 	return t.deleteMarkers(ctx, instant)

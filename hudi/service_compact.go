@@ -234,7 +234,7 @@ func (t *Table) runCompaction(ctx context.Context, at string, plan *timeline.Com
 		for _, s := range stats {
 			m.PartitionToWriteStats[s.PartitionPath] = append(m.PartitionToWriteStats[s.PartitionPath], s)
 		}
-		err = t.deleteEarlier(ctx, files[2], m, written)
+		err = t.deleteEarlier(ctx, files[2], m, plan, written)
 	}
 	if errors.As(err, new(*ConflictError)) || errors.As(err, new(*UnsupportedError)) {
 		return errors.Join(err, t.deleteFiles(context.WithoutCancel(ctx), written)) // who takes it over may have seen none of them
@@ -255,7 +255,7 @@ func (t *Table) runCompaction(ctx context.Context, at string, plan *timeline.Com
 	}
 	t.mu.Unlock()
 	t.opts.Logger.Info("compacted", "table", t.name, "instant", at, "file groups", len(written), "left", len(plan.Operations)-len(written))
-	return t.deleteAttempts(ctx, at, m)
+	return t.deleteAttempts(ctx, files[2], m, plan)
 }
 
 // deleteFiles deletes those of an attempt that came to nothing; nil ones were not written.
@@ -279,13 +279,13 @@ func (t *Table) deleteFiles(ctx context.Context, files []*DataFile) error {
 // completed: hudi-rs reads no file group that has two base files of one commit. It does so
 // only for as long as the lock is surely held, as one of them may be completed after that.
 // Somebody else may have done the same before, and died: then it is a conflict.
-func (t *Table) deleteEarlier(ctx context.Context, done timeline.Instant, m *timeline.CommitMetadata, written []*DataFile) error {
+func (t *Table) deleteEarlier(ctx context.Context, done timeline.Instant, m *timeline.CommitMetadata, plan *timeline.CompactionPlan, written []*DataFile) error {
 	ctx, stop, err := t.fence(ctx, done)
 	if err != nil {
 		return err
 	}
 	defer stop()
-	others, err := t.unnamed(ctx, done.Time, m)
+	others, err := t.unnamed(ctx, done, m, plan)
 	if err != nil || len(others) == 0 {
 		return err
 	}
@@ -302,32 +302,43 @@ func (t *Table) deleteEarlier(ctx context.Context, done timeline.Instant, m *tim
 
 // deleteAttempts deletes the base files that an instant announced and its commit does not
 // name, and then its markers: a process that was taken for dead may have written on.
-func (t *Table) deleteAttempts(ctx context.Context, at string, m *timeline.CommitMetadata) error {
-	others, err := t.unnamed(ctx, at, m)
+func (t *Table) deleteAttempts(ctx context.Context, done timeline.Instant, m *timeline.CommitMetadata, plan *timeline.CompactionPlan) error {
+	others, err := t.unnamed(ctx, done, m, plan)
 	if err == nil {
 		err = t.deleteFiles(ctx, others)
 	}
 	if err != nil {
 		return err
 	}
-	return t.deleteMarkers(ctx, at)
+	return t.deleteMarkers(ctx, done.Time)
 }
 
-// unnamed are the base files that an instant announced and its commit does not name.
-func (t *Table) unnamed(ctx context.Context, at string, m *timeline.CommitMetadata) ([]*DataFile, error) {
-	marked, err := t.markedFiles(ctx, at)
+// unnamed are the base files that an instant announced and its commit does not name. Those of
+// another write of the same millisecond are announced in the same place: what completed ones name is
+// spared and, where the plan is known, what is not of its file groups.
+func (t *Table) unnamed(ctx context.Context, done timeline.Instant, m *timeline.CommitMetadata, plan *timeline.CompactionPlan) ([]*DataFile, error) {
+	marked, err := t.markedFiles(ctx, done.Time)
+	if err != nil || len(marked) == 0 {
+		return nil, err
+	}
+	named, err := t.namedBesides(ctx, done)
 	if err != nil {
 		return nil, err
 	}
-	wrote := map[string]bool{}
 	for _, stats := range m.PartitionToWriteStats {
 		for _, s := range stats {
-			wrote[s.Path] = true
+			named[s.Path] = true
 		}
 	}
 	var out []*DataFile
 	for _, name := range marked {
-		if f, ok := parseDataFile(name, 0); ok && !f.IsLog() && f.Instant == at && !wrote[name] {
+		f, ok := parseDataFile(name, 0)
+		if !ok || f.IsLog() || f.Instant != done.Time || named[name] {
+			continue
+		}
+		if plan == nil || slices.ContainsFunc(plan.Operations, func(op timeline.CompactionOperation) bool {
+			return op.PartitionPath == f.Partition && op.FileID == f.FileID
+		}) {
 			out = append(out, f)
 		}
 	}

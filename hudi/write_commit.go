@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 
 	"lakefeed/hudi/timeline"
 )
@@ -363,31 +364,55 @@ func (x *Txn) abort(ctx context.Context) (published bool, err error) {
 }
 
 // fate tells what has become of the transaction, where its table was looked at anew. One that
-// another writer put, as it was decided, may be archived by now. Of one that was never decided
-// nobody puts the completed file: that is another's, which chose the same millisecond and has
-// its instant half archived.
+// another writer put, as it was decided, may be archived by now. A completed file of its instant
+// may be another's, which chose the same millisecond.
 func (x *Txn) fate(ctx context.Context) (published, gone bool, err error) {
-	own := x.table.states(x.files[0])
-	if t := x.table; slices.Contains(own, x.files[2]) && !t.opts.Concurrency.optimistic() && !t.claim.mayHaveDecided(x.files[2]) {
-		return false, true, nil
-	}
-	if published = slices.Contains(own, x.files[2]); len(own) > 0 || !x.table.timeline.BeforeStart(x.time) {
-		return published, len(own) == 0, nil
-	}
-	for i, err := range x.table.Archived(ctx, x.time, x.time) {
+	t := x.table
+	own := t.states(x.files[0])
+	if slices.Contains(own, x.files[2]) {
+		m, err := t.readCommit(ctx, x.files[2])
 		if err != nil {
 			return false, false, err
 		}
-		published = published || i.SameAs(x.files[2])
+		published = x.names(m)
+		return published, !published, nil
+	}
+	if len(own) > 0 || !t.timeline.BeforeStart(x.time) {
+		return false, len(own) == 0, nil
+	}
+	for i, err := range t.Archived(ctx, x.time, x.time) {
+		if err != nil {
+			return false, false, err
+		}
+		published = published || i.SameAs(x.files[2]) && (i.Commit == nil || x.names(i.Commit))
 	}
 	return published, !published, nil
 }
 
-// counts tells whether readers take the files of a transaction that is gone for committed: the timeline
-// begins behind it, or its instant is another writer's commit. That may be itself if it was decided.
+// names tells whether a commit is the transaction's: it names its files, whose names are nobody
+// else's. One that wrote none has nothing to tell it by but its decision.
+func (x *Txn) names(m *timeline.CommitMetadata) bool {
+	wrote := false
+	for _, g := range x.groups {
+		if g.file == nil {
+			continue
+		}
+		wrote = true
+		for _, s := range m.PartitionToWriteStats[g.id.Partition] {
+			if s.Path == g.file.Path() {
+				return true
+			}
+		}
+	}
+	return !wrote && x.table.claim.mayHaveDecided(x.files[2])
+}
+
+// counts tells whether readers take the files of a transaction that is gone for committed: its
+// instant is another writer's commit, or the timeline begins behind it. Of one that was decided
+// this may be its own commit, archived.
 func (x *Txn) counts() bool {
 	tl := x.table.timeline
-	return (tl.BeforeStart(x.time) || tl.IsCompleted(x.time)) && !x.table.claim.mayHaveDecided(x.files[2])
+	return tl.IsCompleted(x.time) || tl.BeforeStart(x.time) && !x.table.claim.mayHaveDecided(x.files[2])
 }
 
 // leaveRest announces once more what the transaction wrote, as another writer has rolled it
@@ -412,11 +437,20 @@ func (x *Txn) leaveRest(ctx context.Context) error {
 // deleteRest deletes what the transaction wrote, since it counts for readers, and nobody takes it back.
 // The files' names are its own: nothing of others is in them.
 func (x *Txn) deleteRest(ctx context.Context) error {
+	t := x.table
+	marked, err := t.markedFiles(ctx, x.time) // with those of which it is not known that they were written
+	if err != nil {
+		return err
+	}
 	var files []*DataFile
+	for _, name := range marked {
+		if f, ok := parseDataFile(name, 0); ok && strings.HasSuffix(f.Token, "-"+x.token) {
+			files = append(files, f)
+		}
+	}
 	for _, g := range x.groups {
 		files = append(files, g.file)
 	}
-	t := x.table
 	if err := t.deleteFiles(ctx, files); err != nil {
 		return err
 	}

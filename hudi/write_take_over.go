@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -159,7 +158,11 @@ func (t *Table) FinishTakeOver(ctx context.Context) (done bool, err error) {
 		return false, err
 	}
 	defer t.unlock()
-	if err := errors.Join(t.refresh(ctx), t.clear(ctx)); err != nil {
+	err = t.refresh(ctx)
+	if err == nil {
+		err = t.clear(ctx)
+	}
+	if err != nil {
 		return false, fmt.Errorf("finish to take over %s: %w", t.name, err)
 	}
 	return true, t.become(ctx, becomes)
