@@ -220,20 +220,21 @@ func (f *flipRun) pick(data []byte) ([]string, error) {
 }
 
 // try reads the file in every way, and returns the errors. What comes before an error is right where the bit is in a
-// page's body.
-func (f *flipRun) try(t testing.TB, where string, data []byte, body bool) (errs []error) {
+// page's body. Two are held to that only: what the library reads of columns for which it is not used, and pages of
+// version 2, whose headers say where levels end.
+func (f *flipRun) try(t testing.TB, where string, data []byte, body, second bool) (errs []error) {
 	t.Helper()
 	for _, library := range []bool{false, true} {
 		rows, err := rowsUntil(data, f.opts.Schema, library)
 		sound := len(rows) <= len(f.all) && slices.Equal(rows, f.all[:len(rows)])
-		if err == nil && (!sound || len(rows) < len(f.all)) || !sound && body {
+		if told := err != nil || !body && (library || second); !told && len(rows) < len(f.all) || !sound && (body || !told) {
 			t.Errorf("%s: other rows (by the library: %v, error: %v): %s", where, library, err, firstOther(rows, f.all))
 		}
 		errs = append(errs, err)
 	}
 	rows, err := f.pick(data)
 	for _, row := range rows {
-		if !slices.Contains(f.all, row) {
+		if !slices.Contains(f.all, row) && (body || !second) {
 			t.Errorf("%s: a row that is picked: %s", where, row)
 			break
 		}
@@ -242,7 +243,7 @@ func (f *flipRun) try(t testing.TB, where string, data []byte, body bool) (errs 
 	made, err := f.rewrite(data)
 	if err == nil {
 		rows, readErr := rowsUntil(made, f.opts.Schema, false)
-		if (readErr == nil || body) && !slices.Equal(rows, f.made) {
+		if (readErr == nil && !second || body) && !slices.Equal(rows, f.made) {
 			t.Errorf("%s: other rows behind a rewrite: %s", where, firstOther(rows, f.made))
 		}
 	}
@@ -290,7 +291,7 @@ func (f *flippable) flip(t testing.TB, page, off int, bit uint) {
 	bad[f.at[page]+int64(off)] ^= 1 << bit
 	where := fmt.Sprintf("bit %d of byte %d of the page at %d", bit, off, f.at[page])
 	body := off >= frame.head
-	errs := f.run.try(t, where, bad, body)
+	errs := f.run.try(t, where, bad, body, frame.kind == format.DataPageV2)
 	for way, err := range errs[:2] {
 		if body && (!errors.Is(err, errChecksum) || !strings.Contains(err.Error(), "column ") || offset.Of(err) != f.at[page]) {
 			t.Errorf("%s, read in way %d: %v", where, way, err)
