@@ -135,3 +135,27 @@ func TestSnapshotGivesWay(t *testing.T) {
 		t.Errorf("the first is %+v", s)
 	}
 }
+
+// TestSnapshotMovesWithItsTable moves a table to another slot, and drops the one that it was in, while rows of it
+// are to be read anew: they are, through the other.
+func TestSnapshotMovesWithItsTable(t *testing.T) {
+	t.Parallel()
+	r := newGroupRig(t, "create table a (id int primary key)", "create table b (id int primary key)", "insert into a values (1)")
+	r.slots = named("hot: a")
+	if err := r.group(func(o *options) { o.Once = true }).Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	asked, err := pipeline.RequestSnapshot(t.Context(), r.lake, r.name, "public.a", "id > 0")
+	r.must(err)
+	r.slots = pipeline.Slots{}
+	run := r.start()
+	run.streams("a default", "b default")
+	r.await("the rows are read", func() bool {
+		s := run.table("a").Snapshot
+		return s != nil && s.ID == asked.ID && s.State == pipeline.SnapshotDone
+	})
+	for info, err := range r.lake.List(t.Context(), "_lakefeed/snapshots", true) {
+		t.Errorf("%s is left, %v", info.Name, err)
+	}
+	r.equal(run)
+}

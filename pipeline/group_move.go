@@ -52,6 +52,9 @@ func (g *Group) arrange(ctx context.Context, lock *held) error {
 		if err := m.move(ctx); err != nil {
 			return err
 		}
+		if err := m.moveSnapshots(ctx); err != nil {
+			return err
+		}
 		if err := m.release(ctx, named); err != nil {
 			return err
 		}
