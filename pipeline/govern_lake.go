@@ -39,8 +39,8 @@ func (p *Pipeline) holdLock(ctx context.Context, lock *held) {
 // enterLake takes the lake's lock, unless we have it, and reads what only the lake knows. A
 // lake that is away is no error where we can go on without it.
 func (p *Pipeline) enterLake(ctx context.Context) error {
-	if p.lock != nil {
-		return p.recall(ctx)
+	if p.recalled.Load() {
+		return nil
 	}
 	may, err := p.maySpool(ctx)
 	if err != nil {
@@ -52,30 +52,55 @@ func (p *Pipeline) enterLake(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	lock, err := p.lakeLocks(ctx)
-	if _, locked := errors.AsType[*LockedError](err); err != nil && may && !locked && ctx.Err() == nil {
+	err = p.takeLake(ctx)
+	_, locked := errors.AsType[*LockedError](err)
+	passes := !locked
+	if err == nil {
+		p.reopen()
+		p.recallStops(ctx)
+		err = p.recall(ctx)
+		_, passes = errors.AsType[*LakeError](err) // else somebody has to mend a file
+	}
+	if err != nil && may && passes && ctx.Err() == nil {
 		p.shut(ctx, err)
 		return nil
 	}
+	return err
+}
+
+// takeLake takes the lake's lock, unless we have it.
+func (p *Pipeline) takeLake(ctx context.Context) error {
+	if p.lock != nil {
+		return nil
+	}
+	lock, err := p.lakeLocks(ctx)
 	if err != nil {
 		return err
 	}
 	p.lock = lock
 	p.locked.Store(lock)
 	p.holdLock(ctx, lock)
-	p.reopen()
-	p.recallStops(ctx)
-	return p.recall(ctx)
+	return nil
 }
 
-// recall reads what was asked for before, once: no table is followed, and nothing is noted, until it is known.
+// recall reads what was asked for before: no table is written, and nothing is noted of that, until it is known.
 func (p *Pipeline) recall(ctx context.Context) error {
-	if p.recalled {
-		return nil
-	}
 	err := errors.Join(p.recallOrders(ctx), p.recallSnapshots(ctx))
-	p.recalled = err == nil
+	p.recalled.Store(err == nil)
 	return err
+}
+
+// mayRecall reports whether the lake answers when it is asked what was asked for before, or that is known.
+func (p *Pipeline) mayRecall(ctx context.Context) bool {
+	if p.recalled.Load() {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.governor.budget.Answer)
+	defer cancel()
+	_, orders := readOrders(ctx, p.lake, p.opts.key())
+	_, snapshots := readSnapshots(ctx, p.lake, p.opts.key())
+	_, away := errors.AsType[*LakeError](errors.Join(orders, snapshots))
+	return !away
 }
 
 // lakeLocks takes the lock that shards share, where they are to run, and returns the pipeline's own in the lake, which the
@@ -193,7 +218,10 @@ func (p *Pipeline) watchLake(ctx context.Context) {
 // lakeIsBack goes on with the lake: at once where its locks are ours still, else from the
 // next session on, which takes them.
 func (p *Pipeline) lakeIsBack(ctx context.Context) {
-	if lock := p.locked.Load(); lock == nil {
+	if !p.mayRecall(ctx) {
+		return // the next look will tell
+	}
+	if lock := p.locked.Load(); lock == nil || !p.recalled.Load() {
 		p.afresh.Store(true)
 	} else {
 		ours, err := lock.isOurs(ctx)

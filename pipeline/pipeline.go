@@ -166,7 +166,7 @@ type Pipeline struct {
 	lake         storage.Store               // as Options had it
 	gate         *gate                       // before it, where the spool has a place of its own; else nil
 	lock         *held                       // the lake's, nil until we have it
-	recalled     bool                        // what was asked for before is known
+	recalled     atomic.Bool                 // what was asked for before is known
 	joins        bool                        // the shards that run
 	leaveShards  func(context.Context) error // nil until the lock that shards share is held
 	locked       atomic.Pointer[held]        // the same, for the governor
