@@ -3,6 +3,7 @@ package pipeline_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -209,5 +210,65 @@ func TestRecalledLater(t *testing.T) {
 	}
 	run.ask(pipeline.Resume, "public.other")
 	r.await("the other is in step", func() bool { return run.Status().State == pipeline.Streaming })
+	r.equal(run)
+}
+
+// TestSnapshotPartitionGone takes a partition away while its rows are read anew: they do not come back.
+func TestSnapshotPartitionGone(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "create table t (id int primary key, w text) partition by range (id)", "create table low partition of t for values from (0) to (100)",
+		"create table high partition of t for values from (100) to (200)", "insert into t select i, 'a' from generate_series(98, 101) i")
+	source := &between{Connector: r.source()}
+	run := r.start(func(o *options) { o.Source = source })
+	source.meet = func() {
+		r.db.Exec(t, "drop table high")
+		r.await("its rows are gone from the lake", func() bool { return len(strings.Fields(r.column("t", "id"))) == 2 })
+	}
+	r.await("it streams", func() bool { return run.Status().State == pipeline.Streaming })
+	for i := range 3 { // which partition has which rows is asked by one look, and known by the next
+		r.db.Exec(t, fmt.Sprintf("create table look%d (id int primary key)", i))
+		r.await("it is looked at", func() bool { return run.table(fmt.Sprintf("public.look%d", i)).State == pipeline.Streaming })
+	}
+	s, err := run.Snapshot(t.Context(), "public.t", "id > 0")
+	r.must(err)
+	r.await("the rows are read", func() bool {
+		now := run.table("public.t").Snapshot
+		return now != nil && now.ID == s.ID && now.State == pipeline.SnapshotDone
+	})
+	r.equal(run)
+}
+
+// TestSnapshotSpoolFull has no room in the spool for rows that were read anew: they are not said to be in the lake,
+// and are read again.
+func TestSnapshotSpoolFull(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, spoilable[0], spoilable[1], "insert into t select i, 'v', 'w' from generate_series(1, 50) i", "create table filler (id int primary key)")
+	r.drain()
+	r.spoil()
+	source := &between{Connector: r.source()}
+	run := r.start(func(o *options) { o.Source, o.SpoolBytes = source, 1 })
+	source.meet = func() {
+		run.ask(pipeline.Pause, "public.t")
+		r.await("it is paused", func() bool { return run.table("public.t").State == pipeline.Paused })
+	}
+	r.await("it streams", func() bool { return run.Status().State == pipeline.Streaming })
+	run.ask(pipeline.Pause, "public.filler")
+	r.db.Exec(t, "insert into filler values (1)")
+	r.await("the spool is full", func() bool { return r.spooled("filler") == 1 })
+	s, err := run.Snapshot(t.Context(), "public.t", "true")
+	r.must(err)
+	state := func() (st pipeline.SnapshotStatus) {
+		if now := run.table("public.t").Snapshot; now != nil && now.ID == s.ID {
+			st = *now
+		}
+		return st
+	}
+	r.await("its rows were passed over", func() bool { return state().State == pipeline.SnapshotDone || state().Error != "" })
+	if st := state(); st.State == pipeline.SnapshotDone {
+		t.Errorf("it is %+v", st)
+	}
+	run.ask(pipeline.Resume, "public.t")
+	run.ask(pipeline.Resume, "public.filler")
+	r.await("the rows are read", func() bool { return state().State == pipeline.SnapshotDone })
 	r.equal(run)
 }

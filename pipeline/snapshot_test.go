@@ -336,4 +336,21 @@ func TestSnapshotOnStandby(t *testing.T) {
 	if p.shopOnStandby("select seq_tup_read from pg_stat_user_tables where relname = 't'") == "0" {
 		t.Error("nothing was read on the standby")
 	}
+
+	p.standby.Exec(t, "select pg_wal_replay_pause()") // one that stands still keeps nobody from taking it back
+	p.db.Exec(t, "update t set w = 'not seen there' where id = 101")
+	if s, err = run.Snapshot(t.Context(), "public.t", "true"); err != nil {
+		t.Fatal(err)
+	}
+	state := func() pipeline.SnapshotState {
+		if now := run.table("public.t").Snapshot; now != nil && now.ID == s.ID {
+			return now.State
+		}
+		return ""
+	}
+	p.await("it is read", func() bool { return state() == pipeline.SnapshotReading })
+	run.ask(pipeline.StopSnapshot, "public.t")
+	p.await("it is stopped", func() bool { return state() == pipeline.SnapshotStopped })
+	p.standby.Exec(t, "select pg_wal_replay_resume()")
+	p.equal(run)
 }
