@@ -2,6 +2,7 @@ package hudi_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -91,4 +92,61 @@ func ExampleTable_Pin() {
 	// Output:
 	// 0 files cleaned
 	// 4 files cleaned
+}
+
+// A transaction whose rows follow from what the table holds is done anew, with its read, when
+// another writer was first.
+func ExampleTable_Retry() {
+	ctx, store := context.Background(), mem.New()
+	shared := hudi.Options{Concurrency: hudi.Concurrency{Mode: hudi.Optimistic, Locker: lock.NewStorage(store, lock.StorageOptions{})}}
+	one, err := hudi.Create(ctx, store, hudi.CreateOptions{
+		Name: "counters", Schema: counterSchema, RecordKey: []string{"id"}, OrderingField: "n", Options: shared,
+	})
+	check(err)
+	_, err = one.Upsert(ctx, counter(1))
+	check(err)
+	two, err := hudi.Open(ctx, store, shared)
+	check(err)
+
+	tries := 0
+	check(one.Retry(ctx, func(ctx context.Context) error {
+		tries++
+		txn, err := one.Begin(ctx, hudi.TxnOptions{})
+		if err != nil {
+			return err
+		}
+		found, _, err := one.Lookup(ctx, "", 0, []string{"a"}, []string{"n"})
+		check(err)
+		if tries == 1 { // another writer is faster
+			_, err := two.Upsert(ctx, counter(10))
+			check(err)
+		}
+		return commitCounter(ctx, txn, int(found.Column(0).(*array.Int64).Value(0))+1)
+	}))
+	fmt.Println(tries, "tries")
+	for batch, err := range one.Read(ctx, hudi.ReadOptions{Columns: []string{"n"}}) {
+		check(err)
+		fmt.Println("n is", batch.Column(0).ValueStr(0))
+	}
+	// Output:
+	// 2 tries
+	// n is 11
+}
+
+// commitCounter writes the counter's row and commits, or takes the transaction back.
+func commitCounter(ctx context.Context, txn *hudi.Txn, n int) error {
+	group, err := txn.Group(ctx, "", 0)
+	if err == nil {
+		var keys *array.String
+		keys, err = hudi.RecordKeys(counter(n), []string{"id"})
+		check(err)
+		err = errors.Join(group.Upsert(ctx, counter(n), keys), group.Close(ctx))
+	}
+	if err == nil {
+		_, err = txn.Commit(ctx, nil)
+	}
+	if err != nil {
+		return errors.Join(err, txn.Abort(ctx))
+	}
+	return nil
 }

@@ -3,12 +3,14 @@ package hudi_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/apache/arrow-go/v18/parquet/pqarrow"
 
 	"lakefeed/hudi"
+	"lakefeed/hudi/lock"
 	"lakefeed/storage"
 	"lakefeed/storage/mem"
 )
@@ -169,4 +171,75 @@ func ExampleTable_Rollback() {
 	show(t.Read(ctx, hudi.ReadOptions{}))
 	// Output:
 	// 1 Roma 1
+}
+
+// Services run beside a writer, round by round, in a Table of their own, until they are
+// stopped. The writer's own run none.
+func ExampleTable_RunServices() {
+	store := mem.New()
+	shared := hudi.Options{Services: &hudi.ServicesOptions{}, Concurrency: hudi.Concurrency{
+		Mode: hudi.Optimistic, Locker: lock.NewStorage(store, lock.StorageOptions{}),
+	}}
+	ctx, stop := context.WithCancel(context.Background())
+	t, err := hudi.Create(ctx, store, hudi.CreateOptions{
+		Name: "cities", Schema: cities, RecordKey: []string{"id"}, OrderingField: "version", Options: shared,
+	})
+	check(err)
+	for range 3 {
+		upsert(t, `[{"id": 1, "name": "Roma", "version": 1}]`)
+	}
+	beside, err := hudi.Open(ctx, store, shared)
+	check(err)
+	ended := make(chan error)
+	go func() {
+		ended <- beside.RunServices(ctx, hudi.ServicesOptions{
+			Compact: &hudi.CompactOptions{MinDeltaCommits: 2}, Every: 10 * time.Millisecond,
+		})
+	}()
+	for len(t.Slices()[0].Logs) > 0 { // until the compaction is done
+		check(t.Refresh(ctx))
+	}
+	stop()
+	fmt.Println(errors.Is(<-ended, context.Canceled))
+	show(t.Read(context.Background(), hudi.ReadOptions{}))
+	// Output:
+	// true
+	// 1 Roma 1
+}
+
+// What is in a table's folder, and what it is to readers.
+func ExampleTable_Files() {
+	ctx := context.Background()
+	t := newCities(hudi.CreateOptions{Type: hudi.CopyOnWrite})
+	upsert(t, `[{"id": 1, "name": "Rom", "version": 1}]`)
+	upsert(t, `[{"id": 1, "name": "Roma", "version": 2}]`)
+	files, err := t.Files(ctx)
+	check(err)
+	states := map[hudi.FileState]int{}
+	for _, f := range files {
+		states[f.State]++
+	}
+	fmt.Println(states[hudi.FileLive], "live,", states[hudi.FileOlder], "older")
+	// Output:
+	// 1 live, 1 older
+}
+
+// A process died in a transaction. The next transaction takes away what it left, or Recover
+// does so at once. Exclusive says that the other is known to be dead.
+func ExampleTable_Recover() {
+	ctx, store := context.Background(), mem.New()
+	died, err := hudi.Create(ctx, store, hudi.CreateOptions{Name: "cities", Schema: cities, RecordKey: []string{"id"}, OrderingField: "version"})
+	check(err)
+	upsert(died, `[{"id": 1, "name": "Roma", "version": 1}]`)
+	_, err = died.Begin(ctx, hudi.TxnOptions{})
+	check(err)
+
+	t, err := hudi.Open(ctx, store, hudi.Options{Concurrency: hudi.Concurrency{Exclusive: true}})
+	check(err)
+	fmt.Println(len(t.Timeline().Pending()), "pending")
+	check(t.Recover(ctx))
+	fmt.Println(len(t.Timeline().Pending()), "pending")
+	// Output:
+	// 1 pending
+	// 0 pending
 }

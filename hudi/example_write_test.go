@@ -5,9 +5,11 @@ import (
 	"fmt"
 
 	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
 
 	"lakefeed/hudi"
 	"lakefeed/hudi/keyindex"
+	"lakefeed/storage/mem"
 )
 
 // A transaction whose parts are written one by one: each file group by a writer of its
@@ -85,4 +87,82 @@ func ExampleCreateOptions_partitions() {
 	// [name=Oslo name=Rom name=Roma]
 	// name=Roma 1
 	// 7 Roma 3
+}
+
+// New rows fill small files, without a look whether their keys are there; rows are deleted
+// where they are; and all rows are replaced.
+func ExampleTable_Insert() {
+	ctx := context.Background()
+	t := newCities(hudi.CreateOptions{PartitionBy: []string{"name"}, HiveStyle: true, Options: hudi.Options{Index: hudi.IndexSimple}})
+	_, err := t.Insert(ctx, rows(`[{"id": 1, "name": "Roma", "version": 1}, {"id": 2, "name": "Oslo", "version": 1}]`))
+	check(err)
+	_, err = t.DeleteFrom(ctx, map[string][]string{"name=Roma": {"1"}})
+	check(err)
+	show(t.Read(ctx, hudi.ReadOptions{}))
+	_, err = t.InsertOverwriteTable(ctx, rows(`[{"id": 3, "name": "Lima", "version": 2}]`))
+	check(err)
+	show(t.Read(ctx, hudi.ReadOptions{}))
+	// Output:
+	// 2 Oslo 1
+	// 3 Lima 2
+}
+
+// A table gets another column, which is null in the rows of before, and another name for one.
+func ExampleTable_RenameColumn() {
+	ctx := context.Background()
+	t := newCities(hudi.CreateOptions{})
+	upsert(t, `[{"id": 1, "name": "Roma", "version": 1}]`)
+	wider := arrow.NewSchema(append(cities.Fields(), arrow.Field{Name: "people", Type: arrow.PrimitiveTypes.Int64, Nullable: true}), nil)
+	txn, err := t.Begin(ctx, hudi.TxnOptions{Schema: wider})
+	check(err)
+	_, err = txn.Commit(ctx, nil) // it may write rows, too
+	check(err)
+	_, err = t.RenameColumn(ctx, "name", "city")
+	check(err)
+	for _, f := range t.Schema().Fields() {
+		fmt.Println(f.Name, f.Type)
+	}
+	show(t.Read(ctx, hudi.ReadOptions{}))
+	// Output:
+	// id int64
+	// city utf8
+	// version int64
+	// people int64
+	// 1 Roma 1 (null)
+}
+
+// A table that other writers kept gets hash buckets: all its rows are written anew, in one
+// commit, by which its properties change. What a crash leaves between the two is finished.
+func ExampleTakeOver() {
+	ctx, store := context.Background(), mem.New()
+	theirs, err := hudi.Create(ctx, store, hudi.CreateOptions{
+		Name: "cities", Schema: cities, RecordKey: []string{"id"}, OrderingField: "version", Options: hudi.Options{Index: hudi.IndexSimple},
+	})
+	check(err)
+	upsert(theirs, `[{"id": 1, "name": "Roma", "version": 1}]`)
+
+	t, err := hudi.Open(ctx, store, hudi.Options{Buckets: 2})
+	check(err)
+	txn, err := t.Begin(ctx, hudi.TxnOptions{Operation: hudi.InsertOverwriteTable, TakeOver: &hudi.TakeOver{OrderingField: "version"}})
+	check(err)
+	sorter := hudi.NewSorter(hudi.SortOptions{Schema: txn.Schema(), RecordKey: t.RecordKey(), Buckets: 2})
+	for batch, err := range t.Read(ctx, hudi.ReadOptions{Columns: []string{"id", "name", "version", "_hoodie_record_key", "_hoodie_partition_path"}}) {
+		check(err)
+		keys, partitions := batch.Column(3).(*array.String), batch.Column(4).(*array.String)
+		check(sorter.Upsert(ctx, batch, keys, partitions))
+	}
+	check(sorter.Write(ctx, txn))
+	_, err = txn.Commit(ctx, nil)
+	check(err)
+	sorter.Close()
+
+	t, err = hudi.Open(ctx, store, hudi.Options{})
+	check(err)
+	left, err := t.FinishTakeOver(ctx)
+	check(err)
+	fmt.Println(t.Buckets(), "buckets; anything left to do:", left)
+	show(t.Read(ctx, hudi.ReadOptions{}))
+	// Output:
+	// 2 buckets; anything left to do: false
+	// 1 Roma 1
 }
