@@ -31,7 +31,7 @@ func TestArchive(t *testing.T) {
 // and a rollback in its archive, which was written in three goes.
 func archivedTable(t *testing.T, typ hudi.TableType) *matrixRun {
 	t.Helper()
-	m := newMatrixRun(t, cell{typ, hudi.IndexSimple, "hive", "1.2.0", false}, filepath.Join(t.TempDir(), "matrix"), 3)
+	m := newMatrixRun(t, cell{typ, hudi.IndexSimple, "hive", "1.2.0", false, false}, filepath.Join(t.TempDir(), "matrix"), 3)
 	upsert := func() (string, error) { return m.upsert(10) }
 	clean := func() (string, error) {
 		_, err := m.table.Clean(t.Context(), hudi.CleanOptions{RetainCommits: 1})

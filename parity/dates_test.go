@@ -23,7 +23,7 @@ import (
 // does not see their rows. So Lakefeed waits for the store's clock where the store is one
 // of these. Nobody else minds.
 func TestDates(t *testing.T) {
-	m := newMatrixRun(t, cell{hudi.MergeOnRead, hudi.IndexBucket, "none", "1.2.0", false}, filepath.Join(t.TempDir(), "matrix"), 1)
+	m := newMatrixRun(t, cell{hudi.MergeOnRead, hudi.IndexBucket, "none", "1.2.0", false, false}, filepath.Join(t.TempDir(), "matrix"), 1)
 	compaction := ""
 	for _, s := range []step{
 		func() (string, error) { return m.upsert(30) },
@@ -87,7 +87,7 @@ func TestSparksDates(t *testing.T) {
 func TestConvertedDates(t *testing.T) {
 	parity.Engines(t)
 	path := strings.Replace(s3test.Start(t).Bucket(t), "?", "/matrix?", 1)
-	m := newMatrixRun(t, cell{hudi.CopyOnWrite, hudi.IndexBucket, "none", "1.2.0", true}, path, 1)
+	m := newMatrixRun(t, cell{hudi.CopyOnWrite, hudi.IndexBucket, "none", "1.2.0", true, false}, path, 1)
 	var first, last, date string
 	for tries := 0; first == "" || date < first || date >= last; tries++ {
 		if did, err := m.upsert(20); err != nil || tries == 100 {

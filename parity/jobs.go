@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -77,17 +78,29 @@ type Options map[string]string
 // Write runs an operation (upsert, insert, bulk_insert or delete) of canonical JSON
 // rows on the table. Columns that a row does not name become null. Spark only.
 func (e *Engine) Write(ctx context.Context, table, op string, rows []string, opts Options) error {
-	return e.write(ctx, table, op, rows, opts, false)
+	return e.write(ctx, table, op, rows, opts, nil)
 }
 
 // WriteExactly is Write with no options but these, the operation and, if they do not
-// name the table, its name. Spark only.
+// name the table, its name. An option that is "" is left out; one that begins with spark.hadoop.
+// is set in the session while the job runs. Spark only.
 func (e *Engine) WriteExactly(ctx context.Context, table, op string, rows []string, opts Options) error {
-	return e.write(ctx, table, op, rows, opts, true)
+	return e.write(ctx, table, op, rows, opts, map[string]any{"exact": true})
 }
 
-func (e *Engine) write(ctx context.Context, table, op string, rows []string, opts Options, exact bool) error {
-	job, err := e.sparkJob("write", table)
+// WriteInZone is WriteExactly in a JVM whose time zone is another than UTC, by its name. Spark only.
+func (e *Engine) WriteInZone(ctx context.Context, zone, table, op string, rows []string, opts Options) error {
+	return e.write(ctx, table, op, rows, opts, map[string]any{"exact": true, "zone": zone})
+}
+
+// Make has Spark make a table of rows, with the columns of a schema in Spark's words, as
+// "id string, n int", and with no options but these and the operation. Spark only.
+func (e *Engine) Make(ctx context.Context, table, schema, op string, rows []string, opts Options) error {
+	return e.write(ctx, table, op, rows, opts, map[string]any{"schema": schema})
+}
+
+func (e *Engine) write(ctx context.Context, table, op string, rows []string, opts Options, more map[string]any) error {
+	job, err := e.writeJob(table, more["schema"] != nil)
 	if err != nil {
 		return err
 	}
@@ -100,7 +113,8 @@ func (e *Engine) write(ctx context.Context, table, op string, rows []string, opt
 	if err := os.WriteFile(file, []byte(strings.Join(rows, "\n")+"\n"), 0o600); err != nil {
 		return err
 	}
-	job["op"], job["rows"], job["opt"], job["exact"] = op, file, opts, exact
+	job["op"], job["rows"], job["opt"] = op, file, opts
+	maps.Copy(job, more)
 	var ignored json.RawMessage
 	return e.do(ctx, job, &ignored)
 }
@@ -144,6 +158,15 @@ func (e *Engine) LockFile(ctx context.Context, table, text string) (string, erro
 	job["text"] = text
 	var out string
 	return out, e.do(ctx, job, &out)
+}
+
+// writeJob writes to a table that is there or, where it is to be made, to none.
+func (e *Engine) writeJob(table string, makes bool) (map[string]any, error) {
+	if !makes || strings.HasPrefix(table, "s3://") {
+		return e.sparkJob("write", table)
+	}
+	path, err := filepath.Abs(table)
+	return map[string]any{"cmd": "write", "table": path}, err
 }
 
 func (e *Engine) job(cmd, table string) (map[string]any, error) {

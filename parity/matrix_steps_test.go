@@ -282,6 +282,23 @@ func (m *matrixRun) sparkWrite(op string, rows []matrixRow, more map[string]stri
 	return fmt.Sprintf("Spark's %s of %d rows", op, len(rows)), m.spark.WriteExactly(m.t.Context(), m.path, op, texts(rows), opts)
 }
 
+// sparkMakes has Spark make the table, as docs/spark-writers.md says, by a bulk insert or, in
+// other tables, an insert.
+func (m *matrixRun) sparkMakes() (did string, err error) {
+	rows := m.change(30, false)
+	m.put(rows)
+	op := []string{"bulk_insert", "insert"}[m.rnd.IntN(2)]
+	opts := m.sparkOptions()
+	maps.Copy(opts, parity.Options{
+		"hoodie.datasource.write.payload.class": "org.apache.hudi.common.model.OverwriteWithLatestAvroPayload", "hoodie.clean.automatic": "false",
+	})
+	const schema = "id string, part string, n int, price decimal(12,2), body string, _event_lsn bigint"
+	if err = m.spark.Make(m.t.Context(), m.path, schema, op, texts(rows), opts); err == nil {
+		m.table, err = hudi.Open(m.t.Context(), m.store(), m.options())
+	}
+	return fmt.Sprintf("Spark's table of %d rows by %s", len(rows), op), err
+}
+
 func (m *matrixRun) sparkUpsert(more map[string]string) (string, error) {
 	rows := m.change(1+m.rnd.IntN(12), false)
 	for i, r := range rows {

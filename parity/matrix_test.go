@@ -33,12 +33,16 @@ type cell struct {
 	layout  string // none, hive or plain: how partitions are named
 	release string
 	bucket  bool // the table lies in S3, not in a folder
+	theirs  bool // Spark has made the table, not we
 }
 
 func (c cell) String() string {
 	where := "file"
 	if c.bucket {
 		where = "s3"
+	}
+	if c.theirs {
+		where += " theirs"
 	}
 	return fmt.Sprintf("%s %s %s %s %s", c.release, strings.ToLower(string(c.typ)), strings.ToLower(string(c.index)), c.layout, where)
 }
@@ -60,14 +64,15 @@ var (
 	matrixReleases = []string{"1.2.0", "0.15.0"}
 )
 
-// allCells are those of a soak run. A global index wants partitions.
+// allCells are those of a soak run. A global index wants partitions. Spark has made every
+// fourth table, with each release, and in folders as in S3.
 func allCells() (out []cell) {
 	for _, typ := range matrixTypes {
 		for _, index := range matrixIndexes {
 			for _, layout := range matrixLayouts {
 				for _, release := range matrixReleases {
 					for _, bucket := range []bool{false, true} {
-						c := cell{typ, index, layout, release, bucket}
+						c := cell{typ, index, layout, release, bucket, len(out)%4 == len(out)/4%4}
 						if c.partitioned() || !c.global() {
 							out = append(out, c)
 						}
@@ -81,12 +86,13 @@ func allCells() (out []cell) {
 
 // someCells are those of a short run: both types, with buckets and without, partitioned
 // and not, in a folder and in S3, each with one Spark, so that the other has its kin;
-// and each other index with one type. An odd seed pairs the others.
+// and each other index with one type. An odd seed pairs the others. Spark has made one in
+// four, of all kinds.
 func someCells(seed uint64) (out []cell) {
 	odd := int(seed % 2)
 	for kind := range 16 {
 		typ, index, partitioned, bucket := kind&1, kind>>1&1, kind>>2&1, kind>>3
-		c := cell{matrixTypes[typ], matrixIndexes[index], "none", matrixReleases[(typ+index+partitioned+bucket+odd)%2], bucket == 1}
+		c := cell{matrixTypes[typ], matrixIndexes[index], "none", matrixReleases[(typ+index+partitioned+bucket+odd)%2], bucket == 1, false}
 		if partitioned == 1 {
 			c.layout = matrixLayouts[(typ+bucket+odd)%2]
 		}
@@ -94,8 +100,11 @@ func someCells(seed uint64) (out []cell) {
 	}
 	for index, typ := range []int{1, 0, 0, 1} {
 		out = append(out, cell{
-			matrixTypes[(typ+odd)%2], matrixIndexes[2+index], matrixLayouts[(typ+index/2)%2], matrixReleases[(typ+index)%2], (typ+index/2)%2 == 1,
+			matrixTypes[(typ+odd)%2], matrixIndexes[2+index], matrixLayouts[(typ+index/2)%2], matrixReleases[(typ+index)%2], (typ+index/2)%2 == 1, false,
 		})
+	}
+	for _, i := range []int{1, 6, 8, 15, 19} {
+		out[i].theirs = true
 	}
 	return out
 }
@@ -229,18 +238,25 @@ func newMatrixRun(t *testing.T, c cell, path string, seed uint64) *matrixRun {
 	if c.index == hudi.IndexGlobalKey {
 		m.keys = memoryKeys(t)
 	}
-	opts := hudi.CreateOptions{
-		Name: "matrix", Type: c.typ, Schema: matrixSchema, RecordKey: []string{"id"}, OrderingField: "_event_lsn",
-		HiveStyle: c.layout == "hive", Options: m.options(),
+	if !c.theirs {
+		m.create()
 	}
-	if c.partitioned() {
+	return m
+}
+
+func (m *matrixRun) create() {
+	m.t.Helper()
+	opts := hudi.CreateOptions{
+		Name: "matrix", Type: m.typ, Schema: matrixSchema, RecordKey: []string{"id"}, OrderingField: "_event_lsn",
+		HiveStyle: m.layout == "hive", Options: m.options(),
+	}
+	if m.partitioned() {
 		opts.PartitionBy = []string{"part"}
 	}
 	var err error
-	if m.table, err = hudi.Create(t.Context(), m.store(), opts); err != nil {
-		t.Fatal(err)
+	if m.table, err = hudi.Create(m.t.Context(), m.store(), opts); err != nil {
+		m.t.Fatal(err)
 	}
-	return m
 }
 
 // memoryKeys is a store for an index of keys that ends with its test.
@@ -309,7 +325,12 @@ func (m *matrixRun) sparkOptions() parity.Options {
 func (m *matrixRun) run(steps int) {
 	m.t.Helper()
 	defer func() { m.t.Logf("steps: %s", strings.Join(m.log, "; ")) }()
-	m.note(m.upsert(30))
+	if m.theirs {
+		steps-- // Spark's first one
+		m.note(m.sparkMakes())
+	} else {
+		m.note(m.upsert(30))
+	}
 	for range steps {
 		turn := m.ours()
 		if len(m.log)%2 == 0 {

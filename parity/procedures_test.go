@@ -26,7 +26,7 @@ func TestProcedures(t *testing.T) {
 
 func procedures(t *testing.T, typ hudi.TableType) {
 	spark := parity.Spark(t, "1.2.0")
-	m := newMatrixRun(t, cell{typ, hudi.IndexBucket, "none", "1.2.0", false}, filepath.Join(t.TempDir(), "matrix"), 5)
+	m := newMatrixRun(t, cell{typ, hudi.IndexBucket, "none", "1.2.0", false, false}, filepath.Join(t.TempDir(), "matrix"), 5)
 	do := func(s step) {
 		t.Helper()
 		did, err := s()

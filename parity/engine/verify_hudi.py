@@ -331,13 +331,13 @@ def sorted_lines(f):
     ]
 
 
-def load_rows(s, t, f):
+def load_rows(s, t, f, schema=None):
     if f.endswith(".parquet"):
         return s.read.parquet(f)
-    sch = sread(s, t).drop(*META).schema
     from pyspark.sql import functions as F, types as T
 
     # JSONL in the canonical form -> table schema (missing columns become null)
+    sch = T._parse_datatype_string(schema) if schema else sread(s, t).drop(*META).schema
     raw = s.createDataFrame([(l,) for l in sorted_lines(f)], "j string")
     st = T.StructType(
         [
@@ -394,17 +394,36 @@ def wopts(t, op, extra=None):
 def cmd_write(a):
     s = spark(a["hudi"])
     t = a["table"]
-    df = load_rows(s, t, a["rows"])
-    t0 = time.time()
-    before = {x[0] for x in timeline(t)}
+    df = load_rows(s, t, a["rows"], a.get("schema"))
     op = a.get("op") or "upsert"
-    if a.get("exact"):  # what hoodie.properties says is for Hudi itself to find
-        o = {"hoodie.table.name": props(t).get("hoodie.table.name"), "hoodie.datasource.write.operation": op}
-        o.update(a.get("opt") or {})
+    opt = a.get("opt") or {}
+    if a.get("schema"):  # a table that is not there yet
+        o = {"hoodie.datasource.write.operation": op, **opt}
+    elif a.get("exact"):  # what hoodie.properties says is for Hudi itself to find
+        o = {"hoodie.table.name": props(t).get("hoodie.table.name"), "hoodie.datasource.write.operation": op, **opt}
     else:
-        o = wopts(t, op, a.get("opt"))
-    df.write.format("hudi").options(**o).mode("append").save(t)
-    return {"rows": df.count(), "s": round(time.time() - t0, 2), "new": [x for x in timeline(t) if x[0] not in before]}
+        o = wopts(t, op, opt)
+    with settings(s, a, o):
+        df.write.format("hudi").options(**{k: v for k, v in o.items() if v != ""}).mode("append").save(t)
+    return {"rows": len(sorted_lines(a["rows"])) if a["rows"].endswith(".jsonl") else df.count()}
+
+
+@contextlib.contextmanager
+def settings(s, a, o):
+    """what holds for a job alone: Spark's settings for Hadoop, taken out of the options, and the JVM's time zone"""
+    jvm, hadoop = s._jvm, s.sparkContext._jsc.hadoopConfiguration()
+    mine = {k.removeprefix("spark.hadoop."): o.pop(k) for k in list(o) if k.startswith("spark.hadoop.")}
+    zone = jvm.java.util.TimeZone.getDefault()
+    for k, v in mine.items():
+        hadoop.set(k, v)
+    if a.get("zone"):
+        jvm.java.util.TimeZone.setDefault(jvm.java.util.TimeZone.getTimeZone(a["zone"]))
+    try:
+        yield
+    finally:
+        jvm.java.util.TimeZone.setDefault(zone)
+        for k in mine:
+            hadoop.unset(k)
 
 
 def cmd_service(a):
