@@ -42,7 +42,7 @@ import (
 	"lakefeed/internal/pgserver"
 )
 
-//go:embed engine/*.py
+//go:embed engine/*.py engine/*.java
 var scripts embed.FS
 
 // Engine is one reader of Hudi tables. Its jobs run one after another; its methods

@@ -36,6 +36,7 @@ func TestFindings(t *testing.T) {
 	}
 	l.Run(0, "run", "--once")
 	t.Run("partition metadata", func(t *testing.T) { withoutPartitionMetadata(t, folder(l, "bare")) })
+	t.Run("partition metadata of a partition", withoutMetadataOfPartition)
 	t.Run("checksum", func(t *testing.T) { wrongChecksum(t, l, folder(l, "summed")) })
 	for release, short := range map[string]string{"1.2.0": "_120", "0.15.0": "_015"} {
 		spark := parity.Spark(t, release)
@@ -63,6 +64,31 @@ func withoutPartitionMetadata(t *testing.T, path string) {
 	}
 	if rows := lakefeedRows(t, path, parity.Read{NoMeta: true}); len(rows) != want {
 		t.Errorf("lakefeed reads %d of %d rows", len(rows), want)
+	}
+}
+
+// withoutMetadataOfPartition: Spark sees no row of such a partition, and says nothing;
+// lakefeed table check does.
+func withoutMetadataOfPartition(t *testing.T) {
+	path := optionsPart.make(t, false)
+	if err := os.Remove(filepath.Join(path, "a=p0", ".hoodie_partition_metadata")); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range parity.Engines(t) {
+		want := 20
+		if e.Hudi() != "" {
+			want = 10 // those of the other partition
+		}
+		if rows, err := e.Read(t.Context(), path, parity.Read{NoMeta: true}); err != nil || len(rows) != want {
+			t.Errorf("%s reads %d of 20 rows, want %d: %v", e, len(rows), want, err)
+		}
+	}
+	if rows := lakefeedRows(t, path, parity.Read{NoMeta: true}); len(rows) != 20 {
+		t.Errorf("lakefeed reads %d of 20 rows", len(rows))
+	}
+	out, err := laketest.Command(t.Context(), t, "table", "check", path).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "a=p0/.hoodie_partition_metadata") {
+		t.Errorf("check says %v\n%s", err, out)
 	}
 }
 
@@ -99,7 +125,11 @@ func wrongChecksum(t *testing.T, l *laketest.Lake, path string) {
 		t.Errorf("run says\n%s", out)
 	}
 	put(right)
-	agreed(t, path, parity.Read{})
+	want := agreed(t, path, parity.Read{})
+	dropProperty(t, path, "hoodie.table.checksum") // none is no fault to anyone
+	if d := parity.Diff(want, agreed(t, path, parity.Read{})); d != "" {
+		t.Errorf("without a checksum: %s", d)
+	}
 }
 
 func isCorrupt(err error) bool { _, ok := errors.AsType[*hudi.CorruptError](err); return ok }

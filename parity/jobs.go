@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // Read says what of a table to read. The zero value is the snapshot.
@@ -158,6 +159,24 @@ func (e *Engine) LockFile(ctx context.Context, table, text string) (string, erro
 	job["text"] = text
 	var out string
 	return out, e.do(ctx, job, &out)
+}
+
+// TakeLock takes the lock that the options of a write name, as that would, and tells whether
+// it was free within a time. Spark only.
+func (e *Engine) TakeLock(ctx context.Context, table string, opts Options, within time.Duration) (bool, error) {
+	job, err := e.sparkJob("take_lock", table)
+	if err != nil {
+		return false, err
+	}
+	job["opt"], job["wait_ms"] = opts, within.Milliseconds()
+	var taken bool
+	return taken, e.do(ctx, job, &taken)
+}
+
+// ReleaseLock gives back the lock that the last TakeLock took. Spark only.
+func (e *Engine) ReleaseLock(ctx context.Context) error {
+	var ignored json.RawMessage
+	return e.do(ctx, map[string]any{"cmd": "release_lock"}, &ignored)
 }
 
 // writeJob writes to a table that is there or, where it is to be made, to none.

@@ -20,22 +20,9 @@ import (
 	"lakefeed/hudi"
 	"lakefeed/hudi/lock"
 	"lakefeed/parity"
+	"lakefeed/storage/all"
 	"lakefeed/storage/file"
 )
-
-// sharedOptions are those of docs/spark-writers.md for a table that Spark writes to while
-// Lakefeed does.
-func sharedOptions() parity.Options {
-	o := sparkOptions("shared", "id", 8)
-	maps.Copy(o, parity.Options{
-		"hoodie.write.concurrency.mode":       "optimistic_concurrency_control",
-		"hoodie.cleaner.policy.failed.writes": "LAZY",
-		"hoodie.clean.automatic":              "false",
-		"hoodie.write.lock.provider":          "org.apache.hudi.client.transaction.lock.FileSystemBasedLockProvider",
-		"hoodie.write.lock.filesystem.expire": "1",
-	})
-	return o
-}
 
 var sharedSchema = arrow.NewSchema([]arrow.Field{
 	{Name: "id", Type: arrow.BinaryTypes.String},
@@ -43,10 +30,10 @@ var sharedSchema = arrow.NewSchema([]arrow.Field{
 	{Name: "_event_lsn", Type: arrow.PrimitiveTypes.Int64},
 }, nil)
 
-func sharedTable(t *testing.T, typ hudi.TableType) (*hudi.Table, string) {
+// sharedTable is a table that l guards, in our hands.
+func sharedTable(t *testing.T, typ hudi.TableType, l sharedLock) *hudi.Table {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "shared")
-	store, err := file.Open(dir)
+	store, err := all.Open(t.Context(), l.path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,15 +41,13 @@ func sharedTable(t *testing.T, typ hudi.TableType) (*hudi.Table, string) {
 		Name: "shared", Type: typ, Schema: sharedSchema, RecordKey: []string{"id"}, OrderingField: "_event_lsn",
 		// Without services: a compaction of ours would be in the way of Spark's commits.
 		Options: hudi.Options{Buckets: 8, Services: &hudi.ServicesOptions{}, Concurrency: hudi.Concurrency{
-			Mode:     hudi.Optimistic,
-			Locker:   lock.NewFile(store, lock.FileOptions{Expire: time.Minute, Poll: 20 * time.Millisecond}),
-			RetryFor: 3 * time.Minute,
+			Mode: hudi.Optimistic, Locker: l.locker, RetryFor: 3 * time.Minute,
 		}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return table, dir
+	return table
 }
 
 func sharedRow(key string, v int64) arrow.RecordBatch {
@@ -108,19 +93,24 @@ func sharedRows(t *testing.T, table *hudi.Table) map[string]int64 {
 	return rows
 }
 
-// TestSparkBeside lets Spark and Lakefeed write to one table at the same time, with
-// Hudi's file lock between them.
+// TestSparkBeside lets Spark and Lakefeed write to one table at the same time, with each
+// lock that Hudi and we have between them.
 func TestSparkBeside(t *testing.T) {
-	for _, release := range []string{"1.2.0", "0.15.0"} {
-		spark := parity.Spark(t, release)
-		for _, typ := range []hudi.TableType{hudi.MergeOnRead, hudi.CopyOnWrite} {
-			t.Run(release+"/"+string(typ), func(t *testing.T) { besideSpark(t, spark, typ) })
-		}
+	for _, c := range []struct {
+		release string
+		typ     hudi.TableType
+		lock    func(*testing.T) sharedLock
+	}{
+		{"1.2.0", hudi.MergeOnRead, fileLock}, {"1.2.0", hudi.CopyOnWrite, dynamoLock}, {"1.2.0", hudi.MergeOnRead, storageLock},
+		{"0.15.0", hudi.CopyOnWrite, fileLock}, {"0.15.0", hudi.MergeOnRead, dynamoLock},
+	} {
+		spark, l := parity.Spark(t, c.release), c.lock(t)
+		t.Run(c.release+"/"+string(c.typ)+"/"+l.name, func(t *testing.T) { besideSpark(t, spark, c.typ, l) })
 	}
 }
 
-func besideSpark(t *testing.T, spark *parity.Engine, typ hudi.TableType) {
-	table, dir := sharedTable(t, typ)
+func besideSpark(t *testing.T, spark *parity.Engine, typ hudi.TableType, l sharedLock) {
+	table := sharedTable(t, typ, l)
 	keys := keysOf(table, 3)
 	ours, theirs, both := keys[0], keys[1], keys[2]
 	want := map[string]int64{}
@@ -130,8 +120,9 @@ func besideSpark(t *testing.T, spark *parity.Engine, typ hudi.TableType) {
 		}
 		want[k] = int64(i)
 	}
+	opts := l.sparks(typ)
 	write := func(ctx context.Context, key string, v int64) error {
-		return spark.Write(ctx, dir, "upsert", []string{sharedLine(key, v)}, sharedOptions())
+		return spark.WriteExactly(ctx, l.path, "upsert", []string{sharedLine(key, v)}, opts)
 	}
 
 	// A transaction of ours is open while Spark commits: other file groups do not mind.
@@ -208,7 +199,7 @@ func besideSpark(t *testing.T, spark *parity.Engine, typ hudi.TableType) {
 		if e.Hudi() != spark.Hudi() && e.Hudi() != "" {
 			continue
 		}
-		rows, err := e.Read(t.Context(), dir, parity.Read{NoMeta: true})
+		rows, err := e.Read(t.Context(), l.path, parity.Read{NoMeta: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -221,10 +212,7 @@ func besideSpark(t *testing.T, spark *parity.Engine, typ hudi.TableType) {
 			}
 		}
 	}
-	left, err := filepath.Glob(filepath.Join(dir, ".hoodie", "lock"))
-	if err != nil || len(left) > 0 {
-		t.Errorf("left: %v, %v", left, err)
-	}
+	l.isFree(t)
 }
 
 // putShared writes a row in a transaction that is left open.
@@ -246,12 +234,12 @@ func putShared(t *testing.T, table *hudi.Table, x *hudi.Txn, key string, v int64
 }
 
 // TestStorageLockFile holds our storage lock's file against Hudi's own code: it reads
-// ours, and would write the very same bytes. Hudi 1.2.0 has that lock for S3, GCS and
-// Azure only, none of which its bundle for Spark brings a client of.
+// ours, and would write the very same bytes.
 func TestStorageLockFile(t *testing.T) {
 	spark := parity.Spark(t, "1.2.0")
-	_, dir := sharedTable(t, hudi.MergeOnRead)
-	store, err := file.Open(dir)
+	l := fileLock(t)
+	sharedTable(t, hudi.MergeOnRead, l)
+	store, err := file.Open(l.path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,11 +249,11 @@ func TestStorageLockFile(t *testing.T) {
 	}
 	same := func() {
 		t.Helper()
-		ours, err := os.ReadFile(filepath.Join(dir, ".hoodie", ".locks", "table_lock.json"))
+		ours, err := os.ReadFile(filepath.Join(l.path, ".hoodie", ".locks", "table_lock.json"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		theirs, err := spark.LockFile(t.Context(), dir, string(ours))
+		theirs, err := spark.LockFile(t.Context(), l.path, string(ours))
 		if err != nil {
 			t.Fatal(err)
 		}

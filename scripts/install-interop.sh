@@ -2,7 +2,8 @@
 # install-interop.sh: the engines that read Lakefeed's tables in the tests of
 # parity/. Spark with two releases of Hudi, and hudi-rs, under $CACHE/interop:
 #   venv/   a Python environment with pyspark and hudi (hudi-rs)
-#   jars/   the Hudi bundles for Spark; jars/s3/ what lets Spark read buckets
+#   jars/   the Hudi bundles for Spark; jars/s3/ what lets Spark read buckets;
+#           jars/locks/ AWS's lock client, on which Hudi's lock in DynamoDB stands
 #   java    a link to the Java that Spark runs on
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -10,6 +11,7 @@ set -euo pipefail
 SPARK=3.5.7
 HUDI="1.2.0 0.15.0"
 S3="org.apache.hadoop:hadoop-aws:3.3.4 com.amazonaws:aws-java-sdk-bundle:1.12.262" # of Spark 3.5's Hadoop
+LOCKS="com.amazonaws:dynamodb-lock-client:1.3.0 software.amazon.awssdk:url-connection-client:2.20.8"
 WHEELS="pyspark==$SPARK hudi==0.5.0 pyarrow==26.0.1 duckdb==2.0.1 fastavro==1.13.1"
 
 I=$CACHE/interop
@@ -58,6 +60,10 @@ for artifact in $S3; do
   mv "$tmp/$jar" "$I/jars/s3/$jar"
   rmdir "$tmp"
 done
+
+# Of what the lock client needs only what Spark has not.
+groups=com.amazonaws,software.amazon.awssdk,software.amazon.eventstream,org.reactivestreams \
+  maven_libs interop/jars/locks "7 MB" $LOCKS # a list of words
 
 if ! done_before "$I/venv/stamp" "$WHEELS"; then
   need_python

@@ -53,7 +53,8 @@ maven_copy() {
   retry maven org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy -Dartifact="$1" -DoutputDirectory="$2"
 }
 
-# maven_libs NAME SIZE GROUP:ARTIFACT:VERSION... puts jars, and all that they need, into $CACHE/NAME/lib.
+# maven_libs NAME SIZE GROUP:ARTIFACT:VERSION... puts jars, and all that they need, into $CACHE/NAME/lib;
+# with the variable groups only those of these groups.
 maven_libs() {
   local name=$1 size=$2 tmp artifact
   shift 2
@@ -64,7 +65,7 @@ maven_libs() {
   tmp=$(mktemp -d "$CACHE/$name/tmp.XXXXXX")
   {
     echo "<project xmlns='http://maven.apache.org/POM/4.0.0'><modelVersion>4.0.0</modelVersion>"
-    echo "<groupId>lakefeed</groupId><artifactId>$name</artifactId><version>1</version><dependencies>"
+    echo "<groupId>lakefeed</groupId><artifactId>${name//\//-}</artifactId><version>1</version><dependencies>"
     for artifact in "$@"; do
       IFS=: read -r g a v <<<"$artifact"
       echo "<dependency><groupId>$g</groupId><artifactId>$a</artifactId><version>$v</version></dependency>"
@@ -72,7 +73,7 @@ maven_libs() {
     echo "</dependencies></project>"
   } >"$tmp/pom.xml"
   retry maven -f "$tmp/pom.xml" org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies \
-    -DincludeScope=runtime -DoutputDirectory="$tmp/lib"
+    -DincludeScope=runtime -DoutputDirectory="$tmp/lib" -DincludeGroupIds="${groups:-}"
   rm -rf "${CACHE:?}/$name/lib"
   mv "$tmp/lib" "$CACHE/$name/lib"
   rm -rf "$tmp"

@@ -4,6 +4,24 @@ import glob, os, time
 
 BASE = os.environ["LAKEFEED_INTEROP"]  # where scripts/install-interop.sh put jars/; tmp/ is for Spark
 os.makedirs(f"{BASE}/tmp", exist_ok=True)
+HERE = os.path.dirname(os.path.abspath(__file__))
+CLASSES = f"{HERE}/classes"  # what compile_java makes of the .java files here
+
+
+def compile_java(spark, *names):
+    """compiles classes in a running Spark, by the compiler that it has for its own code"""
+    jvm = spark._jvm
+    if os.listdir(CLASSES):
+        return
+    files = spark.sparkContext._gateway.new_array(jvm.java.io.File, len(names))
+    for i, name in enumerate(names):
+        files[i] = jvm.java.io.File(f"{HERE}/{name}.java")
+    compiler = jvm.org.codehaus.janino.Compiler()
+    compiler.setIClassLoader(jvm.org.codehaus.janino.ClassLoaderIClassLoader(jvm.java.lang.ClassLoader.getSystemClassLoader()))
+    compiler.setSourceVersion(8)
+    compiler.setTargetVersion(8)
+    compiler.setDestinationDirectory(jvm.java.io.File(CLASSES), False)
+    compiler.compile(files)
 
 
 def get_spark(hudi="1.2.0", mem="2g", cores=2, extra=None, jars=(), app="hudi"):
@@ -11,14 +29,15 @@ def get_spark(hudi="1.2.0", mem="2g", cores=2, extra=None, jars=(), app="hudi"):
 
     t = time.time()
     js = [f"{BASE}/jars/hudi-spark3.5-bundle_2.12-{hudi}.jar"] + list(jars)
-    s3 = sorted(glob.glob(f"{BASE}/jars/s3/*.jar"))  # large: not in spark.jars, which are copied
+    more = sorted(glob.glob(f"{BASE}/jars/s3/*.jar") + glob.glob(f"{BASE}/jars/locks/lib/*.jar"))  # not in spark.jars, which are copied
+    os.makedirs(CLASSES, exist_ok=True)
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     b = (
         SparkSession.builder.master(f"local[{cores}]")
         .appName(app)
         .config("spark.driver.memory", mem)
         .config("spark.jars", ",".join(js))
-        .config("spark.driver.extraClassPath", ":".join(js + s3))
+        .config("spark.driver.extraClassPath", ":".join(js + more + [CLASSES]))
         .config("spark.serializer", "org.apache.spark.serializer.KryoSerializer")
         .config("spark.kryo.registrator", "org.apache.spark.HoodieSparkKryoRegistrar")
         .config("spark.sql.extensions", "org.apache.spark.sql.hudi.HoodieSparkSessionExtension")

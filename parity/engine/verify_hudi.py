@@ -524,7 +524,49 @@ def cmd_lock(a):
     return bytes(models.StorageLockFile.toByteArray(data)).decode()
 
 
+_held = []
+
+
+def cmd_take_lock(a):
+    """Takes the lock that the options name as a write would, and tells whether it was free within wait_ms."""
+    s = spark(a["hudi"])
+    stand_ins(s, a["hudi"])
+    jvm = s._jvm
+    p = jvm.org.apache.hudi.common.config.TypedProperties()
+    p.put("hoodie.base.path", a["table"])
+    for k, v in a["opt"].items():
+        p.put(k, v)
+    hadoop = jvm.org.apache.hudi.hadoop.fs.HadoopFSUtils.getStorageConf(s.sparkContext._jsc.hadoopConfiguration())
+    provider = jvm
+    for name in a["opt"]["hoodie.write.lock.provider"].split("."):
+        provider = getattr(provider, name)
+    lock = provider(jvm.org.apache.hudi.common.config.LockConfiguration(p), hadoop)
+    end = time.monotonic() + a["wait_ms"] / 1000
+    while not lock.tryLock(1000, jvm.java.util.concurrent.TimeUnit.MILLISECONDS):  # as Hudi's LockManager
+        if time.monotonic() > end:
+            lock.close()
+            return False
+        time.sleep(0.05)
+    _held.append(lock)
+    return True
+
+
+def cmd_release_lock(a):
+    lock = _held.pop()
+    lock.unlock()
+    lock.close()
+
+
+def stand_ins(s, hudi):
+    """classes in the place of those of hudi-aws-bundle"""
+    from sp import compile_java
+
+    compile_java(s, *(["DynamoDBBasedLockProvider"] + (["S3StorageLockClient"] if hudi >= "1" else [])))
+
+
 CMDS = {
+    "take_lock": cmd_take_lock,
+    "release_lock": cmd_release_lock,
     "read": cmd_read,
     "check": cmd_check,
     "write": cmd_write,
