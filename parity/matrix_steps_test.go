@@ -6,6 +6,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -283,7 +284,7 @@ func (m *matrixRun) sparkWrite(op string, rows []matrixRow, more map[string]stri
 }
 
 // sparkMakes has Spark make the table, as docs/spark-writers.md says, by a bulk insert or, in
-// other tables, an insert.
+// other tables, an insert; where it is partitioned with a metadata table, which we remove.
 func (m *matrixRun) sparkMakes() (did string, err error) {
 	rows := m.change(30, false)
 	m.put(rows)
@@ -291,6 +292,7 @@ func (m *matrixRun) sparkMakes() (did string, err error) {
 	opts := m.sparkOptions()
 	maps.Copy(opts, parity.Options{
 		"hoodie.datasource.write.payload.class": "org.apache.hudi.common.model.OverwriteWithLatestAvroPayload", "hoodie.clean.automatic": "false",
+		"hoodie.metadata.enable": strconv.FormatBool(m.partitioned()),
 	})
 	const schema = "id string, part string, n int, price decimal(12,2), body string, _event_lsn bigint"
 	if err = m.spark.Make(m.t.Context(), m.path, schema, op, texts(rows), opts); err == nil {

@@ -177,7 +177,7 @@ var optionCases = []optionCase{
 		want: "refused: Config conflict: hoodie.datasource.write.recordkey.field",
 	},
 	{name: "another type", table: optionsMor, options: parity.Options{"hoodie.datasource.write.table.type": "COPY_ON_WRITE"}, want: "right"},
-	{name: "another type", table: optionsCow, options: parity.Options{"hoodie.datasource.write.table.type": "MERGE_ON_READ"}, want: "failed: Compaction is not supported on a CopyOnWrite table"},
+	{name: "another type", table: optionsCow, options: parity.Options{"hoodie.datasource.write.table.type": "MERGE_ON_READ"}, want: "failed: Compaction is not supported on a CopyOnWrite table; then right"},
 	{name: "no index", table: optionsMor, options: parity.Options{"hoodie.index.type": ""}, want: "doubled later"},
 	{name: "no buckets", table: optionsMor, options: parity.Options{"hoodie.bucket.index.num.buckets": ""}, want: "doubled at once"},
 	{name: "other buckets than told", table: optionsMor, kept: true, options: parity.Options{"hoodie.bucket.index.num.buckets": "4"}, want: "refused: Config conflict: hoodie.bucket.index.num.buckets"},

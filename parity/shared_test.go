@@ -101,8 +101,11 @@ func TestSparkBeside(t *testing.T) {
 		typ     hudi.TableType
 		lock    func(*testing.T) sharedLock
 	}{
-		{"1.2.0", hudi.MergeOnRead, fileLock}, {"1.2.0", hudi.CopyOnWrite, dynamoLock}, {"1.2.0", hudi.MergeOnRead, storageLock},
-		{"0.15.0", hudi.CopyOnWrite, fileLock}, {"0.15.0", hudi.MergeOnRead, dynamoLock},
+		{"1.2.0", hudi.MergeOnRead, fileLock},
+		{"1.2.0", hudi.CopyOnWrite, dynamoLock},
+		{"1.2.0", hudi.MergeOnRead, storageLock},
+		{"0.15.0", hudi.CopyOnWrite, fileLock},
+		{"0.15.0", hudi.MergeOnRead, dynamoLock},
 	} {
 		spark, l := parity.Spark(t, c.release), c.lock(t)
 		t.Run(c.release+"/"+string(c.typ)+"/"+l.name, func(t *testing.T) { besideSpark(t, spark, c.typ, l) })

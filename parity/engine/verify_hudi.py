@@ -397,6 +397,8 @@ def cmd_write(a):
     df = load_rows(s, t, a["rows"], a.get("schema"))
     op = a.get("op") or "upsert"
     opt = a.get("opt") or {}
+    if "hoodie.write.lock.provider" in opt:
+        stand_ins(s, a["hudi"])
     if a.get("schema"):  # a table that is not there yet
         o = {"hoodie.datasource.write.operation": op, **opt}
     elif a.get("exact"):  # what hoodie.properties says is for Hudi itself to find
