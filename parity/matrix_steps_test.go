@@ -298,6 +298,9 @@ func (m *matrixRun) sparkMakes() (did string, err error) {
 	if err = m.spark.Make(m.t.Context(), m.path, schema, op, texts(rows), opts); err == nil {
 		m.table, err = hudi.Open(m.t.Context(), m.store(), m.options())
 	}
+	if err == nil && (m.table.Properties()["hoodie.table.metadata.partitions"] != "") != m.partitioned() {
+		err = errors.New("it has no metadata table, or one that it was not to have")
+	}
 	return fmt.Sprintf("Spark's table of %d rows by %s", len(rows), op), err
 }
 
