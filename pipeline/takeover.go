@@ -110,13 +110,9 @@ func (p *Pipeline) takesOver(t *target) bool {
 // copies reports whether all rows are to be read from the source.
 func (a *Adoption) copies() bool { return a != nil && a.Copy && a.Stopped }
 
-// foreignFolder is what is done with a folder that holds a table of others, or nothing: one
-// that is to be taken over is left as it is till then.
-func (p *Pipeline) foreignFolder(ctx context.Context, t *target, there bool) error {
-	if !there {
-		t.settled = true
-		return fmt.Errorf("folder %s holds no Hudi table that could be taken over: `path` of its entry in the configuration says where it lies in the lake", t.store)
-	}
+// foreignFolder is what is done with a folder that holds a table of others, or is to hold one: it is
+// left as it is until that is taken over.
+func (p *Pipeline) foreignFolder(ctx context.Context, t *target) error {
 	t.table, t.at, t.had, t.mine = nil, checkpoint{}, 0, false
 	t.opened, t.foreign = true, true
 	return t.quarantine.open(ctx, 0)
@@ -204,6 +200,9 @@ func (p *Pipeline) openForeign(ctx context.Context, t *target) error {
 		return err
 	}
 	had, err := hudi.Open(ctx, t.store, hudi.Options{})
+	if errors.Is(err, hudi.ErrNoTable) || err == nil && len(had.Timeline().Completed()) == 0 {
+		return &awaitsError{fmt.Sprintf("folder %s holds no rows of a Hudi table yet: `lakefeed table import` makes one of Parquet files; `path` of its entry in the configuration says where it lies", t.store)}
+	}
 	if err != nil {
 		return damaged(err)
 	}

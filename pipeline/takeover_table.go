@@ -219,7 +219,7 @@ func InspectForeign(ctx context.Context, lake storage.Store, pipeline string, lo
 	path := tablePaths(look.Tables, options, folders)[i]
 	table, err := hudi.Open(ctx, storage.Sub(lake, path), hudi.Options{})
 	if errors.Is(err, hudi.ErrNoTable) {
-		return nil, fmt.Errorf("folder %s of the lake holds no Hudi table: `path` of the table's entry in the configuration says where it lies", path)
+		return nil, fmt.Errorf("folder %s of the lake holds none, and `path` of the table's entry in the configuration says where it lies: %w", path, err)
 	}
 	if err != nil {
 		return nil, err

@@ -48,8 +48,12 @@ func readDebezium(c change.Column, from arrow.DataType) (func(arrow.Array) (arro
 	case *arrow.TimestampType:
 		return readTimestamp(name, to, from, other)
 	case *arrow.Date32Type:
-		if from.ID() == arrow.INT32 {
+		switch from.ID() {
+		case arrow.INT32:
 			return asDays, nil
+		case arrow.STRING:
+			return asDates, nil
+		default:
 		}
 	case *arrow.Decimal128Type:
 		return readDecimal(to, from, other)
@@ -87,6 +91,44 @@ func asDays(a arrow.Array) (arrow.Array, error) {
 	return b.NewArray(), nil
 }
 
+// asDates reads dates as PostgreSQL prints them.
+func asDates(a arrow.Array) (arrow.Array, error) {
+	b := array.NewDate32Builder(mem)
+	b.Reserve(a.Len())
+	for row := range a.Len() {
+		if a.IsNull(row) {
+			b.AppendNull()
+			continue
+		}
+		t, err := time.Parse(time.DateOnly, a.(*array.String).Value(row))
+		if err != nil {
+			return nil, fmt.Errorf("row with %q, which is no date as PostgreSQL prints it", a.(*array.String).Value(row))
+		}
+		b.Append(arrow.Date32FromTime(t))
+	}
+	return b.NewArray(), nil
+}
+
+// The forms of times with and without a zone, in ISO 8601 and as PostgreSQL prints them.
+var (
+	zonedForms = []string{time.RFC3339Nano, "2006-01-02 15:04:05.999999999Z07", "2006-01-02 15:04:05.999999999Z07:00"}
+	plainForms = []string{"2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05.999999999"}
+)
+
+// parseTime reads a time; one without a zone is that of the clock, in a column that has none.
+func parseTime(text string, plain bool) (t time.Time, err error) {
+	forms := zonedForms
+	if plain {
+		forms = append(forms[:1:1], plainForms...)
+	}
+	for _, form := range forms {
+		if t, err = time.Parse(form, text); err == nil {
+			return t, nil
+		}
+	}
+	return t, fmt.Errorf("row with %q, which is no time in ISO 8601, nor as PostgreSQL prints it", text)
+}
+
 // milliseconds reports whether Debezium counts a time of this type in them, and not in microseconds.
 func milliseconds(name string) bool {
 	_, after, ok := strings.Cut(name, "(")
@@ -111,11 +153,8 @@ func readTimestamp(name string, to *arrow.TimestampType, from arrow.DataType, ot
 		return timestamps(to, func(a arrow.Array, row int) (int64, error) { return factor * a.(*array.Int64).Value(row), nil }), nil
 	case *arrow.StringType:
 		return timestamps(to, func(a arrow.Array, row int) (int64, error) {
-			t, err := time.Parse(time.RFC3339Nano, a.(*array.String).Value(row))
-			if err != nil {
-				return 0, fmt.Errorf("row with %q, which is no time in ISO 8601", a.(*array.String).Value(row))
-			}
-			return t.UnixMicro(), nil
+			t, err := parseTime(a.(*array.String).Value(row), strings.Contains(name, "without"))
+			return t.UnixMicro(), err
 		}), nil
 	}
 	return nil, other
@@ -144,6 +183,8 @@ func timestamps(to *arrow.TimestampType, value func(arrow.Array, int) (int64, er
 func readTime(name string, from arrow.DataType, other error) (func(arrow.Array) (arrow.Array, error), error) {
 	micros := func(a arrow.Array, row int) int64 { return a.(*array.Int64).Value(row) }
 	switch {
+	case from.ID() == arrow.STRING: // Debezium has none, and others print what PostgreSQL does
+		return as2(arrow.BinaryTypes.String), nil
 	case from.ID() == arrow.INT32 && milliseconds(name):
 		micros = func(a arrow.Array, row int) int64 { return 1000 * int64(a.(*array.Int32).Value(row)) }
 	case from.ID() != arrow.INT64 || milliseconds(name):

@@ -302,7 +302,7 @@ func (p *Pipeline) openHudi(ctx context.Context, t *target) (*hudi.Table, error)
 func (p *Pipeline) openFolder(ctx context.Context, t *target, followed bool) error {
 	table, err := p.openHudi(ctx, t)
 	if errors.Is(err, hudi.ErrNoTable) && p.takesOver(t) {
-		return p.foreignFolder(ctx, t, false)
+		return p.foreignFolder(ctx, t)
 	}
 	if errors.Is(err, hudi.ErrNoTable) {
 		t.opened, t.had, t.mine = true, 0, false // removed for a new copy
@@ -317,7 +317,7 @@ func (p *Pipeline) openFolder(ctx context.Context, t *target, followed bool) err
 		return damaged(err)
 	}
 	if at == nil && p.takesOver(t) {
-		return p.foreignFolder(ctx, t, true)
+		return p.foreignFolder(ctx, t)
 	}
 	if at == nil {
 		t.table = table

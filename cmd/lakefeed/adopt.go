@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -11,13 +12,14 @@ import (
 
 	"lakefeed/change"
 	"lakefeed/config"
+	"lakefeed/hudi"
 	"lakefeed/pipeline"
 )
 
 // adoptFlags are those of `adopt`.
 type adoptFlags struct {
 	file, only, until, path string
-	check, asJSON           bool
+	check, asJSON, empty    bool
 	adoption                pipeline.Adoption
 }
 
@@ -52,7 +54,10 @@ from the rows that the other job has passed the position, --lsn says up to where
 	c.Flags().StringVar(&f.until, "lsn", "", "with --stopped: the table has every transaction that commits before this position")
 	c.Flags().BoolVar(&f.adoption.Retype, "retype", false, "let columns change their types to those of docs/types.md")
 	c.Flags().BoolVar(&f.adoption.Copy, "copy", false, "with --stopped: read all rows from the source, whatever the table has of them")
+	c.Flags().BoolVar(&f.empty, "empty", false, "the table's folder may be empty yet: lakefeed table import fills it with an export or a dump that is made from now on")
 	c.MarkFlagsMutuallyExclusive("lsn", "copy")
+	c.MarkFlagsMutuallyExclusive("empty", "stopped")
+	c.MarkFlagsMutuallyExclusive("empty", "check")
 	return c
 }
 
@@ -74,6 +79,13 @@ func (f *adoptFlags) run(ctx context.Context, table string, out io.Writer) (err 
 		return err
 	}
 	found, err := f.inspect(ctx, p, table)
+	if f.empty && errors.Is(err, hudi.ErrNoTable) {
+		if err := f.ask(ctx, p, table); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(out, "the pipeline keeps the changes of %s from now on: `lakefeed status` says from which position; then let lakefeed table import fill its folder with rows that are newer, and adopt --stopped --lsn\n", table)
+		return err
+	}
 	if err != nil {
 		return err
 	}
