@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -103,7 +104,7 @@ func TestAdopt(t *testing.T) {
 		s.spark, s.db, s.folder = spark, db, filepath.Join(l.Dir, "raw", s.name)
 		s.opts = parity.Options{
 			"hoodie.datasource.write.payload.class": "org.apache.hudi.common.model.debezium.PostgresDebeziumAvroPayload", "hoodie.datasource.write.commitmeta.key.prefix": "deltastreamer.",
-			"hoodie.index.type": "BLOOM", "hoodie.metadata.enable": fmt.Sprint(s.name == "c"),
+			"hoodie.index.type": "BLOOM", "hoodie.metadata.enable": strconv.FormatBool(s.name == "c"),
 		}
 		kind, by := "mor", ""
 		if s.name == "c" {

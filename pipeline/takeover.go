@@ -128,7 +128,7 @@ func (p *Pipeline) obeyAdoption(ctx context.Context, t *target, o Order) {
 	case t.recopy == nil && !o.Since.Equal(t.gaveUp):
 		p.recopy(t, takenOver)
 		t.stand()
-	case t.recopy != nil && !o.Since.Equal(t.recopy.asked):
+	case t.recopy != nil && (!o.Since.Equal(t.recopy.asked) || t.overflown.Load()): // in that case it begins anew
 		t.recopy.next = time.Unix(1, 0)
 	}
 }

@@ -2,6 +2,7 @@ package pipeline_test
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -74,11 +75,8 @@ func (s *streamer) syncAs(where, big string) {
 	s.r.t.Helper()
 	at := s.r.lsn("select pg_current_wal_insert_lsn()")
 	s.r.db.Exec(s.r.t, "select pg_logical_emit_message(false, 'test', 'a change of '||now())")
-	var rows [][]string
-	for _, row := range s.r.db.Query(s.r.t, `select id, coalesce(v, '~'), coalesce(`+big+`, '~'), coalesce(to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), '~'),
-		(extract(epoch from seen) * 1000000)::bigint, day - date '1970-01-01', amount, region from t where `+where+` order by id`) {
-		rows = append(rows, row)
-	}
+	rows := s.r.db.Query(s.r.t, `select id, coalesce(v, '~'), coalesce(`+big+`, '~'), coalesce(to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), '~'),
+		(extract(epoch from seen) * 1000000)::bigint, day - date '1970-01-01', amount, region from t where `+where+` order by id`)
 	s.write(at, rows)
 }
 
@@ -88,7 +86,7 @@ func (s *streamer) write(at change.LSN, rows [][]string) {
 	b := array.NewRecordBuilder(memory.DefaultAllocator, streamerSchema)
 	defer b.Release()
 	for _, row := range rows {
-		text := append([]string{"u", "1", "shop", "public", "1", "7", fmt.Sprint(int64(at)), "~"}, row...)
+		text := append([]string{"u", "1", "shop", "public", "1", "7", strconv.FormatInt(int64(at), 10), "~"}, row...)
 		for i, v := range text {
 			if v == "~" {
 				b.Field(i).AppendNull()
@@ -229,7 +227,7 @@ func takeOverAll(t *testing.T, typ hudi.TableType, partitioned bool) {
 	s.sync("id <= 310")
 	if partitioned {
 		for i := 50; i <= 300; i += 50 {
-			if _, err := s.table.DeleteFrom(t.Context(), map[string][]string{fmt.Sprintf("r%d", i%3): {fmt.Sprint(i)}}); err != nil {
+			if _, err := s.table.DeleteFrom(t.Context(), map[string][]string{fmt.Sprintf("r%d", i%3): {strconv.Itoa(i)}}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -403,4 +401,29 @@ func TestTakeOverRefused(t *testing.T) {
 	if _, err := run.Adopt(t.Context(), "public.none", stopped); err == nil {
 		t.Error("a table that is none is taken over")
 	}
+}
+
+// TestTakeOverOverflows lets a take-over begin anew, from a later position, where the spool is full meanwhile.
+func TestTakeOverOverflows(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, streamerTable, fmt.Sprintf(streamerRows, 1, 30))
+	s := newStreamer(r, hudi.CopyOnWrite)
+	s.sync("true")
+	run := r.start(func(o *options) { o.SpoolBytes = 20_000 })
+	run.adopt(pipeline.Adoption{})
+	first := run.waits("goes on until it has passed")
+	for i, change := range []string{"update t set v = 'between' where id = 4", fmt.Sprintf(streamerRows, 31, 60)} { // beyond the bound with the second
+		r.db.Exec(t, change)
+		r.await("the spool has it", func() bool { return r.spooled("t") == i+1 })
+	}
+	r.db.Exec(t, "update t set v = 'beyond' where id = 5")
+	r.await("it begins anew", func() bool {
+		note := run.table("public.t").Note
+		return strings.Contains(note, "goes on until it has passed") && note != first
+	})
+	s.sync("true")
+	s.end()
+	run.adopt(pipeline.Adoption{Stopped: true, Retype: true})
+	run.takenOver()
+	r.equal(run)
 }
