@@ -22,7 +22,7 @@ type RestoreResult struct {
 // Restore takes the table back to what it was as of a commit: all later writes are taken
 // back, the newest first, and their files deleted. That cannot be undone. The table as of
 // that commit must still be whole, as a savepoint keeps it; later savepoints must be
-// released before. Readers that began before may miss files.
+// released before. A commit with a [TakeOver] is not taken back. Readers that began before may miss files.
 //
 // A restore that was interrupted is gone on with by [Table.Recover], and by whatever
 // writes next.
@@ -71,6 +71,7 @@ func (t *Table) planRestore(ctx context.Context, to string) (*timeline.RestorePl
 		return nil, err
 	}
 	plan := &timeline.RestorePlan{SavepointToRestoreTimestamp: to}
+	var gone []timeline.Instant
 	for _, i := range slices.Backward(t.timeline.Completed()) {
 		if i.Time <= to {
 			break
@@ -79,6 +80,10 @@ func (t *Table) planRestore(ctx context.Context, to string) (*timeline.RestorePl
 			return nil, fmt.Errorf("savepoint %s is of a later commit: release it first", i.Time)
 		}
 		plan.InstantsToRollback = append(plan.InstantsToRollback, timeline.InstantInfo{CommitTime: i.Time, Action: string(i.Action)})
+		gone = append(gone, i)
+	}
+	if err := t.checkTakesBack(ctx, gone...); err != nil {
+		return nil, err
 	}
 	_, err = t.wholeAsOf(ctx, to)
 	return plan, err
@@ -250,7 +255,8 @@ func (t *Table) onlyBlocksOf(ctx context.Context, name, instant string) (bool, e
 }
 
 // Rollback takes back the newest completed write, which instant must name ("": whichever
-// that is). That cannot be undone. The table as of the write before must still be whole.
+// that is), and which is no [TakeOver]. That cannot be undone. The table as of the write before must
+// still be whole.
 func (t *Table) Rollback(ctx context.Context, instant string) (RestoreResult, error) {
 	return serve(ctx, t, errand{what: "roll back a commit of " + t.name, busy: "rollback"}, func(ctx context.Context) (RestoreResult, error) { return t.rollbackLast(ctx, instant) })
 }
@@ -267,6 +273,9 @@ func (t *Table) rollbackLast(ctx context.Context, instant string) (RestoreResult
 		return RestoreResult{}, badOption("%s is not the newest commit, which is %s: restore the table to the commit before it", instant, target.Time)
 	case t.timeline.IsSavepoint(instant):
 		return RestoreResult{}, badOption("savepoint %s keeps it: release it first", instant)
+	}
+	if err := t.checkTakesBack(ctx, target); err != nil {
+		return RestoreResult{}, err
 	}
 	before := "0" // nothing, unless there is an archive
 	if len(commits) > 1 {

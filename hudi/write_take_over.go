@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+
+	"lakefeed/hudi/timeline"
 )
 
 // TakeOver says that a transaction makes of a table which other writers kept, by whatever index and
@@ -20,7 +22,8 @@ import (
 // Where a crash comes between the two, [Table.FinishTakeOver] is to be called. A metadata table, which this
 // package does not keep up, is taken away when the transaction begins: readers list files without it.
 //
-// Who reads a merge-on-read table as of an instant before the take-over merges its log files by the new rule.
+// Who reads a merge-on-read table as of an instant before the take-over merges its log files by the new rule,
+// and neither [Table.Restore] nor [Table.Rollback] goes back behind it.
 type TakeOver struct {
 	// OrderingField is the column by which engines order changes from then on. Required.
 	OrderingField string
@@ -166,6 +169,22 @@ func (t *Table) FinishTakeOver(ctx context.Context) (done bool, err error) {
 		return false, fmt.Errorf("finish to take over %s: %w", t.name, err)
 	}
 	return true, t.become(ctx, becomes)
+}
+
+// checkTakesBack refuses to take back commits of which one took the table over: by what
+// hoodie.properties says since then, the files of before are merged and found otherwise.
+func (t *Table) checkTakesBack(ctx context.Context, gone ...timeline.Instant) error {
+	over := ""
+	err := t.eachCommit(ctx, gone, func(i timeline.Instant, m *timeline.CommitMetadata) (more bool) {
+		if _, found := m.ExtraMetadata[takeOverKey]; found {
+			over = i.Time
+		}
+		return over == ""
+	})
+	if err != nil || over == "" {
+		return err
+	}
+	return badOption("commit %s took the table over from another job, and %s says since then how rows are merged and found, which is wrong for the files of before: restore to that commit or a later one, or put a copy of the folder that was made before in its place", over, propertiesFile)
 }
 
 // become changes the table's properties.

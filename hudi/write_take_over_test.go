@@ -119,6 +119,34 @@ func takeOver(t *testing.T, store storage.Store, order string, died bool) {
 	}
 }
 
+// TestTakeOverStays takes nothing back behind a take-over, where rows would count by another rule than
+// they were written for, but what came after it.
+func TestTakeOverStays(t *testing.T) {
+	t.Parallel()
+	ctx, store := t.Context(), memStore(t, goldenFiles(t, "v6_120_mor_none_nomdt"))
+	before := openWith(t, store, Options{})
+	commits := before.Timeline().Completed()
+	want := tableRows(t, before, ReadOptions{})
+	takeOver(t, store, before.order, false)
+	table := openWith(t, store, Options{})
+	over, _ := table.Timeline().Last()
+	wantRefused := func(what string, err error) {
+		t.Helper()
+		if !errors.As(err, new(*OptionError)) || !strings.Contains(err.Error(), over.Time+" took the table over") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	_, err := table.Rollback(ctx, "")
+	wantRefused("rollback", err)
+	goOn(t, table)
+	_, err = table.Restore(ctx, commits[len(commits)-1].Time)
+	wantRefused("restore", err)
+	if res, err := table.Restore(ctx, over.Time); err != nil || len(res.TakenBack) == 0 {
+		t.Errorf("restore to the take-over: %v, %v", res, err)
+	}
+	diffLines(t, tableRows(t, openWith(t, store, Options{}), ReadOptions{}), want)
+}
+
 // TestTakeOverRefused names what stands in the way, and leaves the table as it is.
 func TestTakeOverRefused(t *testing.T) {
 	store, err := file.Open(filepath.Join(golden.Unpack(t, "v6_0150_mor_hive_nomdt"), "table"))
