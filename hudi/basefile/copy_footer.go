@@ -214,11 +214,13 @@ func (a *readAhead) piece(off int64) int64 {
 	return min(readAheadBytes, a.size-off, a.end(off)-off)
 }
 
-// fill reads what is at an offset, and so many bytes at least. What is there is not read again.
+// fill reads on behind what is there of an offset, to so many bytes of it at least: a whole piece, so
+// that what is a little longer than one takes no request of its own for its end.
 func (a *readAhead) fill(off, least int64) error {
-	n, kept := max(a.piece(off), least), int64(0)
-	if kept = a.has(off); kept > 0 {
-		kept = int64(copy(a.buf, a.buf[off-a.at:]))
+	kept := a.has(off)
+	n := kept + max(a.piece(off+kept), least-kept)
+	if kept > 0 {
+		copy(a.buf, a.buf[off-a.at:])
 	}
 	a.at = off
 	a.buf = slices.Grow(a.buf[:kept], int(n-kept))[:n]
