@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"lakefeed/hudi/timeline"
 	"lakefeed/storage/storagetest"
@@ -132,4 +133,42 @@ func TestMetadataTableComesAndIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.wantCompacted(t)
+}
+
+// TestMetadataTableOfOtherDeath lets another process die between the two steps of a removal: a Table
+// that has looked for such a rest before, when there was none, ends it.
+func TestMetadataTableOfOtherDeath(t *testing.T) {
+	t.Parallel()
+	store := newStore(t)
+	table := newTable(t, store, CopyOnWrite, 1)
+	if err := table.Recover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	addMetadataTable(t, store)
+	dying := storagetest.NewFaulty(store, storagetest.Fault{At: 1, Dead: true, Only: func(c storagetest.Call) bool { return c.Op == "DeleteAll" }})
+	later := func() time.Time { return time.Now().Add(time.Minute) } // which the properties say
+	if err := openWith(t, dying, Options{Buckets: 1, Now: later}).Recover(t.Context()); !errors.Is(err, storagetest.ErrFault) {
+		t.Fatal(err)
+	}
+	if listed, left := openWith(t, store, Options{}).MetadataTable(), metadataFiles(t, store); len(listed) > 0 || len(left) == 0 {
+		t.Fatalf("listed %v, left %v", listed, left)
+	}
+	if err := table.Recover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantRemoved(t, store)
+}
+
+// TestMetadataTableLastFiles finds files that lie right in the folder, when the folders in it are gone.
+func TestMetadataTableLastFiles(t *testing.T) {
+	t.Parallel()
+	store := newStore(t)
+	newTable(t, store, CopyOnWrite, 1)
+	if err := store.Put(t.Context(), metadataFolder+"/left", []byte("of a removal")); err != nil {
+		t.Fatal(err)
+	}
+	if err := openWith(t, store, Options{Buckets: 1}).Recover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantRemoved(t, store)
 }

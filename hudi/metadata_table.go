@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"lakefeed/hudi/lock"
+	"lakefeed/storage"
 )
 
 // The metadata table is a Hudi table within a table, where Hudi's writers keep the list of
@@ -76,7 +77,8 @@ func (t *Table) checkMetadataTable(p Properties) error {
 }
 
 // removeMetadataTable takes away the metadata table that the properties name, or what a
-// removal that broke off left of one. For the latter it looks once. Who calls it has the
+// removal that broke off left of one. For the latter it looks once, and again whenever
+// hoodie.properties have changed: another writer's removal may have broken off. Who calls it has the
 // table: the lock that writers share, or the claim.
 func (t *Table) removeMetadataTable(ctx context.Context) error {
 	parts := t.props.metadataTable()
@@ -124,11 +126,15 @@ func (t *Table) unlistMetadataTable(ctx context.Context) error {
 // deleteMetadataTable deletes its files, and tells whether there were any. Its timeline, in the first
 // folder, goes first: who opens it then finds no table, rather than one that lacks files.
 func (t *Table) deleteMetadataTable(ctx context.Context) (found bool, err error) {
-	names, err := t.store.Dirs(ctx, metadataFolder)
-	if err != nil || len(names) == 0 {
+	folders, err := t.store.Dirs(ctx, metadataFolder)
+	var files []string
+	if err == nil && len(folders) == 0 { // only the last step of a removal broke off
+		files, err = storage.Names(ctx, t.store, metadataFolder)
+	}
+	if err != nil || len(folders)+len(files) == 0 {
 		return false, err //nolint:wrapcheck // the caller says what it is about
 	}
-	for _, name := range append(names, "") { // and the folder itself
+	for _, name := range append(folders, "") { // and the folder itself
 		folder := path.Join(metadataFolder, name)
 		if err := t.proveHeld(ctx); err != nil {
 			return true, err

@@ -88,9 +88,12 @@ func (t *Table) Refresh(ctx context.Context) error {
 // refresh reads hoodie.properties and the timeline's names again, and the rest only
 // when these differ from what is known.
 func (t *Table) refresh(ctx context.Context) error {
-	props, err := t.readProperties(ctx)
+	props, version, err := t.readPropertiesAt(ctx)
 	if err != nil {
 		return fmt.Errorf("refresh %s: %w", t.name, err)
+	}
+	if version != t.propsRead {
+		t.listed, t.propsRead = false, version
 	}
 	if err := t.checkSameVersion(props); err != nil {
 		return fmt.Errorf("refresh %s: %w", t.name, err)

@@ -36,8 +36,10 @@ type Table struct {
 	tried int           // how many writes the timeline has when a service archives again; who has the turn uses it
 	laid  lastCluster   // who has the turn uses it
 	// listed says that engines list the table's folders, and nothing is left of a metadata
-	// table; who has the turn uses it.
-	listed bool
+	// table, since hoodie.properties are of the version that was read last: who adds or removes
+	// one changes them. Who has the turn uses both.
+	listed    bool
+	propsRead storage.Version
 
 	name       string
 	typ        TableType
