@@ -105,13 +105,17 @@ func (e *OptionError) Error() string { return e.Reason }
 
 func badOption(format string, args ...any) error { return &OptionError{fmt.Sprintf(format, args...)} }
 
-// RowError says that rows cannot be written as they are: a key is null, or comes twice.
-type RowError struct{ Reason string }
+// RowError says that rows cannot be written as they are: a key is null, or comes twice, or text is
+// not UTF-8.
+type RowError struct {
+	Reason string
+	Twice  bool // a key comes twice
+}
 
 // Error says what is wrong with which row.
 func (e *RowError) Error() string { return e.Reason }
 
-func badRow(format string, args ...any) error { return &RowError{fmt.Sprintf(format, args...)} }
+func badRow(format string, args ...any) error { return &RowError{Reason: fmt.Sprintf(format, args...)} }
 
 // CorruptError says that a file of the table is not what it should be.
 type CorruptError struct {

@@ -293,8 +293,8 @@ func (c *choice) add(rows *importRows, from int64) error {
 		case !twice:
 			c.res.Rows++
 		case !c.opts.LastWins:
-			return badRow("key %q comes twice%s, in %s and %s: name other key columns, or let the last one count (--last-wins)",
-				rows.keys.Value(row), inPartition(rows.paths.Value(row)), c.files[old.file].Name, c.files[w.file].Name)
+			return &RowError{Twice: true, Reason: fmt.Sprintf("key %q comes twice%s, in %s and %s: name other key columns, or let the last one count (--last-wins)",
+				rows.keys.Value(row), inPartition(rows.paths.Value(row)), c.files[old.file].Name, c.files[w.file].Name)}
 		default:
 			c.res.Dropped++
 		}

@@ -231,7 +231,9 @@ func (o *sortedOut) move(ctx context.Context, at changePlace) error {
 	return err
 }
 
-func comesTwice(key string) error { return badRow("key %s comes twice", key) }
+func comesTwice(key string) error {
+	return &RowError{Reason: fmt.Sprintf("key %s comes twice", key), Twice: true}
+}
 
 // put writes changes of one kind and place.
 func (o *sortedOut) put(ctx context.Context, c sortedChanges, r run) error {

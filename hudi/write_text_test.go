@@ -117,7 +117,7 @@ func TestKeyNotUTF8(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = g.Upsert(t.Context(), textBatch("a", "x", "x"), column.Repeat("\xff", 1).(*array.String))
-	if row := new(RowError); !errors.As(err, &row) || row.Reason != `row with key "\xff": its key is not UTF-8` {
+	if row := new(RowError); !errors.As(err, &row) || row.Reason != `row with key "\xff": its key is not UTF-8` || row.Twice {
 		t.Errorf("got %v", err)
 	}
 	if err := x.Abort(t.Context()); err != nil {

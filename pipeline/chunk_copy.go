@@ -357,7 +357,7 @@ func (c *chunkCopy) commit(ctx context.Context, at change.LSN, overwrite bool, c
 	err = p.landCopy(ctx, t, at, overwrite, func(ctx context.Context, _ *target, txn *hudi.Txn) (int64, error) {
 		return hudi.WriteRuns(ctx, txn, c.sortOptions(1), c.runs(changes), runtime.GOMAXPROCS(0))
 	})
-	if _, twice := errors.AsType[*hudi.RowError](err); twice { // which one pass meets again, where the source has it so
+	if row, refused := errors.AsType[*hudi.RowError](err); refused && row.Twice { // which one pass meets again, where the source has it so
 		return &staleError{why: err.Error(), once: true}
 	}
 	if err != nil {

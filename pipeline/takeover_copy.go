@@ -120,9 +120,17 @@ func (r *foreignRows) take(ctx context.Context) error {
 	if now := newestInstant(t.table); now != instant {
 		return &awaitsError{fmt.Sprintf("another job wrote into it while it was read (%s): see that it has ended", now)}
 	}
-	err := r.c.finish(ctx, 0, true)
+	return refusedRows(r.c.finish(ctx, 0, true))
+}
+
+// refusedRows says of rows that cannot be written what is to be done: there is no other pass. Keys that
+// come twice the source has so; what is in a row otherwise the table has, and not the source.
+func refusedRows(err error) error {
 	if stale, ok := errors.AsType[*staleError](err); ok && stale.once { // there is no other pass
 		return fmt.Errorf("%s: mend that in the source, or let it be copied into a folder of its own", stale.why)
+	}
+	if _, refused := errors.AsType[*hudi.RowError](err); refused {
+		return fmt.Errorf("the table that is taken over has it so: `lakefeed adopt --stopped --copy` reads all rows from the source: %w", err)
 	}
 	return err
 }
