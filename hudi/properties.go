@@ -38,7 +38,6 @@ const (
 	propMetaFields     = "hoodie.populate.meta.fields"
 	propBaseFormat     = "hoodie.table.base.file.format"
 	propPayload        = "hoodie.compaction.payload.class"
-	propWritePayload   = "hoodie.datasource.write.payload.class" // the option of Spark's that sets it
 	propMergeMode      = "hoodie.record.merge.mode"
 	propArchive        = "hoodie.archivelog.folder"
 	propTimezone       = "hoodie.table.timeline.timezone"
@@ -302,7 +301,7 @@ func (p Properties) checkWritable() error {
 func (p Properties) checkMerging() error {
 	if rule, err := p.mergeRule(); err != nil || !rule.latestWins() {
 		return cmp.Or(err, error(&UnsupportedError{"merging", cmp.Or(p[propPayload], p[propMergeMode]), "this writer's later change counts, whatever its ordering value; reads and table services do as the table says, and go on. " +
-			"To have rows written, make the table in Spark with " + propWritePayload + "=" + payloadOverwrite}))
+			"To have rows written, make the table in Spark with hoodie.datasource.write.payload.class=" + payloadOverwrite}))
 	}
 	return nil
 }
