@@ -14,6 +14,7 @@ import (
 	"lakefeed/hudi"
 	"lakefeed/internal/laketest"
 	"lakefeed/parity"
+	"lakefeed/storage/file"
 )
 
 // TestProcedures lets Spark's procedures work on tables that we compacted, cleaned,
@@ -184,6 +185,9 @@ func verbs(t *testing.T, spark *parity.Engine, typ, metadata string) {
 	name := fmt.Sprintf("made_%s_%s", typ, strings.ReplaceAll(spark.Hudi(), ".", ""))
 	opts := maps.Clone(madeOptions)
 	opts["hoodie.metadata.enable"] = metadata
+	if metadata == "true" { // the other half count by their ordering value, where that is the release's way
+		opts[payloadOption] = "org.apache.hudi.common.model.OverwriteWithLatestAvroPayload"
+	}
 	sparkMakes(t, spark, name, path, typ, opts)
 	if made := properties(t, path)["hoodie.table.metadata.partitions"] != ""; made != (metadata == "true") {
 		t.Fatalf("hoodie.metadata.enable=%s, and a metadata table: %v", metadata, made)
@@ -226,6 +230,43 @@ func verbs(t *testing.T, spark *parity.Engine, typ, metadata string) {
 		t.Errorf("Spark went on: %d rows, %s", len(rows), got)
 	}
 	contains("sound", "check")
+	if metadata == "true" {
+		writeOver(t, path)
+		if d := parity.Diff(rows, agreed(t, path, parity.Read{})); d != "" {
+			t.Errorf("after each row was written over itself: %s", d)
+		}
+		contains("sound", "check")
+	}
+}
+
+// payloadOption is where Spark is told which record of a key counts.
+const payloadOption = "hoodie.datasource.write.payload.class"
+
+// writeOver writes each row of a table of Spark's over itself.
+func writeOver(t *testing.T, path string) {
+	t.Helper()
+	store, err := file.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := hudi.Open(t.Context(), store, hudi.Options{Index: hudi.IndexSimple})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if parts := table.MetadataTable(); !slices.Contains(parts, "files") {
+		t.Errorf("Spark made no metadata table anew: %v", parts)
+	}
+	for batch, err := range table.Read(t.Context(), hudi.ReadOptions{}) {
+		if err == nil {
+			_, err = table.Upsert(t.Context(), batch)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if parts := table.MetadataTable(); len(parts) > 0 {
+		t.Errorf("the metadata table %v stands after a write", parts)
+	}
 }
 
 var madeOptions = parity.Options{
@@ -237,15 +278,19 @@ var madeOptions = parity.Options{
 // that are merged in the engine's own way.
 func sparkMakes(t *testing.T, spark *parity.Engine, name, path, typ string, opts parity.Options) {
 	t.Helper()
+	more := ""
+	if class := opts[payloadOption]; class != "" {
+		more = fmt.Sprintf(", '%s' = '%s'", payloadOption, class)
+	}
 	for _, text := range []string{
 		`create table %[1]s (id int, v string, price decimal(12,2), region string) using hudi partitioned by (region) location '%[2]s'
 			tblproperties (type = '%[3]s', primaryKey = 'id', preCombineField = 'id',
-			'hoodie.write.table.version' = '6', 'hoodie.metadata.enable' = '%[4]s')`,
+			'hoodie.write.table.version' = '6', 'hoodie.metadata.enable' = '%[4]s'%[5]s)`,
 		`insert into %[1]s select id, 'first', id * 1.25, concat('r', id %% 2) from range(20)`,
 		`update %[1]s set v = 'second' where id < 5`,
 		`delete from %[1]s where id = 19`,
 	} {
-		if _, err := spark.SQL(t.Context(), "", fmt.Sprintf(text, name, path, typ, opts["hoodie.metadata.enable"]), opts); err != nil {
+		if _, err := spark.SQL(t.Context(), "", fmt.Sprintf(text, name, path, typ, opts["hoodie.metadata.enable"], more), opts); err != nil {
 			t.Fatalf("%s: %v", text, err)
 		}
 	}
