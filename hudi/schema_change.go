@@ -97,15 +97,17 @@ func (t *Table) checkLogs(ctx context.Context, tl *timeline.Timeline, next *arro
 	if t.Type() != MergeOnRead {
 		return nil
 	}
-	oldest := ""
 	t.mu.RLock()
 	found := t.view.slices(tl, "", nil)
 	t.mu.RUnlock()
-	for _, s := range found {
-		if len(s.Logs) > 0 && (oldest == "" || s.Instant < oldest) {
-			oldest = s.Instant
-		}
+	if found = slices.DeleteFunc(found, func(s *FileSlice) bool { return len(s.Logs) == 0 }); len(found) == 0 {
+		return nil
 	}
+	if err := t.written.read(ctx, t, tl, oldestInstant(found), ""); err != nil {
+		return err
+	}
+	found = slices.DeleteFunc(found, func(s *FileSlice) bool { return !t.hasLogRows(tl, s) }) // as no compaction takes them, either
+	oldest := oldestInstant(found)
 	if oldest == "" {
 		return nil
 	}
@@ -126,6 +128,14 @@ func (t *Table) checkLogs(ctx context.Context, tl *timeline.Timeline, next *arro
 		return bad == nil
 	})
 	return cmp.Or(err, bad)
+}
+
+// oldestInstant is the least instant of slices, "" of none.
+func oldestInstant(of []*FileSlice) string {
+	if len(of) == 0 {
+		return ""
+	}
+	return slices.MinFunc(of, func(a, b *FileSlice) int { return cmp.Compare(a.Instant, b.Instant) }).Instant
 }
 
 // blockReads tells whether hudi-rs reads log blocks of one schema in another.

@@ -264,6 +264,31 @@ func TestNeededColumns(t *testing.T) {
 	}
 }
 
+// TestLogsOfAborted: log files that have no rows but of a transaction that was taken back, which
+// no compaction takes, are not in the way of a schema.
+func TestLogsOfAborted(t *testing.T) {
+	a := nullable("a", testInt)
+	e := newEvolving(t, MergeOnRead, a)
+	e.put(`{"id":"1","a":1}`)
+	x, err := e.table.Begin(t.Context(), TxnOptions{Operation: Upsert})
+	e.must(err)
+	g, err := x.Group(t.Context(), "", e.table.Bucket("1"))
+	e.must(err)
+	rows := jsonRows(t, e.table.Schema().Fields(), `[{"seq":1,"id":"1","a":2}]`)
+	keys, err := RecordKeys(rows, e.table.RecordKey())
+	e.must(err)
+	e.must(g.Upsert(t.Context(), rows, keys))
+	e.must(g.Close(t.Context()))
+	e.must(x.Abort(t.Context()))
+	long, b := nullable("a", testLong), nullable("b", testInt)
+	instant, err := e.table.CompactFor(t.Context(), evolvingSchema([]arrow.Field{long, b}))
+	if err != nil || instant != "" {
+		t.Errorf("compacted %q, %v", instant, err)
+	}
+	e.must(e.take(long, b))
+	e.want(ReadOptions{}, `{"a":1,"b":null,"id":"1"}`)
+}
+
 // TestCompactFor makes room for a schema in which hudi-rs would not read the log files.
 func TestCompactFor(t *testing.T) {
 	a, s := nullable("a", testInt), nullable("s", arrow.StructOf(nullable("x", testInt)))

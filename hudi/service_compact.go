@@ -150,12 +150,12 @@ func (t *Table) compact(ctx context.Context, opts CompactOptions) (string, error
 
 // hasLogRows tells whether a commit wrote to the log files of a slice: there may be only
 // those of a transaction that was taken back, or is at work. That of a commit which is
-// archived is not known.
-func (t *Table) hasLogRows(s *FileSlice) bool {
-	if t.timeline.BeforeStart(s.Instant) {
+// archived is not known. Of the timeline, what was written since the slice's instant is read.
+func (t *Table) hasLogRows(tl *timeline.Timeline, s *FileSlice) bool {
+	if tl.BeforeStart(s.Instant) {
 		return len(s.Logs) > 0
 	}
-	wrote := t.written.files(s.Group(), t.timeline)
+	wrote := t.written.files(s.Group(), tl)
 	return slices.ContainsFunc(s.Logs, func(l *DataFile) bool { _, found := wrote[l.Name]; return found })
 }
 

@@ -75,7 +75,7 @@ func (t *Table) logged(ctx context.Context, found []*FileSlice, scope checkScope
 		return nil, err
 	}
 	busy := slices.Concat(slices.Collect(maps.Values(planned))...)
-	return slices.DeleteFunc(found, func(s *FileSlice) bool { return !t.hasLogRows(s) || slices.Contains(busy, s.Group()) }), nil
+	return slices.DeleteFunc(found, func(s *FileSlice) bool { return !t.hasLogRows(t.timeline, s) || slices.Contains(busy, s.Group()) }), nil
 }
 
 // compactPlan plans the compaction of slices and carries it out, beginning nothing more after
