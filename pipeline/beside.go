@@ -68,7 +68,16 @@ func (p *Pipeline) startCopy(ctx context.Context, j *jobs, t *target) {
 		segs = t.segments
 		t.segments, t.safe = nil, max(t.safe, p.written)
 	}
-	if err := p.noteAhead(ctx, t); err != nil && len(segs) > 0 { // a start would miss them
+	err := error(nil)
+	if t.stage == nil && t.staged {
+		if err = p.voidStage(ctx, t); err != nil { // before what it needs of the spool goes
+			p.log.Warn("cannot note that a table is to be copied", "table", t.name, "error", err)
+		}
+	}
+	if noted := p.noteAhead(ctx, t); err == nil && len(segs) > 0 { // a start would miss them
+		err = noted
+	}
+	if err != nil {
 		t.segments, t.safe = segs, safe
 		t.recopy.wait = p.after(t.recopy.wait)
 		t.recopy.next = time.Now().Add(t.recopy.wait)
@@ -193,6 +202,10 @@ func (p *Pipeline) finishCopy(ctx context.Context, t *target, err error) error {
 			err = errors.New("a change of the table could not be read while it was copied")
 		}
 	}
+	unopened, is := errors.AsType[*unopenedError](err)
+	if is {
+		err = nil
+	}
 	if err != nil {
 		p.copyFailed(ctx, t, err)
 		return nil
@@ -215,8 +228,17 @@ func (p *Pipeline) finishCopy(ctx context.Context, t *target, err error) error {
 	})
 	t.stand()
 	p.obeyed(ctx, t, asked)
+	if is {
+		p.fail(t, ofLake(unopened.error))
+	}
 	return nil
 }
+
+// unopenedError is of a table whose copy is made, and which could not be opened as what it is now: it is
+// in trouble as any table that cannot be written, and its changes go to the spool.
+type unopenedError struct{ error }
+
+func (e *unopenedError) Unwrap() error { return e.error }
 
 // A copy that met another shard's key is made again after so many times what it took, within an hour.
 const (

@@ -245,6 +245,9 @@ func (s *stage) adopt(plan *change.CopyPlan, v *change.Table) error {
 	}
 	s.head.Links = links
 	for _, c := range plan.Chunks {
+		if !had[c.Table] && s.head.Layout == takeOverLayout && c.Bytes > 0 {
+			return &staleError{why: "partition " + c.Name + " came since, and whether its rows are in the log is not known"}
+		}
 		if !had[c.Table] {
 			s.head.Plan.Chunks = append(s.head.Plan.Chunks, c)
 			s.head.Plan.Rows, s.head.Plan.Bytes = s.head.Plan.Rows+c.Rows, s.head.Plan.Bytes+c.Bytes
@@ -289,6 +292,25 @@ func (t *target) layoutText(buckets, lanes int) string {
 func (p *Pipeline) voidStage(ctx context.Context, t *target) error {
 	if err := p.stageStore(t.name).Delete(ctx, stageHeadName); err != nil {
 		return fmt.Errorf("take back what was copied of %s: %w", t.name, &LakeError{err})
+	}
+	t.staged = false
+	return nil
+}
+
+// voidUseless makes stages useless that are not gone on with. Before the source may forget anything more:
+// changes of these tables are passed over, and a start would take a stage for one that has all.
+func (p *Pipeline) voidUseless(ctx context.Context) error {
+	for _, t := range p.targets {
+		if t.job || t.stage != nil || !t.staged {
+			continue
+		}
+		err := p.voidStage(ctx, t)
+		if err != nil && p.spool.own {
+			err = p.spool.store.Put(ctx, stagesVoid, nil)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -450,7 +472,7 @@ func (p *Pipeline) takeStaged(ctx context.Context, t *target, s *stage, segs []s
 		t.safe = segs[len(segs)-1].to
 	}
 	p.recopy(t, "its copy was interrupted, and goes on")
-	t.segments, t.stage = segs, s
+	t.segments, t.stage, t.staged = segs, s, true
 	rows := s.counted()
 	t.report(func(st *TableStatus) { st.CopyRows = rows })
 	return nil

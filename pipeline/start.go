@@ -408,6 +408,9 @@ func (p *Pipeline) firstSlot(ctx context.Context, again bool) (change.LSN, error
 
 // record writes the progress record: position and the tables that are followed.
 func (p *Pipeline) record(ctx context.Context, lsn change.LSN) error {
+	if err := p.voidUseless(ctx); err != nil {
+		return err
+	}
 	r := progress{
 		Pipeline: p.opts.Name, Source: p.source, LSN: lsn, Last: p.last, Seen: p.clock.upTo(lsn), Folders: p.folders, Commits: map[string]change.LSN{},
 		Remake: p.remaking, Dropped: p.droppedBy(), Published: map[string]change.Published{}, Spooled: map[string]change.LSN{}, Stopped: map[string]stopNote{},

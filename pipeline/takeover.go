@@ -189,7 +189,10 @@ func (p *Pipeline) endTakeOver(ctx context.Context, t *target, err error) error 
 		return err
 	}
 	t.foreign, t.opened = false, false
-	return errors.Join(err, p.openTable(ctx, t, true))
+	if err = errors.Join(err, p.openTable(ctx, t, true)); err != nil {
+		return &unopenedError{err}
+	}
+	return nil
 }
 
 // openForeign opens the other job's table as the one that it is to be. It is not taken for

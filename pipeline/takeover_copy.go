@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -50,6 +51,8 @@ func (p *Pipeline) takeOver(ctx context.Context, t *target, v *change.Table) err
 		if err := p.beginTakeOver(ctx, t, v); err != nil {
 			return err
 		}
+	} else if err := p.stillFits(ctx, t, v); err != nil { // while the other job may still go on
+		return err
 	}
 	if !order.Stopped {
 		return &awaitsError{fmt.Sprintf("the job that keeps it goes on until it has passed %s: then stop that, and `lakefeed adopt --stopped`", t.stage.head.From)}
@@ -63,14 +66,32 @@ func (p *Pipeline) takeOver(ctx context.Context, t *target, v *change.Table) err
 		err = f.check(*order)
 	}
 	if err == nil {
-		err = reached(ctx, t.table, t.stage.head.From, *order)
+		err = p.reached(ctx, t.table, t.stage.head.From, *order)
 	}
 	if err != nil {
 		return err
 	}
+	defer func() {
+		if err := p.opts.Source.CloseSnapshot(context.WithoutCancel(ctx)); err != nil {
+			p.log.Debug("close the snapshot of a copy", "table", t.name, "error", err)
+		}
+	}()
 	rows := &foreignRows{foreign: f, c: &chunkCopy{p: p, t: t, stage: t.stage, shown: t.shows.read()}}
 	rows.c.foreign = rows
 	return rows.take(ctx)
+}
+
+// stillFits sees that a stage is of use for the table as it is, and keeps which partitions are known.
+func (p *Pipeline) stillFits(ctx context.Context, t *target, v *change.Table) error {
+	plan, err := p.opts.Source.PlanCopy(ctx, v, p.opts.Bootstrap.ChunkOf(v))
+	if err != nil {
+		return &sourceError{err}
+	}
+	had := t.stage.head.Links
+	if err := t.stage.adopt(plan, v); err != nil || maps.Equal(had, t.stage.head.Links) {
+		return err
+	}
+	return t.stage.head.write(ctx, t.stage.store)
 }
 
 // beginTakeOver begins a stage at the position of now.
@@ -94,6 +115,7 @@ func (p *Pipeline) beginTakeOver(ctx context.Context, t *target, v *change.Table
 		Pipeline: p.opts.Name, Table: t.name, Source: p.source, From: at, Resync: p.orderOf(t.name).Resync, Copied: t.at.Copied,
 		Layout: takeOverLayout, Lanes: stageLanes, Plan: *plan, Begun: time.Now().UTC(), Links: linksOf(v),
 	}}
+	t.staged = true
 	if err := s.head.write(ctx, s.store); err != nil {
 		return err
 	}

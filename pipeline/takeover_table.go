@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -149,7 +150,17 @@ func newestEvent(ctx context.Context, table *hudi.Table) (newest change.LSN, err
 }
 
 // reached is an *awaitsError where it is not certain that the table has all that commits before a position.
-func reached(ctx context.Context, table *hudi.Table, since change.LSN, a Adoption) error {
+func (p *Pipeline) reached(ctx context.Context, table *hudi.Table, since change.LSN, a Adoption) error {
+	end, err := p.opts.Source.Emit(ctx, "take over")
+	if errors.Is(err, change.ErrReadOnly) {
+		end, err = math.MaxUint64, nil
+	}
+	if err != nil {
+		return &sourceError{err}
+	}
+	if a.Until > end {
+		return &awaitsError{fmt.Sprintf("`--lsn` says %s, and the source's log ends at %s: up to where has the other job read? `select pg_current_wal_lsn()`, once it has nothing left to read", a.Until, end)}
+	}
 	if a.Until != 0 {
 		if a.Until < since {
 			return &awaitsError{fmt.Sprintf("it holds what commits before %s, as somebody says, and its changes are kept from %s on: let the other job go on until it has passed that, or `lakefeed adopt --stopped --copy` reads its rows from the source", a.Until, since)}
@@ -164,6 +175,9 @@ func reached(ctx context.Context, table *hudi.Table, since change.LSN, a Adoptio
 		return &awaitsError{fmt.Sprintf("whether it holds all that commits before %s its rows do not tell: its commits have %s; when the other job has nothing left to read, `--lsn` says up to where it has read", since, checkpointText(checkpoint))}
 	}
 	newest, err := newestEvent(ctx, table)
+	if err == nil && newest > end {
+		return &awaitsError{fmt.Sprintf("its newest row is of %s, and the source's log ends at %s: rows of it are of another server; `--lsn` says up to where the other job has read, or `lakefeed adopt --stopped --copy` reads its rows from the source", newest, end)}
+	}
 	if err == nil && newest < since {
 		err = &awaitsError{fmt.Sprintf("the other job has to pass %s, from where on its changes are kept, and its newest row is of %s: let it go on, or, where it has nothing left to read, `--lsn` says up to where it has read", since, newest)}
 	}

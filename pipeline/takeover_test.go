@@ -427,3 +427,43 @@ func TestTakeOverOverflows(t *testing.T) {
 	run.takenOver()
 	r.equal(run)
 }
+
+// TestTakeOverPartitionCame attaches a partition with rows, of which the log has none, while a take-over waits: it
+// begins anew, and no row is lost.
+func TestTakeOverPartitionCame(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, streamerTable+" partition by range (id)", "create table a partition of t for values from (0) to (100)", fmt.Sprintf(streamerRows, 1, 30))
+	s := newStreamer(r, hudi.CopyOnWrite)
+	s.sync("true")
+	run := r.start()
+	run.adopt(pipeline.Adoption{})
+	run.waits("goes on until it has passed")
+	r.db.Exec(t, "create table c as select 100 as id, v, big, at, seen, day, amount, region from t where id = 1")
+	r.db.Exec(t, "alter table c alter id set not null")
+	r.db.Exec(t, "alter table t attach partition c for values from (100) to (200)")
+	s.sync("id < 100")
+	run.adopt(pipeline.Adoption{Stopped: true, Retype: true})
+	run.waits("has to pass")
+	s.sync("true")
+	s.end()
+	run.adopt(pipeline.Adoption{Stopped: true, Retype: true})
+	run.takenOver()
+	r.equal(run)
+}
+
+// TestTakeOverBeyondTheLog believes no position that the source's log does not have.
+func TestTakeOverBeyondTheLog(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, streamerTable, fmt.Sprintf(streamerRows, 1, 3))
+	s := newStreamer(r, hudi.CopyOnWrite)
+	s.sync("true")
+	run := r.start()
+	run.adopt(pipeline.Adoption{})
+	run.waits("goes on until it has passed")
+	run.adopt(pipeline.Adoption{Stopped: true, Retype: true, Until: 0xFFFF << 32})
+	run.waits("FFFF/0", "log ends at")
+	s.write(0x7FFF<<48, [][]string{{"1", "v1", "~", "~", "0", "0", "1", "r1"}})
+	s.end()
+	run.adopt(pipeline.Adoption{Stopped: true, Retype: true})
+	run.waits("of another server", "log ends at")
+}

@@ -49,7 +49,7 @@ func TestScripts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := testscript.Params{Files: []string{file}, Cmds: map[string]func(*testscript.TestScript, bool, []string){
-				"code": code, "until": until, "get": get, "sql": sql,
+				"code": code, "until": until, "get": get, "sql": sql, "lsn": lsn,
 			}}
 			if strings.Contains(name, "query") && !query.Supported {
 				t.Skip("this build has no SQL")
@@ -145,6 +145,17 @@ func get(ts *testscript.TestScript, _ bool, args []string) {
 	defer resp.Body.Close()
 	_, err = io.Copy(ts.Stdout(), resp.Body)
 	ts.Check(err)
+}
+
+// lsn sets LSN to where the database's log ends.
+func lsn(ts *testscript.TestScript, _ bool, _ []string) {
+	ctx := context.Background()
+	c, err := pgconn.Connect(ctx, ts.Getenv("URL"))
+	ts.Check(err)
+	defer c.Close(ctx)
+	out, err := c.Exec(ctx, "select pg_current_wal_lsn()").ReadAll()
+	ts.Check(err)
+	ts.Setenv("LSN", string(out[0].Rows[0][0]))
 }
 
 func sql(ts *testscript.TestScript, _ bool, args []string) {
