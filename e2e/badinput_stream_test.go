@@ -68,6 +68,9 @@ func TestPublicationDropped(t *testing.T) {
 	says := `publication "` + b.slotName() + `" does not exist: somebody dropped it.*drop the slot.*copied anew`
 	b.says("run", r.out.String(), says)
 	b.once(final, says)
+	await(t, "the server has noticed that nobody reads the slot", func() bool {
+		return len(db.Query(t, `SELECT 1 FROM pg_replication_slots WHERE active AND slot_name = '`+b.slotName()+`'`)) == 0
+	})
 	db.Exec(t, `SELECT pg_drop_replication_slot('`+b.slotName()+`')`)
 	if err := os.RemoveAll(b.Dir); err != nil {
 		t.Fatal(err)

@@ -294,6 +294,7 @@ func TestInPartsAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.start = f.last.End
+		awaitFree(t, f)
 		f.stream()
 		insert(2000 * (n + 1))
 	}
