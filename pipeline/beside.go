@@ -69,7 +69,7 @@ func (p *Pipeline) startCopy(ctx context.Context, j *jobs, t *target) {
 		t.segments, t.safe = nil, max(t.safe, p.written)
 	}
 	err := error(nil)
-	if t.stage == nil && t.staged {
+	if t.stage == nil && t.staged.Load() {
 		if err = p.voidStage(ctx, t); err != nil { // before what it needs of the spool goes
 			p.log.Warn("cannot note that a table is to be copied", "table", t.name, "error", err)
 		}
@@ -192,19 +192,19 @@ func (p *Pipeline) findLanding(ctx context.Context, t *target) error {
 
 // finishCopy takes in how a copy beside the stream went.
 func (p *Pipeline) finishCopy(ctx context.Context, t *target, err error) error {
+	unopened, is := errors.AsType[*unopenedError](err)
+	if is { // the copy is made
+		err = nil
+	}
 	t.recopy.void = t.recopy.void || err == nil && t.strayed()
 	if t.recopy.void {
-		t.stage = nil
+		t.stage, t.opened = nil, t.opened && !is
 		if cause := p.voidStage(ctx, t); cause != nil {
 			return cause
 		}
 		if err == nil {
 			err = errors.New("a change of the table could not be read while it was copied")
 		}
-	}
-	unopened, is := errors.AsType[*unopenedError](err)
-	if is {
-		err = nil
 	}
 	if err != nil {
 		p.copyFailed(ctx, t, err)

@@ -105,7 +105,7 @@ func (c *chunkCopy) prepare(ctx context.Context, at change.LSN) error {
 		Pipeline: c.p.opts.Name, Table: t.name, Source: c.p.source, From: at, Resync: c.p.orderOf(t.name).Resync, Copied: t.at.Copied,
 		Layout: t.layoutText(c.buckets(), stageLanes), Buckets: c.buckets(), Lanes: stageLanes, Plan: *plan, Begun: time.Now().UTC(), Links: linksOf(c.shown),
 	}}
-	t.staged = true
+	t.staged.Store(true)
 	if err := c.stage.head.write(ctx, c.stage.store); err != nil {
 		return err
 	}

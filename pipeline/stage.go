@@ -245,7 +245,7 @@ func (s *stage) adopt(plan *change.CopyPlan, v *change.Table) error {
 	}
 	s.head.Links = links
 	for _, c := range plan.Chunks {
-		if !had[c.Table] && s.head.Layout == takeOverLayout && c.Bytes > 0 {
+		if !had[c.Table] && s.head.Layout == takeOverLayout && (c.Blocks > 0 || c.Rows > 0) {
 			return &staleError{why: "partition " + c.Name + " came since, and whether its rows are in the log is not known"}
 		}
 		if !had[c.Table] {
@@ -293,7 +293,7 @@ func (p *Pipeline) voidStage(ctx context.Context, t *target) error {
 	if err := p.stageStore(t.name).Delete(ctx, stageHeadName); err != nil {
 		return fmt.Errorf("take back what was copied of %s: %w", t.name, &LakeError{err})
 	}
-	t.staged = false
+	t.staged.Store(false)
 	return nil
 }
 
@@ -301,7 +301,7 @@ func (p *Pipeline) voidStage(ctx context.Context, t *target) error {
 // changes of these tables are passed over, and a start would take a stage for one that has all.
 func (p *Pipeline) voidUseless(ctx context.Context) error {
 	for _, t := range p.targets {
-		if t.job || t.stage != nil || !t.staged {
+		if t.job || t.stage != nil || !t.staged.Load() {
 			continue
 		}
 		err := p.voidStage(ctx, t)
@@ -472,7 +472,8 @@ func (p *Pipeline) takeStaged(ctx context.Context, t *target, s *stage, segs []s
 		t.safe = segs[len(segs)-1].to
 	}
 	p.recopy(t, "its copy was interrupted, and goes on")
-	t.segments, t.stage, t.staged = segs, s, true
+	t.segments, t.stage = segs, s
+	t.staged.Store(true)
 	rows := s.counted()
 	t.report(func(st *TableStatus) { st.CopyRows = rows })
 	return nil

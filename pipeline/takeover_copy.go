@@ -115,7 +115,7 @@ func (p *Pipeline) beginTakeOver(ctx context.Context, t *target, v *change.Table
 		Pipeline: p.opts.Name, Table: t.name, Source: p.source, From: at, Resync: p.orderOf(t.name).Resync, Copied: t.at.Copied,
 		Layout: takeOverLayout, Lanes: stageLanes, Plan: *plan, Begun: time.Now().UTC(), Links: linksOf(v),
 	}}
-	t.staged = true
+	t.staged.Store(true)
 	if err := s.head.write(ctx, s.store); err != nil {
 		return err
 	}

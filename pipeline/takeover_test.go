@@ -437,7 +437,12 @@ func TestTakeOverPartitionCame(t *testing.T) {
 	s.sync("true")
 	run := r.start()
 	run.adopt(pipeline.Adoption{})
-	run.waits("goes on until it has passed")
+	first := run.waits("goes on until it has passed")
+	r.db.Exec(t, "create table b partition of t for values from (200) to (300)")
+	run.adopt(pipeline.Adoption{})
+	if again := run.waits("goes on until it has passed"); again != first {
+		t.Errorf("an empty partition moves its position: %s, %s before", again, first)
+	}
 	r.db.Exec(t, "create table c as select 100 as id, v, big, at, seen, day, amount, region from t where id = 1")
 	r.db.Exec(t, "alter table c alter id set not null")
 	r.db.Exec(t, "alter table t attach partition c for values from (100) to (200)")

@@ -56,7 +56,7 @@ type target struct {
 	gaveUp        time.Time   // the order whose copy failed for good
 	obeyed        time.Time   // the order whose copy was made
 	stage         *stage      // what is copied of it already: its changes are in the spool since then
-	staged        bool        // the lake may have a stage of it
+	staged        atomic.Bool // the lake may have a stage of it
 	stagedBuckets int         // that the stage is for; 0: the size decides
 	overflown     atomic.Bool // the spool was full since its copy began
 	job           bool        // a goroutine of its own has it

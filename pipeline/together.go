@@ -31,7 +31,7 @@ func (p *Pipeline) startCopies(ctx context.Context, j *jobs, due []*target) {
 		return
 	}
 	fresh := slices.DeleteFunc(slices.Clone(due), func(t *target) bool {
-		return t.at.LSN != 0 || t.had != 0 || len(t.segments) > 0 || t.stage != nil || t.recopy.counts || t.recopy.alone
+		return t.at.LSN != 0 || t.had != 0 || len(t.segments) > 0 || t.stage != nil || t.staged.Load() || t.recopy.counts || t.recopy.alone
 	})
 	if len(fresh) < 2 {
 		p.startCopy(ctx, j, due[0])
