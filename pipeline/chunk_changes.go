@@ -207,23 +207,29 @@ func (c *chunkCopy) fetch(ctx context.Context, s *stagedChanges, r *reduction, r
 			return &staleError{why: err.Error()}
 		}
 	}
-	n := 0
-	var landed error
-	err := c.p.opts.Source.CopyKeys(ctx, c.shown, keys, func(b *change.Batch) error {
-		n += b.Len()
-		landed = c.take(ctx, s.sorter, b)
-		return landed
-	})
-	switch {
-	case err != nil && landed == nil:
-		return &sourceError{err}
-	case err != nil:
+	n, err := c.copyKeys(ctx, s.sorter, keys)
+	if err != nil {
 		return err
-	case n != len(rows):
+	}
+	if n != len(rows) {
 		return &staleError{why: fmt.Sprintf("of %d rows that its log has without all of their values, the source shows %d", len(rows), n)}
 	}
 	c.p.log.Info("rows of which the log lacks values are read by their keys", "table", c.t.name, "rows", n)
 	return nil
+}
+
+// copyKeys reads the rows of some keys under the snapshot that is open, and returns how many there are.
+func (c *chunkCopy) copyKeys(ctx context.Context, into *hudi.Sorter, keys [][]string) (n int, err error) {
+	var landed error
+	err = c.p.opts.Source.CopyKeys(ctx, c.shown, keys, func(b *change.Batch) error {
+		n += b.Len()
+		landed = c.take(ctx, into, b)
+		return landed
+	})
+	if err != nil && landed == nil {
+		err = &sourceError{err}
+	}
+	return n, err
 }
 
 // maskBytes is about what a key takes in memory that is in a set of them.

@@ -41,11 +41,7 @@ func (p *Pipeline) copyInChunks(ctx context.Context, t *target, v *change.Table)
 	if err != nil {
 		return &sourceError{fmt.Errorf("open snapshot: %w", err)}
 	}
-	defer func() {
-		if cause := p.opts.Source.CloseSnapshot(context.WithoutCancel(ctx)); cause != nil {
-			p.log.Warn("close the snapshot of a copy", "table", t.name, "error", cause)
-		}
-	}()
+	defer p.endSnapshot(ctx, t)
 	t.source = v
 	if t.shows, err = p.meetCopy(ctx, t, at); err != nil {
 		return err
@@ -62,6 +58,13 @@ func (p *Pipeline) copyInChunks(ctx context.Context, t *target, v *change.Table)
 		return err
 	}
 	return c.finish(ctx, at, overwrite)
+}
+
+// endSnapshot lets go of a copy's snapshot, if that is still open.
+func (p *Pipeline) endSnapshot(ctx context.Context, t *target) {
+	if err := p.opts.Source.CloseSnapshot(context.WithoutCancel(ctx)); err != nil {
+		p.log.Warn("close the snapshot of a copy", "table", t.name, "error", err)
+	}
 }
 
 // land prepares the folder of the table, with the buckets that the stage is for.

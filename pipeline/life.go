@@ -118,40 +118,48 @@ func readOrders(ctx context.Context, lake storage.Store, pipeline string) (map[s
 
 // Instruct changes the orders of a pipeline that nobody runs, and returns the table's new
 // one. A pipeline that runs is a *[LockedError]. Apply needs a look at the source.
-func Instruct(ctx context.Context, lake storage.Store, pipeline, table string, verb Verb, look *change.Look) (Order, error) {
+func Instruct(ctx context.Context, lake storage.Store, pipeline, table string, verb Verb, look *change.Look) (o Order, err error) {
 	if verb.ofSnapshots() {
 		return Order{}, steerOffline(ctx, lake, pipeline, table, verb)
 	}
+	err = inItsPlace(ctx, lake, pipeline, table, func(key string) error {
+		orders, err := readOrders(ctx, lake, key)
+		if err != nil {
+			return err
+		}
+		record, err := readProgress(ctx, lake, key)
+		if err != nil {
+			return err
+		}
+		at := change.LSN(1)
+		if record != nil {
+			at = max(at, record.LSN)
+		}
+		version := ""
+		if look != nil {
+			at, version = look.At, seenVersion(look, table)
+		}
+		if o, err = verb.apply(orders[table], at, version); err != nil {
+			return fmt.Errorf("%s %s: %w", verb, table, err)
+		}
+		return writeOrders(ctx, lake, key, withOrder(orders, table, o))
+	})
+	return o, err
+}
+
+// inItsPlace does something in the place of a pipeline that nobody runs, under its lock, with the key of the
+// slot that has a table. A pipeline that runs is a *[LockedError].
+func inItsPlace(ctx context.Context, lake storage.Store, pipeline, table string, do func(key string) error) error {
 	lock, err := acquire(ctx, lake, pipeline, "", slog.New(slog.DiscardHandler))
 	if err != nil {
-		return Order{}, err
+		return err
 	}
 	defer func() { _ = lock.release(context.WithoutCancel(ctx)) }() // it goes stale by itself
 	key, err := streamOf(ctx, lake, pipeline, table)
 	if err != nil {
-		return Order{}, err
+		return err
 	}
-	orders, err := readOrders(ctx, lake, key)
-	if err != nil {
-		return Order{}, err
-	}
-	record, err := readProgress(ctx, lake, key)
-	if err != nil {
-		return Order{}, err
-	}
-	at := change.LSN(1)
-	if record != nil {
-		at = max(at, record.LSN)
-	}
-	version := ""
-	if look != nil {
-		at, version = look.At, seenVersion(look, table)
-	}
-	o, err := verb.apply(orders[table], at, version)
-	if err != nil {
-		return o, fmt.Errorf("%s %s: %w", verb, table, err)
-	}
-	return o, writeOrders(ctx, lake, key, withOrder(orders, table, o))
+	return do(key)
 }
 
 // Verb is what can be asked for a table.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 
 	"lakefeed/storage"
@@ -103,21 +102,14 @@ func noSnapshots(table string, verb Verb) error {
 
 // steerOffline is steerTable for a pipeline that nobody runs.
 func steerOffline(ctx context.Context, lake storage.Store, pipeline, table string, verb Verb) error {
-	lock, err := acquire(ctx, lake, pipeline, "", slog.New(slog.DiscardHandler))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = lock.release(context.WithoutCancel(ctx)) }() // it goes stale by itself
-	key, err := streamOf(ctx, lake, pipeline, table)
-	if err != nil {
-		return err
-	}
-	r, err := readSnapshots(ctx, lake, key)
-	if err != nil {
-		return err
-	}
-	if r.steer(string(verb), func(name string) bool { return name == table }) == 0 {
-		return noSnapshots(table, verb)
-	}
-	return r.write(ctx, lake, key)
+	return inItsPlace(ctx, lake, pipeline, table, func(key string) error {
+		r, err := readSnapshots(ctx, lake, key)
+		if err != nil {
+			return err
+		}
+		if r.steer(string(verb), func(name string) bool { return name == table }) == 0 {
+			return noSnapshots(table, verb)
+		}
+		return r.write(ctx, lake, key)
+	})
 }

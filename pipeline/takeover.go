@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"lakefeed/change"
@@ -69,28 +68,21 @@ var (
 
 // RequestAdoption leaves it to the next process that runs a pipeline which nobody runs to take a table over; one
 // that does run is a *[LockedError].
-func RequestAdoption(ctx context.Context, lake storage.Store, pipeline, table string, a Adoption) (Order, error) {
+func RequestAdoption(ctx context.Context, lake storage.Store, pipeline, table string, a Adoption) (o Order, err error) {
 	if ShardOf(pipeline) != "" {
 		return Order{}, fmt.Errorf("adopt %s: %w", table, errShardsAdopt)
 	}
-	lock, err := acquire(ctx, lake, pipeline, "", slog.New(slog.DiscardHandler))
-	if err != nil {
-		return Order{}, err
-	}
-	defer func() { _ = lock.release(context.WithoutCancel(ctx)) }() // it goes stale by itself
-	key, err := streamOf(ctx, lake, pipeline, table)
-	if err != nil {
-		return Order{}, err
-	}
-	orders, err := readOrders(ctx, lake, key)
-	if err != nil {
-		return Order{}, err
-	}
-	o, err := a.apply(orders[table])
-	if err != nil {
-		return o, fmt.Errorf("adopt %s: %w", table, err)
-	}
-	return o, writeOrders(ctx, lake, key, withOrder(orders, table, o))
+	err = inItsPlace(ctx, lake, pipeline, table, func(key string) error {
+		orders, err := readOrders(ctx, lake, key)
+		if err != nil {
+			return err
+		}
+		if o, err = a.apply(orders[table]); err != nil {
+			return fmt.Errorf("adopt %s: %w", table, err)
+		}
+		return writeOrders(ctx, lake, key, withOrder(orders, table, o))
+	})
+	return o, err
 }
 
 // Adopt is [Pipeline.Adopt] of the slot that has the table.

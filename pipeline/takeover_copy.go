@@ -71,11 +71,7 @@ func (p *Pipeline) takeOver(ctx context.Context, t *target, v *change.Table) err
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err := p.opts.Source.CloseSnapshot(context.WithoutCancel(ctx)); err != nil {
-			p.log.Debug("close the snapshot of a copy", "table", t.name, "error", err)
-		}
-	}()
+	defer p.endSnapshot(ctx, t)
 	rows := &foreignRows{foreign: f, c: &chunkCopy{p: p, t: t, stage: t.stage, shown: t.shows.read()}}
 	rows.c.foreign = rows
 	return rows.take(ctx)
@@ -359,18 +355,11 @@ func (r *foreignRows) complete(ctx context.Context) error {
 	defer r.close()
 	n := 0
 	for keys := range slices.Chunk(r.lack, chunkRows) {
-		var landed error
-		err := c.p.opts.Source.CopyKeys(ctx, c.shown, keys, func(b *change.Batch) error {
-			n += b.Len()
-			landed = c.take(ctx, r.sorter, b)
-			return landed
-		})
-		switch {
-		case err != nil && landed == nil:
-			return &sourceError{err}
-		case err != nil:
+		some, err := c.copyKeys(ctx, r.sorter, keys)
+		if err != nil {
 			return err
 		}
+		n += some
 	}
 	c.p.log.Info("rows whose values Debezium did not know are read by their keys", "table", c.t.name, "rows", n)
 	return r.endRun(ctx)
