@@ -460,7 +460,7 @@ func (c *changeReader) written(ctx context.Context, partition string, yield func
 			if err != nil || len(sel) == 0 {
 				return err
 			}
-			rows, err := column.Take(ctx, batch, sel)
+			rows, err := column.Take(batch, sel)
 			if err != nil {
 				return err
 			}

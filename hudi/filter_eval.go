@@ -1,7 +1,6 @@
 package hudi
 
 import (
-	"context"
 	"fmt"
 	"slices"
 
@@ -157,7 +156,7 @@ func inOrder(op filterOp, order int) bool {
 
 // filtered makes of a function that takes batches one that takes rows of which the
 // condition is true, and of these the first columns.
-func (c *condition) filtered(ctx context.Context, columns *arrow.Schema, yield func(arrow.RecordBatch) error) func(arrow.RecordBatch) error {
+func (c *condition) filtered(columns *arrow.Schema, yield func(arrow.RecordBatch) error) func(arrow.RecordBatch) error {
 	return func(batch arrow.RecordBatch) error {
 		truths, err := c.eval(batch)
 		if err != nil {
@@ -174,7 +173,7 @@ func (c *condition) filtered(ctx context.Context, columns *arrow.Schema, yield f
 		}
 		narrow := array.NewRecordBatch(columns, batch.Columns()[:columns.NumFields()], batch.NumRows())
 		defer narrow.Release()
-		kept, err := column.Take(ctx, narrow, sel)
+		kept, err := column.Take(narrow, sel)
 		if err != nil {
 			return err
 		}

@@ -365,7 +365,7 @@ func filterIDs(t *testing.T, f Filter, batch arrow.RecordBatch) (string, error) 
 		return nil
 	}
 	if c != nil {
-		note = c.filtered(t.Context(), wanted, note)
+		note = c.filtered(wanted, note)
 	}
 	rows, err := conform(t.Context(), batch, read)
 	if err != nil {

@@ -230,7 +230,7 @@ func (i *importer) divideBatch(ctx context.Context, batch arrow.RecordBatch, num
 		return err
 	}
 	defer paths.Release()
-	return i.spill.add(ctx, rows, keys, paths, number)
+	return i.spill.add(rows, keys, paths, number)
 }
 
 // writePart writes the groups of a part, one after the other.
@@ -341,7 +341,7 @@ func upsertRows(ctx context.Context, g *GroupWriter, data arrow.RecordBatch, key
 	if len(sel) == 0 {
 		return nil
 	}
-	rows, err := column.Take(ctx, data, sel)
+	rows, err := column.Take(data, sel)
 	if err != nil {
 		return err
 	}

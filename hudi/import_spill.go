@@ -3,7 +3,6 @@ package hudi
 import (
 	"bufio"
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -68,7 +67,7 @@ func newImportSpill(opts ImportOptions, table *Table) *importSpill {
 }
 
 // add divides a batch.
-func (s *importSpill) add(ctx context.Context, data arrow.RecordBatch, keys, paths *array.String, file int32) error {
+func (s *importSpill) add(data arrow.RecordBatch, keys, paths *array.String, file int32) error {
 	rows := int(data.NumRows())
 	sel := make([][]int32, len(s.parts))
 	buckets, files := array.NewInt32Builder(column.Allocator), array.NewInt32Builder(column.Allocator)
@@ -92,7 +91,7 @@ func (s *importSpill) add(ctx context.Context, data arrow.RecordBatch, keys, pat
 		if len(some) == 0 {
 			continue
 		}
-		part, err := column.Take(ctx, all, some)
+		part, err := column.Take(all, some)
 		if err != nil {
 			return err
 		}

@@ -415,7 +415,7 @@ func (s *sliceScan) parquetRows(ctx context.Context, b *logfile.Block, want *arr
 		if len(sel) == 0 {
 			return nil
 		}
-		kept, err := column.Take(ctx, fit, sel)
+		kept, err := column.Take(fit, sel)
 		if err != nil {
 			return err
 		}

@@ -55,7 +55,7 @@ func (s *sliceScan) run(ctx context.Context, yield func(arrow.RecordBatch) error
 		s.batchRows = defaultBatchRows
 	}
 	if s.where != nil {
-		yield = s.where.filtered(ctx, s.wanted, yield)
+		yield = s.where.filtered(s.wanted, yield)
 	}
 	logs, err := s.openLogs(ctx)
 	if err != nil {
@@ -185,7 +185,7 @@ func (s *sliceScan) baseBatch(ctx context.Context, logs *mergedLogs, batch arrow
 	if err := f.filled(ctx, batch); err != nil || len(f.sel) == 0 {
 		return err
 	}
-	kept, err := column.Take(ctx, batch, f.sel)
+	kept, err := column.Take(batch, f.sel)
 	if err != nil {
 		return err
 	}
@@ -258,7 +258,7 @@ func (f *baseFilter) filled(ctx context.Context, batch arrow.RecordBatch) error 
 	if len(f.fillSel) == 0 {
 		return nil
 	}
-	rows, err := column.Take(ctx, batch, f.fillSel)
+	rows, err := column.Take(batch, f.fillSel)
 	if err != nil {
 		return err
 	}

@@ -108,7 +108,7 @@ func (o *overOut) write(ctx context.Context, c sortedChanges, r run, sel []int32
 		return nil
 	}
 	if len(sel) < r.to-r.from {
-		some, err := column.Take(ctx, c.rows, sel)
+		some, err := column.Take(c.rows, sel)
 		if err != nil {
 			return err
 		}

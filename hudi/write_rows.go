@@ -66,7 +66,7 @@ func (k *keyedRows) last(global bool) []int32 {
 
 // upsert writes the selected rows into a group.
 func (k *keyedRows) upsert(ctx context.Context, g *GroupWriter, sel []int32) error {
-	some, err := column.Take(ctx, k.rows, sel)
+	some, err := column.Take(k.rows, sel)
 	if err != nil {
 		return err
 	}

@@ -300,7 +300,7 @@ func (o *sortedOut) divide(ctx context.Context, c sortedChanges, r run) error {
 		if len(rows) == 0 {
 			continue
 		}
-		some, err := column.Take(ctx, c.rows, rows)
+		some, err := column.Take(c.rows, rows)
 		if err != nil {
 			return err
 		}

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"strings"
-	"unsafe"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -15,6 +13,8 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/apache/arrow-go/v18/parquet"
 	"github.com/apache/arrow-go/v18/parquet/file"
+
+	"lakefeed/hudi/internal/column"
 )
 
 // flatColumn reads a column that is not nested, from pages that are PLAIN or have a
@@ -241,7 +241,7 @@ func (c *flatColumn) values(out *flatRows, n int) (err error) {
 		return nil
 	case c.width == 0:
 		if out.data == nil {
-			out.data = room(min((len(c.page.values)/c.page.rows+1)*(out.n-out.rows), maxBatchBytes))[:0]
+			out.data = column.Room(min((len(c.page.values)/c.page.rows+1)*(out.n-out.rows), maxBatchBytes))[:0]
 		}
 		out.data, c.page.values, err = plainTexts(out.data, out.offsets[out.rows+1:out.rows+1+n], c.page.values)
 		return err
@@ -351,22 +351,12 @@ func newFlatRows(c *flatColumn, n int) *flatRows {
 		out.width = 16
 	}
 	if c.width == 0 {
-		out.offsets = arrow.Int32Traits.CastFromBytes(room(arrow.Int32Traits.BytesRequired(n + 1)))
+		out.offsets = arrow.Int32Traits.CastFromBytes(column.Room(arrow.Int32Traits.BytesRequired(n + 1)))
 		out.offsets[0] = 0
 	} else {
-		out.fixed = room(n * out.width)
+		out.fixed = column.Room(n * out.width)
 	}
 	return out
-}
-
-// room is memory that is not cleared, as every byte of it will be written: clearing took an
-// eighth of a read's time. Nothing else in Go's library hands out such memory.
-func room(n int) []byte {
-	var b strings.Builder
-	b.Grow(n + 1)
-	// An empty text need not lie anywhere.
-	b.WriteByte(0)
-	return unsafe.Slice(unsafe.StringData(b.String()), n) //nolint:gosec // n bytes were asked for, and the text is not used
 }
 
 func (o *flatRows) scratch(n int) []uint32 {
@@ -408,7 +398,7 @@ func (o *flatRows) gatherTexts(dict *flatDictionary, indices []uint32) error {
 	from := len(o.data)
 	if cap(o.data) < size { // at once for the rows that are missing, if these are like the others
 		more := min(size/(o.rows+len(indices))*o.n, maxBatchBytes)
-		o.data = append(room(max(size, more))[:0], o.data...)
+		o.data = append(column.Room(max(size, more))[:0], o.data...)
 	}
 	o.data = o.data[:size]
 	for i := 0; i < len(indices); {

@@ -164,7 +164,7 @@ func (r *Rewrite) Finish(ctx context.Context, old io.ReaderAt, size int64) (stat
 		}
 	}
 	if rest := r.rest(); len(rest) > 0 { // there is no row group that they could go to
-		if err := r.write(ctx, fresh, rest); err != nil {
+		if err := r.write(fresh, rest); err != nil {
 			return Stats{}, err
 		}
 	}
@@ -227,7 +227,7 @@ func (r *Rewrite) group(ctx context.Context, g int, fresh arrow.RecordBatch, las
 	}
 	err = errNoCopy
 	if r.copy != nil {
-		err = r.splice(ctx, g, change, fresh, tail)
+		err = r.splice(g, change, fresh, tail)
 	}
 	if errors.Is(err, errNoCopy) {
 		err = r.decode(ctx, g, change, fresh, tail)
@@ -236,7 +236,7 @@ func (r *Rewrite) group(ctx context.Context, g int, fresh arrow.RecordBatch, las
 }
 
 // splice copies a row group, or what does not change of it.
-func (r *Rewrite) splice(ctx context.Context, g int, change groupChange, fresh arrow.RecordBatch, tail []int32) error {
+func (r *Rewrite) splice(g int, change groupChange, fresh arrow.RecordBatch, tail []int32) error {
 	rows := r.old.meta.RowGroups[g].NumRows
 	if len(change.edits) == 0 && len(tail) == 0 {
 		chunks, err := r.copy.whole(g)
@@ -247,7 +247,7 @@ func (r *Rewrite) splice(ctx context.Context, g int, change groupChange, fresh a
 	}
 	var mini *File
 	if wanted := slices.Concat(change.fresh, tail); len(wanted) > 0 {
-		some, err := column.Take(ctx, fresh, wanted)
+		some, err := column.Take(fresh, wanted)
 		if err != nil {
 			return err
 		}
@@ -276,7 +276,7 @@ func (r *Rewrite) decode(ctx context.Context, g int, change groupChange, fresh a
 			}
 			row++
 		}
-		kept, err := column.Take(ctx, batch, sel)
+		kept, err := column.Take(batch, sel)
 		if err != nil {
 			return err
 		}
@@ -291,15 +291,15 @@ func (r *Rewrite) decode(ctx context.Context, g int, change groupChange, fresh a
 	if err != nil {
 		return err
 	}
-	return r.write(ctx, fresh, slices.Concat(change.fresh, tail))
+	return r.write(fresh, slices.Concat(change.fresh, tail))
 }
 
 // write writes held rows as they come.
-func (r *Rewrite) write(ctx context.Context, fresh arrow.RecordBatch, rows []int32) error {
+func (r *Rewrite) write(fresh arrow.RecordBatch, rows []int32) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	some, err := column.Take(ctx, fresh, rows)
+	some, err := column.Take(fresh, rows)
 	if err != nil {
 		return err
 	}

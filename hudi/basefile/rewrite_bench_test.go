@@ -50,7 +50,7 @@ func BenchmarkRewrite(b *testing.B) {
 // benchChanges are rows with other instants and numbers.
 func benchChanges(b *testing.B, batch arrow.RecordBatch, sel []int32) arrow.RecordBatch {
 	b.Helper()
-	rows, err := column.Take(b.Context(), batch, sel)
+	rows, err := column.Take(batch, sel)
 	if err != nil {
 		b.Fatal(err)
 	}

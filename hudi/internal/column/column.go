@@ -1,15 +1,13 @@
-// Package column works on Arrow columns, alone and in batches: rows taken and joined
+// Package column works on Arrow columns, alone and in batches: rows taken (take.go), joined
 // (column.go) or gathered from several batches (gather.go), columns as another type (fit.go, and convert.go for types that schema
 // evolution changed), values as the text that Java makes of them (text.go).
 package column
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/compute"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 )
 
@@ -24,39 +22,6 @@ func Release(columns []arrow.Array) {
 			c.Release()
 		}
 	}
-}
-
-// Take is the rows of batch that sel names, in that order; the caller releases it.
-// Where sel names all rows it is batch itself.
-func Take(ctx context.Context, batch arrow.RecordBatch, sel []int32) (arrow.RecordBatch, error) {
-	if len(sel) == int(batch.NumRows()) && ascending(sel) {
-		batch.Retain()
-		return batch, nil
-	}
-	b := array.NewInt32Builder(Allocator)
-	defer b.Release()
-	b.AppendValues(sel, nil)
-	indices := b.NewArray()
-	defer indices.Release()
-	columns := make([]arrow.Array, batch.NumCols())
-	defer Release(columns)
-	for i, col := range batch.Columns() {
-		out, err := compute.TakeArrayOpts(ctx, col, indices, compute.TakeOptions{BoundsCheck: false})
-		if err != nil {
-			return nil, fmt.Errorf("select rows of column %s: %w", batch.ColumnName(i), err)
-		}
-		columns[i] = out
-	}
-	return array.NewRecordBatch(batch.Schema(), columns, int64(len(sel))), nil
-}
-
-func ascending(sel []int32) bool {
-	for i, s := range sel {
-		if int(s) != i {
-			return false
-		}
-	}
-	return true
 }
 
 // Repeat is an array that says s n times.

@@ -113,12 +113,15 @@ func gatherBits(parts []arrow.Array, spans []span, n, buffer int) *memory.Buffer
 	out, to := make([]byte, bitutil.BytesForBits(int64(n))), 0
 	for _, s := range spans {
 		from, offset := bits[s.part], parts[s.part].Data().Offset()+int(s.from)
-		for i := range int(s.n) {
-			if from == nil || bitutil.BitIsSet(from, offset+i) {
-				bitutil.SetBit(out, to)
-			}
-			to++
+		switch {
+		case from == nil:
+			bitutil.SetBitsTo(out, int64(to), int64(s.n), true)
+		case s.n != 1:
+			bitutil.CopyBitmap(from, offset, int(s.n), out, to)
+		case bitutil.BitIsSet(from, offset):
+			bitutil.SetBit(out, to)
 		}
+		to += int(s.n)
 	}
 	return memory.NewBufferBytes(out)
 }
@@ -139,7 +142,7 @@ func gatherFixed(parts []arrow.Array, spans []span, n, width int) *memory.Buffer
 			values[i] = bytesOf(p, 1)[p.Data().Offset()*width:]
 		}
 	}
-	out := make([]byte, n*width)
+	out := Room(n * width)
 	switch width {
 	case 4:
 		gatherAs(arrow.Uint32Traits.CastFromBytes, out, values, spans)
@@ -186,19 +189,20 @@ func gatherOffsets(parts []arrow.Array, spans []span, n int) (*memory.Buffer, []
 	for i, p := range parts {
 		offsets[i] = offsetsOf(p)
 	}
-	out := make([]byte, (n+1)*4)
+	out := Room((n + 1) * 4)
 	to, total := arrow.Int32Traits.CastFromBytes(out), int64(0)
+	to[0] = 0
 	inner := make([]span, 0, len(spans))
 	for _, s := range spans {
 		from := offsets[s.part][s.from : s.from+s.n+1]
-		for i := range int(s.n) {
-			total += int64(from[i+1] - from[i])
-			to = to[1:]
-			to[0] = int32(total)
-		}
-		if total > math.MaxInt32 {
+		shift := total - int64(from[0])
+		if total = shift + int64(from[s.n]); total > math.MaxInt32 {
 			return nil, nil, 0, fmt.Errorf("%d rows hold more than 2 GiB", n)
 		}
+		for i, end := range from[1:] {
+			to[1+i] = int32(shift) + end
+		}
+		to = to[s.n:]
 		inner = append(inner, span{s.part, from[0], from[s.n] - from[0]})
 	}
 	return memory.NewBufferBytes(out), inner, int(total), nil
@@ -213,7 +217,7 @@ func gatherTexts(parts []arrow.Array, spans []span, n int) ([]*memory.Buffer, er
 	for i, p := range parts {
 		texts[i] = bytesOf(p, 2)
 	}
-	out := make([]byte, size)
+	out := Room(size)
 	to := out
 	for _, s := range inner {
 		to = to[copy(to, texts[s.part][s.from:s.from+s.n]):]
