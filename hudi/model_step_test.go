@@ -422,12 +422,35 @@ func (m *tableModel) evolve() {
 	instant, err := m.table.CompactFor(ctx, next)
 	m.check(err)
 	m.rememberAny(instant)
+	if m.bytesOfNumber(next) {
+		return
+	}
 	m.note("evolve to %v", fields)
 	was := m.modelState
 	m.modelState = m.in(next)
 	up, del, after := m.change(m.rows)
 	m.modelState = was
 	m.commit(TxnOptions{Operation: Upsert, Schema: next}, up, del, after)
+}
+
+// bytesOfNumber tells that a column is not to become bytes, as files may be left of when it was
+// a number.
+func (m *tableModel) bytesOfNumber(next *arrow.Schema) bool {
+	for _, f := range next.Fields() {
+		switch old, _ := m.schema.FieldsByName(f.Name); {
+		case old == nil || arrow.TypeEqual(old[0].Type, f.Type):
+		case f.Type.ID() == arrow.STRING:
+			m.numbers[f.Name] = true
+		case f.Type.ID() == arrow.BINARY && m.numbers[f.Name]:
+			x, err := m.table.Begin(m.t.Context(), TxnOptions{Schema: next})
+			if bad, refused := errors.AsType[*SchemaError](err); refused && bad.Column == f.Name {
+				return true
+			}
+			m.check(err)
+			m.check(x.Abort(m.t.Context()))
+		}
+	}
+	return false
 }
 
 func (m *tableModel) rename(from, to string) {

@@ -35,7 +35,9 @@ type tableModel struct {
 	pins  map[string]time.Time  // until when instants are pinned
 	seq   int64
 	names int // of columns
-	log   []string
+	// numbers are columns of texts that were numbers once.
+	numbers map[string]bool
+	log     []string
 
 	dying bool       // the store's process may die: see die
 	after modelState // what the step that is at work leads to
@@ -44,7 +46,7 @@ type tableModel struct {
 func newTableModel(t *testing.T, typ TableType, seed uint64) *tableModel {
 	t.Helper()
 	m := &tableModel{
-		t: t, rnd: rand.New(rand.NewPCG(seed, 1)), store: newStore(t), past: map[string]modelState{}, pins: map[string]time.Time{},
+		t: t, rnd: rand.New(rand.NewPCG(seed, 1)), store: newStore(t), past: map[string]modelState{}, numbers: map[string]bool{}, pins: map[string]time.Time{},
 		modelState: modelState{schema: arrow.NewSchema([]arrow.Field{
 			{Name: "id", Type: arrow.BinaryTypes.String},
 			{Name: "part", Type: arrow.BinaryTypes.String, Nullable: true},

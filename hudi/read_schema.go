@@ -7,7 +7,9 @@ import (
 	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
 
+	"lakefeed/hudi/internal/column"
 	"lakefeed/hudi/schema"
 	"lakefeed/hudi/timeline"
 )
@@ -44,13 +46,35 @@ func (t *Table) readSchemas(ctx context.Context, tl *timeline.Timeline, opts Rea
 		if err == nil && history == nil && !then.Equal(full) {
 			history, err = t.historySince(ctx, tl, opts.AsOf, then)
 		}
-		return full, history, err
+		return full, history, cmp.Or(err, readAsNow(then, full, history, opts.AsOf))
 	}
 	if latest, err = t.latestSchema(ctx, tl, opts.AsOf); err != nil {
 		return nil, nil, err
 	}
 	history, err := t.historyOf(ctx, tl, latest, opts.AsOf)
 	return then, history, err
+}
+
+// readAsNow refuses a column that was rewritten since as a type in which its values of then
+// are not read.
+func readAsNow(then, full *arrow.Schema, h *schemaHistory, asOf string) error {
+	read := full
+	if h != nil {
+		read = h.now.In(h.at(asOf), full)
+	}
+	for i, f := range read.Fields() {
+		old, found := then.FieldsByName(f.Name)
+		if !found {
+			continue
+		}
+		none := array.MakeArrayOfNull(column.Allocator, old[0].Type, 0)
+		col, err := column.Evolve(none, f.Type)
+		if none.Release(); err != nil {
+			return &SchemaError{full.Field(i).Name, fmt.Sprintf("it was %s as of %s, which is not read as %s, its type of now: read it in the schema of then", old[0].Type, asOf, f.Type)}
+		}
+		col.Release()
+	}
+	return nil
 }
 
 // historySince numbers the columns of a table that was read by name at an instant, so

@@ -25,14 +25,14 @@ func (x *Txn) evolve(ctx context.Context, next *arrow.Schema) error {
 	if x.replacesAll() { // no file of before is left
 		return checkSchema(next)
 	}
-	added, err := evolve(x.schema, next)
+	e, err := evolve(x.schema, next)
 	if err != nil {
 		return err
 	}
 	if err := x.table.checkLogs(ctx, x.timeline, next); err != nil {
 		return err
 	}
-	return x.checkReused(ctx, added)
+	return x.checkUsed(ctx, e)
 }
 
 // checkNeeded refuses to change the columns by which rows are found and ordered. Those

@@ -64,17 +64,17 @@ func checkStructs(path string, t arrow.DataType) error {
 // 0.15.0 and hudi-rs read right: docs/schema-evolution.md.
 type evolution struct {
 	added []string // paths of new columns and fields
+	bytes []string // columns of texts that become bytes
 }
 
 // evolve checks that a table of schema old may go on with schema next while files of
-// old stay, and returns the paths of what is new.
-func evolve(old, next *arrow.Schema) (added []string, err error) {
+// old stay.
+func evolve(old, next *arrow.Schema) (*evolution, error) {
 	if err := checkSchema(next); err != nil {
 		return nil, err
 	}
 	e := &evolution{}
-	err = e.fields("", old.Fields(), next.Fields())
-	return e.added, err
+	return e, e.fields("", old.Fields(), next.Fields())
 }
 
 // wayOut is what makes the changes that files of before stand in the way of.
@@ -120,7 +120,12 @@ func (e *evolution) field(path string, old, next arrow.Field) error {
 
 func (e *evolution) types(path string, old, next arrow.DataType) error {
 	switch wider := widens(old, next); {
-	case arrow.TypeEqual(old, next) || wider && !strings.Contains(path, "."):
+	case arrow.TypeEqual(old, next):
+		return nil
+	case wider && !strings.Contains(path, "."):
+		if next.ID() == arrow.BINARY {
+			e.bytes = append(e.bytes, path)
+		}
 		return nil
 	case wider:
 		return &SchemaError{path, fmt.Sprintf("its type may not change from %s to %s within another, as Spark does not read the old files so: %s", old, next, wayOut)}

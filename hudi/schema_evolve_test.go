@@ -7,7 +7,11 @@ import (
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/apache/arrow-go/v18/arrow/scalar"
+
+	"lakefeed/hudi/timeline"
 )
 
 func nullable(name string, t arrow.DataType) arrow.Field {
@@ -68,10 +72,10 @@ func TestEvolve(t *testing.T) {
 		"list to struct":      {old: one(arrow.ListOf(testInt)), next: one(arrow.StructOf(x)), refused: "v Rewrite"},
 		"keys of map widened": {old: one(arrow.MapOf(testText, testInt)), next: one(arrow.MapOf(testBytes, testInt)), refused: "v Rewrite"},
 	} {
-		added, err := evolve(arrow.NewSchema(c.old, nil), arrow.NewSchema(c.next, nil))
+		e, err := evolve(arrow.NewSchema(c.old, nil), arrow.NewSchema(c.next, nil))
 		if c.refused == "" {
-			if err != nil || strings.Join(added, ",") != c.added {
-				t.Errorf("%s: added %q, %v", name, added, err)
+			if err != nil || strings.Join(e.added, ",") != c.added {
+				t.Errorf("%s: added %q, %v", name, e.added, err)
 			}
 			continue
 		}
@@ -180,6 +184,55 @@ func TestReusedName(t *testing.T) {
 			t.Errorf("instants %s and %s do not grow", first, dropped)
 		}
 	})
+}
+
+// TestNumberTextBytes makes text of a number, and bytes of that: no engine reads a file of
+// numbers as bytes, so it must have been written anew meanwhile.
+func TestNumberTextBytes(t *testing.T) {
+	t.Parallel()
+	eachType(t, func(t *testing.T, typ TableType) {
+		e := newEvolving(t, typ, nullable("v", testInt))
+		number := e.put(`{"id":"1","v":1}`)
+		e.must(e.take(nullable("v", testText)))
+		text := e.put(`{"id":"2","v":"two"}`)
+		e.want(ReadOptions{}, `{"id":"1","v":"1"}`, `{"id":"2","v":"two"}`)
+		e.refused(e.take(nullable("v", testBytes)), "v", "Rewrite")
+
+		same := func(rows arrow.RecordBatch) (arrow.RecordBatch, error) { return rows, nil }
+		_, err := e.table.Rewrite(t.Context(), nil, nil, same)
+		e.must(err)
+		e.must(e.take(nullable("v", testBytes)))
+		e.put(`{"id":"3","v":"AA=="}`)
+		e.want(ReadOptions{}, `{"id":"1","v":"MQ=="}`, `{"id":"2","v":"dHdv"}`, `{"id":"3","v":"AA=="}`)
+		e.want(ReadOptions{AsOf: number, Schema: SchemaNow}, `{"id":"1","v":"MQ=="}`)
+		e.want(ReadOptions{AsOf: text, Schema: SchemaNow}, `{"id":"1","v":"MQ=="}`, `{"id":"2","v":"dHdv"}`)
+
+		_, err = e.table.Rewrite(t.Context(), evolvingSchema([]arrow.Field{nullable("v", testInt)}), nil, func(rows arrow.RecordBatch) (arrow.RecordBatch, error) {
+			v := array.MakeArrayOfNull(memory.DefaultAllocator, testInt, int(rows.NumRows()))
+			return array.NewRecordBatch(evolvingSchema([]arrow.Field{nullable("v", testInt)}), []arrow.Array{rows.Column(0), v, rows.Column(2)}, rows.NumRows()), nil
+		})
+		e.must(err)
+		for _, err = range e.table.Read(t.Context(), ReadOptions{AsOf: text, Schema: SchemaNow}) {
+			break
+		}
+		e.refused(err, "v", "in the schema of then")
+	})
+}
+
+// TestNumberTextBytesOfTrimmedArchive is the same where the archived timeline does not tell of
+// the number any more.
+func TestNumberTextBytesOfTrimmedArchive(t *testing.T) {
+	t.Parallel()
+	e := newEvolving(t, CopyOnWrite, nullable("v", testInt))
+	e.put(`{"id":"1","v":1}`)
+	e.must(e.take(nullable("v", testText)))
+	e.forget(3)
+	for i, err := range e.table.Archived(t.Context(), "", "") {
+		if e.must(err); strings.Contains(i.Commit.ExtraMetadata[timeline.SchemaKey], `"int"`) {
+			t.Errorf("%v is still archived", i.Instant)
+		}
+	}
+	e.refused(e.take(nullable("v", testBytes)), "v", "Rewrite")
 }
 
 // TestReadSchema reads instants of before in the schema of then and of now.

@@ -23,7 +23,8 @@ var columnsFile = path.Join(metaFolder, ".lakefeed", "columns.json")
 
 type columnsRecord struct {
 	// Columns that the table once had, by their paths in lower case, and the newest instant
-	// whose schema had them. Those that it has now need not be there.
+	// whose schema had them; those of whole numbers once more, with ":number" behind their
+	// paths. Those that it has now need not be there.
 	Columns map[string]string `json:"columns"`
 }
 

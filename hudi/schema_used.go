@@ -15,19 +15,25 @@ import (
 )
 
 // A column that was dropped stays in the files of before, where readers find it by its
-// name. So its name is not free again while one of these files may be left.
+// name. So its name is not free again while one of these files may be left. Nor may a
+// number that became text become bytes: text is read of its files, and bytes are not.
 
-// checkReused refuses new columns, by their paths, that files of before may have values
-// for.
-func (x *Txn) checkReused(ctx context.Context, added []string) error {
-	if len(added) == 0 {
+// checkUsed refuses what files of before stand in the way of, though it is no matter to
+// those of the schema of now.
+func (x *Txn) checkUsed(ctx context.Context, e *evolution) error {
+	if len(e.added)+len(e.bytes) == 0 {
 		return nil
 	}
 	used, err := x.table.usedNames(ctx, x.timeline)
 	if err != nil {
 		return fmt.Errorf("look for columns that were dropped: %w", err)
 	}
-	for _, name := range added {
+	for _, name := range e.bytes {
+		if _, found := used[strings.ToLower(name)+numberMark]; found {
+			return &SchemaError{name, "its type may not change from utf8 to binary, as it was a number once, and no engine reads as binary what old files still have of then: " + wayOut}
+		}
+	}
+	for _, name := range e.added {
 		if _, found := used[strings.ToLower(name)]; found {
 			return &SchemaError{name, "there was one of that name, and its values, which old files still have, would come back: take another name, or " + wayOut}
 		}
@@ -35,8 +41,12 @@ func (x *Txn) checkReused(ctx context.Context, added []string) error {
 	return nil
 }
 
+// numberMark is behind the path of a column, where that tells that it was a whole number.
+const numberMark = ":number"
+
 // usedNames are the paths, in lower case, of the columns and fields that the table had
-// since it was last written anew as a whole, and the newest instants that had them. It
+// since it was last written anew as a whole, with numberMark once more where they were
+// numbers, and the newest instants that had them. It
 // reads all commits, archived ones too.
 func (t *Table) usedNames(ctx context.Context, tl *timeline.Timeline) (map[string]string, error) {
 	u := newUsedColumns()
@@ -110,7 +120,8 @@ func (u *usedColumns) names(kept map[string]string) map[string]string {
 	return out
 }
 
-// namesOf are the paths, in lower case, of a schema's columns and fields.
+// namesOf are the paths, in lower case, of a schema's columns and fields, those of whole
+// numbers once more with numberMark.
 func namesOf(s *arrow.Schema) map[string]bool {
 	names := map[string]bool{}
 	addNames(names, "", s.Fields())
@@ -122,6 +133,9 @@ func addNames(names map[string]bool, path string, fields []arrow.Field) {
 	for _, f := range fields {
 		name := path + f.Name
 		names[strings.ToLower(name)] = true
+		if id := f.Type.ID(); id == arrow.INT32 || id == arrow.INT64 {
+			names[strings.ToLower(name)+numberMark] = true
+		}
 		addNested(names, name, f.Type)
 	}
 }

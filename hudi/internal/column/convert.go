@@ -16,7 +16,8 @@ import (
 // A column whose type was changed by schema evolution stands in older files as it was.
 // These are the changes that Hudi allows, with the values that Spark reads then:
 // numbers to wider ones and to text, a float to the double of the same digits, decimals
-// to wider ones, dates to text, and text to dates, decimals and binary.
+// to wider ones, dates to text, and text to dates, decimals and binary. A whole number that
+// became text, and that bytes, is read where the table was written anew between these.
 
 // convert makes a column of type t of one of another type; ok is false where Hudi
 // allows no such change.
@@ -47,6 +48,14 @@ func convert(col arrow.Array, t arrow.DataType) (out arrow.Array, ok bool, err e
 				return out, true, err
 			}
 		default:
+		}
+	case arrow.BINARY:
+		if from.ID() == arrow.INT32 || from.ID() == arrow.INT64 {
+			if out, err = textsOf(col); err != nil {
+				return nil, true, err
+			}
+			defer out.Release()
+			return Relabel(out, t, nil), true, nil
 		}
 	case arrow.DATE32:
 		if text, isText := col.(*array.String); isText {
