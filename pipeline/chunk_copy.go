@@ -101,18 +101,13 @@ func (c *chunkCopy) prepare(ctx context.Context, at change.LSN) error {
 		c.p.log.Info("a copy goes on", "table", t.name, "chunks", len(c.stage.head.Plan.Chunks), "missing", len(c.stage.missing()), "from", c.stage.head.From, "lsn", at)
 		return c.stage.head.write(ctx, c.stage.store)
 	}
-	if err := c.p.removeStage(ctx, t); err != nil {
+	err = c.p.beginStage(ctx, t, stageHead{
+		From: at, Plan: *plan, Layout: t.layoutText(c.buckets(), stageLanes), Buckets: c.buckets(), Links: linksOf(c.shown),
+	})
+	if err != nil {
 		return err
 	}
-	c.stage = &stage{store: c.p.stageStore(t.name), done: map[string]*stageEntry{}, head: stageHead{
-		Pipeline: c.p.opts.Name, Table: t.name, Source: c.p.source, From: at, Resync: c.p.orderOf(t.name).Resync, Copied: t.at.Copied,
-		Layout: t.layoutText(c.buckets(), stageLanes), Buckets: c.buckets(), Lanes: stageLanes, Plan: *plan, Begun: time.Now().UTC(), Links: linksOf(c.shown),
-	}}
-	t.staged.Store(true)
-	if err := c.stage.head.write(ctx, c.stage.store); err != nil {
-		return err
-	}
-	t.stage = c.stage
+	c.stage = t.stage
 	c.p.log.Info("table is copied in chunks", "table", t.name, "chunks", len(plan.Chunks), "rows", plan.Rows, "bytes", plan.Bytes, "lsn", at)
 	return nil
 }

@@ -344,6 +344,22 @@ func (p *Pipeline) checkStaged(ctx context.Context, prepared *change.Prepared) e
 	return nil
 }
 
+// beginStage begins a stage in the place of any other: head says what it is for.
+func (p *Pipeline) beginStage(ctx context.Context, t *target, head stageHead) error {
+	if err := p.removeStage(ctx, t); err != nil {
+		return err
+	}
+	head.Pipeline, head.Table, head.Source = p.opts.Name, t.name, p.source
+	head.Resync, head.Copied, head.Lanes, head.Begun = p.orderOf(t.name).Resync, t.at.Copied, stageLanes, time.Now().UTC()
+	s := &stage{store: p.stageStore(t.name), done: map[string]*stageEntry{}, head: head}
+	t.staged.Store(true)
+	if err := head.write(ctx, s.store); err != nil {
+		return err
+	}
+	t.stage = s
+	return nil
+}
+
 // removeStage removes a stage with all that it has, its head first.
 func (p *Pipeline) removeStage(ctx context.Context, t *target) error {
 	if err := p.voidStage(ctx, t); err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -104,18 +103,9 @@ func (p *Pipeline) beginTakeOver(ctx context.Context, t *target, v *change.Table
 	if err != nil {
 		return &sourceError{err}
 	}
-	if err := p.removeStage(ctx, t); err != nil {
+	if err := p.beginStage(ctx, t, stageHead{From: at, Plan: *plan, Layout: takeOverLayout, Links: linksOf(v)}); err != nil {
 		return err
 	}
-	s := &stage{store: p.stageStore(t.name), done: map[string]*stageEntry{}, head: stageHead{
-		Pipeline: p.opts.Name, Table: t.name, Source: p.source, From: at, Resync: p.orderOf(t.name).Resync, Copied: t.at.Copied,
-		Layout: takeOverLayout, Lanes: stageLanes, Plan: *plan, Begun: time.Now().UTC(), Links: linksOf(v),
-	}}
-	t.staged.Store(true)
-	if err := s.head.write(ctx, s.store); err != nil {
-		return err
-	}
-	t.stage = s
 	p.log.Info("changes of a table are kept until it is taken over", "table", t.name, "lsn", at)
 	return nil
 }
