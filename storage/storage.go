@@ -52,7 +52,8 @@ type Info struct {
 // Version is the content of a small object at some time, as [Store.PutIfMatch] compares it.
 type Version string
 
-// Reader reads one file, from anywhere in it.
+// Reader reads one file, from anywhere in it. A ReadAt that fails returns fewer bytes than it
+// was asked for: [io.ReadFull] drops the error of a full answer.
 type Reader interface {
 	io.ReaderAt
 	io.Closer

@@ -126,8 +126,11 @@ func (r *reader) readSome(b []byte, off int64) (int, error) {
 	}
 	w, fetch := r.window(off, int64(len(b)))
 	if w == nil { // so much that a window would only be in the way
-		end := min(off+int64(len(b)), r.size)
-		return int(end - off), r.fetch(b[:end-off], off)
+		n := int(min(int64(len(b)), r.size-off))
+		if err := r.fetch(b[:n], off); err != nil {
+			return 0, err // as a full answer [io.ReadFull] would take it, and drop the error
+		}
+		return n, nil
 	}
 	if fetch {
 		w.data = make([]byte, w.to-w.from)

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -344,6 +345,36 @@ func TestReadReplaced(t *testing.T) {
 	check(t, s.Put(t.Context(), "f", make([]byte, 1<<20)))
 	if _, err := r.ReadAt(make([]byte, 10), 0); !errors.Is(err, storage.ErrConflict) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A piece that the server does not give any more is an error to whoever reads a section of the
+// object, however large the piece is: io.ReadFull drops the error of an answer that is full.
+func TestReadRefused(t *testing.T) {
+	t.Parallel()
+	server := s3test.Start(t)
+	var refuse atomic.Bool
+	proxy := s3test.NewProxy(t, server, func(*http.Request) s3test.Fault {
+		if refuse.Load() {
+			return s3test.Refuse
+		}
+		return s3test.None
+	})
+	o, err := s3.ParseURL(server.Bucket(t))
+	check(t, err)
+	o.Endpoint = proxy.URL
+	s, err := s3.OpenSmall(t.Context(), o, smallPart, partMemory)
+	check(t, err)
+	data := randomBytes(2 << 20)
+	check(t, write(t, s, "f", data).Commit())
+	r, err := s.Open(t.Context(), "f")
+	check(t, err)
+	refuse.Store(true)
+	for _, size := range []int64{10 << 10, 1 << 20} {
+		b := make([]byte, size)
+		if n, err := io.ReadFull(io.NewSectionReader(r, 0, size), b); err == nil {
+			t.Errorf("%d bytes were read of a server that gives none", n)
+		}
 	}
 }
 
