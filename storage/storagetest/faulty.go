@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"sync"
 
@@ -14,10 +15,19 @@ import (
 // what later calls return when the process counts as dead.
 var ErrFault = errors.New("injected fault")
 
-// Call is one mutating call on a store.
+// Call is one call on a store: one that mutates or, with [Fault.Reads], one that reads.
 type Call struct {
-	Op   string // Write, Commit, Put, PutIfAbsent, PutIfMatch, Delete or DeleteAll
+	Op   string // Write, Commit, Put, PutIfAbsent, PutIfMatch, Delete or DeleteAll; Open, ReadAt, Get, List or Dirs
 	Name string // of the file or folder
+}
+
+// Reads tells whether the call reads only.
+func (c Call) Reads() bool {
+	switch c.Op {
+	case "Open", "ReadAt", "Get", "List", "Dirs":
+		return true
+	}
+	return false
 }
 
 // String is the call as a test's message shows it.
@@ -30,22 +40,23 @@ type When int
 const (
 	Before When = iota // nothing
 	After              // all of it: only the answer is lost
-	Partly             // of DeleteAll every other file, of Write the first half; of the others, which are atomic, nothing
+	Partly             // of DeleteAll every other file, of Write, ReadAt and List the first half; of the others, which are atomic, nothing
 )
 
 // Fault says which call of a store fails, and how. The zero value fails none and
 // so counts the calls only.
 type Fault struct {
-	At   int               // the number of the call that fails, from 1; 0: none
-	When When              // what of it takes effect
-	Dead bool              // all later calls fail too, those that read as well: the process died
-	Only func(c Call) bool // the calls that count; nil: all
+	At    int               // the number of the call that fails, from 1; 0: none
+	When  When              // what of it takes effect
+	Dead  bool              // all later calls fail too, those that read as well: the process died
+	Reads bool              // calls that read count too; they fail as on a network, where an answer may break off
+	Only  func(c Call) bool // the calls that count; nil: all
 	// Hook sees each call that counts, and its number, before it takes effect.
 	// It may be called by several goroutines at once.
 	Hook func(n int, c Call)
 }
 
-// Faulty is a store of which one mutating call fails. A crash test runs its work on
+// Faulty is a store of which one call fails. A crash test runs its work on
 // NewFaulty(s, Fault{}) to learn from [Faulty.Calls] how many calls there are, then
 // once for each number on a fresh store, and each time opens what is left as a new
 // process would, on the inner store.
@@ -61,7 +72,7 @@ type Faulty struct {
 // NewFaulty is s with a fault.
 func NewFaulty(s storage.Store, f Fault) *Faulty { return &Faulty{inner: s, fault: f} }
 
-// Calls are the mutating calls so far that count, in order.
+// Calls are the calls so far that count, in order.
 func (f *Faulty) Calls() []Call {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -123,33 +134,52 @@ func (f *Faulty) mutate(c Call, whole, partly func() error) error {
 	return errors.Join(fmt.Errorf("%v: %w", c, ErrFault), err)
 }
 
+// read is the error of a call that reads and fails. What the call is to answer all the
+// same, it says itself.
+func (f *Faulty) read(c Call) error {
+	if !f.fault.Reads {
+		return f.alive()
+	}
+	fails, err := f.count(c)
+	if fails {
+		return fmt.Errorf("%v: %w", c, ErrFault)
+	}
+	return err
+}
+
 // Open implements [storage.Store].
 func (f *Faulty) Open(ctx context.Context, name string) (storage.Reader, error) {
-	if err := f.alive(); err != nil {
+	if err := f.read(Call{"Open", name}); err != nil {
 		return nil, err
 	}
 	r, err := f.inner.Open(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	return faultyReader{r, f}, nil
+	return faultyReader{r, f, name}, nil
 }
 
 type faultyReader struct {
 	storage.Reader
-	f *Faulty
+	f    *Faulty
+	name string
 }
 
 func (r faultyReader) ReadAt(b []byte, off int64) (int, error) {
-	if err := r.f.alive(); err != nil {
+	err := r.f.read(Call{"ReadAt", r.name})
+	switch {
+	case err == nil:
+		return r.Reader.ReadAt(b, off)
+	case r.f.fault.When != Partly || r.f.alive() != nil:
 		return 0, err
 	}
-	return r.Reader.ReadAt(b, off)
+	n, _ := r.Reader.ReadAt(b[:len(b)/2], off)
+	return n, fmt.Errorf("%w: %w", err, io.ErrUnexpectedEOF)
 }
 
 // Get implements [storage.Store].
 func (f *Faulty) Get(ctx context.Context, name string) ([]byte, storage.Version, error) {
-	if err := f.alive(); err != nil {
+	if err := f.read(Call{"Get", name}); err != nil {
 		return nil, "", err
 	}
 	return f.inner.Get(ctx, name)
@@ -217,17 +247,42 @@ func (f *Faulty) PutIfMatch(ctx context.Context, name string, data []byte, v sto
 // List implements [storage.Store].
 func (f *Faulty) List(ctx context.Context, folder string, recursive bool) iter.Seq2[storage.Info, error] {
 	return func(yield func(storage.Info, error) bool) {
-		if err := f.alive(); err != nil {
-			yield(storage.Info{}, err)
+		err := f.read(Call{"List", folder})
+		switch {
+		case err == nil:
+			f.inner.List(ctx, folder, recursive)(yield)
+			return
+		case f.fault.When == Before || f.alive() != nil:
+		case !f.listSome(ctx, folder, recursive, yield):
 			return
 		}
-		f.inner.List(ctx, folder, recursive)(yield)
+		yield(storage.Info{}, err)
 	}
+}
+
+// listSome lists what a failing List gets to see, and reports whether the caller wants more.
+func (f *Faulty) listSome(ctx context.Context, folder string, recursive bool, yield func(storage.Info, error) bool) bool {
+	var all []storage.Info
+	for i, err := range f.inner.List(ctx, folder, recursive) {
+		if err != nil {
+			return yield(i, err)
+		}
+		all = append(all, i)
+	}
+	if f.fault.When == Partly {
+		all = all[:len(all)/2]
+	}
+	for _, i := range all {
+		if !yield(i, nil) {
+			return false
+		}
+	}
+	return true
 }
 
 // Dirs implements [storage.Store].
 func (f *Faulty) Dirs(ctx context.Context, folder string) ([]string, error) {
-	if err := f.alive(); err != nil {
+	if err := f.read(Call{"Dirs", folder}); err != nil {
 		return nil, err
 	}
 	return f.inner.Dirs(ctx, folder)

@@ -3,6 +3,7 @@ package storagetest_test
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"lakefeed/storage"
@@ -114,5 +115,65 @@ func TestFaultyOnly(t *testing.T) {
 	}
 	if err := errors.Join(slices.Delete(errs, 1, 2)...); err != nil || len(f.Calls()) != 1 {
 		t.Errorf("others failed: %v, calls %v", err, f.Calls())
+	}
+}
+
+// readAll makes a call of each kind that reads, on four files of a folder.
+func readAll(t *testing.T, s storage.Store) (got []string, errs []error) {
+	t.Helper()
+	ctx := t.Context()
+	note := func(what string, err error) { got, errs = append(got, what), append(errs, err) }
+	b, _, err := s.Get(ctx, "d/1")
+	note(string(b), err)
+	var listed []string
+	err = nil
+	for i, failed := range s.List(ctx, "d", false) {
+		if err = failed; failed == nil {
+			listed = append(listed, i.Name)
+		}
+	}
+	note(strings.Join(listed, " "), err)
+	dirs, err := s.Dirs(ctx, "")
+	note(strings.Join(dirs, " "), err)
+	r, err := s.Open(ctx, "d/1")
+	note("", err)
+	if err == nil {
+		p := make([]byte, 4)
+		n, err := r.ReadAt(p, 0)
+		note(string(p[:n]), err)
+	}
+	return got, errs
+}
+
+func TestFaultyReads(t *testing.T) {
+	t.Parallel()
+	for when, want := range [][]string{
+		storagetest.Before: {"", "", "", "", ""},
+		storagetest.After:  {"", "d/1 d/2 d/3 d/4", "", "", ""},
+		storagetest.Partly: {"", "d/1 d/2", "", "", "fo"},
+	} {
+		for at := range 6 {
+			inner := mem.New()
+			f := storagetest.NewFaulty(inner, storagetest.Fault{At: at, When: storagetest.When(when), Reads: true, Only: storagetest.Call.Reads})
+			for _, name := range []string{"d/1", "d/2", "d/3", "d/4"} {
+				if err := f.Put(t.Context(), name, []byte("four")); err != nil { // not counted
+					t.Fatal(err)
+				}
+			}
+			whole, _ := readAll(t, inner)
+			got, errs := readAll(t, f)
+			for i, err := range errs {
+				expect := whole[i]
+				if i+1 == at {
+					expect = want[i]
+				}
+				if errors.Is(err, storagetest.ErrFault) != (i+1 == at) || got[i] != expect {
+					t.Errorf("when %d, fault at %d: call %d returned %q, %v; want %q", when, at, i+1, got[i], err, expect)
+				}
+			}
+			if f.Fired() != (at > 0) || at == 0 && len(f.Calls()) != 5 {
+				t.Errorf("fault at %d: fired %v, calls %v", at, f.Fired(), f.Calls())
+			}
+		}
 	}
 }
