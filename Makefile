@@ -81,10 +81,10 @@ bench-tables: ## measure changing a table of 5 M rows, 10 minutes and 3 GB; ROWS
 microbench: ## the packages' benchmarks
 	go test -run '^$$' -bench . -benchmem -timeout 60m $(PKGS)
 
-soak: setup ## the long crash and load tests; an hour or more
+soak: setup ## the long crash and load tests, hours; CONTRIBUTING.md says which takes how long
 	@scripts/install-sysbench.sh
 	LAKEFEED_SOAK=1 LAKEFEED_PARITY=1 go test -count=1 -timeout 6h -v -run Soak ./hudi/... ./e2e/... ./pipeline/... ./parity/...
-	LAKEFEED_SOAK=1 go test -count=1 -timeout 6h -v -run "TestCrash|TestStory|TestImportD|TestFault|TestPower|TestTwoSole|TestSole" ./hudi
+	LAKEFEED_SOAK=1 go test -count=1 -timeout 6h -v -run "TestCrash|TestStory|TestImportD|TestFault|TestPower|TestTwoSole|TestSole|TestGoldenDamage" ./hudi
 
 lint: ## golangci-lint, with the rules of .golangci.yml
 	@scripts/install-lint.sh
