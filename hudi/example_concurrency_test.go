@@ -85,6 +85,9 @@ func ExampleTable_Pin() {
 		fmt.Println(res.Files, "files cleaned")
 	}
 	clean()
+	if err := pin.Renew(ctx, time.Hour); err != nil { // for an hour from now on
+		panic(err)
+	}
 	if err := pin.Release(ctx); err != nil {
 		panic(err)
 	}
@@ -92,6 +95,37 @@ func ExampleTable_Pin() {
 	// Output:
 	// 0 files cleaned
 	// 4 files cleaned
+}
+
+// A reader that does not know how long it takes has its pin renewed, until it is done. Were it
+// to die, the pin would stay for a minute.
+func ExamplePin_Hold() {
+	ctx, store := context.Background(), mem.New()
+	table, err := hudi.Create(ctx, store, hudi.CreateOptions{
+		Name: "counters", Schema: counterSchema, RecordKey: []string{"id"}, OrderingField: "n",
+	})
+	if err != nil {
+		panic(err)
+	}
+	if _, err := table.Upsert(ctx, counter(1)); err != nil {
+		panic(err)
+	}
+	pin, err := table.Pin(ctx, "", time.Minute) // of the newest commit
+	if err != nil {
+		panic(err)
+	}
+	release := pin.Hold(ctx, time.Minute)
+	held, err := table.Pins(ctx)
+	if err != nil {
+		panic(err)
+	}
+	release()
+	left, err := table.Pins(ctx)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(len(held), "pin held,", len(left), "left")
+	// Output: 1 pin held, 0 left
 }
 
 // A transaction whose rows follow from what the table holds is done anew, with its read, when

@@ -72,6 +72,53 @@ func ExampleTable_Read() {
 	// Roma
 }
 
+// Conditions on columns, as in SQL: a comparison with null is not true, nor is its negation.
+func ExampleFilter() {
+	t := newCities(hudi.CreateOptions{})
+	upsert(t, `[{"id": 1, "name": "Roma", "version": 1}, {"id": 2, "name": "Oslo", "version": 2}, {"id": 3, "name": null, "version": 2}]`)
+	for _, f := range []hudi.Filter{
+		hudi.In("name", scalar.NewStringScalar("Roma"), scalar.NewStringScalar("Lima")),
+		hudi.And(hudi.Compare("version", hudi.GreaterEqual, scalar.NewInt64Scalar(2)), hudi.Not(hudi.IsNull("name"))),
+		hudi.Or(hudi.IsNull("name"), hudi.Compare("id", hudi.Equal, scalar.NewInt64Scalar(1))),
+	} {
+		show(t.Read(context.Background(), hudi.ReadOptions{Columns: []string{"id"}, Filter: f}))
+		fmt.Println("-")
+	}
+	// Output:
+	// 1
+	// -
+	// 2
+	// -
+	// 1
+	// 3
+	// -
+}
+
+// The columns that a table had, and the oldest commit as of which it can still be read.
+func ExampleTable_SchemaAsOf() {
+	ctx := context.Background()
+	t := newCities(hudi.CreateOptions{Type: hudi.CopyOnWrite})
+	first := upsert(t, `[{"id": 1, "name": "Roma", "version": 1}]`)
+	_, err := t.RenameColumn(ctx, "name", "city")
+	check(err)
+	then, err := t.SchemaAsOf(ctx, first)
+	check(err)
+	fmt.Println(then.Field(1).Name, "then,", t.Schema().Field(1).Name, "now")
+
+	oldest, err := t.OldestAsOf(ctx)
+	check(err)
+	fmt.Println(oldest == first)
+	_, err = t.Clean(ctx, hudi.CleanOptions{RetainVersions: 1})
+	check(err)
+	oldest, err = t.OldestAsOf(ctx)
+	check(err)
+	fmt.Println(oldest == first)
+	// Output:
+	// name then, city now
+	// true
+	// false
+}
+
 // What commits changed: the rows that were written, or each row before and after.
 func ExampleTable_Changes() {
 	t := newCities(hudi.CreateOptions{})

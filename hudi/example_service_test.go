@@ -61,11 +61,20 @@ func ExampleTable_Compact() {
 	archived, err := t.Archive(ctx, hudi.ArchiveOptions{KeepMin: 1, KeepMax: 1})
 	check(err)
 	fmt.Println(archived.Instants, "instants archived,", len(t.Timeline().Completed()), "left")
+	commits := 0
+	for i, err := range t.Archived(ctx, "", "") { // what they said is still there
+		check(err)
+		if i.Commit != nil {
+			commits++
+		}
+	}
+	fmt.Println(commits, "commits in the archive")
 	// Output:
 	// 3 logs
 	// 0 logs
 	// 4 files cleaned
 	// 4 instants archived, 1 left
+	// 4 commits in the archive
 }
 
 // By default a writer keeps its table in shape itself, behind its commits. Here it compacts

@@ -1,11 +1,16 @@
 package hudi_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/ipc"
+	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"lakefeed/hudi"
 	"lakefeed/hudi/keyindex"
@@ -129,6 +134,141 @@ func ExampleTable_RenameColumn() {
 	// version int64
 	// people int64
 	// 1 Roma 1 (null)
+}
+
+// A column that is added gets its values in all rows, in one commit.
+func ExampleTable_Rewrite() {
+	ctx := context.Background()
+	t := newCities(hudi.CreateOptions{})
+	upsert(t, `[{"id": 1, "name": "Roma", "version": 1}, {"id": 2, "name": "Oslo", "version": 1}]`)
+	wider := arrow.NewSchema(append(cities.Fields(), arrow.Field{Name: "letters", Type: arrow.PrimitiveTypes.Int64, Nullable: true}), nil)
+	_, err := t.Rewrite(ctx, wider, nil, func(rows arrow.RecordBatch) (arrow.RecordBatch, error) {
+		letters := array.NewInt64Builder(memory.DefaultAllocator)
+		for row := range int(rows.NumRows()) {
+			letters.Append(int64(len(rows.Column(1).(*array.String).Value(row))))
+		}
+		return array.NewRecordBatch(wider, append(slices.Clone(rows.Columns()), letters.NewArray()), rows.NumRows()), nil
+	})
+	check(err)
+	show(t.Read(ctx, hudi.ReadOptions{}))
+	// Output:
+	// 1 Roma 1 4
+	// 2 Oslo 1 4
+}
+
+// Where rows of before stand in logs that hudi-rs could not read in the new columns, the table is
+// compacted first.
+func ExampleTable_CompactFor() {
+	ctx := context.Background()
+	of := func(count arrow.DataType, more ...arrow.Field) *arrow.Schema {
+		return arrow.NewSchema(append([]arrow.Field{
+			{Name: "id", Type: arrow.BinaryTypes.String}, {Name: "at", Type: arrow.PrimitiveTypes.Int64}, {Name: "n", Type: count, Nullable: true},
+		}, more...), nil)
+	}
+	narrow := of(arrow.PrimitiveTypes.Int32)
+	t, err := hudi.Create(ctx, mem.New(), hudi.CreateOptions{Name: "counts", Schema: narrow, RecordKey: []string{"id"}, OrderingField: "at"})
+	check(err)
+	for _, text := range []string{`[{"id": "a", "at": 1, "n": 5}]`, `[{"id": "a", "at": 2, "n": 6}]`} {
+		batch, _, err := array.RecordFromJSON(memory.DefaultAllocator, narrow, strings.NewReader(text))
+		check(err)
+		_, err = t.Upsert(ctx, batch)
+		check(err)
+	}
+	next := of(arrow.PrimitiveTypes.Int64, arrow.Field{Name: "note", Type: arrow.BinaryTypes.String, Nullable: true})
+	compacted, err := t.CompactFor(ctx, next)
+	check(err)
+	fmt.Println("compacted:", compacted != "")
+	txn, err := t.Begin(ctx, hudi.TxnOptions{Schema: next})
+	check(err)
+	_, err = txn.Commit(ctx, nil)
+	check(err)
+	show(t.Read(ctx, hudi.ReadOptions{}))
+	// Output:
+	// compacted: true
+	// a 2 6 (null)
+}
+
+// sorterOf sorts rows of cities, and the keys of some that are to be deleted.
+func sorterOf(opts hudi.SortOptions, upserts string, gone ...string) *hudi.Sorter {
+	ctx := context.Background()
+	sorter := hudi.NewSorter(opts)
+	batch := rows(upserts)
+	keys, err := hudi.RecordKeys(batch, opts.RecordKey)
+	check(err)
+	partitions := array.NewStringBuilder(memory.DefaultAllocator) // "" for each row: there are none
+	partitions.AppendEmptyValues(int(batch.NumRows()))
+	check(sorter.Upsert(ctx, batch, keys, partitions.NewStringArray()))
+	check(sorter.Delete(ctx, "", gone))
+	return sorter
+}
+
+// Many rows take the place of others: what comes again stays, the rest of what was named is gone.
+func ExampleSorter_WriteOver() {
+	ctx := context.Background()
+	t := newCities(hudi.CreateOptions{})
+	upsert(t, `[{"id": 1, "name": "Roma", "version": 1}, {"id": 2, "name": "Oslo", "version": 1}]`)
+	sorter := sorterOf(hudi.SortOptions{Schema: cities, RecordKey: t.RecordKey(), Buckets: 1, Lanes: 1},
+		`[{"id": 2, "name": "Kristiania", "version": 2}]`, "1", "2")
+	defer sorter.Close()
+	txn, err := t.Begin(ctx, hudi.TxnOptions{})
+	check(err)
+	check(sorter.WriteOver(ctx, txn, nil))
+	_, err = txn.Commit(ctx, nil)
+	check(err)
+	show(t.Read(ctx, hudi.ReadOptions{}))
+	// Output:
+	// 2 Kristiania 2
+}
+
+// Changes are sorted in parts, maybe by several processes, and written in one transaction. What a
+// part passes on is kept as Arrow's stream, here in memory.
+func ExampleWriteRuns() {
+	ctx := context.Background()
+	t := newCities(hudi.CreateOptions{Options: hudi.Options{Buckets: 2}})
+	opts := hudi.SortOptions{Schema: cities, RecordKey: t.RecordKey(), Buckets: 2, Lanes: 2}
+	var parts []hudi.Run
+	for _, text := range []string{
+		`[{"id": 1, "name": "Rom", "version": 1}, {"id": 2, "name": "Oslo", "version": 1}]`,
+		`[{"id": 1, "name": "Roma", "version": 2}]`,
+	} {
+		sorter := sorterOf(opts, text)
+		lanes := make([]bytes.Buffer, opts.Lanes)
+		out := make([]*ipc.Writer, opts.Lanes)
+		for i := range lanes {
+			out[i] = ipc.NewWriter(&lanes[i], ipc.WithSchema(sorter.Schema()))
+		}
+		check(sorter.Pass(ctx, func(lane int, rows arrow.RecordBatch) error { return out[lane].Write(rows) }))
+		sorter.Close()
+		for _, w := range out {
+			check(w.Close())
+		}
+		parts = append(parts, hudi.Run{Newer: true, Lane: func(_ context.Context, lane int) (func() (arrow.RecordBatch, error), func(), error) {
+			in, err := ipc.NewReader(bytes.NewReader(lanes[lane].Bytes()))
+			if err != nil {
+				return nil, nil, err
+			}
+			return func() (arrow.RecordBatch, error) {
+				if !in.Next() {
+					return nil, in.Err()
+				}
+				rows := in.RecordBatch()
+				rows.Retain()
+				return rows, nil
+			}, in.Release, nil
+		}})
+	}
+	txn, err := t.Begin(ctx, hudi.TxnOptions{})
+	check(err)
+	written, err := hudi.WriteRuns(ctx, txn, opts, parts, 2)
+	check(err)
+	_, err = txn.Commit(ctx, nil)
+	check(err)
+	fmt.Println(written, "rows")
+	show(t.Read(ctx, hudi.ReadOptions{}))
+	// Output:
+	// 2 rows
+	// 1 Roma 2
+	// 2 Oslo 1
 }
 
 // A table that other writers kept gets hash buckets: all its rows are written anew, in one
