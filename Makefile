@@ -56,8 +56,9 @@ model: ## a table's life of 10,000 random operations and deaths, from two seeds
 race: ## the same under the race detector
 	go test -race -timeout 30m $(PKGS)
 
-parity: setup ## Spark 1.2.0 and 0.15.0 and hudi-rs on our tables
+parity: setup ## Spark 1.2.0 and 0.15.0 and hudi-rs on our tables, pyarrow and DuckDB on our files
 	LAKEFEED_PARITY=1 go test -count=1 -timeout 60m ./parity/...
+	LAKEFEED_PARITY=1 go test -count=1 -run TestSplicedFilesInOtherReaders ./hudi/basefile
 
 fuzz: ## every fuzz target, FUZZTIME each
 	@grep -rlE '^func Fuzz' --include='*_test.go' . | while read -r f; do \

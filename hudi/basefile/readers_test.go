@@ -15,6 +15,7 @@ import (
 	"github.com/apache/arrow-go/v18/parquet/pqarrow"
 
 	"lakefeed/hudi/internal/basetest"
+	"lakefeed/internal/ci"
 	"lakefeed/internal/pgserver"
 )
 
@@ -26,7 +27,7 @@ func TestSplicedFilesInOtherReaders(t *testing.T) {
 	}
 	python := filepath.Join(pgserver.CacheDir(), "interop", "venv", "bin", "python")
 	if _, err := os.Stat(python); err != nil {
-		t.Skipf("no Python with pyarrow and DuckDB, run `make setup`: %v", err)
+		ci.Missing(t, "no Python with pyarrow and DuckDB, run `make setup`: %v", err)
 	}
 	dir := t.TempDir()
 	const seeds = 12
