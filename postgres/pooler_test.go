@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"lakefeed/internal/ci"
 	"lakefeed/internal/pgtest"
 	"lakefeed/postgres"
 )
@@ -21,10 +22,7 @@ func bounced(t *testing.T, db *pgtest.Database, connect, settings string) string
 	program, err := exec.LookPath("pgbouncer")
 	if err != nil {
 		if program = "/usr/sbin/pgbouncer"; !exists(program) {
-			if os.Getenv("CI") != "" {
-				t.Fatal(err)
-			}
-			t.Skip("PgBouncer is not installed: `make setup` fetches it")
+			ci.Missing(t, "PgBouncer is not installed, `make setup` fetches it: %v", err)
 		}
 	}
 	listen, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")

@@ -2,12 +2,12 @@ package postgres_test
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
+	"lakefeed/internal/ci"
 	"lakefeed/internal/pgserver"
 	"lakefeed/internal/pgtest"
 	"lakefeed/postgres"
@@ -61,10 +61,7 @@ func withExtension(t *testing.T, version int, extensions ...string) *pgtest.Data
 	db := pgtest.Shared(t, version).NewDatabase(t)
 	for _, x := range extensions {
 		if db.Query(t, "SELECT count(*) FROM pg_available_extensions WHERE name = '"+x+"'")[0][0] == "0" {
-			if os.Getenv("CI") != "" {
-				t.Fatalf("PostgreSQL %d lacks the extension %s: `make setup` installs it", version, x)
-			}
-			t.Skipf("PostgreSQL %d lacks the extension %s", version, x)
+			ci.Missing(t, "PostgreSQL %d lacks the extension %s: `make setup` installs it", version, x)
 		}
 		db.Exec(t, "CREATE EXTENSION "+x)
 	}
@@ -151,8 +148,8 @@ func TestPgvector(t *testing.T) {
 	for _, version := range []int{16, 18} {
 		t.Run(strconv.Itoa(version), func(t *testing.T) {
 			t.Parallel()
-			if _, err := pgserver.Find(version); err != nil && os.Getenv("CI") == "" {
-				t.Skip(err)
+			if _, err := pgserver.Find(version); err != nil {
+				ci.Missing(t, "%v", err)
 			}
 			sameThreeWays(t, withExtension(t, version, "vector"), knownVectors(t, version), postgres.TableTypes{}, nil)
 			db := withExtension(t, version, "vector")

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"lakefeed/hudi"
+	"lakefeed/internal/ci"
 	"lakefeed/query"
 	"lakefeed/storage/file"
 )
@@ -30,7 +31,7 @@ func TestExamples(t *testing.T) {
 		t.Run(path, func(t *testing.T) {
 			t.Parallel()
 			if path == "query" && !query.Supported {
-				t.Skip("this build has no SQL")
+				ci.Missing(t, "%v", query.ErrNoSQL)
 			}
 			var script strings.Builder
 			for line := range strings.Lines(strings.TrimSpace(lines)) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"lakefeed/internal/ci"
 	"lakefeed/internal/golden"
 	"lakefeed/query"
 )
@@ -37,7 +38,7 @@ func countPins(table string) int {
 func TestQueryPins(t *testing.T) {
 	t.Parallel()
 	if !query.Supported {
-		t.Skip("this build has no SQL")
+		ci.Missing(t, "%v", query.ErrNoSQL)
 	}
 	table := filepath.Join(golden.Unpack(t, "v6_120_mor_none_nomdt"), "table")
 	for _, c := range []struct {
@@ -79,7 +80,7 @@ func TestQueryPins(t *testing.T) {
 func TestQueryWithoutRights(t *testing.T) {
 	t.Parallel()
 	if !query.Supported {
-		t.Skip("this build has no SQL")
+		ci.Missing(t, "%v", query.ErrNoSQL)
 	}
 	table := filepath.Join(golden.Unpack(t, "v6_120_mor_none_nomdt"), "table")
 	if err := os.MkdirAll(filepath.Join(table, ".hoodie", ".lakefeed"), 0o755); err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"lakefeed/internal/ci"
 	"lakefeed/internal/pgtest"
 	"lakefeed/query"
 )
@@ -52,7 +53,7 @@ func TestScripts(t *testing.T) {
 				"code": code, "until": until, "get": get, "sql": sql, "lsn": lsn,
 			}}
 			if strings.Contains(name, "query") && !query.Supported {
-				t.Skip("this build has no SQL")
+				ci.Missing(t, "%v", query.ErrNoSQL)
 			}
 			var db *pgtest.Database
 			if strings.HasPrefix(name, "pg_") {

@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
+	"lakefeed/internal/ci"
 	"lakefeed/internal/pgserver"
 )
 
@@ -29,10 +30,7 @@ func Start(t testing.TB) *dynamodb.Client {
 	java, lib := filepath.Join(cache, "interop", "java", "bin", "java"), filepath.Join(cache, "dynamodb", "lib")
 	for _, name := range []string{java, lib} {
 		if _, err := os.Stat(name); err != nil {
-			if os.Getenv("CI") != "" {
-				t.Fatalf("DynamoDB Local: %v: run make setup", err)
-			}
-			t.Skipf("DynamoDB Local: %v: run make setup", err)
+			ci.Missing(t, "DynamoDB Local: %v: run make setup", err)
 		}
 	}
 	var err error

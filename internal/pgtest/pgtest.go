@@ -28,6 +28,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"lakefeed/internal/ci"
 	"lakefeed/internal/pgserver"
 )
 
@@ -147,8 +148,8 @@ func launch(t testing.TB, opts Options) (*Server, string) {
 	s, err := pgserver.New(context.Background(), dir, opts)
 	if err != nil {
 		os.RemoveAll(dir)
-		if errors.Is(err, pgserver.ErrNotInstalled) && os.Getenv("CI") == "" {
-			t.Skip(err)
+		if errors.Is(err, pgserver.ErrNotInstalled) {
+			ci.Missing(t, "%v", err)
 		}
 		t.Fatal(err)
 	}
