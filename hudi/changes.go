@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -36,6 +37,9 @@ type ChangesOptions struct {
 	Meta       bool
 	Partitions []string
 	BatchRows  int
+	// Pin keeps what is read from being cleaned, as that of [ReadOptions] does: the state
+	// of To, and with images all from the state of From on.
+	Pin time.Duration
 }
 
 // The columns of a read with images.
@@ -70,15 +74,12 @@ const (
 // are.
 func (t *Table) Changes(ctx context.Context, opts ChangesOptions) iter.Seq2[arrow.RecordBatch, error] {
 	return func(yield func(arrow.RecordBatch, error) bool) {
-		c, err := t.planChanges(ctx, opts)
-		if err == nil {
-			err = c.run(ctx, func(batch arrow.RecordBatch) error {
-				if !yield(batch, nil) {
-					return errEnough
-				}
-				return nil
-			})
-		}
+		err := t.readChanges(ctx, opts, func(batch arrow.RecordBatch) error {
+			if !yield(batch, nil) {
+				return errEnough
+			}
+			return nil
+		})
 		if err != nil && !errors.Is(err, errEnough) {
 			yield(nil, fmt.Errorf("read changes of table %s: %w", t.name, err))
 		}
@@ -124,12 +125,40 @@ func (t *Table) ChangesSchema(ctx context.Context, opts ChangesOptions) (*arrow.
 	return c.wanted, nil
 }
 
-func (t *Table) planChanges(ctx context.Context, opts ChangesOptions) (*changeReader, error) {
+func (t *Table) readChanges(ctx context.Context, opts ChangesOptions, yield func(arrow.RecordBatch) error) error {
 	c, err := t.newChanges(ctx, opts)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return c, c.readStates(ctx)
+	pin, err := c.pin(ctx)
+	if err != nil {
+		return err
+	}
+	if pin != nil {
+		defer pin.Hold(ctx, opts.Pin)()
+	}
+	if err := c.readStates(ctx); err != nil {
+		return err
+	}
+	return c.run(ctx, yield)
+}
+
+// pin pins the older of the states that are read; nil where none is wanted, or nothing is
+// there to read.
+func (c *changeReader) pin(ctx context.Context) (*Pin, error) {
+	if c.opts.Pin == 0 {
+		return nil, nil //nolint:nilnil // a reader that asked for no pin has none
+	}
+	oldest, ok := c.end.Last()
+	if c.opts.Images {
+		if before, existed := c.pastOf(c.opts.From).Last(); existed {
+			oldest = before
+		}
+	}
+	if !ok {
+		return nil, nil //nolint:nilnil // as above
+	}
+	return c.table.pin(ctx, oldest.Time, c.opts.Pin)
 }
 
 // check brings From and To into the form of instants, and refuses what they cannot be.

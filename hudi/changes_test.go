@@ -244,7 +244,10 @@ func TestDeletesInPasses(t *testing.T) {
 	if _, err := table.Delete(t.Context(), gone...); err != nil {
 		t.Fatal(err)
 	}
-	c, err := table.planChanges(t.Context(), ChangesOptions{From: from, Images: true})
+	c, err := table.newChanges(t.Context(), ChangesOptions{From: from, Images: true})
+	if err == nil {
+		err = c.readStates(t.Context())
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -190,6 +190,89 @@ func readHoldsPin(t *testing.T) {
 	}
 }
 
+// TestChangesHoldPin cleans away both states in the middle of a long read of changes, that
+// asked for a pin or not.
+func TestChangesHoldPin(t *testing.T) {
+	t.Parallel()
+	for name, images := range map[string]bool{"rows": false, "images": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			eachType(t, func(t *testing.T, typ TableType) {
+				synctest.Test(t, func(t *testing.T) { changesHoldPin(t, typ, images) })
+			})
+		})
+	}
+}
+
+func changesHoldPin(t *testing.T, typ TableType, images bool) {
+	store := newStore(t)
+	table := newTable(t, store, typ, 4)
+	rows := map[string]modelRow{}
+	for k := range strings.FieldsSeq("a b c d e f g h i j k l") {
+		rows[k] = modelRow{seq: 1}
+	}
+	write := func() string {
+		at := mustUpsert(t, table, rows)
+		if _, err := table.Compact(t.Context(), CompactOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		return at
+	}
+	from := write()
+	delete(rows, "a")
+	if _, err := table.Delete(t.Context(), "a"); err != nil { // of which images tell before all else
+		t.Fatal(err)
+	}
+	to := write()
+	want, pinned := len(rows), to
+	if images {
+		want, pinned = want+1, from
+	}
+	read := func(pin time.Duration) error {
+		reader, err := Open(t.Context(), store, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := 0
+		for batch, err := range reader.Changes(t.Context(), ChangesOptions{From: from, To: to, Images: images, Pin: pin, BatchRows: 1}) {
+			if err != nil {
+				return err
+			}
+			if got += int(batch.NumRows()); got > 1 {
+				continue
+			}
+			pins, err := table.Pins(t.Context())
+			if err != nil || pin > 0 && (len(pins) != 1 || pins[0].Instant != pinned) {
+				t.Errorf("the pins are %v, %v; want one of %s", pins, err, pinned)
+			}
+			for range 3 {
+				write()
+				time.Sleep(pin) //nolint:forbidigo // of the test's own time: the three last longer than a pin that is not renewed
+				mustClean(t, table)
+			}
+		}
+		if got != want {
+			t.Errorf("%d rows, want %d", got, want)
+		}
+		return nil
+	}
+	if err := read(time.Minute); err != nil {
+		t.Errorf("with a pin: %v", err)
+	}
+	if pins, err := table.Pins(t.Context()); err != nil || len(pins) > 0 {
+		t.Errorf("the reader left pins: %v, %v", pins, err)
+	}
+	if err := read(0); !errors.Is(err, ErrCleaned) && !errors.Is(err, storage.ErrNotExist) {
+		t.Errorf("without a pin: %v", err)
+	}
+	if err := read(time.Minute); !errors.Is(err, ErrCleaned) {
+		t.Errorf("a pin of what is cleaned away: %v", err)
+	}
+	if pins, err := table.Pins(t.Context()); err != nil || len(pins) > 0 {
+		t.Errorf("a refused reader left pins: %v, %v", pins, err)
+	}
+}
+
 // TestPinRacesClean lets a reader pin an old instant before and after each call that a
 // cleaning makes: either the pin is refused, or what it needs stays.
 func TestPinRacesClean(t *testing.T) {

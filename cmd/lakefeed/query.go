@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -29,7 +28,7 @@ type queryFlags struct {
 	meta                   bool
 	format, output         string
 	memory                 string
-	pin                    time.Duration
+	pin                    pinFor
 	opts                   query.Options
 }
 
@@ -84,7 +83,7 @@ func (f *queryFlags) register(c *cobra.Command) {
 	fs.StringVar(&f.format, "format", "table", strings.Join(queryFormats, ", "))
 	fs.StringVarP(&f.output, "output", "o", "", "write to this file, which appears once the query is done")
 	fs.StringVar(&f.memory, "memory", "1GiB", "what the query may hold in memory, beside the batches that it reads")
-	fs.DurationVar(&f.pin, "pin", 2*time.Minute, "keep what the query reads from Lakefeed's cleaning, by a pin that is renewed within this time; 0: no pin")
+	f.pin.add(fs, "keep what the query reads from Lakefeed's cleaning, by a pin that is renewed within this time; 0: no pin")
 	fs.StringVar(&f.opts.TempDir, "temp-dir", "", "where it spills to; default: a folder of its own among the system's")
 	fs.IntVar(&f.opts.Threads, "threads", 0, "threads; 0: one for each processor")
 	fs.BoolVar(&f.opts.AllowExternal, "allow-external", false, "let SQL read and write files and the network, and read_hudi open any path")
@@ -129,8 +128,8 @@ func (f *queryFlags) check(cmd *cobra.Command) (err error) {
 	if err := f.opts.Validate(); err != nil {
 		return &usageError{err.Error()}
 	}
-	if f.pin < 0 {
-		return usage("--pin %v: must not be negative", f.pin)
+	if err := f.pin.check(); err != nil {
+		return err
 	}
 	if f.asOf != "" && (f.from != "" || f.to != "") {
 		return usage("--as-of is a state and --changes-from a difference: give one of them")
@@ -229,11 +228,12 @@ func (c *catalog) relation(ctx context.Context, t *hudi.Table, ref query.Ref) (*
 	case at[1] == "" && at[2] != "":
 		return nil, usage("%s: changes_to needs changes_from", ref.Name)
 	}
-	if err := c.pin(ctx, t, ref.Name, firstOf(at[0], at[1])); err != nil {
+	end := firstOf(at[0], at[2])
+	if err := c.pin(ctx, t, ref.Name, end); err != nil { // rows that changed are read as they are at the end
 		return nil, err
 	}
 	columns := t.Schema()
-	if end := firstOf(at[0], at[2]); end != "" {
+	if end != "" {
 		var err error
 		if columns, err = t.SchemaAsOf(ctx, end); err != nil {
 			return nil, err

@@ -79,24 +79,13 @@ func (c *catalog) lookup(ctx context.Context, ref query.Ref) (*query.Relation, e
 	return c.relation(ctx, t, ref)
 }
 
-// pin keeps a table readable as of an instant while the query runs. What of a table is
-// cleaned away already is told by who reads it; a table that cannot be pinned, as nobody
-// may write there, is read all the same.
+// pin keeps a table readable as of an instant while the query runs.
 func (c *catalog) pin(ctx context.Context, t *hudi.Table, name, instant string) error {
-	_, committed := t.Timeline().Last()
-	if c.flags.pin == 0 || !committed || t.Properties()["hoodie.table.version"] != "6" { // Lakefeed cleans no others
-		return nil
+	release, err := c.flags.pin.hold(ctx, t, name, c.warnings, instant)
+	if err == nil {
+		c.pins = append(c.pins, release)
 	}
-	p, err := t.Pin(ctx, instant, c.flags.pin)
-	switch {
-	case err == nil:
-		c.pins = append(c.pins, p.Hold(ctx, c.flags.pin))
-	case ctx.Err() != nil:
-		return err
-	case !errors.Is(err, hudi.ErrCleaned):
-		_, _ = fmt.Fprintf(c.warnings, "lakefeed: %s is read without a pin, so that a cleaning may take its files away (--pin 0: do not try): %v\n", name, err)
-	}
-	return nil
+	return err
 }
 
 // release takes the pins away.

@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"lakefeed/hudi"
 )
@@ -90,4 +92,41 @@ func (f *pinFlags) printPins(ctx context.Context, out io.Writer, t *hudi.Table) 
 		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", p.Instant, p.Until.Format(time.RFC3339), p.Owner, p.ID) // as above
 	}
 	return w.Flush()
+}
+
+// pinFor is --pin of what only reads: for how long a pin lasts without a renewal.
+type pinFor time.Duration
+
+func (p *pinFor) add(fs *pflag.FlagSet, what string) {
+	fs.DurationVar((*time.Duration)(p), "pin", 2*time.Minute, what)
+}
+
+func (p pinFor) check() error {
+	if p < 0 {
+		return usage("--pin %v: must not be negative", time.Duration(p))
+	}
+	return nil
+}
+
+// hold keeps a table readable as of the first of some instants as of which it still is,
+// until release is called. What is cleaned away already is told by who reads it; a table
+// that cannot be pinned, as nobody may write there, is read all the same.
+func (p pinFor) hold(ctx context.Context, t *hudi.Table, name string, warnings io.Writer, instants ...string) (release func(), err error) {
+	_, committed := t.Timeline().Last()
+	if p == 0 || !committed || t.Properties()["hoodie.table.version"] != "6" { // Lakefeed cleans no others
+		return func() {}, nil
+	}
+	for _, at := range instants {
+		pin, err := t.Pin(ctx, at, time.Duration(p))
+		switch {
+		case err == nil:
+			return pin.Hold(ctx, time.Duration(p)), nil
+		case ctx.Err() != nil:
+			return nil, err
+		case !errors.Is(err, hudi.ErrCleaned):
+			_, _ = fmt.Fprintf(warnings, "lakefeed: %s is read without a pin, so that a cleaning may take its files away (--pin 0: do not try): %v\n", name, err)
+			return func() {}, nil
+		}
+	}
+	return func() {}, nil
 }

@@ -22,6 +22,7 @@ func tableReadCommand() *cobra.Command {
 		format, asOf string
 		opts         hudi.ReadOptions
 		limit        int64
+		pin          pinFor
 	)
 	c := &cobra.Command{
 		Use:   "read PATH",
@@ -30,7 +31,10 @@ func tableReadCommand() *cobra.Command {
 
 jsonl is canonical: keys in the order of the schema, decimals as text, times in UTC,
 bytes as base64, NaN and infinities as text. csv is as PostgreSQL writes it: nothing
-for null, "" for empty text. parquet and arrow (an IPC stream) are for a file or a pipe.`,
+for null, "" for empty text. parquet and arrow (an IPC stream) are for a file or a pipe.
+
+What is read --as-of an instant is kept from Lakefeed's cleaning meanwhile, by --pin; the
+newest rows are where --pin is given. A table in which nobody may write is read without.`,
 		Args: onePath,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkLimit(cmd, limit); err != nil {
@@ -42,6 +46,9 @@ for null, "" for empty text. parquet and arrow (an IPC stream) are for a file or
 			if f, ok := cmd.OutOrStdout().(*os.File); ok && (format == "parquet" || format == "arrow") && term.IsTerminal(int(f.Fd())) {
 				return usage("%s is not for a terminal: put > FILE behind the command", format)
 			}
+			if err := pin.check(); err != nil {
+				return err
+			}
 			if opts.Schema != hudi.SchemaThen && opts.Schema != hudi.SchemaNow {
 				return usage("--schema %s: then or now", opts.Schema)
 			}
@@ -52,6 +59,13 @@ for null, "" for empty text. parquet and arrow (an IPC stream) are for a file or
 			t, err := openTable(cmd.Context(), args[0])
 			if err != nil {
 				return err
+			}
+			if asOf != "" || cmd.Flags().Changed("pin") {
+				release, err := pin.hold(cmd.Context(), t, args[0], cmd.ErrOrStderr(), opts.AsOf)
+				if err != nil {
+					return err
+				}
+				defer release()
 			}
 			columns := t.Schema()
 			if opts.AsOf != "" && opts.Schema != hudi.SchemaNow {
@@ -81,6 +95,7 @@ for null, "" for empty text. parquet and arrow (an IPC stream) are for a file or
 	f.BoolVar(&opts.ReadOptimized, "read-optimized", false, "base files only: faster, and older than the newest commit")
 	f.StringVar(&asOf, "as-of", "", "the table as it was at an instant (20260131120000000) or a time (2026-01-31T12:00:00Z)")
 	f.StringVar((*string)(&opts.Schema), "schema", string(hudi.SchemaThen), "with --as-of, the columns that the table had then or has now")
+	pin.add(f, "with --as-of, or given: keep what is read from Lakefeed's cleaning, by a pin that is renewed within this time; 0: no pin")
 	limitFlag(c, &limit, "print at most N rows")
 	return c
 }
