@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"syscall"
 
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"lakefeed/change"
@@ -94,6 +95,7 @@ func final(err error) bool {
 	}
 	return errors.Is(err, s3.ErrConditions) || is[*pipeline.PositionError](err) || is[*postgres.SetupError](err) || is[*postgres.ValueError](err) || is[*hudi.UnsupportedError](err) || is[*hudi.SchemaError](err) ||
 		is[*hudi.CorruptError](err) || is[*hudi.RowError](err) || is[*hudi.PartitionError](err) || errors.Is(err, hudi.ErrTableExists) || errors.Is(err, query.ErrNoSQL) ||
+		is[*types.ResourceNotFoundException](err) || // the table of a lock in DynamoDB
 		errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOTDIR)
 }
 

@@ -23,16 +23,19 @@ const (
 	lockStorage = "storage"
 	lockFile    = "file"
 	lockNone    = "none"
+
+	lockDynamoDB = "dynamodb" // with :TABLE/KEY behind it
 )
 
 func (f *lockFlag) add(fs *pflag.FlagSet) {
-	fs.StringVar(&f.kind, "lock", lockAuto, "the lock that the table's writers share: storage, file or none, which says that no writer lives; auto: the one that hoodie.properties names, or whose file is in the table")
+	fs.StringVar(&f.kind, "lock", lockAuto, "the lock that the table's writers share: storage, file, dynamodb:TABLE/KEY or none, which says that no writer lives; auto: the one that hoodie.properties names, or whose file is in the table")
 }
 
 // lockProviders are Hudi's classes of locks, by the last part of their names.
 var lockProviders = map[string]string{
 	"StorageBasedLockProvider":    lockStorage,
 	"FileSystemBasedLockProvider": lockFile,
+	"DynamoDBBasedLockProvider":   lockDynamoDB,
 }
 
 // lockFiles show that writers share a lock.
@@ -43,9 +46,16 @@ var lockFiles = map[string]string{
 
 // concurrency is how the table in a store is shared.
 func (f *lockFlag) concurrency(ctx context.Context, store storage.Store) (c hudi.Concurrency, err error) {
-	kind := f.kind
+	kind, place, inDynamoDB := strings.Cut(f.kind, ":")
+	if inDynamoDB && (kind != lockDynamoDB || place == "") {
+		kind = "" // none of these
+	}
+	props, err := lockProperties(ctx, store)
+	if err != nil {
+		return c, err
+	}
 	if kind == lockAuto {
-		if kind, err = lockOf(ctx, store); err != nil || kind == "" {
+		if kind, err = lockOf(ctx, store, props); err != nil || kind == "" {
 			return c, err
 		}
 	}
@@ -56,8 +66,16 @@ func (f *lockFlag) concurrency(ctx context.Context, store storage.Store) (c hudi
 		c.Locker = lock.NewStorage(store, lock.StorageOptions{})
 	case lockFile:
 		c.Locker = lock.NewFile(store, lock.FileOptions{})
+	case lockDynamoDB:
+		o, err := dynamoPlace(place, props)
+		if err != nil {
+			return c, err
+		}
+		if c.Locker, err = dynamoLocker(ctx, o, props); err != nil {
+			return c, err
+		}
 	default:
-		return c, usage("--lock %q: want auto, storage, file or none", kind)
+		return c, usage("--lock %q: want auto, storage, file, dynamodb:TABLE/KEY or none", f.kind)
 	}
 	c.Mode = hudi.Optimistic
 	return c, nil
@@ -65,33 +83,33 @@ func (f *lockFlag) concurrency(ctx context.Context, store storage.Store) (c hudi
 
 const lockProviderKey = "hoodie.write.lock.provider"
 
-// lockProvider is the class that a table's properties name; "" where they do not, or are
-// not to be read, which opening the table tells.
-func lockProvider(ctx context.Context, store storage.Store) (string, error) {
+// lockProperties are a table's properties; nil where they are not to be read, which opening
+// the table tells.
+func lockProperties(ctx context.Context, store storage.Store) (hudi.Properties, error) {
 	text, _, err := store.Get(ctx, path.Join(".hoodie", "hoodie.properties"))
 	if errors.Is(err, storage.ErrNotExist) {
-		return "", nil
+		return nil, nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("look how the table is locked: %w", err)
+		return nil, fmt.Errorf("look how the table is locked: %w", err)
 	}
 	props, err := hudi.ParseProperties(text)
 	if err != nil {
-		return "", nil //nolint:nilerr // see above
+		return nil, nil //nolint:nilerr // see above
 	}
-	return props[lockProviderKey], nil
+	return props, nil
 }
 
 // lockOf is the kind of lock that a table's writers share, as far as the table shows one;
 // "" where it shows none. One that no verb can take is an error.
-func lockOf(ctx context.Context, store storage.Store) (string, error) {
-	class, err := lockProvider(ctx, store)
-	if err != nil {
-		return "", err
-	}
-	if class != "" {
-		if kind, ok := lockProviders[class[strings.LastIndexByte(class, '.')+1:]]; ok {
+func lockOf(ctx context.Context, store storage.Store, props hudi.Properties) (string, error) {
+	if class := props[lockProviderKey]; class != "" {
+		name := class[strings.LastIndexByte(class, '.')+1:]
+		if kind, ok := lockProviders[name]; ok {
 			return kind, nil
+		}
+		if strings.HasPrefix(name, "DynamoDB") { // one that makes its key itself
+			return "", usage("the table's writers lock by %s (%s), whose key only they know: name their lock by --lock dynamodb:TABLE/KEY", class, lockProviderKey)
 		}
 		return "", usage("the table's writers lock by %s (%s), which no verb can take: stop them, and say so with --lock none", class, lockProviderKey)
 	}
