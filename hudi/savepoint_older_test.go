@@ -1,6 +1,10 @@
 package hudi
 
-import "testing"
+import (
+	"errors"
+	"strings"
+	"testing"
+)
 
 // TestSavepointOfOlderCommit holds the files that its commit needs, and not those of log files
 // that later commits wrote: after a restore to it the table is sound.
@@ -25,4 +29,21 @@ func TestSavepointOfOlderCommit(t *testing.T) {
 			t.Errorf("%v, %v", err, report.Faults)
 		}
 	})
+}
+
+// TestRestoreBehindSavepoint refuses a restore that would take back what a savepoint keeps, as a mistake
+// of its caller.
+func TestRestoreBehindSavepoint(t *testing.T) {
+	t.Parallel()
+	ctx, table := t.Context(), newTable(t, newStore(t), CopyOnWrite, 1)
+	first := mustUpsert(t, table, map[string]modelRow{"a": {seq: 1}})
+	saved := mustUpsert(t, table, map[string]modelRow{"a": {seq: 2}})
+	if _, err := table.Savepoint(ctx, SavepointOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := table.Restore(ctx, first)
+	if _, mistake := errors.AsType[*OptionError](err); !mistake || !strings.Contains(err.Error(), saved) {
+		t.Errorf("got %v", err)
+	}
+	compareRows(t, mustRead(t, table, ReadOptions{}), map[string]modelRow{"a": {seq: 2}})
 }

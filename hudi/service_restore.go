@@ -77,7 +77,7 @@ func (t *Table) planRestore(ctx context.Context, to string) (*timeline.RestorePl
 			break
 		}
 		if t.timeline.IsSavepoint(i.Time) {
-			return nil, fmt.Errorf("savepoint %s is of a later commit: release it first", i.Time)
+			return nil, badOption("savepoint %s is of a later commit: release it first", i.Time)
 		}
 		plan.InstantsToRollback = append(plan.InstantsToRollback, timeline.InstantInfo{CommitTime: i.Time, Action: string(i.Action)})
 		gone = append(gone, i)
