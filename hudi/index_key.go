@@ -141,7 +141,8 @@ func (i *keyIndex) save(values map[string]string, s keyState) error {
 
 // unseen are the completed writes that are not taken in; ok is false where it cannot be
 // told: another table, a write that was taken back, one that was archived since it was
-// pending, or none left that was seen.
+// pending, or none left that was seen. One that a savepoint keeps is not such a one: where
+// the table was restored to it, what came behind and was taken back looks archived.
 func (s keyState) unseen(x *Txn) (unseen []timeline.Instant, ok bool) {
 	if s.Table != x.table.identity() {
 		return nil, false
@@ -159,10 +160,11 @@ func (s keyState) unseen(x *Txn) (unseen []timeline.Instant, ok bool) {
 		}
 	}
 	for _, c := range x.timeline.Completed() {
-		if seen[c.Time] {
-			left++
-		} else {
+		switch {
+		case !seen[c.Time]:
 			unseen = append(unseen, c)
+		case !x.timeline.BeforeStart(c.Time):
+			left++
 		}
 	}
 	return unseen, left > 0

@@ -83,6 +83,32 @@ func TestKeyIndexIsNeverStale(t *testing.T) {
 				}
 				return table
 			},
+			"restored to a savepoint of long ago": func(t *testing.T, table *Table, _ KeyStore) *Table {
+				first, _ := table.Timeline().Last()
+				_, err := table.Savepoint(t.Context(), SavepointOptions{Instant: first.Time})
+				for seq := range int64(5) {
+					if err == nil {
+						_, err = table.Upsert(t.Context(), placeBatch(placeRow{"a", "us", 0, 2 + seq}, placeRow{"d", "ap", 0, 2 + seq}))
+					}
+				}
+				if err == nil {
+					_, err = table.Restore(t.Context(), first.Time)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				other, err := Open(t.Context(), table.store, Options{Index: IndexGlobalKey, Keys: newKeyStore(t)})
+				if err == nil { // the timeline begins with it, the savepoint aside
+					_, err = other.Upsert(t.Context(), placeBatch(placeRow{"z", "eu", 0, 1}))
+				}
+				if err == nil {
+					_, err = other.Delete(t.Context(), "z")
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				return table
+			},
 			"another table's index": func(t *testing.T, table *Table, keys KeyStore) *Table {
 				elsewhere := keyTable(t, typ, keys)
 				if _, err := elsewhere.Upsert(t.Context(), placeBatch(placeRow{"a", "nowhere", 0, 1})); err != nil {
