@@ -99,7 +99,8 @@ type changeReader struct {
 	wanted   *arrow.Schema     // the columns of the answer
 	scan     *arrow.Schema     // these, and behind them what is needed to find changed rows
 
-	history *schemaHistory // of these columns
+	history       *schemaHistory // of these columns
+	historyBefore *schemaHistory // likewise, in files of the state at From
 
 	before, after tableState
 	inRange       map[string]bool // of commits, as far as their rows were met
@@ -111,6 +112,7 @@ type tableState struct {
 	timeline *timeline.Timeline
 	slices   []*FileSlice
 	written  *written
+	history  *schemaHistory
 }
 
 // ChangesSchema is the schema of the batches of [Table.Changes].
@@ -208,6 +210,12 @@ func (t *Table) newChanges(ctx context.Context, opts ChangesOptions) (*changeRea
 	}
 	if c.history, err = t.historyOf(ctx, tl, latest, until); err != nil {
 		return nil, err
+	}
+	c.historyBefore = c.history
+	if newest, ok := c.pastOf(opts.From).Last(); ok && opts.Images && opts.From != "" {
+		if c.full, c.historyBefore, err = t.inLaterSchema(ctx, c.end, newest.Time, c.full, c.history); err != nil {
+			return nil, err
+		}
 	}
 	if c.wanted, err = project(c.full, ReadOptions{Columns: opts.Columns, Meta: opts.Meta}); err != nil {
 		return nil, err
@@ -325,6 +333,7 @@ func (c *changeReader) readBefore(ctx context.Context, own *ownFiles) error {
 		return err
 	}
 	c.before, err = c.state(ctx, before, own)
+	c.before.history = c.historyBefore
 	return err
 }
 
@@ -422,10 +431,10 @@ func (c *changeReader) state(ctx context.Context, tl *timeline.Timeline, own *ow
 	t.mu.RUnlock()
 	w, err := t.checkFiles(ctx, tl, found, scope)
 	if err != nil || own == nil {
-		return tableState{tl, found, w}, err
+		return tableState{tl, found, w, c.history}, err
 	}
 	found = slices.DeleteFunc(found, func(s *FileSlice) bool { return !own.groups[s.Group()] })
-	return tableState{tl, found, w}, nil
+	return tableState{tl, found, w, c.history}, nil
 }
 
 // scans read slices of a state for these columns.
@@ -435,7 +444,7 @@ func (c *changeReader) scans(s tableState, partition string, columns *arrow.Sche
 		if slice.Partition == partition {
 			out = append(out, &sliceScan{
 				table: c.table, slice: slice, timeline: s.timeline, full: c.full, schema: columns,
-				batchRows: c.opts.BatchRows, wrote: s.written.files(slice.Group(), s.timeline), history: c.history,
+				batchRows: c.opts.BatchRows, wrote: s.written.files(slice.Group(), s.timeline), history: s.history,
 			})
 		}
 	}

@@ -38,15 +38,15 @@ func (t *Table) readSchemas(ctx context.Context, tl *timeline.Timeline, opts Rea
 		history, err := t.historyOf(ctx, tl, latest, "")
 		return full, history, err
 	}
-	if then, err = t.schemaAsOf(ctx, tl, opts.AsOf, full); err != nil {
-		return nil, nil, err
-	}
 	if opts.Schema == SchemaNow {
 		history, err := t.historyOf(ctx, tl, latest, "")
-		if err == nil && history == nil && !then.Equal(full) {
-			history, err = t.historySince(ctx, tl, opts.AsOf, then)
+		if err != nil {
+			return nil, nil, err
 		}
-		return full, history, cmp.Or(err, readAsNow(then, full, history, opts.AsOf))
+		return t.inLaterSchema(ctx, tl, opts.AsOf, full, history)
+	}
+	if then, err = t.schemaAsOf(ctx, tl, opts.AsOf, full); err != nil {
+		return nil, nil, err
 	}
 	if latest, err = t.latestSchema(ctx, tl, opts.AsOf); err != nil {
 		return nil, nil, err
@@ -55,26 +55,39 @@ func (t *Table) readSchemas(ctx context.Context, tl *timeline.Timeline, opts Rea
 	return then, history, err
 }
 
-// readAsNow refuses a column that was rewritten since as a type in which its values of then
-// are not read.
-func readAsNow(then, full *arrow.Schema, h *schemaHistory, asOf string) error {
-	read := full
-	if h != nil {
-		read = h.now.In(h.at(asOf), full)
+// inLaterSchema is the schema, full, of a later instant as the table of an instant is read in
+// it, and how its columns are found in files: one that need not have had a value then is
+// nullable. History is that of the later one, up to which the timeline goes.
+func (t *Table) inLaterSchema(ctx context.Context, tl *timeline.Timeline, asOf string, full *arrow.Schema, history *schemaHistory) (*arrow.Schema, *schemaHistory, error) {
+	then, err := t.schemaAsOf(ctx, tl, asOf, full)
+	if err == nil && history == nil {
+		history, err = t.historySince(ctx, tl, asOf, then)
 	}
-	for i, f := range read.Fields() {
+	if err != nil || history == nil {
+		return full, nil, err
+	}
+	full, err = readAsNow(then, full, history, asOf)
+	return full, history, err
+}
+
+// readAsNow is full as rows of then are read in it. A column that was rewritten since as a type
+// in which its values of then are not read is refused.
+func readAsNow(then, full *arrow.Schema, h *schemaHistory, asOf string) (*arrow.Schema, error) {
+	fields := slices.Clone(full.Fields())
+	for i, f := range h.now.In(h.at(asOf), full).Fields() {
 		old, found := then.FieldsByName(f.Name)
+		fields[i].Nullable = fields[i].Nullable || !found || old[0].Nullable
 		if !found {
 			continue
 		}
 		none := array.MakeArrayOfNull(column.Allocator, old[0].Type, 0)
 		col, err := column.Evolve(none, f.Type)
 		if none.Release(); err != nil {
-			return &SchemaError{full.Field(i).Name, fmt.Sprintf("it was %s as of %s, which is not read as %s, its type of now: read it in the schema of then", old[0].Type, asOf, f.Type)}
+			return nil, &SchemaError{full.Field(i).Name, fmt.Sprintf("it was %s as of %s, which is not read as %s, its type of now: read it in the schema of then", old[0].Type, asOf, f.Type)}
 		}
 		col.Release()
 	}
-	return nil
+	return arrow.NewSchema(fields, nil), nil
 }
 
 // historySince numbers the columns of a table that was read by name at an instant, so
@@ -96,7 +109,10 @@ func (t *Table) historySince(ctx context.Context, tl *timeline.Timeline, asOf st
 		h.now, last = h.now.Next(s), avro
 		return true
 	})
-	return h, cmp.Or(err, bad)
+	if err = cmp.Or(err, bad); err != nil || h.now == first {
+		return nil, err
+	}
+	return h, nil
 }
 
 // SchemaAsOf is the schema of the data columns that a read as of an instant, or a time,

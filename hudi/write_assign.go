@@ -29,6 +29,10 @@ type rowWriter struct {
 	lookUp bool
 	// fill: new rows may go into small files that are there.
 	fill bool
+	// alone: a row whose key has one in a partition that stays is refused.
+	alone bool
+	// only: keys are deleted in the partitions that they are given for, and in no other.
+	only bool
 
 	works   map[target]*groupWork
 	inserts map[string][]int32 // by partition
@@ -42,6 +46,11 @@ func (w *rowWriter) write(ctx context.Context, sel []int32, gone []place) error 
 		places = append(places, place{w.rows.partitions.Value(int(row)), w.rows.keys.Value(int(row))})
 	}
 	places = append(places, gone...)
+	if w.alone {
+		if err := w.checkAlone(ctx, places); err != nil {
+			return err
+		}
+	}
 	found := make([][]target, len(places))
 	if w.lookUp {
 		var err error
@@ -55,10 +64,56 @@ func (w *rowWriter) write(ctx context.Context, sel []int32, gone []place) error 
 	}
 	for i, p := range gone {
 		for _, t := range found[len(sel)+i] {
+			if w.only && t.Partition != p.partition {
+				continue
+			}
 			w.work(t).deletes = append(w.work(t).deletes, p.key)
 		}
 	}
 	return w.run(ctx)
+}
+
+// checkAlone refuses keys that have rows in partitions that the transaction does not replace.
+func (w *rowWriter) checkAlone(ctx context.Context, places []place) error {
+	x := w.txn
+	stay := func(partition string) bool { return true }
+	if x.op == InsertOverwrite {
+		replaced := map[string]bool{}
+		for _, p := range places {
+			replaced[p.partition] = true
+		}
+		stay = func(partition string) bool { return !replaced[partition] }
+	}
+	found, err := w.index.find(ctx, x, places)
+	if err != nil {
+		return err
+	}
+	x.noteLooked(w.index, places)
+	for i, p := range places {
+		for _, t := range found[i] {
+			if t.Partition == p.partition || !stay(t.Partition) {
+				continue
+			}
+			if there, err := x.hasKey(ctx, t, p.key); err != nil || there {
+				return cmp.Or(err, error(&RowError{Twice: true, Reason: fmt.Sprintf("key %q has a row in partition %q, which stays: Upsert lets the row move", p.key, t.Partition)}))
+			}
+		}
+	}
+	return nil
+}
+
+// hasKey tells whether the table has a row of the key where an index found it: in a bucket it
+// may be gone.
+func (x *Txn) hasKey(ctx context.Context, at target, key string) (bool, error) {
+	if at.FileID != "" {
+		return true, nil
+	}
+	rec, rows, err := x.table.Lookup(ctx, at.Partition, at.bucket, []string{key}, nil)
+	if err != nil {
+		return false, err
+	}
+	rec.Release()
+	return rows[0] >= 0, nil
 }
 
 // assign gives a row to the file group that has its key in its partition, else to a

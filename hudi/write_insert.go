@@ -10,15 +10,16 @@ import (
 
 // Insert writes rows whose keys the table does not have, in a transaction of its own:
 // nothing is looked up, and a key that is there all the same comes twice, but in tables
-// of hash buckets. New rows fill small files before they make new ones. Of two rows with
-// one key the last counts.
+// of hash buckets, where the new row takes its place; with [IndexGlobalKey] a key that
+// another partition has is a *[RowError]. New rows fill small files before they make new
+// ones. Of two rows with one key the last counts.
 func (t *Table) Insert(ctx context.Context, rows arrow.RecordBatch) (instant string, err error) {
 	return t.insert(ctx, Insert, rows, true)
 }
 
 // InsertOverwrite replaces the rows of the partitions that rows are of, in one commit,
-// by these. Other partitions stay as they are. Where an index is global, no key may
-// stand in one of them.
+// by these. Other partitions stay as they are. Where an index is global, a key that one of
+// them has is a *[RowError].
 func (t *Table) InsertOverwrite(ctx context.Context, rows arrow.RecordBatch) (instant string, err error) {
 	return t.insert(ctx, InsertOverwrite, rows, false)
 }
@@ -36,6 +37,8 @@ func (t *Table) insert(ctx context.Context, op Operation, rows arrow.RecordBatch
 	defer keyed.release()
 	return t.transact(ctx, op, func(x *Txn) error {
 		w := rowWriter{txn: x, index: t.index(), rows: keyed, fill: fill}
+		_, cheap := w.index.(*keyIndex)
+		w.alone = cheap && op == Insert || w.index.global() && op == InsertOverwrite
 		return w.write(ctx, keyed.last(t.index().global()), nil)
 	})
 }

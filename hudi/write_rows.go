@@ -89,7 +89,7 @@ func (t *Table) Delete(ctx context.Context, keys ...string) (instant string, err
 		if t.partition.depth() > 0 && !t.index().global() {
 			return badOption("a key does not say which of the table's partitions its row is in: use DeleteFrom, or a global index")
 		}
-		return x.delete(ctx, map[string][]string{"": keys})
+		return x.delete(ctx, map[string][]string{"": keys}, false)
 	})
 }
 
@@ -103,11 +103,12 @@ func (t *Table) DeleteFrom(ctx context.Context, keys map[string][]string) (insta
 				return err
 			}
 		}
-		return x.delete(ctx, keys)
+		return x.delete(ctx, keys, true)
 	})
 }
 
-func (x *Txn) delete(ctx context.Context, keys map[string][]string) error {
+// delete deletes keys by partition: in that one only, or wherever a global index finds them.
+func (x *Txn) delete(ctx context.Context, keys map[string][]string, only bool) error {
 	seen := map[place]bool{}
 	var gone []place
 	for _, partition := range slices.Sorted(maps.Keys(keys)) {
@@ -118,7 +119,7 @@ func (x *Txn) delete(ctx context.Context, keys map[string][]string) error {
 			}
 		}
 	}
-	w := rowWriter{txn: x, index: x.table.index(), lookUp: true}
+	w := rowWriter{txn: x, index: x.table.index(), lookUp: true, only: only}
 	return w.write(ctx, nil, gone)
 }
 
