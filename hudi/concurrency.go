@@ -311,6 +311,9 @@ func (x *Txn) checkConflicts(ctx context.Context, m *timeline.CommitMetadata) er
 	if err := x.checkPast(); err != nil {
 		return err
 	}
+	if err := x.checkTakenBack(ctx); err != nil {
+		return err
+	}
 	for _, i := range t.timeline.Completed() {
 		if x.timeline.IsCompleted(i.Time) {
 			continue
@@ -342,6 +345,27 @@ func (x *Txn) checkConflicts(ctx context.Context, m *timeline.CommitMetadata) er
 		}
 		if err := x.conflict(i, mine, groups); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// checkTakenBack sees that nobody is at taking back commits that the transaction builds upon.
+func (x *Txn) checkTakenBack(ctx context.Context) error {
+	t := x.table
+	for _, i := range t.timeline.Pending() {
+		switch i.Action {
+		case timeline.Restore:
+			return &ConflictError{Instant: x.time, Other: i.Time, Reason: "a restore of the table has begun"}
+		case timeline.Rollback:
+			plan, err := readPlan(ctx, t, i, timeline.DecodeRollbackPlan)
+			if err != nil {
+				return err
+			}
+			if gone := plan.InstantToRollback; gone != nil && x.timeline.IsCompleted(gone.CommitTime) {
+				return &ConflictError{Instant: x.time, Other: i.Time, Reason: "the commit " + gone.CommitTime + ", which it builds upon, is being taken back"}
+			}
+		default:
 		}
 	}
 	return nil

@@ -59,13 +59,13 @@ func (t *Table) awaitDate(ctx context.Context, instant string, step time.Duratio
 // redate writes those commits of the newest base files once more, as they are, that the
 // store dates before their instants: copy-on-write commits do not wait for its clock, and
 // of what is to be logged on their files outlast tells.
-func (t *Table) redate(ctx context.Context) error {
+func (t *Table) redate(ctx context.Context, newest []*FileSlice) error {
 	step := storage.ModTimeStep(t.store)
 	if step == 0 {
 		return nil
 	}
 	instants := map[string]bool{}
-	for _, s := range t.view.slices(t.timeline, "", nil) {
+	for _, s := range newest {
 		instants[s.Instant] = true
 	}
 	files := map[string]string{} // the instants of their commits
@@ -74,20 +74,20 @@ func (t *Table) redate(ctx context.Context) error {
 			files[t.instantFile(i)] = i.Time
 		}
 	}
-	var newest string
+	var last string
 	var early []string
 	for info, err := range t.store.List(ctx, t.timelineAt, false) {
 		if err != nil {
 			return fmt.Errorf("list %s: %w", t.timelineAt, err)
 		}
 		if at, found := files[info.Name]; found && timeline.FormatTime(info.ModTime) < at {
-			early, newest = append(early, info.Name), max(newest, at)
+			early, last = append(early, info.Name), max(last, at)
 		}
 	}
 	if early == nil {
 		return nil
 	}
-	if err := t.awaitDate(ctx, newest, step); err != nil {
+	if err := t.awaitDate(ctx, last, step); err != nil {
 		return err
 	}
 	for _, name := range early {

@@ -39,6 +39,18 @@ func (t *Table) Recover(ctx context.Context) error {
 // clear takes up whatever is pending and nobody is at work on. A table with one writer has
 // its claim then, as one that is busy has, and nothing is pending.
 func (t *Table) clear(ctx context.Context) error {
+	if err := t.clearPending(ctx); err != nil {
+		return err
+	}
+	for _, i := range t.timeline.Pending() {
+		if i.Action == timeline.Restore { // it takes back whatever is written now
+			return &ConflictError{Other: i.Time, Reason: fmt.Sprintf("%s is at work on the table: wait until it has ended (should it have died: %v)", i, t.opts.Concurrency.deadAfter())}
+		}
+	}
+	return nil
+}
+
+func (t *Table) clearPending(ctx context.Context) error {
 	sole, aloof := !t.opts.Concurrency.optimistic(), t.opts.Concurrency.optimistic() && !t.claim.isBusy()
 	if pending := t.timeline.Pending(); len(pending) > 0 {
 		rest, err := t.abandoned(ctx)

@@ -177,7 +177,8 @@ func (t *Table) archiveLimit(ctx context.Context, newest string) (*archiveLimit,
 
 // keepExtras lowers the limit to the newest commit of each extra metadata key that no
 // commit behind it has. Of those that stay it reads, from the newest on, no more than it
-// takes to find the keys of those that go.
+// takes to find the keys of those that go. Keys of the job that a table was taken over from
+// are of no use behind that, nor is what the take-over says once hoodie.properties says it.
 func (t *Table) keepExtras(ctx context.Context, limit *archiveLimit) error {
 	done := t.timeline.Completed()
 	stay := slices.IndexFunc(done, func(i timeline.Instant) bool { return i.Time >= limit.time })
@@ -186,11 +187,17 @@ func (t *Table) keepExtras(ctx context.Context, limit *archiveLimit) error {
 	}
 	newest := map[string]string{} // of the commits that go, the newest that has the key
 	err := t.eachCommit(ctx, done[:stay], func(i timeline.Instant, m *timeline.CommitMetadata) bool {
+		if _, over := m.ExtraMetadata[takeOverKey]; over {
+			clear(newest)
+		}
 		for key := range m.ExtraMetadata {
 			newest[key] = i.Time
 		}
 		return true
 	})
+	if t.saysTakenOver() {
+		delete(newest, takeOverKey)
+	}
 	if err == nil && len(newest) > 0 {
 		err = t.eachCommit(ctx, newestFirst(done[stay:]), func(_ timeline.Instant, m *timeline.CommitMetadata) bool {
 			for key := range m.ExtraMetadata {

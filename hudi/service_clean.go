@@ -194,13 +194,27 @@ func (g *FileGroup) needed(tl *timeline.Timeline, instant string) int {
 	return keep
 }
 
-// unsaved are the files that no savepoint holds.
+// unsaved are the files that no savepoint holds. Of a slice that one holds all log files stay: what
+// takes back a write whose log file is among the savepoint's may stand in a later one.
 func (t *Table) unsaved(ctx context.Context, files []*DataFile) ([]*DataFile, error) {
 	saved, err := t.savedFiles(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(files, func(f *DataFile) bool { return saved[f.Path()] }), nil
+	type sliceOf struct {
+		GroupID
+
+		instant string
+	}
+	held := map[sliceOf]bool{}
+	for name := range saved {
+		if f, ok := parseDataFile(name, 0); ok {
+			held[sliceOf{f.Group(), f.Instant}] = true
+		}
+	}
+	return slices.DeleteFunc(files, func(f *DataFile) bool {
+		return saved[f.Path()] || f.IsLog() && held[sliceOf{f.Group(), f.Instant}]
+	}), nil
 }
 
 // finishClean goes on with a cleaning that a crash left, or withdraws it if that was

@@ -93,7 +93,7 @@ func (t *Table) beginConvert(ctx context.Context, opts ConvertOptions) (*Txn, er
 	case !rebucket && typ == t.typ:
 		return nil, t.settle(ctx, typ, buckets)
 	case !rebucket && typ == MergeOnRead:
-		if err := t.redate(ctx); err != nil {
+		if err := t.redate(ctx, t.view.slices(t.timeline, "", nil)); err != nil {
 			return nil, err
 		}
 		return nil, t.settle(ctx, typ, buckets)

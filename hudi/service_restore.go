@@ -34,11 +34,11 @@ func (t *Table) restore(ctx context.Context, to string) (RestoreResult, error) {
 	if to == "" {
 		return RestoreResult{}, errors.New("it has to be said to which commit")
 	}
-	plan, err := t.planRestore(ctx, to)
+	plan, then, err := t.planRestore(ctx, to)
 	if err != nil || len(plan.InstantsToRollback) == 0 {
 		return RestoreResult{}, err
 	}
-	if err := t.retypeFor(ctx, to); err != nil {
+	if err := t.retypeFor(ctx, plan.SavepointToRestoreTimestamp, then); err != nil {
 		return RestoreResult{}, err
 	}
 	i, err := t.schedule(ctx, timeline.Restore, plan)
@@ -53,22 +53,42 @@ func (t *Table) restore(ctx context.Context, to string) (RestoreResult, error) {
 	return res, t.runRestore(ctx, i.Time, plan)
 }
 
-// retypeFor makes a table merge-on-read again that was so as of an instant: its log files
-// of then are about to count again, which readers of a copy-on-write table do not see.
-func (t *Table) retypeFor(ctx context.Context, instant string) error {
-	if t.typ == MergeOnRead || !slices.ContainsFunc(t.timeline.Completed(), func(i timeline.Instant) bool {
-		return i.Action == timeline.DeltaCommit && i.Time <= instant
-	}) {
+// retypeFor makes a table merge-on-read again that was so as of an instant, when it had these
+// slices: log files of then are about to count again, which readers of a copy-on-write table do
+// not see.
+func (t *Table) retypeFor(ctx context.Context, instant string, then []*FileSlice) error {
+	var last timeline.Instant
+	for _, i := range t.timeline.Completed() {
+		if i.Time <= instant {
+			last = i
+		}
+	}
+	if t.typ == MergeOnRead || last.Action != timeline.DeltaCommit && !slices.ContainsFunc(then, func(s *FileSlice) bool { return len(s.Logs) > 0 }) {
 		return nil
+	}
+	if err := t.redate(ctx, then); err != nil {
+		return err
 	}
 	return t.settle(ctx, MergeOnRead, t.buckets)
 }
 
-// planRestore names the writes after an instant.
-func (t *Table) planRestore(ctx context.Context, to string) (*timeline.RestorePlan, error) {
+// checkNoneAtWork refuses what is not to be done beside a write or service of others: that it
+// takes back, or is built upon, what they go on with.
+func (t *Table) checkNoneAtWork(what string) error {
+	for _, i := range t.timeline.Pending() {
+		return &ConflictError{Other: i.Time, Reason: fmt.Sprintf("%s is at work on the table, and a %s cannot be made beside it: wait until it has ended (should it have died: %v)", i, what, t.opts.Concurrency.deadAfter())}
+	}
+	return nil
+}
+
+// planRestore names the writes after an instant, and is what the table had then.
+func (t *Table) planRestore(ctx context.Context, to string) (*timeline.RestorePlan, []*FileSlice, error) {
+	if err := t.checkNoneAtWork("restore"); err != nil {
+		return nil, nil, err
+	}
 	to, err := t.commitAt(to)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	plan := &timeline.RestorePlan{SavepointToRestoreTimestamp: to}
 	var gone []timeline.Instant
@@ -77,16 +97,16 @@ func (t *Table) planRestore(ctx context.Context, to string) (*timeline.RestorePl
 			break
 		}
 		if t.timeline.IsSavepoint(i.Time) {
-			return nil, badOption("savepoint %s is of a later commit: release it first", i.Time)
+			return nil, nil, badOption("savepoint %s is of a later commit: release it first", i.Time)
 		}
 		plan.InstantsToRollback = append(plan.InstantsToRollback, timeline.InstantInfo{CommitTime: i.Time, Action: string(i.Action)})
 		gone = append(gone, i)
 	}
 	if err := t.checkTakesBack(ctx, gone...); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	_, err = t.wholeAsOf(ctx, to)
-	return plan, err
+	then, err := t.wholeAsOf(ctx, to)
+	return plan, then, err
 }
 
 // finishRestore goes on with a restore that a crash left.
@@ -262,6 +282,9 @@ func (t *Table) Rollback(ctx context.Context, instant string) (RestoreResult, er
 }
 
 func (t *Table) rollbackLast(ctx context.Context, instant string) (RestoreResult, error) {
+	if err := t.checkNoneAtWork("rollback"); err != nil {
+		return RestoreResult{}, err
+	}
 	instant, err := t.commitAt(instant)
 	if err != nil {
 		return RestoreResult{}, err
@@ -281,7 +304,8 @@ func (t *Table) rollbackLast(ctx context.Context, instant string) (RestoreResult
 	if len(commits) > 1 {
 		before = commits[len(commits)-2].Time
 	}
-	if _, err := t.wholeAsOf(ctx, before); err != nil {
+	then, err := t.wholeAsOf(ctx, before)
+	if err != nil {
 		return RestoreResult{}, err
 	}
 	there, err := t.listFiles(ctx)
@@ -292,7 +316,7 @@ func (t *Table) rollbackLast(ctx context.Context, instant string) (RestoreResult
 	if err != nil {
 		return RestoreResult{}, err
 	}
-	if err := t.retypeFor(ctx, before); err != nil {
+	if err := t.retypeFor(ctx, before, then); err != nil {
 		return RestoreResult{}, err
 	}
 	at, err := t.startRollback(ctx, plan)

@@ -143,10 +143,7 @@ func (x *Txn) takeOverExtra(extra map[string]string) error {
 // between the two. It reports whether it did: then the table is to be opened anew. Where
 // there is nothing to finish it asks the store nothing.
 func (t *Table) FinishTakeOver(ctx context.Context) (done bool, err error) {
-	t.mu.RLock()
-	done = t.props.checkWritable() == nil && t.props[propIndex] == string(IndexBucket)
-	t.mu.RUnlock()
-	if done {
+	if t.saysTakenOver() {
 		return false, nil
 	}
 	text, _, err := t.LastExtra(ctx, takeOverKey)
@@ -169,6 +166,13 @@ func (t *Table) FinishTakeOver(ctx context.Context) (done bool, err error) {
 		return false, fmt.Errorf("finish to take over %s: %w", t.name, err)
 	}
 	return true, t.become(ctx, becomes)
+}
+
+// saysTakenOver tells whether hoodie.properties say of the table what a take-over makes of one.
+func (t *Table) saysTakenOver() bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.props.checkWritable() == nil && t.props[propIndex] == string(IndexBucket)
 }
 
 // checkTakesBack refuses to take back commits of which one took the table over: by what
