@@ -23,6 +23,10 @@ func (c *checker) checkRows(ctx context.Context) error {
 	seen := newKeyCensus(c.opts.KeyMemory, c.opts.TempDir)
 	defer seen.close()
 	t := c.table
+	var err error
+	if c.history, err = t.historyOf(ctx, c.timeline, t.latest, ""); err != nil {
+		return err
+	}
 	found := t.view.slices(c.timeline, "", nil)
 	for n, s := range found {
 		r := &rowCheck{checker: c, slice: s, number: int32(n), seen: seen, counts: map[string]int64{}}
@@ -49,7 +53,7 @@ type rowFault struct{ kind, what, wayOut string }
 
 func (r *rowCheck) run(ctx context.Context) error {
 	t := r.table
-	scan := &sliceScan{table: t, slice: r.slice, timeline: r.timeline, full: t.full, schema: t.full, wrote: r.written.files(r.slice.Group(), r.timeline)}
+	scan := &sliceScan{table: t, slice: r.slice, timeline: r.timeline, full: t.full, schema: t.full, wrote: r.written.files(r.slice.Group(), r.timeline), history: r.history}
 	err := scan.run(ctx, func(batch arrow.RecordBatch) error { return r.batch(batch) })
 	if err != nil {
 		if err := r.unreadable(err); err != nil {
@@ -252,7 +256,7 @@ func isGlobal(index string) bool {
 func (c *checker) findKey(ctx context.Context, s *FileSlice, h basefile.KeyHash) (key string, err error) {
 	t := c.table
 	f, _ := t.full.FieldsByName(keyColumn)
-	scan := &sliceScan{table: t, slice: s, timeline: c.timeline, full: t.full, schema: arrow.NewSchema(f, nil), only: map[basefile.KeyHash]int32{h: 0}}
+	scan := &sliceScan{table: t, slice: s, timeline: c.timeline, full: t.full, schema: arrow.NewSchema(f, nil), only: map[basefile.KeyHash]int32{h: 0}, history: c.history}
 	err = scan.run(ctx, func(batch arrow.RecordBatch) error {
 		keys, err := keysOf(batch)
 		if err == nil && keys.Len() > 0 {

@@ -121,6 +121,7 @@ type checker struct {
 	timeline *timeline.Timeline
 	files    []TableFile
 	written  *written         // of what a reader needs
+	history  *schemaHistory   // of the columns, as far as files are read by their numbers
 	older    *written         // of that, and of what reads as of older instants need
 	sizes    map[string]int64 // of the files, by path
 	damaged  map[string]bool  // paths of which a fault is told: a row that they cannot give is none of its own

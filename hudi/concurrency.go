@@ -325,11 +325,14 @@ func (x *Txn) checkConflicts(ctx context.Context, m *timeline.CommitMetadata) er
 		if x.replacesAll() && len(groupsOf(theirs)) > 0 {
 			return &ConflictError{Instant: x.time, Other: i.Time, Groups: sortGroups(groupsOf(theirs)), Reason: "it replaces the whole table, and the other commit changed it"}
 		}
+		if theirs.OperationType == string(InsertOverwriteTable) && len(mine) > 0 && !t.full.Equal(x.before) {
+			return &ConflictError{Instant: x.time, Other: i.Time, Reason: "the other commit wrote the whole table anew in another schema, in which its files are not"}
+		}
 		if err := errors.Join(x.conflict(i, mine, groupsOf(theirs)), x.checkLooked(i, theirs)); err != nil {
 			return err
 		}
 	}
-	if err := x.mergeSchema(m); err != nil {
+	if err := x.mergeSchema(ctx, m); err != nil {
 		return err
 	}
 	busy, err := t.planned(ctx)

@@ -2,6 +2,7 @@ package hudi
 
 import (
 	"context"
+	"errors"
 	"strconv"
 
 	"lakefeed/hudi/timeline"
@@ -13,9 +14,12 @@ import (
 
 // mergeSchema takes on the schema that another writer gave the table meanwhile: rows
 // that were written by the one before are there anyway. Of two changes one goes.
-func (x *Txn) mergeSchema(m *timeline.CommitMetadata) error {
+func (x *Txn) mergeSchema(ctx context.Context, m *timeline.CommitMetadata) error {
 	t := x.table
 	if x.full.Equal(x.before) {
+		if err := blockReads(x.schema, t.schema); err != nil && logsIn(m) {
+			return &ConflictError{Instant: x.time, Reason: "another writer changed the table's schema, in which its log files are not read", Err: err}
+		}
 		if _, err := evolve(x.schema, t.schema); err != nil {
 			return &ConflictError{Instant: x.time, Reason: "another writer changed the table's schema, in which its rows are not read", Err: err}
 		}
@@ -26,7 +30,28 @@ func (x *Txn) mergeSchema(m *timeline.CommitMetadata) error {
 	if !t.full.Equal(x.before) && !t.full.Equal(x.full) {
 		return &ConflictError{Instant: x.time, Reason: "both change the table's schema"}
 	}
+	if x.replacesAll() {
+		return nil
+	}
+	if err := t.checkLogs(ctx, t.timeline, x.schema); err != nil {
+		if _, inTheWay := errors.AsType[*SchemaError](err); inTheWay {
+			return &ConflictError{Instant: x.time, Reason: "another writer logged rows meanwhile that stand in the way of its schema", Err: err}
+		}
+		return err
+	}
 	return nil
+}
+
+// logsIn tells whether a commit wrote log files.
+func logsIn(m *timeline.CommitMetadata) bool {
+	for _, stats := range m.PartitionToWriteStats {
+		for _, s := range stats {
+			if f, ok := parseDataFile(s.Path, 0); ok && f.IsLog() {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // checkNewest refuses to change the schema or the number of buckets under an instant that is

@@ -42,6 +42,9 @@ func (t *Table) lookup(ctx context.Context, partition string, bucket int, keys [
 	if err != nil {
 		return nil, nil, err
 	}
+	if len(scans) > 0 { // another one may have been published since they were planned
+		schema = arrow.NewSchema(scans[0].schema.Fields()[:schema.NumFields()], nil)
+	}
 	found := &lookup{only: make(map[basefile.KeyHash]int32, len(keys)), schema: schema}
 	for _, k := range keys {
 		found.only[basefile.HashKey(k)] = -1

@@ -264,6 +264,9 @@ func (o *sortedOut) put(ctx context.Context, c sortedChanges, r run) error {
 
 // remove deletes keys from their buckets.
 func (o *sortedOut) remove(ctx context.Context, keys *array.String, r run) error {
+	if !o.txn.table.hashed() {
+		return badOption("keys are deleted in sorted changes of tables of hash buckets only: Table.Delete asks the index where they are")
+	}
 	gone := map[int][]string{}
 	for row := r.from; row < r.to; row++ {
 		b := o.bucket(keys.Value(row))

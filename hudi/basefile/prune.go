@@ -87,6 +87,8 @@ func (l *leaf) isOf(t arrow.DataType) bool {
 		return converted == deprecated.Date
 	case *arrow.Decimal128Type:
 		return converted == deprecated.Decimal && l.elem.Scale.V == t.Scale
+	case *arrow.StringType, *arrow.BinaryType: // of numbers the bytes are in another order
+		return converted != deprecated.Decimal
 	case *arrow.Int32Type, *arrow.Int64Type:
 		switch converted {
 		case -1, deprecated.Int8, deprecated.Int16, deprecated.Int32, deprecated.Int64:
