@@ -187,6 +187,14 @@ func (o *CreateOptions) Validate() error {
 			return badOption("column %q: the schema does not have it", k)
 		}
 	}
+	for what, names := range map[string][]string{"record key": o.RecordKey, "partition": o.PartitionBy} {
+		if sorted := slices.Sorted(slices.Values(names)); len(slices.Compact(sorted)) < len(names) {
+			return badOption("%s %s: a column is there twice", what, strings.Join(names, ","))
+		}
+	}
+	if _, err := newOrdering([]string{o.OrderingField}, o.Schema); err != nil {
+		return err
+	}
 	if err := o.Concurrency.Validate(); err != nil {
 		return err
 	}

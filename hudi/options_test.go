@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -149,4 +150,24 @@ func TestImagesOfMovedRows(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestCreateOptionsNameColumnsOnce refuses columns that are there twice, and ones that order nothing.
+func TestCreateOptionsNameColumnsOnce(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*CreateOptions){
+		"record key id,id: a column is there twice":         func(o *CreateOptions) { o.RecordKey = []string{"id", "id"} },
+		"partition p,p: a column is there twice":            func(o *CreateOptions) { o.PartitionBy = []string{"p", "p"} },
+		"values of struct<x: int32 nullable> have no order": func(o *CreateOptions) { o.OrderingField = "s" },
+		"column \"seq2\": the schema does not have it":      func(o *CreateOptions) { o.OrderingField = "seq2" },
+	} {
+		o := CreateOptions{
+			Name: "model", RecordKey: []string{"id"}, OrderingField: "seq",
+			Schema: evolvingSchema([]arrow.Field{nullable("p", testText), nullable("s", arrow.StructOf(nullable("x", testInt)))}),
+		}
+		change(&o)
+		if err := o.Validate(); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

@@ -100,6 +100,9 @@ func (t *Table) pin(ctx context.Context, instant string, d time.Duration) (*Pin,
 	if err = t.store.PutIfAbsent(ctx, pinFile(p.info.ID), data); err == nil {
 		err = t.checkPinned(ctx, instant)
 	}
+	if first := t.Timeline().Completed(); err == nil && len(first) > 0 && instant < first[0].Time { // nor before it, which would be archived
+		err = badOption("as of %s: the table had no commit then, the first one is %s", instant, first[0].Time)
+	}
 	if err == nil {
 		_, p.version, err = t.store.Get(ctx, pinFile(p.info.ID))
 	}

@@ -426,3 +426,17 @@ func pinThrough(ctx context.Context, t *testing.T, table *Table) *Pin {
 		}
 	}
 }
+
+// TestPinBeforeTheTable refuses to keep what there was not: it would hold all cleaning.
+func TestPinBeforeTheTable(t *testing.T) {
+	t.Parallel()
+	table := newTable(t, newStore(t), CopyOnWrite, 1)
+	mustUpsert(t, table, map[string]modelRow{"a": {seq: 1}})
+	if _, err := table.Pin(t.Context(), "20000101000000000", time.Minute); !errors.As(err, new(*OptionError)) {
+		t.Errorf("got %v", err)
+	}
+	pins, err := table.Pins(t.Context())
+	if err != nil || len(pins) > 0 {
+		t.Errorf("pins %v, %v", pins, err)
+	}
+}

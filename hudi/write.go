@@ -297,7 +297,7 @@ func (x *Txn) openBucket(ctx context.Context, id bucketID) (*GroupWriter, error)
 		return nil, errEnded
 	}
 	if x.opened[id] {
-		return nil, errors.New("it is open in this transaction")
+		return nil, errors.New("it was opened in this transaction already: a file group is written once in it")
 	}
 	if err := x.checkBusy(id); err != nil {
 		return nil, err

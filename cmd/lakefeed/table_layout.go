@@ -87,6 +87,9 @@ func (f *indexFlags) open(ctx context.Context, path string, opts hudi.Options, l
 		return nil, err
 	}
 	if t.Index() == "" {
+		if err := t.Writable(); err != nil {
+			return nil, err
+		}
 		return nil, usage("--index: neither the table nor its commits say it: name the one by which its writer finds keys (Spark's is simple where it was told none); for bucket, also --has-buckets")
 	}
 	return t, nil
