@@ -59,7 +59,7 @@ race: ## the same under the race detector
 
 parity: setup ## Spark 1.2.0 and 0.15.0 and hudi-rs on our tables, pyarrow and DuckDB on our files
 	LAKEFEED_PARITY=1 go test -count=1 -timeout 60m ./parity/...
-	LAKEFEED_PARITY=1 go test -count=1 -run TestSplicedFilesInOtherReaders ./hudi/basefile
+	LAKEFEED_PARITY=1 go test -count=1 -timeout 30m -run TestSplicedFilesInOtherReaders ./hudi/basefile
 
 fuzz: ## every fuzz target, FUZZTIME each
 	@grep -rlE '^func Fuzz' --include='*_test.go' . | while read -r f; do \
