@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"lakefeed/internal/laketest"
 	"lakefeed/internal/long"
@@ -88,7 +89,7 @@ func flaky(t *testing.T, server *s3test.Server, seed uint64) *s3test.Proxy {
 func TestS3RequestsLong(t *testing.T) {
 	long.Test(t)
 	t.Parallel()
-	const rounds, most = 10, 24 // requests a round
+	const rounds, most = 10, 17 // requests a round; 16 are measured, and now and then one for the replay
 	server := s3test.Start(t)
 	var mu sync.Mutex
 	seen := map[string]int{}
@@ -103,11 +104,13 @@ func TestS3RequestsLong(t *testing.T) {
 	l := laketest.NewAt(t, db.URL, strings.Replace(server.Bucket(t), server.URL, proxy.URL, 1),
 		"      - match: public.t\n        buckets: 2", "    commit_interval: 100ms\n    compact_after: 1000")
 	run := startRun(t, l)
+	var began time.Time
 	for i := range rounds + 2 {
 		if i == 2 { // the first ones are not like the others
 			awaitAck(t, db, run)
 			mu.Lock()
 			clear(seen)
+			began = time.Now()
 			mu.Unlock()
 		}
 		db.Exec(t, fmt.Sprintf("UPDATE t SET v = 'round %d'", i))
@@ -120,9 +123,10 @@ func TestS3RequestsLong(t *testing.T) {
 		t.Logf("%5.1f a round: %s", float64(seen[kind])/rounds, kind)
 	}
 	mu.Unlock()
-	t.Logf("%5.1f in all", float64(total)/rounds)
-	if total > most*rounds {
-		t.Errorf("%d requests in %d rounds, want %d a round at most", total, rounds, most)
+	t.Logf("%5.1f in all, in %v", float64(total)/rounds, time.Since(began))
+	byTime := int(2 * time.Since(began) / time.Second) // beats, and looks whether the claim is ours still
+	if total < 15*rounds || total > most*rounds+byTime {
+		t.Errorf("%d requests in %d rounds, want 15 to %d a round, and at most %d more for the time that it took", total, rounds, most, byTime)
 	}
 	for _, want := range []string{
 		`lakefeed_storage_requests_total{operation="PutObject",pipeline="` + l.Name + `"} `,
