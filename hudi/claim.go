@@ -222,6 +222,8 @@ func (t *Table) readBack(ctx context.Context, written []byte, began time.Time, e
 	before, seen, put := c.version, c.seen, c.put
 	there, lerr := t.readClaim(ctx)
 	switch {
+	case lerr != nil && errors.Is(err, storage.ErrConflict):
+		return lerr // what is there may be ours: a proxy may have sent the request twice
 	case lerr != nil:
 		return errors.Join(err, lerr)
 	case bytes.Equal(there, written):
