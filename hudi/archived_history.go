@@ -128,16 +128,17 @@ func (r *archiveReader) readHistoryFile(ctx context.Context, name string) error 
 	if r.bare {
 		schema = arrow.NewSchema(schema.Fields()[:historyMetadata], nil)
 	}
-	rows, err := basefile.Open(f, f.Size(), schema)
+	file := &reading{Reader: f, path: name}
+	rows, err := basefile.Open(file, file.Size(), schema)
 	if err != nil {
-		return &CorruptError{name, err}
+		return file.corrupt(err)
 	}
 	defer func() { _ = rows.Close() }()
 	err = rows.Each(ctx, r.readHistoryBatch)
 	if err == nil || errors.Is(err, errEnough) || ctx.Err() != nil {
 		return err
 	}
-	return &CorruptError{name, err}
+	return file.corrupt(err)
 }
 
 func (r *archiveReader) readHistoryBatch(batch arrow.RecordBatch) error {

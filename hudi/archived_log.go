@@ -103,7 +103,8 @@ func (r *archiveReader) readLog(ctx context.Context, name string) error {
 	}
 	defer closeFile(f)
 	var d timeline.ArchivedDecoder
-	blocks := logfile.NewReader(f, f.Size())
+	file := &reading{Reader: f, path: name}
+	blocks := logfile.NewReader(file, file.Size())
 	for ctx.Err() == nil {
 		b, err := blocks.Next()
 		if errors.Is(err, io.EOF) {
@@ -115,7 +116,7 @@ func (r *archiveReader) readLog(ctx context.Context, name string) error {
 		if err := r.readBlock(&d, b); errors.Is(err, errEnough) {
 			return err
 		} else if err != nil {
-			return &CorruptError{name, offset.At(b.Offset, fmt.Errorf("%s block: %w", b.Type, err))}
+			return file.corrupt(offset.At(b.Offset, fmt.Errorf("%s block: %w", b.Type, err)))
 		}
 	}
 	return ctx.Err()

@@ -99,11 +99,15 @@ func (r *CheckReport) Sound() bool {
 // say of it, the timeline is whole, and each row stands where its key and partition
 // columns put it, once. It changes nothing. Memory is bounded, whatever the table's size.
 //
-// An error says that the check could not be made, as of a table of an unknown version.
+// An error says that the check could not be made, as of a table of an unknown version, or
+// where the store did not give what was asked for: no file is called damaged for that.
 func Check(ctx context.Context, store storage.Store, opts CheckOptions) (*CheckReport, error) {
 	opts.setDefaults()
-	c := &checker{opts: opts, store: store, report: &CheckReport{}}
+	c := &checker{opts: opts, store: &heedful{Store: store}, report: &CheckReport{}}
 	err := c.run(ctx)
+	if err == nil {
+		err = c.store.failure()
+	}
 	if err != nil && !errors.Is(err, errEnough) {
 		return nil, fmt.Errorf("check %s: %w", store, err)
 	}
@@ -115,7 +119,7 @@ func rank(s Severity) int { return slices.Index([]Severity{Broken, Leftover, Not
 
 type checker struct {
 	opts     CheckOptions
-	store    storage.Store
+	store    *heedful
 	report   *CheckReport
 	table    *Table
 	timeline *timeline.Timeline
@@ -144,8 +148,12 @@ func (c *checker) run(ctx context.Context) error {
 	return nil
 }
 
-// add notes a fault. After the last one that is wanted it returns errEnough.
+// add notes a fault, unless the store failed, which may look like one. After the last one that
+// is wanted it returns errEnough.
 func (c *checker) add(severity Severity, file string, offset int64, wayOut, what string, args ...any) error {
+	if err := c.store.failure(); err != nil {
+		return err
+	}
 	c.report.Faults = append(c.report.Faults, Fault{severity, file, offset, fmt.Sprintf(what, args...), wayOut})
 	if severity == Broken && file != "" {
 		if c.damaged == nil {

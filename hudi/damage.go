@@ -38,6 +38,14 @@ func (r *reading) blame(err error) error {
 	case isA[*UnsupportedError](err), isA[*SchemaError](err):
 		return fmt.Errorf("%s: %w", r.path, err)
 	}
+	return r.corrupt(err)
+}
+
+// corrupt is blame for what no other error can come of.
+func (r *reading) corrupt(err error) error {
+	if r.failed.Load() {
+		return fmt.Errorf("read %s: %w", r.path, err)
+	}
 	return &CorruptError{r.path, err}
 }
 

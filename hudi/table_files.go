@@ -171,19 +171,19 @@ const rolledBack = "rollback"
 // logInstant is the instant that wrote a log file, by its first block: in tables of
 // version 6 the name does not say it. It is "" where there is no block.
 func (s *stocktaking) logInstant(ctx context.Context, f *DataFile) (string, error) {
-	file, err := s.table.openFile(ctx, f.Path())
+	opened, err := s.table.openFile(ctx, f.Path())
 	if err != nil {
 		return "", err
 	}
-	defer closeFile(file)
-	instant := ""
+	defer closeFile(opened)
+	file, instant := &reading{Reader: opened, path: f.Path()}, ""
 	for r := logfile.NewReader(file, file.Size()); ; {
 		b, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			return instant, nil
 		}
 		if err != nil {
-			return "", &CorruptError{f.Path(), err}
+			return "", file.blame(err)
 		}
 		if _, ok := b.RollbackTarget(); ok {
 			instant = rolledBack
