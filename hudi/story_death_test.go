@@ -18,12 +18,16 @@ import (
 type storyRun struct {
 	t    *testing.T
 	l    *story
-	keys KeyStore // the index of keys on the local disk
-	what string   // what befalls it
+	keys KeyStore      // the index of keys on the local disk
+	what string        // what befalls it
+	call func() string // the call that it befell, where that shows later only; or nil
 }
 
 func (r *storyRun) fatal(format string, args ...any) {
 	r.t.Helper()
+	if r.call != nil {
+		r.what += ", " + r.call()
+	}
 	r.t.Fatalf("%s: %s", r.what, fmt.Sprintf(format, args...))
 }
 
