@@ -13,6 +13,7 @@ import (
 
 	"lakefeed/hudi/lock"
 	"lakefeed/hudi/timeline"
+	"lakefeed/storage"
 )
 
 // ConcurrencyMode says who else writes to a table. The values are those of Hudi's
@@ -362,6 +363,9 @@ func (x *Txn) checkTakenBack(ctx context.Context) error {
 			return &ConflictError{Instant: x.time, Other: i.Time, Reason: "a restore of the table has begun"}
 		case timeline.Rollback:
 			plan, err := readPlan(ctx, t, i, timeline.DecodeRollbackPlan)
+			if errors.Is(err, storage.ErrNotExist) {
+				return &ConflictError{Instant: x.time, Other: i.Time, Reason: "another writer is at a rollback, and has ended it meanwhile", Err: err}
+			}
 			if err != nil {
 				return err
 			}

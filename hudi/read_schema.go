@@ -28,7 +28,6 @@ const (
 // readSchemas finds the schema of a read, with the meta columns, and how its columns are
 // found in files; full and latest are the table's of now.
 func (t *Table) readSchemas(ctx context.Context, tl *timeline.Timeline, opts ReadOptions, full *arrow.Schema, latest string) (*arrow.Schema, *schemaHistory, error) {
-	then, err := full, error(nil)
 	switch opts.Schema {
 	case "", SchemaThen, SchemaNow:
 	default:
@@ -45,7 +44,8 @@ func (t *Table) readSchemas(ctx context.Context, tl *timeline.Timeline, opts Rea
 		}
 		return t.inLaterSchema(ctx, tl, opts.AsOf, full, history)
 	}
-	if then, err = t.schemaAsOf(ctx, tl, opts.AsOf, full); err != nil {
+	then, err := t.schemaAsOf(ctx, tl, opts.AsOf, full)
+	if err != nil {
 		return nil, nil, err
 	}
 	if latest, err = t.latestSchema(ctx, tl, opts.AsOf); err != nil {

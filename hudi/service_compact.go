@@ -242,18 +242,23 @@ func (t *Table) runCompaction(ctx context.Context, at string, plan *timeline.Com
 	if err != nil {
 		return err
 	}
+	t.mu.Lock()
+	for _, f := range written { // before readers see the compaction on the timeline, who would miss them else
+		t.view.add(f)
+	}
+	t.mu.Unlock()
 	if err := t.complete(ctx, files[:], m); err != nil {
 		if errors.As(err, new(*ConflictError)) && !t.claim.mayHaveDecided(files[2]) { // another writer finished it with files of its own
+			t.mu.Lock()
+			for _, f := range written {
+				t.view.drop(f)
+			}
+			t.mu.Unlock()
 			err = errors.Join(err, t.deleteFiles(context.WithoutCancel(ctx), written))
 		}
 		return err
 	}
 	t.written.add(at, "", m)
-	t.mu.Lock()
-	for _, f := range written {
-		t.view.add(f)
-	}
-	t.mu.Unlock()
 	t.opts.Logger.Info("compacted", "table", t.name, "instant", at, "file groups", len(written), "left", len(plan.Operations)-len(written))
 	return t.deleteAttempts(ctx, files[2], m, plan)
 }

@@ -131,9 +131,10 @@ func TestServicesSoakChild(t *testing.T) {
 	if role == "services" {
 		clustering := s.open(t, s.store)
 		go func() {
-			t.Error(clustering.RunServices(t.Context(), ServicesOptions{
+			err := clustering.RunServices(t.Context(), ServicesOptions{
 				Cluster: &ClusterOptions{SortBy: []string{"name"}, MaxBytes: 32 << 10}, Every: 2 * time.Second,
-			}))
+			})
+			fmt.Println("clustering:", err)
 			os.Exit(1)
 		}()
 		t.Fatal(table.RunServices(t.Context(), ServicesOptions{

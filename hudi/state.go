@@ -291,6 +291,14 @@ func (t *Table) nextInstant() string { return t.timeline.Next(t.opts.Now()) }
 
 // with notes that files of the timeline were created.
 func (t *Table) with(created ...timeline.Instant) {
+	names := t.named(created)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.timeline = t.timeline.With(names...)
+}
+
+// named notes the names of files of the timeline that were made.
+func (t *Table) named(created []timeline.Instant) []string {
 	names := make([]string, len(created))
 	for i, in := range created {
 		names[i] = in.FileName()
@@ -298,9 +306,7 @@ func (t *Table) with(created ...timeline.Instant) {
 			t.names = slices.Insert(t.names, at, names[i])
 		}
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.timeline = t.timeline.With(names...)
+	return names
 }
 
 // without notes that files of the timeline were deleted.

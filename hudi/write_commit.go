@@ -278,12 +278,14 @@ func (x *Txn) publish(ctx context.Context, m *timeline.CommitMetadata) error {
 	return x.table.putDecided(ctx, x.files[2], data, x.files[:2]...)
 }
 
-// committed brings what is known of the table up to a transaction.
+// committed brings what is known of the table up to a transaction: for readers at once, who
+// would miss its files else.
 func (t *Table) committed(x *Txn, m *timeline.CommitMetadata, files []*DataFile) {
-	t.with(x.files[:]...)
+	names := t.named(x.files[:])
 	t.written.add(x.time, "", m)
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.timeline = t.timeline.With(names...)
 	for _, f := range files {
 		t.view.add(f)
 	}
