@@ -247,6 +247,8 @@ func (l *soakLedger) keepKilling(ctx context.Context, t *testing.T, rnd *rand.Ra
 	for ctx.Err() == nil {
 		cmd := exec.CommandContext(ctx, os.Args[0], "-test.run", "^TestServicesSoakChild$", "-test.timeout", "0")
 		cmd.Env = append(os.Environ(), soakChild+"="+role+":"+dir)
+		var panicked strings.Builder
+		cmd.Stderr = &panicked
 		out, err := cmd.StdoutPipe()
 		if err == nil {
 			err = cmd.Start()
@@ -259,7 +261,7 @@ func (l *soakLedger) keepKilling(ctx context.Context, t *testing.T, rnd *rand.Ra
 		said := l.listen(out)
 		_ = cmd.Wait() // it was killed
 		if kill.Stop() && ctx.Err() == nil {
-			t.Errorf("the %s ended by itself: %s", role, said)
+			t.Errorf("the %s ended by itself: %s%s", role, said, panicked.String())
 			return
 		}
 		l.mu.Lock()
