@@ -2,8 +2,6 @@ package hudi
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"testing"
 
 	"lakefeed/storage"
@@ -60,18 +58,9 @@ func TestReadFault(t *testing.T) {
 // the recoveries that follow. What such a call does not tell is not to be taken for gone.
 func TestRecoveryReadFault(t *testing.T) {
 	t.Parallel()
-	eachStory(t, func(t *testing.T, l *story) {
-		calls := storyCalls(t, l)
-		for n := range some(t, 3*len(calls), 401) {
-			ctx, at, when := t.Context(), 1+n/3, storagetest.When(n%3)
-			r := &storyRun{t: t, l: l, keys: newKeyStore(t), what: fmt.Sprintf("death at call %d, %v, as %d", at, calls[at-1], when)}
-			inner := newStore(t)
-			done, err := r.tell(ctx, storagetest.NewFaulty(inner, storagetest.Fault{At: at, When: when, Dead: true, Only: worthwhile}))
-			if done < len(l.steps) && !errors.Is(err, storagetest.ErrFault) {
-				r.fatal("the story ended with %v", err)
-			}
-			r.look(ctx, inner, done, func() { r.stumblingRecovery(ctx, inner, done, at, when) })
-		}
+	eachStoryDeath(t, 401, func(r *storyRun, n, done int, inner storage.Store) {
+		ctx, at, when := r.t.Context(), 1+n/3, storagetest.When(n%3)
+		r.look(ctx, inner, done, func() { r.stumblingRecovery(ctx, inner, done, at, when) })
 	})
 }
 

@@ -44,10 +44,15 @@ func (t *Table) clear(ctx context.Context) error {
 	}
 	for _, i := range t.timeline.Pending() {
 		if i.Action == timeline.Restore { // it takes back whatever is written now
-			return &ConflictError{Other: i.Time, Reason: fmt.Sprintf("%s is at work on the table: wait until it has ended (should it have died: %v)", i, t.opts.Concurrency.deadAfter())}
+			return t.atWork(i, " is at work on the table")
 		}
 	}
 	return nil
+}
+
+// atWork is the conflict with an instant of others that is pending.
+func (t *Table) atWork(i timeline.Instant, what string) *ConflictError {
+	return &ConflictError{Other: i.Time, Reason: fmt.Sprintf("%s%s: wait until it has ended (should it have died: %v)", i, what, t.opts.Concurrency.deadAfter())}
 }
 
 func (t *Table) clearPending(ctx context.Context) error {

@@ -76,7 +76,7 @@ func (t *Table) retypeFor(ctx context.Context, instant string, then []*FileSlice
 // takes back, or is built upon, what they go on with.
 func (t *Table) checkNoneAtWork(what string) error {
 	for _, i := range t.timeline.Pending() {
-		return &ConflictError{Other: i.Time, Reason: fmt.Sprintf("%s is at work on the table, and a %s cannot be made beside it: wait until it has ended (should it have died: %v)", i, what, t.opts.Concurrency.deadAfter())}
+		return t.atWork(i, " is at work on the table, and a "+what+" cannot be made beside it")
 	}
 	return nil
 }

@@ -34,7 +34,7 @@ func (t *Table) savepoint(ctx context.Context, opts SavepointOptions) (string, e
 	}
 	for _, i := range t.timeline.Pending() {
 		if i.Action != timeline.Clean && i.Time < at { // it may complete yet, and what it wrote would not be kept
-			return "", &ConflictError{Other: i.Time, Reason: fmt.Sprintf("%s, which began before the commit, is at work: wait until it has ended (should it have died: %v)", i, t.opts.Concurrency.deadAfter())}
+			return "", t.atWork(i, ", which began before the commit, is at work")
 		}
 	}
 	if err := t.checkPinned(ctx, at); err != nil { // a cleaning that is at it

@@ -142,20 +142,30 @@ func storyCalls(t *testing.T, l *story) []storagetest.Call {
 // the next one has the old index of keys, or begins with an empty one.
 func TestStoryCrash(t *testing.T) {
 	t.Parallel()
+	eachStoryDeath(t, 300, func(r *storyRun, n, done int, inner storage.Store) {
+		ctx, at, when := r.t.Context(), 1+n/3, storagetest.When(n%3)
+		if n%2 == 1 {
+			r.keys = newKeyStore(r.t)
+		}
+		r.look(ctx, inner, done, func() { r.dyingRecovery(ctx, inner, at, when) })
+	})
+}
+
+// eachStoryDeath lets the process die at calls of each story, one of so many by chance or in soak
+// each: death n is at call 1+n/3, as n%3.
+func eachStoryDeath(t *testing.T, one int, then func(r *storyRun, n, done int, inner storage.Store)) {
+	t.Helper()
 	eachStory(t, func(t *testing.T, l *story) {
 		calls := storyCalls(t, l)
-		for n := range some(t, 3*len(calls), 300) {
-			ctx, at, when := t.Context(), 1+n/3, storagetest.When(n%3)
+		for n := range some(t, 3*len(calls), one) {
+			at, when := 1+n/3, storagetest.When(n%3)
 			r := &storyRun{t: t, l: l, keys: newKeyStore(t), what: fmt.Sprintf("death at call %d, %v, as %d", at, calls[at-1], when)}
 			inner := newStore(t)
-			done, err := r.tell(ctx, storagetest.NewFaulty(inner, storagetest.Fault{At: at, When: when, Dead: true, Only: worthwhile}))
+			done, err := r.tell(t.Context(), storagetest.NewFaulty(inner, storagetest.Fault{At: at, When: when, Dead: true, Only: worthwhile}))
 			if done < len(l.steps) && !errors.Is(err, storagetest.ErrFault) {
 				r.fatal("the story ended with %v", err)
 			}
-			if n%2 == 1 {
-				r.keys = newKeyStore(t)
-			}
-			r.look(ctx, inner, done, func() { r.dyingRecovery(ctx, inner, at, when) })
+			then(r, n, done, inner)
 		}
 	})
 }

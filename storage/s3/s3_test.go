@@ -48,12 +48,7 @@ func TestStoreOnBadNetwork(t *testing.T) {
 		return s3test.Fault(random.IntN(int(s3test.CutBody) + 1))
 	})
 	storagetest.Run(t, func(t *testing.T) storage.Store {
-		o, err := s3.ParseURL(server.Bucket(t))
-		check(t, err)
-		o.Endpoint = proxy.URL
-		s, err := s3.OpenSmall(t.Context(), o, smallPart, partMemory)
-		check(t, err)
-		return s
+		return openThrough(t, server, proxy)
 	})
 }
 
@@ -150,6 +145,17 @@ func TestAbortLeavesNoUpload(t *testing.T) {
 	}
 }
 
+// openThrough opens a bucket of its own behind a proxy.
+func openThrough(t *testing.T, server *s3test.Server, proxy *s3test.Proxy) *s3.Store {
+	t.Helper()
+	o, err := s3.ParseURL(server.Bucket(t))
+	check(t, err)
+	o.Endpoint = proxy.URL
+	s, err := s3.OpenSmall(t.Context(), o, smallPart, partMemory)
+	check(t, err)
+	return s
+}
+
 func TestFailedPart(t *testing.T) {
 	t.Parallel()
 	server := s3test.Start(t)
@@ -159,11 +165,7 @@ func TestFailedPart(t *testing.T) {
 		}
 		return s3test.None
 	})
-	o, err := s3.ParseURL(server.Bucket(t))
-	check(t, err)
-	o.Endpoint = proxy.URL
-	s, err := s3.OpenSmall(t.Context(), o, smallPart, partMemory)
-	check(t, err)
+	s := openThrough(t, server, proxy)
 	w, err := s.Create(t.Context(), "f")
 	check(t, err)
 	_, err = io.Copy(w, bytes.NewReader(randomBytes(2*smallPart+1)))
@@ -199,11 +201,7 @@ func TestLostAnswers(t *testing.T) {
 		lost[name] = true
 		return s3test.LoseAnswer
 	})
-	o, err := s3.ParseURL(server.Bucket(t))
-	check(t, err)
-	o.Endpoint = proxy.URL
-	s, err := s3.OpenSmall(t.Context(), o, smallPart, partMemory)
-	check(t, err)
+	s := openThrough(t, server, proxy)
 	ctx := t.Context()
 
 	check(t, s.PutIfAbsent(ctx, "lock", nil)) // of several writers all put the same
@@ -242,11 +240,7 @@ func TestSlowDown(t *testing.T) {
 		left--
 		return s3test.SlowDown
 	})
-	o, err := s3.ParseURL(server.Bucket(t))
-	check(t, err)
-	o.Endpoint = proxy.URL
-	s, err := s3.OpenSmall(t.Context(), o, smallPart, partMemory)
-	check(t, err)
+	s := openThrough(t, server, proxy)
 	var mine storage.Requests
 	check(t, s.Put(storage.CountRequests(t.Context(), &mine), "f", []byte("12345")))
 	check(t, s.Put(t.Context(), "g", nil))
@@ -360,11 +354,7 @@ func TestReadRefused(t *testing.T) {
 		}
 		return s3test.None
 	})
-	o, err := s3.ParseURL(server.Bucket(t))
-	check(t, err)
-	o.Endpoint = proxy.URL
-	s, err := s3.OpenSmall(t.Context(), o, smallPart, partMemory)
-	check(t, err)
+	s := openThrough(t, server, proxy)
 	data := randomBytes(2 << 20)
 	check(t, write(t, s, "f", data).Commit())
 	r, err := s.Open(t.Context(), "f")
