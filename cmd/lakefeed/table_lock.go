@@ -50,9 +50,11 @@ func (f *lockFlag) concurrency(ctx context.Context, store storage.Store) (c hudi
 	if inDynamoDB && (kind != lockDynamoDB || place == "") {
 		kind = "" // none of these
 	}
-	props, err := lockProperties(ctx, store)
-	if err != nil {
-		return c, err
+	var props hudi.Properties // of which the other kinds need nothing
+	if kind == lockAuto || kind == lockDynamoDB {
+		if props, err = lockProperties(ctx, store); err != nil {
+			return c, err
+		}
 	}
 	if kind == lockAuto {
 		if kind, err = lockOf(ctx, store, props); err != nil || kind == "" {
