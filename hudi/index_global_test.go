@@ -2,6 +2,7 @@ package hudi
 
 import (
 	"errors"
+	"strings"
 	"testing"
 )
 
@@ -72,5 +73,33 @@ func TestOverwriteKeepsKeysAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 		diffLines(t, readPlaces(t, table, ReadOptions{}), []string{"place=eu c 2", "place=us a 2"})
+	})
+}
+
+// TestOverwriteOfDeletedKeys: a key whose row only the logs have taken away is in no partition.
+func TestOverwriteOfDeletedKeys(t *testing.T) {
+	t.Parallel()
+	eachGlobal(t, func(t *testing.T, table *Table) {
+		ctx := t.Context()
+		if err := table.Convert(ctx, ConvertOptions{Type: CopyOnWrite, Buckets: table.Buckets()}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := table.Upsert(ctx, placeBatch(placeRow{"a", "us", 0, 1}, placeRow{"b", "us", 0, 1})); err != nil {
+			t.Fatal(err)
+		}
+		if err := table.Convert(ctx, ConvertOptions{Type: MergeOnRead, Buckets: table.Buckets()}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := table.Delete(ctx, "a"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := table.InsertOverwrite(ctx, placeBatch(placeRow{"a", "eu", 0, 2}, placeRow{"c", "eu", 0, 2})); err != nil {
+			t.Fatal(err)
+		}
+		diffLines(t, readPlaces(t, table, ReadOptions{}), []string{"place=eu a 2", "place=eu c 2", "place=us b 1"})
+		_, err := table.InsertOverwrite(ctx, placeBatch(placeRow{"a", "eu", 0, 3}, placeRow{"b", "eu", 0, 3}))
+		if bad, refused := errors.AsType[*RowError](err); !refused || !strings.Contains(bad.Reason, `"b"`) {
+			t.Errorf("got %v", err)
+		}
 	})
 }

@@ -383,7 +383,9 @@ func (m *model) cleaned() {
 		_, err := readModel(m.t.Context(), m.table, ReadOptions{AsOf: instant})
 		if errors.Is(err, ErrCleaned) {
 			delete(m.past, instant)
+			continue
 		}
+		m.check(err)
 	}
 	if last, _ := m.table.Timeline().Last(); m.past[last.Time] == nil {
 		m.t.Fatalf("a cleaning took the last commit %s away", last.Time)

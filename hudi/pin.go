@@ -36,6 +36,9 @@ type PinInfo struct {
 	Until   time.Time `json:"until"`
 	Created time.Time `json:"created"`
 	Owner   string    `json:"owner"` // host and process, for people
+	// Alone says that cleanings may have gone past the instant when the pin was made, and a savepoint
+	// or another pin kept it: it stays readable by this one when those are released.
+	Alone bool `json:"alone,omitempty"`
 }
 
 // Pin is a pin of this process. Its methods may be called from several goroutines.
@@ -97,14 +100,20 @@ func (t *Table) pin(ctx context.Context, instant string, d time.Duration) (*Pin,
 	}
 	// First it is written, then what was cleaned is looked at: a cleaning writes its
 	// plan and then looks at the pins, so that one of the two sees the other.
+	alone := false
 	if err = t.store.PutIfAbsent(ctx, pinFile(p.info.ID), data); err == nil {
-		err = t.checkPinned(ctx, instant)
+		alone, err = t.checkPinned(ctx, instant)
 	}
 	if first := t.Timeline().Completed(); err == nil && len(first) > 0 && instant < first[0].Time { // nor before it, which would be archived
 		err = badOption("as of %s: the table had no commit then, the first one is %s", instant, first[0].Time)
 	}
 	if err == nil {
 		_, p.version, err = t.store.Get(ctx, pinFile(p.info.ID))
+	}
+	if err == nil && alone { // only now, as others read by it
+		next := p.info
+		next.Alone = true
+		err = p.put(ctx, next)
 	}
 	if err != nil {
 		return nil, errors.Join(err, p.Release(context.WithoutCancel(ctx)))
@@ -115,21 +124,22 @@ func (t *Table) pin(ctx context.Context, instant string, d time.Duration) (*Pin,
 // CheckAsOf returns [ErrCleaned] where the table of an instant cannot be read any more, or
 // a cleaning that is at it would take it away.
 func (t *Table) CheckAsOf(ctx context.Context, instant string) error {
-	if err := t.checkPinned(ctx, instant); err != nil {
+	if _, err := t.checkPinned(ctx, instant); err != nil {
 		return fmt.Errorf("read %s: %w", t.name, err)
 	}
 	return nil
 }
 
-// checkPinned refuses an instant that a cleaning has passed, or is about to.
-func (t *Table) checkPinned(ctx context.Context, instant string) error {
+// checkPinned refuses an instant that a cleaning has passed, or is about to, and tells whether a
+// savepoint or a pin keeps it alone.
+func (t *Table) checkPinned(ctx context.Context, instant string) (alone bool, err error) {
 	names, err := t.listTimeline(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	tl := timeline.NewLayout(t.Timeline().Layout(), names)
-	if err := t.checkCleaned(ctx, tl, instant); err != nil {
-		return err
+	if alone, err = t.keptAlone(ctx, tl, instant); err != nil {
+		return false, err
 	}
 	for _, i := range tl.Pending() {
 		if i.Action != timeline.Clean {
@@ -140,13 +150,25 @@ func (t *Table) checkPinned(ctx context.Context, instant string) error {
 			continue // it was withdrawn
 		}
 		if err != nil {
-			return err
+			return false, err
 		}
 		if e := plan.EarliestInstantToRetain; e == nil || instant < e.Timestamp {
-			return fmt.Errorf("as of %s: %w: %s is at it", instant, ErrCleaned, i)
+			return false, fmt.Errorf("as of %s: %w: %s is at it", instant, ErrCleaned, i)
 		}
 	}
-	return nil
+	return alone, nil
+}
+
+// keptByPin tells whether somebody has pinned an instant that nothing else may keep.
+func (t *Table) keptByPin(ctx context.Context, instant string) (bool, error) {
+	pins, err := t.Pins(ctx)
+	if err != nil {
+		return false, err
+	}
+	now := t.opts.Now()
+	return slices.ContainsFunc(pins, func(p PinInfo) bool {
+		return p.Alone && p.Instant == instant && !now.After(p.Until)
+	}), nil
 }
 
 // Renew keeps the pin for a time from now on; [ErrPinLost] where it is too late.
@@ -159,16 +181,24 @@ func (p *Pin) Renew(ctx context.Context, d time.Duration) error {
 	}
 	next := p.info
 	next.Until = now.Add(d)
+	if err := p.put(ctx, next); err != nil {
+		return fmt.Errorf("renew pin %s: %w", p.info.ID, err)
+	}
+	return nil
+}
+
+// put writes the pin over what was read of it last.
+func (p *Pin) put(ctx context.Context, next PinInfo) error {
 	data, err := json.Marshal(next)
 	if err != nil {
-		return fmt.Errorf("encode pin %s: %w", p.info.ID, err)
+		return fmt.Errorf("encode it: %w", err)
 	}
 	v, err := p.table.store.PutIfMatch(ctx, pinFile(p.info.ID), data, p.version)
 	if errors.Is(err, storage.ErrConflict) {
 		v, err = p.adopt(ctx, data)
 	}
 	if err != nil {
-		return fmt.Errorf("renew pin %s: %w", p.info.ID, err)
+		return err //nolint:wrapcheck // the caller names the pin
 	}
 	p.info, p.version = next, v
 	return nil

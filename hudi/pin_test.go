@@ -440,3 +440,64 @@ func TestPinBeforeTheTable(t *testing.T) {
 		t.Errorf("pins %v, %v", pins, err)
 	}
 }
+
+// TestPinOutlivesSavepoint reads as of an instant that cleanings have passed, and which a savepoint
+// kept until a reader, and then another, had pinned it.
+func TestPinOutlivesSavepoint(t *testing.T) {
+	t.Parallel()
+	store, now := newStore(t), time.Now()
+	table, err := Create(t.Context(), store, CreateOptions{
+		Name: "model", Type: CopyOnWrite, Schema: modelSchema, RecordKey: []string{"id"}, OrderingField: "seq",
+		Options: Options{Buckets: 2, Now: func() time.Time { return now }},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := rounds(t, table, 0, 1)[0]
+	if _, err := table.Savepoint(t.Context(), SavepointOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	rounds(t, table, 1, 3)
+	mustClean(t, table)
+	pin := func(d time.Duration) *Pin {
+		t.Helper()
+		p, err := table.Pin(t.Context(), at, d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	first := pin(time.Hour)
+	if err := table.ReleaseSavepoint(t.Context(), at); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]modelRow{"a": {}, "b": {}}
+	holds := func() {
+		t.Helper()
+		rounds(t, table, 10, 1)
+		mustClean(t, table)
+		reader, err := Open(t.Context(), store, Options{Now: table.opts.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		compareRows(t, mustRead(t, reader, ReadOptions{AsOf: at}), want)
+	}
+	holds()
+	second := pin(time.Minute)
+	if err := first.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	holds()
+	if err := second.Renew(t.Context(), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(59 * time.Minute)
+	holds()
+	now = now.Add(2 * time.Minute)
+	if _, err := table.plan(t.Context(), ReadOptions{AsOf: at}); !errors.Is(err, ErrCleaned) {
+		t.Errorf("as of a pin that expired: %v", err)
+	}
+	if _, err := table.Pin(t.Context(), at, time.Hour); !errors.Is(err, ErrCleaned) {
+		t.Errorf("a pin of what no pin keeps any more: %v", err)
+	}
+}

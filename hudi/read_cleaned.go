@@ -54,18 +54,25 @@ func (t *Table) horizons(ctx context.Context, tl *timeline.Timeline, after strin
 	return out, nil
 }
 
-// checkCleaned refuses an instant before those that cleanings kept, unless a savepoint
-// keeps it: what is left of it would be a part only.
+// checkCleaned refuses an instant before those that cleanings kept, unless a savepoint or a
+// pin keeps it: what is left of it would be a part only.
 func (t *Table) checkCleaned(ctx context.Context, tl *timeline.Timeline, asOf string) error {
+	_, err := t.keptAlone(ctx, tl, asOf)
+	return err
+}
+
+// keptAlone is [Table.checkCleaned], and tells whether the instant may stand before those that
+// cleanings kept, so that it goes with the savepoint or the pin that keeps it.
+func (t *Table) keptAlone(ctx context.Context, tl *timeline.Timeline, asOf string) (bool, error) {
 	if tl.IsSavepoint(asOf) {
-		return nil
+		return true, nil
 	}
 	if err := t.checkArchived(ctx, tl, asOf); err != nil {
-		return err
+		return false, err
 	}
 	found, err := t.horizons(ctx, tl, asOf)
 	if err != nil {
-		return err
+		return false, err
 	}
 	oldest := ""
 	for _, h := range found {
@@ -73,10 +80,13 @@ func (t *Table) checkCleaned(ctx context.Context, tl *timeline.Timeline, asOf st
 			oldest = max(oldest, h.kept)
 		}
 	}
-	if oldest != "" {
-		return fmt.Errorf("as of %s: %w; the oldest that is kept is %s", asOf, ErrCleaned, oldest)
+	if oldest == "" {
+		return false, nil
 	}
-	return nil
+	if pinned, err := t.keptByPin(ctx, asOf); err != nil || pinned {
+		return pinned, err
+	}
+	return false, fmt.Errorf("as of %s: %w; the oldest that is kept is %s", asOf, ErrCleaned, oldest)
 }
 
 // OldestAsOf is the oldest commit as of which, and as of each later one, the table can be

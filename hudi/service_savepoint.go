@@ -37,7 +37,7 @@ func (t *Table) savepoint(ctx context.Context, opts SavepointOptions) (string, e
 			return "", t.atWork(i, ", which began before the commit, is at work")
 		}
 	}
-	if err := t.checkPinned(ctx, at); err != nil { // a cleaning that is at it
+	if _, err := t.checkPinned(ctx, at); err != nil { // a cleaning that is at it
 		return "", err
 	}
 	found, err := t.wholeAsOf(ctx, at)

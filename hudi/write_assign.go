@@ -89,31 +89,61 @@ func (w *rowWriter) checkAlone(ctx context.Context, places []place) error {
 		return err
 	}
 	x.noteLooked(w.index, places)
+	elsewhere := map[target][]string{}
 	for i, p := range places {
 		for _, t := range found[i] {
-			if t.Partition == p.partition || !stay(t.Partition) {
-				continue
+			if t.Partition != p.partition && stay(t.Partition) {
+				elsewhere[t] = append(elsewhere[t], p.key)
 			}
-			if there, err := x.hasKey(ctx, t, p.key); err != nil || there {
-				return cmp.Or(err, error(&RowError{Twice: true, Reason: fmt.Sprintf("key %q has a row in partition %q, which stays: Upsert lets the row move", p.key, t.Partition)}))
-			}
+		}
+	}
+	for _, t := range slices.SortedFunc(maps.Keys(elsewhere), compareTargets) {
+		there, err := x.rowsThere(ctx, t, elsewhere[t])
+		if err != nil {
+			return err
+		}
+		if len(there) > 0 {
+			return &RowError{Twice: true, Reason: fmt.Sprintf("key %q has a row in partition %q, which stays: Upsert lets the row move", there[0], t.Partition)}
 		}
 	}
 	return nil
 }
 
-// hasKey tells whether the table has a row of the key where an index found it: in a bucket it
-// may be gone.
-func (x *Txn) hasKey(ctx context.Context, at target, key string) (bool, error) {
-	if at.FileID != "" {
-		return true, nil
+// rowsThere are those keys that have rows where an index found them: in a bucket, or by the
+// logs of a file group, they may be gone.
+func (x *Txn) rowsThere(ctx context.Context, at target, keys []string) ([]string, error) {
+	if at.FileID == "" {
+		rec, rows, err := x.table.Lookup(ctx, at.Partition, at.bucket, keys, nil)
+		if err != nil {
+			return nil, err
+		}
+		rec.Release()
+		var there []string
+		for i, k := range keys {
+			if rows[i] >= 0 {
+				there = append(there, k)
+			}
+		}
+		return there, nil
 	}
-	rec, rows, err := x.table.Lookup(ctx, at.Partition, at.bucket, []string{key}, nil)
+	found := slices.DeleteFunc(x.slices([]string{at.Partition}), func(s *FileSlice) bool { return s.FileID != at.FileID })
+	if len(found) == 0 || len(found[0].Logs) == 0 {
+		return keys, nil
+	}
+	w, err := x.table.checkFiles(ctx, x.timeline, found, checkScope{planned: true})
 	if err != nil {
-		return false, err
+		return nil, fmt.Errorf("look up keys in %s: %w", at.GroupID, err)
 	}
-	rec.Release()
-	return rows[0] >= 0, nil
+	scan := &sliceScan{table: x.table, slice: found[0], timeline: x.timeline, full: x.before, wrote: w.files(at.GroupID, x.timeline)}
+	scan.only, scan.keys = map[basefile.KeyHash]int32{}, slices.Sorted(slices.Values(keys))
+	for _, k := range keys {
+		scan.only[basefile.HashKey(k)] = -1
+	}
+	var there []string
+	if err := scan.logKeys(ctx, func(key string) { there = append(there, key) }); err != nil {
+		return nil, fmt.Errorf("look up keys in %s: %w", at.GroupID, err)
+	}
+	return there, nil
 }
 
 // assign gives a row to the file group that has its key in its partition, else to a
