@@ -279,7 +279,8 @@ type Chunk struct {
 	End   LSN
 	// Time is the commit time of the newest transaction in it, zero where there is none.
 	Time time.Time
-	// Last is the newest transaction that has come to its end, zero where there is none.
+	// Last is the newest transaction that has come to its end and shows in every reading of the log,
+	// zero where there is none.
 	Last Mark
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"lakefeed/change"
 	"lakefeed/internal/pgtest"
 	"lakefeed/postgres"
 )
@@ -266,6 +267,57 @@ func TestInPartsAsText(t *testing.T) {
 		INSERT INTO u SELECT i, 'postgres=r/postgres' FROM generate_series(1, 3000) i;
 		COMMIT`)
 	same(t, parts, whole)
+}
+
+// TestNothingInParts: a transaction that has nothing for us comes in parts all the same, and not at all in
+// one piece, as it does where a new stream begins at its commit: the log is not known again by it.
+func TestNothingInParts(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, db *pgtest.Database) {
+		db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY, v text)`, `CREATE TABLE other (v text)`)
+		inParts(t, db)
+		f := open(t, db, postgres.Options{Match: func(_, table string) bool { return table == "t" }}).begin().stream()
+		last := func(sql ...string) change.Mark { // that came by the end of what is run
+			t.Helper()
+			db.Exec(t, append(sql, `SELECT pg_logical_emit_message(false, 'test', 'end')`)...)
+			var last change.Mark
+			for end := time.Now().Add(90 * time.Second); time.Now().Before(end); {
+				chunk, err := f.Next(t.Context(), 100*time.Millisecond)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if chunk.Last.Commit != 0 {
+					last = chunk.Last
+				}
+				if len(chunk.Messages) > 0 {
+					return last
+				}
+			}
+			t.Fatal("the message did not come")
+			return last
+		}
+		had := last(`INSERT INTO t VALUES (1, 'a')`)
+		for _, sql := range []string{
+			`INSERT INTO other SELECT repeat('x', 100) FROM generate_series(1, 2000)`,
+			`BEGIN; SAVEPOINT s; INSERT INTO t SELECT i, repeat('x', 100) FROM generate_series(1000, 3000) i; ROLLBACK TO s; COMMIT`,
+		} {
+			mark := last(sql)
+			if mark.Commit == 0 {
+				mark = had
+			}
+			if err := f.EndStream(); err != nil {
+				t.Fatal(err)
+			}
+			awaitFree(t, f)
+			f.Expect(mark)
+			f.start = mark.Commit
+			f.stream()
+			if again := last(); again != had {
+				t.Errorf("%s: the stream that begins at the commit of transaction %d has %+v, want %+v", sql, mark.Xid, again, had)
+			}
+		}
+		await(t, func() bool { return streamedOnes(t, db, db.Name) != "0" })
+	})
 }
 
 // TestInPartsAgain: after a new start transactions in progress come anew from their

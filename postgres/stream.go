@@ -49,6 +49,7 @@ type stream struct {
 	signalID uint32
 
 	open  bool // within a transaction
+	shown bool // it has a change or a message, so that the server shows it in one piece, too
 	tx    stamp
 	clock int64      // the server's, when it sent what came last, microseconds since 2000
 	end   change.LSN // up to where everything was read

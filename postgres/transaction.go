@@ -44,6 +44,7 @@ func (c *Connector) message(ctx context.Context, s *stream, m *pgoutput.Message)
 			}
 		}
 		s.tx.Index++
+		s.shown = true
 	case pgoutput.Logical:
 		c.logical(s, m)
 	case pgoutput.Origin, pgoutput.Type: // types are read from the catalogs
@@ -53,15 +54,19 @@ func (c *Connector) message(ctx context.Context, s *stream, m *pgoutput.Message)
 
 // begin opens the transaction whose changes come.
 func (s *stream) begin(m *pgoutput.Message) error {
-	s.open = true
+	s.open, s.shown = true, false
 	s.tx = stamp{Position: change.Position{Commit: change.LSN(m.LSN)}, time: m.Time + epochMicros, xid: m.Xid}
 	return s.recognize()
 }
 
-// commit ends it; its commit record ends at end.
+// commit ends it; its commit record ends at end. One that came in parts and has nothing for us would
+// not show again in one piece: the log is not to be known again by it.
 func (s *stream) commit(end change.LSN) {
 	s.open, s.skip = false, nil
-	s.chunk.Time, s.chunk.Last = time.UnixMicro(s.tx.time).UTC(), s.tx.mark()
+	s.chunk.Time = time.UnixMicro(s.tx.time).UTC()
+	if s.shown {
+		s.chunk.Last = s.tx.mark()
+	}
 	s.reach(end)
 }
 
@@ -81,6 +86,7 @@ func (s stamp) mark() change.Mark { return change.Mark{Commit: s.Commit, Xid: s.
 
 // logical takes in a logical message.
 func (c *Connector) logical(s *stream, m *pgoutput.Message) {
+	s.shown = s.shown || m.Flags&1 != 0 // it is the transaction's
 	switch {
 	case m.Prefix == heartbeatPrefix:
 	case m.Prefix == keyPrefix:
