@@ -100,17 +100,44 @@ func (p *Pipeline) checkAhead() {
 		if end == endless {
 			continue
 		}
-		ahead := held > end
-		t.at.LSN, t.had, t.safe = min(t.at.LSN, end), min(t.had, end), min(t.safe, end)
-		if !ahead {
+		t.had, t.safe = min(t.had, end), min(t.safe, end)
+		if t.shorten(end); held <= end {
 			continue
 		}
 		t.at.Last, t.spooledLast = change.Mark{}, change.Mark{}
 		if !t.failed() && t.recopy == nil {
-			p.fail(t, anew("the lake is ahead of the database: %s was written with changes up to %s, and the server, which was promoted or restored, has the log of before only up to %s (it is on timeline %d now)",
-				t.name, held, end, p.source.Timeline))
+			p.fail(t, p.ahead(t, held, end))
 		}
 	}
+}
+
+// ahead is the error of a table that holds, or may hold, what is not in the source.
+func (p *Pipeline) ahead(t *target, held, end change.LSN) error {
+	return anew("the lake is ahead of the database: %s was written with changes up to %s, and the server, which was promoted or restored, has the log of before only up to %s (it is on timeline %d now)",
+		t.name, held, end, p.source.Timeline)
+}
+
+// meetLog is checkAhead of a table that is opened later: what its newest commit says may be of the log before.
+func (p *Pipeline) meetLog(t *target) error {
+	if t.at.LSN == 0 {
+		return nil
+	}
+	end, err := p.past.shared(t.name, t.at.Source)
+	if err != nil || end == endless {
+		return nil //nolint:nilerr // its opening has said it
+	}
+	if held := t.at.holds(); held > end {
+		return p.ahead(t, held, end)
+	}
+	t.shorten(end)
+	return nil
+}
+
+// shorten lets a table's checkpoint, and its quarantine's, end where the log that we are connected to parts
+// from the one that they belong to.
+func (t *target) shorten(end change.LSN) {
+	t.at.LSN = min(t.at.LSN, end)
+	t.quarantine.shorten(end)
 }
 
 // reads reports whether a log is ours, or one that ours comes from.

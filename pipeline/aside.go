@@ -344,7 +344,7 @@ func (p *Pipeline) drain(ctx context.Context, t *target, segs []segment, reopen 
 		if err := p.openTable(ctx, t, !t.stranger || t.mine); err != nil {
 			return 0, ofLake(err)
 		}
-		if err := cmp.Or(t.recall(), t.goesOn(had)); err != nil {
+		if err := cmp.Or(p.meetLog(t), t.recall(), t.goesOn(had)); err != nil {
 			return 0, err
 		}
 		for covered < len(segs) && segs[covered].to <= t.at.LSN {

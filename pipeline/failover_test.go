@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -12,6 +14,7 @@ import (
 	"lakefeed/internal/pgtest"
 	"lakefeed/pipeline"
 	"lakefeed/postgres"
+	"lakefeed/storage/mem"
 )
 
 // pair is a primary, its physical standby, and a rig whose URL names both.
@@ -167,6 +170,61 @@ func TestLakeAheadLong(t *testing.T) {
 	run := p.start()
 	p.await("it is copied anew", func() bool { return run.table("public.t").State == pipeline.Streaming && p.column("t", "id") == "1 3" })
 	p.equal(run)
+}
+
+// TestQuarantineAtFailoverLong: the standby that is promoted has all that a table holds, and not all of the
+// log up to its position. What is in quarantine stays there, and what comes within that stretch of the log is
+// taken, also where the lake refuses it at first.
+func TestQuarantineAtFailoverLong(t *testing.T) {
+	long.Test(t)
+	t.Parallel()
+	p := newPair(t, 17, nil, syncing, "create table t (id int primary key, d date)")
+	var full atomic.Bool
+	p.lake, p.types = &noRoom{Store: mem.New(), full: &full, folder: "public/t/"}, quarantines
+	p.drain()
+	p.failoverSlot()
+	source := p.quiet()
+	run := p.start(func(o *options) { o.Source, o.Interval = source, time.Minute })
+	p.await("streaming", func() bool { return run.Status().State == pipeline.Streaming })
+	p.db.Exec(t, "insert into t values (1, '2026-01-01'), (2, 'infinity')")
+	p.caughtUp()
+	p.must(p.standby.Stop("fast"))
+	_, err := run.Hold(t.Context())
+	p.must(err)
+	noise := func() { // of another database
+		p.primary.Exec(t, "select count(pg_logical_emit_message(false, 'noise', repeat('n', 1 << 20))) from generate_series(1, 16)")
+	}
+	noise()
+	at := p.lsn("select pg_current_wal_insert_lsn()")
+	noise()
+	_, err = run.Cut(t.Context(), at)
+	p.must(err)
+	run.stop()
+	p.close(source)
+	aside := p.quarantined("t")
+	if got := p.column("t", "id"); got != "1" || !strings.HasPrefix(aside, "2 d ") {
+		t.Fatalf("the lake holds %q, and %q aside", got, aside)
+	}
+	p.must(p.primary.Stop("immediate"))
+	p.must(p.standby.Start())
+	p.standby.Exec(t, "select pg_promote(true, 60)")
+	full.Store(true)
+	run = p.start(retryLake)
+	p.await("streaming", func() bool { return run.Status().State == pipeline.Streaming })
+	p.db.Exec(t, "insert into t values (3, '2026-01-03')")
+	if end := p.lsn("select pg_current_wal_lsn()"); end >= at {
+		t.Fatalf("the log ends at %s, behind what the lake says, %s", end, at)
+	}
+	p.await("it is in the spool", func() bool { return p.spooled("t") > 0 })
+	full.Store(false)
+	p.await("it is in step", func() bool { return p.spooled("t") == 0 && run.Status().State == pipeline.Streaming })
+	p.want("the lake", p.column("t", "id"), "1 3")
+	p.want("put aside", p.quarantined("t"), aside)
+	p.equal(run)
+	run.stop()
+	p.drain()
+	p.want("put aside, after a restart", p.quarantined("t"), aside)
+	p.equal(nil)
 }
 
 // TestFormerPrimaryLong: the primary of before a promotion comes back beside the new one; its log is

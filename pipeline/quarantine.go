@@ -68,6 +68,7 @@ type quarantine struct {
 	table   *hudi.Table          // nil until a row comes
 	keys    map[uint64]struct{}  // hashes of the record keys in it
 	at      change.LSN           // of its newest commit
+	stale   bool                 // that says another place, of a log that the source has left
 	copying *quarantineWriter    // of a first copy that runs
 	report  func(rows int)       // told of how many there are
 	warn    func(string, ...any) // of rows that come in
@@ -119,6 +120,7 @@ func (q *quarantine) open(ctx context.Context, at change.LSN) error {
 	if q.at, err = quarantinePosition(ctx, table); err != nil {
 		return err
 	}
+	q.stale = false
 	if err := q.align(ctx, at); err != nil {
 		return err
 	}
@@ -163,8 +165,37 @@ func eachQuarantined(ctx context.Context, t *hudi.Table, columns []string, fn fu
 	return nil
 }
 
+// shorten lets it be that of the source up to a place where another log begins. What says so is
+// committed before the next change.
+func (q *quarantine) shorten(end change.LSN) {
+	if q.at > end {
+		q.at, q.stale = end, true
+	}
+}
+
+// settleLog commits what shorten has found out: else a later start would take the quarantine for one that is ahead
+// of the table, whose next commit may be before the place that it says.
+func (q *quarantine) settleLog(ctx context.Context) error {
+	txn, err := q.table.Begin(ctx, hudi.TxnOptions{Operation: hudi.Upsert})
+	if err == nil {
+		if _, err = txn.Commit(ctx, map[string]string{quarantineKey: q.at.String()}); err != nil {
+			_, err = published(ctx, txn, err)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("note in its quarantine %s where the source's log was left: %w", q.store, err)
+	}
+	q.stale = false
+	return nil
+}
+
 // align rolls back what is ahead of the table's newest commit: the table's own failed.
 func (q *quarantine) align(ctx context.Context, at change.LSN) (err error) {
+	if q.stale {
+		if err := q.settleLog(ctx); err != nil {
+			return err
+		}
+	}
 	if q.at <= at {
 		return nil
 	}
@@ -367,7 +398,7 @@ func (w *quarantineWriter) commit(ctx context.Context, at change.LSN) error {
 // settle notes what was committed.
 func (w *quarantineWriter) settle(at change.LSN) {
 	q := w.q
-	if q.at = at; w.anew {
+	if q.at, q.stale = at, false; w.anew {
 		q.keys = map[uint64]struct{}{}
 	}
 	for _, h := range w.cleared {
