@@ -363,6 +363,9 @@ func (p *Pipeline) leave(ctx context.Context, t *target) {
 	if t.job {
 		return // when that has an end
 	}
+	if t.recopy != nil { // Once does not wait for it any more
+		p.giveUpCopy(t, t.recopy)
+	}
 	t.drop()
 	t.settled = true
 	p.failures.Delete(t.name)

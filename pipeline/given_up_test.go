@@ -54,6 +54,28 @@ func TestCopyGivenUp(t *testing.T) {
 	r.equal(run)
 }
 
+// TestLargeTableGoneOnce drops a large table in the source while Once waits to copy it: it does not wait on.
+func TestLargeTableGoneOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, toasted...)
+	r.db.Exec(t, "create table u (id int primary key)", "insert into u select generate_series(1, 2000)")
+	hold, reached, goOn := holding("chunk read", 1)
+	t.Cleanup(goOn)
+	run := r.start(chunky, hold, func(o *options) { o.Once = true })
+	t.Cleanup(run.cancel)
+	<-reached
+	r.db.Exec(t, "drop table u")
+	r.await("it is gone", func() bool { return run.table("public.u").Table == "" })
+	goOn()
+	ended := make(chan error, 1)
+	go func() { ended <- run.await() }()
+	r.await("it ends", func() bool { return len(ended) > 0 })
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	r.equal(nil)
+}
+
 // TestStageOfLostTable copies a table in chunks of which the spool had nothing of use before, and fails
 // on the way: what came since it began stays in the spool for the next try.
 func TestStageOfLostTable(t *testing.T) {
