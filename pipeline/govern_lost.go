@@ -203,21 +203,20 @@ func (p *Pipeline) dropSlot(ctx context.Context, f *change.SlotFigures) {
 }
 
 // noteDropped writes into the newest record why the slot is dropped. It waits for nobody who
-// writes one now.
+// writes one now, and nobody writes one in between.
 func (p *Pipeline) noteDropped(ctx context.Context) error {
 	if !p.recordMu.TryLock() {
 		return errors.New("a record is being written")
 	}
-	r := p.recorded
-	p.recordMu.Unlock()
-	if r == nil {
+	defer p.recordMu.Unlock()
+	if p.recorded == nil {
 		return errors.New("there is none yet")
 	}
-	dropped := *r
+	dropped := *p.recorded
 	dropped.Dropped = p.droppedBy()
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	return p.writeRecord(ctx, dropped)
+	return p.putRecord(ctx, dropped)
 }
 
 // droppedBy is why the governor dropped the slot, "" where it did not.

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"testing"
 	"time"
@@ -15,6 +16,53 @@ import (
 // figures is a slot with so much log behind what is confirmed, and so much kept.
 func figures(at time.Time, current, lag, kept int64) *change.SlotFigures {
 	return &change.SlotFigures{At: at, Current: change.LSN(current), Confirmed: change.LSN(current - lag), Restart: change.LSN(current - kept), Safe: -1, Limit: -1}
+}
+
+// onward counts the records that are older than the one before.
+type onward struct {
+	storage.Store
+	newest change.LSN
+	back   int
+}
+
+func (s *onward) Put(ctx context.Context, name string, data []byte) error {
+	var r progress
+	if err := json.Unmarshal(data, &r); err != nil {
+		return err
+	}
+	if r.LSN < s.newest {
+		s.back++
+	}
+	s.newest = r.LSN
+	return s.Store.Put(ctx, name, data)
+}
+
+// TestDroppedBesideRecords: the note that the slot is dropped takes the place of no newer record, which the source
+// was told of.
+func TestDroppedBesideRecords(t *testing.T) {
+	t.Parallel()
+	lake := &onward{Store: memstore.New()}
+	p := &Pipeline{opts: Options{Name: "p", Lake: lake}}
+	p.spool = newSpool(&p.opts)
+	done := make(chan error)
+	go func() {
+		err := error(nil)
+		for lsn := change.LSN(1); lsn < 20_000 && err == nil; lsn++ {
+			err = p.writeRecord(t.Context(), progress{LSN: lsn})
+		}
+		done <- err
+	}()
+	for {
+		select {
+		case err := <-done:
+			if err != nil || lake.back > 0 {
+				t.Errorf("%d records were written over a newer one, %v", lake.back, err)
+			}
+			return
+		default:
+			_ = p.noteDropped(t.Context()) // where a record is being written it does not wait
+		}
+	}
 }
 
 // TestBudgetSteps walks up and down: a step ends a quarter below where it begins, an open

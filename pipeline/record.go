@@ -56,6 +56,11 @@ const lakeRest = 10 * time.Second
 func (p *Pipeline) writeRecord(ctx context.Context, r progress) error {
 	p.recordMu.Lock()
 	defer p.recordMu.Unlock()
+	return p.putRecord(ctx, r)
+}
+
+// putRecord is writeRecord for who holds recordMu.
+func (p *Pipeline) putRecord(ctx context.Context, r progress) error {
 	r.Written = time.Now().UTC()
 	if !p.spool.own {
 		err := writeProgressAt(ctx, p.opts.Lake, progressName(p.opts.key()), r)
