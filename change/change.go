@@ -67,13 +67,14 @@ type Identity struct {
 // Op is what happened to a row, in Debezium's letters.
 type Op byte
 
-// The operations of a change.
+// The operations of a change. Patch is no source's.
 const (
 	Create   Op = 'c' // an INSERT
 	Update   Op = 'u'
 	Delete   Op = 'd' // only the key columns have values
 	Read     Op = 'r' // a row of the first copy
 	Truncate Op = 't' // no column has a value; all rows before it are gone
+	Patch    Op = 'p' // some columns of a row, the others are unchanged; where there is no such row it is nothing
 )
 
 // Column is one column of a source table.

@@ -163,6 +163,7 @@ func (c *chunkCopy) gather(ctx context.Context, pend *pending) error {
 // reduce takes in the last changes of some keys: those that lack values as the rows are under
 // the snapshot.
 func (c *chunkCopy) reduce(ctx context.Context, s *stagedChanges, r *reduction) error {
+	r.dropPatches(r.patches(), func(int) bool { return false }) // the copy has these columns as they are in its snapshot
 	var whole, lacking []ref
 	for _, at := range r.upserts {
 		if r.slabs[at.slab].HasUnchanged(int(at.row)) {

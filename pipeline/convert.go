@@ -159,7 +159,7 @@ func (p *Pipeline) extraColumn(f arrow.Field, r *reduction, sel []ref) (arrow.Ar
 	}
 }
 
-var opNames = map[change.Op]string{change.Create: "c", change.Update: "u", change.Read: "r"}
+var opNames = map[change.Op]string{change.Create: "c", change.Update: "u", change.Read: "r", change.Patch: "r"}
 
 func int64Column(sel []ref, value func(ref) (int64, bool)) arrow.Array {
 	b := array.NewInt64Builder(memory.DefaultAllocator)

@@ -7,12 +7,12 @@ import (
 )
 
 // Snapshot is [Pipeline.Snapshot] of the slot that has the table.
-func (g *Group) Snapshot(ctx context.Context, table, where string) (Snapshot, error) {
+func (g *Group) Snapshot(ctx context.Context, table, where string, columns ...string) (Snapshot, error) {
 	p, err := g.streamFor(table, Resync)
 	if err != nil {
 		return Snapshot{}, err
 	}
-	return p.Snapshot(ctx, table, where)
+	return p.Snapshot(ctx, table, where, columns...)
 }
 
 // moveSnapshots moves what was asked for tables that are another slot's to that one, wherever it was left. Those

@@ -30,6 +30,8 @@ type pending struct {
 	journal   *spillFile    // what did not fit, in the order of the log: of a table whose changes go to the spool
 
 	versions []*change.Table // that rows came under, in order
+
+	left leftOut // patches of no row, in the newest try to write it
 }
 
 // add takes a batch in, after what came before.

@@ -30,6 +30,8 @@ type reduction struct {
 	// its key had before, as far as the slabs know; fill has the rest.
 	prev map[ref]ref
 	fill map[ref]string // first row of such a chain -> the key whose stored row has the values
+
+	left leftOut // patches of no row
 }
 
 // reduce keeps the last change of every key, in the order in which the keys were
@@ -57,12 +59,18 @@ func reduce(slabs []*slab, limit change.LSN) *reduction {
 				delete(last, key)
 				continue
 			}
+			if s.Ops[row] == change.Patch {
+				if before, had := last[key]; had && (r.isDelete(before) || r.rejects[before] != nil) {
+					r.leaveOut(key)
+					continue
+				}
+			}
 			if s.Ops[row] == change.Delete {
 				before, had := last[key]
 				left = leaving{key, before, had && !r.isDelete(before)}
 			} else if why := s.Rejects[row]; why != nil {
 				r.rejects[at] = why
-			} else if s.HasUnchanged(row) {
+			} else if s.HasUnchanged(row) || s.Ops[row] == change.Patch {
 				from := leaving{key: key}
 				if s.Moved.Get(row) {
 					from = left

@@ -269,6 +269,7 @@ func (s *sharedTable) commit(ctx context.Context, parts []*shardPart) (failed *s
 	for _, part := range parts {
 		part.p.commits.Add(1)
 		part.t.committed(part.next, instant, part.pend.rows)
+		part.p.tellLeftOut(part.pend, part.r)
 	}
 	s.committed(extra)
 	return nil, nil
@@ -362,7 +363,7 @@ func (s *sharedTable) sink(ctx context.Context, txn *hudi.Txn, parts []*shardPar
 // write writes one part.
 func (part *shardPart) write(ctx context.Context, txn *hudi.Txn, out sink, keys claims) error {
 	p, t, pend := part.p, part.t, part.pend
-	part.aside = t.quarantine.writer(pend.truncated)
+	part.aside, pend.left = t.quarantine.writer(pend.truncated), leftOut{}
 	if over, ok := out.(*overGroups); ok && pend.truncated {
 		if err := t.forgetRows(ctx, over.sorter); err != nil {
 			return err
@@ -377,6 +378,10 @@ func (part *shardPart) write(ctx context.Context, txn *hudi.Txn, out sink, keys 
 			return err
 		}
 		r := reduce(slabs, pend.limit)
+		if err := t.meetRows(ctx, txn, r, pend.truncated); err != nil {
+			return err
+		}
+		pend.left.add(r.left)
 		if err := part.aside.take(ctx, r, pend.version.KeyKind == change.NoKey); err != nil {
 			return fmt.Errorf("put rows in quarantine: %w", err)
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,18 +19,28 @@ import (
 	"lakefeed/storage"
 )
 
-// An incremental snapshot reads the rows of a table that meet a condition anew, while the stream
-// goes on, and puts them into the table in order with it: see docs/adr/0022. snapshot_run.go reads
+// An incremental snapshot reads the rows of a table that meet a condition anew, or some of their columns, while
+// the stream goes on, and puts them into the table in order with it: see docs/adr/0022. snapshot_run.go reads
 // them, window.go puts them in their place.
 
 // Snapshot is an incremental snapshot that is to be made, as the record
 // <lake>/_lakefeed/snapshots/<pipeline> keeps it until it was.
 type Snapshot struct {
-	ID     string    `json:"id"`    // of the signal that asked for it, or one that was made up
-	Table  string    `json:"table"` // source name
-	Where  string    `json:"where"` // which rows, in the source's own language
-	Asked  time.Time `json:"asked"`
-	Paused bool      `json:"paused,omitempty"`
+	ID      string    `json:"id"`                // of the signal that asked for it, or one that was made up
+	Table   string    `json:"table"`             // source name
+	Where   string    `json:"where"`             // which rows, in the source's own language; empty, with Columns: all
+	Columns []string  `json:"columns,omitempty"` // source names of those that are read; none: all
+	Asked   time.Time `json:"asked"`
+	Paused  bool      `json:"paused,omitempty"`
+}
+
+// attrs are what the log says of it.
+func (s *Snapshot) attrs(more ...any) []any {
+	list := []any{"table", s.Table, "where", s.Where}
+	if len(s.Columns) > 0 {
+		list = append(list, "columns", strings.Join(s.Columns, ","))
+	}
+	return append(list, more...)
 }
 
 // SnapshotState is what became of an incremental snapshot.
@@ -47,12 +58,14 @@ const (
 
 // SnapshotStatus is a table's newest incremental snapshot in a [TableStatus].
 type SnapshotStatus struct {
-	ID    string        `json:"id"`
-	Where string        `json:"where"`
-	State SnapshotState `json:"state"`
-	Rows  int64         `json:"rows"` // that were read so far
-	Error string        `json:"error,omitempty"`
-	Again time.Time     `json:"again_at,omitzero"` // with Error: when it is tried again, by itself
+	ID      string        `json:"id"`
+	Where   string        `json:"where"`
+	Columns []string      `json:"columns,omitempty"`
+	State   SnapshotState `json:"state"`
+	Rows    int64         `json:"rows"`               // that were read so far
+	LeftOut int64         `json:"left_out,omitempty"` // of Rows, those that are not in the lake, so that some columns are not written
+	Error   string        `json:"error,omitempty"`
+	Again   time.Time     `json:"again_at,omitzero"` // with Error: when it is tried again, by itself
 }
 
 // snapshotRecord is what the lake has of a pipeline's incremental snapshots.
@@ -95,15 +108,15 @@ func (r *snapshotRecord) write(ctx context.Context, lake storage.Store, pipeline
 	return nil
 }
 
-// CheckSnapshot sees that rows of a table can be read anew by a condition, and be told apart in the
-// lake. A condition that cannot be used is a *[change.ConditionError].
-func CheckSnapshot(ctx context.Context, src Source, table, where string) error {
-	_, err := snapshotTable(ctx, src, table, where)
+// CheckSnapshot sees that rows of a table can be read anew by a condition, or some columns of them, and be told
+// apart in the lake. A condition that cannot be used is a *[change.ConditionError], such a column a *[ColumnError].
+func CheckSnapshot(ctx context.Context, src Source, table, where string, columns ...string) error {
+	_, err := snapshotTable(ctx, src, table, where, columns)
 	return err
 }
 
 // snapshotTable is the table, as the source's catalogs have it.
-func snapshotTable(ctx context.Context, src Source, table, where string) (*change.Table, error) {
+func snapshotTable(ctx context.Context, src Source, table, where string, columns []string) (*change.Table, error) {
 	look, err := src.Look(ctx)
 	if err != nil {
 		return nil, &sourceError{err}
@@ -116,6 +129,12 @@ func snapshotTable(ctx context.Context, src Source, table, where string) (*chang
 	if v.KeyKind == change.NoKey {
 		return nil, &noKeyError{v}
 	}
+	if err := checkColumns(v, columns); err != nil {
+		return nil, err
+	}
+	if where == "" && len(columns) > 0 {
+		return v, nil
+	}
 	if err := src.CheckWhere(ctx, v, where); err != nil {
 		return nil, &sourceError{err}
 	}
@@ -126,12 +145,12 @@ func snapshotTable(ctx context.Context, src Source, table, where string) (*chang
 type noKeyError struct{ table *change.Table }
 
 func (e *noKeyError) Error() string {
-	return fmt.Sprintf("some rows of %s cannot be read anew: it lands append-only (%s), so that they would be in the lake twice; copy the table anew as a whole (without a condition)", e.table, e.table.Note)
+	return fmt.Sprintf("some rows or columns of %s cannot be read anew: it lands append-only (%s), so that its rows cannot be told apart, and would be in the lake twice; copy the table anew as a whole (without a condition or columns)", e.table, e.table.Note)
 }
 
 // RequestSnapshot leaves an incremental snapshot to the next process that runs a pipeline which
 // nobody runs; one that does is a *[LockedError]. [CheckSnapshot] should have taken it.
-func RequestSnapshot(ctx context.Context, lake storage.Store, pipeline, table, where string) (Snapshot, error) {
+func RequestSnapshot(ctx context.Context, lake storage.Store, pipeline, table, where string, columns ...string) (Snapshot, error) {
 	lock, err := acquire(ctx, lake, pipeline, "", slog.New(slog.DiscardHandler))
 	if err != nil {
 		return Snapshot{}, err
@@ -145,30 +164,31 @@ func RequestSnapshot(ctx context.Context, lake storage.Store, pipeline, table, w
 	if err != nil {
 		return Snapshot{}, err
 	}
-	s := newSnapshot(table, where)
+	s := newSnapshot(table, where, columns)
 	r.Snapshots = append(r.Snapshots, s)
 	return s, r.write(ctx, lake, key)
 }
 
-func newSnapshot(table, where string) Snapshot {
-	return Snapshot{ID: uuid.NewString(), Table: table, Where: where, Asked: time.Now().UTC()}
+func newSnapshot(table, where string, columns []string) Snapshot {
+	return Snapshot{ID: uuid.NewString(), Table: table, Where: where, Columns: columns, Asked: time.Now().UTC()}
 }
 
 // Snapshot asks for an incremental snapshot while the pipeline runs: the lake has noted it when this
-// returns, and it is made as soon as those before it are.
-func (p *Pipeline) Snapshot(ctx context.Context, table, where string) (Snapshot, error) {
+// returns, and it is made as soon as those before it are. With columns only these are written, into the rows that
+// the lake has, of all rows where there is no condition.
+func (p *Pipeline) Snapshot(ctx context.Context, table, where string, columns ...string) (Snapshot, error) {
 	if !p.knows(table, Resync) {
 		return Snapshot{}, fmt.Errorf("%s %s: the pipeline has no such table: names are as `lakefeed status` prints them, and an entry of `tables` in the configuration has to take it", Resync, table)
 	}
-	if err := CheckSnapshot(ctx, p.opts.Source, table, where); err != nil {
+	if err := CheckSnapshot(ctx, p.opts.Source, table, where, columns...); err != nil {
 		return Snapshot{}, fmt.Errorf("%s %s: %w", Resync, table, err)
 	}
-	s := newSnapshot(table, where)
+	s := newSnapshot(table, where, columns)
 	err := p.incremental.change(ctx, p, func(r *snapshotRecord) { r.Snapshots = append(r.Snapshots, s) })
 	if err != nil {
 		return s, err
 	}
-	p.log.Info("rows are to be read anew", "table", table, "where", where, "id", s.ID)
+	p.log.Info("rows are to be read anew", s.attrs("id", s.ID)...)
 	p.steered()
 	return s, nil
 }
@@ -261,7 +281,7 @@ func (i *incremental) settled(p *Pipeline, id string) {
 
 // showSnapshot lets the status say what becomes of a snapshot.
 func (p *Pipeline) showSnapshot(t *target, s Snapshot, st SnapshotStatus) {
-	st.ID, st.Where = s.ID, s.Where
+	st.ID, st.Where, st.Columns = s.ID, s.Where, s.Columns
 	if s.Paused && st.State == SnapshotWaiting {
 		st.State = SnapshotPaused
 	}

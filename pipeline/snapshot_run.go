@@ -81,15 +81,20 @@ func (p *Pipeline) beginSnapshot(ctx context.Context, j *jobs, t *target, s Snap
 // readSnapshot reads the rows anew, and returns when the lake, or the spool, has all of them.
 func (p *Pipeline) readSnapshot(ctx context.Context, t *target, s Snapshot) error {
 	p.phase("snapshot")
-	v, err := snapshotTable(ctx, p.opts.Source, s.Table, s.Where)
+	v, err := snapshotTable(ctx, p.opts.Source, s.Table, s.Where, s.Columns)
 	if err != nil {
 		return err
 	}
-	w, err := newWindow(v, p.spillDir, p.opts.MemoryBudget/8, func(rows int64) {
-		p.showSnapshot(t, s, SnapshotStatus{State: SnapshotReading, Rows: rows})
+	w, err := newWindow(v, p.spillDir, p.opts.MemoryBudget/8, func(rows, left int64) {
+		p.showSnapshot(t, s, SnapshotStatus{State: SnapshotReading, Rows: rows, LeftOut: left})
 	})
 	if err != nil {
 		return err
+	}
+	read := v
+	if len(s.Columns) > 0 {
+		w.only(s.Columns)
+		read = onlyColumns(v, s.Columns)
 	}
 	p.incremental.window.Store(w)
 	defer func() {
@@ -103,7 +108,7 @@ func (p *Pipeline) readSnapshot(ctx context.Context, t *target, s Snapshot) erro
 		return err
 	}
 	err = p.underSnapshot(ctx, w, func(at change.LSN) error {
-		return p.copyWhere(ctx, w, at, s.Where)
+		return p.copyWhere(ctx, w, read, at, s.Where)
 	})
 	for try := 0; err == nil; try++ { // rows that have another key since, and values of which the log has not said
 		keys := w.takeMoved()
@@ -165,11 +170,11 @@ func (p *Pipeline) moveOn(ctx context.Context) error {
 	return nil
 }
 
-// copyWhere reads the rows that meet the condition. A standby is awaited while its replay moves; one
+// copyWhere reads the rows that meet the condition, of a table that may be narrowed. A standby is awaited while its replay moves; one
 // that stands still must not keep other copies from being made.
-func (p *Pipeline) copyWhere(ctx context.Context, w *window, at change.LSN, where string) error {
+func (p *Pipeline) copyWhere(ctx context.Context, w *window, read *change.Table, at change.LSN, where string) error {
 	for patience := (standbyWait{p: p}); ; {
-		err := p.opts.Source.CopyWhere(ctx, w.table, where, func(until change.LSN) { w.begin(at, until) }, func(b *change.Batch) error {
+		err := p.opts.Source.CopyWhere(ctx, read, where, func(until change.LSN) { w.begin(at, until) }, func(b *change.Batch) error {
 			return p.queueRows(ctx, w, b)
 		})
 		behind, is := errors.AsType[*change.BehindError](err)
@@ -191,7 +196,7 @@ func (p *Pipeline) copyWhere(ctx context.Context, w *window, at change.LSN, wher
 // queueRows queues rows for their place in the stream; where that has as many as it may, it waits.
 func (p *Pipeline) queueRows(ctx context.Context, w *window, b *change.Batch) error {
 	p.phase("snapshot rows")
-	if w.push(b) {
+	if w.push(w.patched(b)) {
 		return nil
 	}
 	if err := p.moveOn(ctx); err != nil {
@@ -205,9 +210,9 @@ func (p *Pipeline) finishSnapshot(ctx context.Context, t *target, s Snapshot, er
 	if ctx.Err() != nil {
 		return
 	}
-	rows := int64(0)
+	rows, left := int64(0), int64(0)
 	if now := t.snapshot().Snapshot; now != nil && now.ID == s.ID {
-		rows = now.Rows
+		rows, left = now.Rows, now.LeftOut
 	}
 	inc := &p.incremental
 	inc.run("")
@@ -219,15 +224,15 @@ func (p *Pipeline) finishSnapshot(ctx context.Context, t *target, s Snapshot, er
 	again := err != nil && p.snapshotAgain(err)
 	switch {
 	case err == nil:
-		p.log.Info("rows were read anew", "table", t.name, "where", s.Where, "rows", rows, "id", s.ID)
-		p.showSnapshot(t, s, SnapshotStatus{State: SnapshotDone, Rows: rows})
+		p.log.Info("rows were read anew", s.attrs("rows", rows, "id", s.ID)...)
+		p.showSnapshot(t, s, SnapshotStatus{State: SnapshotDone, Rows: rows, LeftOut: left})
 	case again:
 		next := inc.later(s.ID, p.after(inc.tries[s.ID].wait))
-		p.log.Warn("rows are to be read anew once more, from the beginning", "table", t.name, "where", s.Where, "because", err, "at", next)
+		p.log.Warn("rows are to be read anew once more, from the beginning", s.attrs("because", err, "at", next)...)
 		p.showSnapshot(t, s, SnapshotStatus{State: SnapshotWaiting, Error: err.Error(), Again: next})
 	default:
-		p.log.Error("rows cannot be read anew", "table", t.name, "where", s.Where, "error", err, "id", s.ID)
-		p.showSnapshot(t, s, SnapshotStatus{State: SnapshotFailed, Rows: rows, Error: err.Error()})
+		p.log.Error("rows cannot be read anew", s.attrs("error", err, "id", s.ID)...)
+		p.showSnapshot(t, s, SnapshotStatus{State: SnapshotFailed, Rows: rows, LeftOut: left, Error: err.Error()})
 	}
 	inc.settled(p, s.ID)
 	if again {
@@ -261,10 +266,11 @@ func (i *incremental) later(id string, wait time.Duration) time.Time {
 // snapshotAgain reports whether an incremental snapshot is made anew: what kept it from being made passes.
 func (p *Pipeline) snapshotAgain(err error) bool {
 	_, noKey := errors.AsType[*noKeyError](err)
+	_, column := errors.AsType[*ColumnError](err)
 	_, condition := errors.AsType[*change.ConditionError](err)
 	source, ofSource := errors.AsType[*sourceError](err)
 	switch {
-	case noKey, condition, errors.Is(err, errGone):
+	case noKey, column, condition, errors.Is(err, errGone):
 		return false
 	case changedMeanwhile(err):
 		return true

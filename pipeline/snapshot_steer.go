@@ -53,7 +53,7 @@ func (p *Pipeline) steered() {
 	for _, t := range p.all() {
 		st := t.snapshot().Snapshot
 		if st != nil && st.ID != running && st.State.waits() {
-			p.showSteered(t, Snapshot{ID: st.ID, Table: t.name, Where: st.Where})
+			p.showSteered(t, Snapshot{ID: st.ID, Table: t.name, Where: st.Where, Columns: st.Columns})
 		}
 	}
 	for _, s := range inc.list() {
@@ -97,7 +97,7 @@ func (p *Pipeline) steerTable(ctx context.Context, table string, verb Verb) erro
 }
 
 func noSnapshots(table string, verb Verb) error {
-	return fmt.Errorf("%s %s: no rows of it are being read anew by a condition, or are to be (`lakefeed pause` keeps a copy of the whole table from beginning)", verb, table)
+	return fmt.Errorf("%s %s: no rows of it are being read anew by a condition or by columns, or are to be (`lakefeed pause` keeps a copy of the whole table from beginning)", verb, table)
 }
 
 // steerOffline is steerTable for a pipeline that nobody runs.

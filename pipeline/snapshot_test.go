@@ -135,10 +135,10 @@ func (r *rig) meeting(early bool, sql []string, mods ...func(*options)) *running
 	return run
 }
 
-// snapshot asks for rows to be read anew, and waits until they are.
-func (p *running) snapshot(where string) pipeline.SnapshotStatus {
+// snapshot asks for rows to be read anew, or some of their columns, and waits until they are.
+func (p *running) snapshot(where string, columns ...string) pipeline.SnapshotStatus {
 	p.r.t.Helper()
-	s, err := p.Snapshot(p.r.t.Context(), "public.t", where)
+	s, err := p.Snapshot(p.r.t.Context(), "public.t", where, columns...)
 	if err != nil {
 		p.r.t.Fatal(err)
 	}

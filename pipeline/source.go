@@ -50,7 +50,8 @@ type Source interface {
 	// CheckWhere sees that a condition, in the source's own language, is one for rows of a table; if
 	// it is not, the error is a *change.ConditionError. It may be called beside Next.
 	CheckWhere(ctx context.Context, t *change.Table, where string) error
-	// CopyWhere emits the rows that meet a condition, which CheckWhere has taken. Begun is called before
+	// CopyWhere emits the rows that meet a condition, which CheckWhere has taken, or all where it is empty; t may be
+	// narrower than the table, with what it lacks in Left. Begun is called before
 	// the first: with until they may show what commits before that position too, with 0 they show the snapshot, exactly.
 	CopyWhere(ctx context.Context, t *change.Table, where string, begun func(until change.LSN), emit func(*change.Batch) error) error
 	// HasRows reports whether a partition has a row, and with before one of a transaction that had

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 
 	"lakefeed/change"
@@ -25,8 +26,11 @@ import (
 // the table, and taken by who writes rounds.
 type window struct {
 	table *change.Table
-	limit int64            // bytes that may be queued
-	told  func(rows int64) // of rows that were read
+	limit int64                  // bytes that may be queued
+	told  func(rows, left int64) // of rows that were read, and of those that the lake does not have
+
+	names   []string // of the columns that are written of the rows that were read; none: all
+	columns []byte   // the same, by a bit each as in a mask; nil: all
 
 	use sync.RWMutex // held while the notes are read; for writing, when they are removed
 
@@ -49,6 +53,7 @@ type window struct {
 	inRounds   int   // rounds with rows of it that are not written
 	ended      bool  // nothing more will be queued for now
 	rows       int64 // that were queued
+	left       int64 // that are not in the lake, so that some columns of them are not written
 }
 
 // movedKey is the new key of a row, some values of which were not sent.
@@ -60,7 +65,7 @@ type movedKey struct {
 // movedMost is how many of these are kept.
 const movedMost = 100_000
 
-func newWindow(t *change.Table, dir string, limit int64, told func(int64)) (*window, error) {
+func newWindow(t *change.Table, dir string, limit int64, told func(rows, left int64)) (*window, error) {
 	f, err := os.CreateTemp(dir, "window-")
 	if err != nil {
 		return nil, fmt.Errorf("make a file for changes while rows are read (set spill_dir to a folder with room): %w", err)
@@ -152,10 +157,19 @@ func (w *window) begin(low, until change.LSN) {
 func (w *window) push(b *change.Batch) bool {
 	w.mu.Lock()
 	w.queue, w.queued, w.rows = append(w.queue, b), w.queued+b.Bytes(), w.rows+int64(b.Len())
-	room, rows := w.room(), w.rows
+	room, rows, left := w.room(), w.rows, w.left
 	w.mu.Unlock()
-	w.told(rows)
+	w.told(rows, left)
 	return room
+}
+
+// leaveOut notes rows that are not in the lake.
+func (w *window) leaveOut(n int64) {
+	w.mu.Lock()
+	w.left += n
+	rows, left := w.rows, w.left
+	w.mu.Unlock()
+	w.told(rows, left)
 }
 
 // end says that nothing more comes for now.
@@ -236,7 +250,7 @@ func (w *window) noteRows(b *change.Batch) {
 		mask := uint32(0)
 		if b.Ops[row] != change.Delete && b.Rejects[row] == nil && b.HasUnchanged(row) {
 			mask = w.maskOf(b, row)
-			if b.Moved.Get(row) {
+			if b.Moved.Get(row) && w.writes([]byte(w.masks[mask-1])) {
 				w.noteMoved(b, row)
 			}
 		}
@@ -273,14 +287,19 @@ func (w *window) maskOf(b *change.Batch, row int) uint32 {
 
 func (w *window) noteMoved(b *change.Batch, row int) {
 	texts, err := keyTexts(b, row)
+	w.askAgain(movedKey{b.At[row].Commit, texts}, err)
+}
+
+// askAgain notes the key of a row that is to be read by it. Who calls it holds w.mu.
+func (w *window) askAgain(k movedKey, err error) {
 	if err == nil && len(w.moved) == movedMost {
-		err = errors.New("too many keys of rows with large values change while rows are read")
+		err = errors.New("too many rows would have to be read by their keys: their keys change while they have large values, or they have values that the table cannot hold")
 	}
 	if err != nil && w.failed == nil {
 		w.failed = err
 		w.stir()
 	}
-	w.moved = append(w.moved, movedKey{b.At[row].Commit, texts})
+	w.moved = append(w.moved, k)
 }
 
 // take hands out what is queued for a round that ends at a position, if it can have it.
@@ -344,7 +363,7 @@ func (w *window) rowsAsOf(queue []*change.Batch, v *change.Table, to change.LSN)
 	}
 	var out []*change.Batch
 	for i, b := range queue {
-		if b = rowsLeft(b, keys[i], fates, v, to); b != nil {
+		if b = w.rowsLeft(b, keys[i], fates, v, to); b != nil {
 			out = append(out, b)
 		}
 	}
@@ -403,14 +422,21 @@ func (w *window) readNotes(fates map[basefile.KeyHash]*rowFate, to change.LSN) (
 }
 
 // rowsLeft is the rows of a batch that are of use at a position, nil where none are.
-func rowsLeft(b *change.Batch, keys *array.String, fates map[basefile.KeyHash]*rowFate, v *change.Table, to change.LSN) *change.Batch {
+func (w *window) rowsLeft(b *change.Batch, keys *array.String, fates map[basefile.KeyHash]*rowFate, v *change.Table, to change.LSN) *change.Batch {
 	var sel []ref
 	masks := map[int][]byte{}
 	for row := range b.Len() {
 		f := fates[basefile.HashKey(keys.Value(row))]
 		switch {
+		case f != nil && f.mask == nil:
+			continue
+		case b.Ops[row] == change.Patch && b.Rejects[row] != nil: // only as a whole it can go into quarantine
+			w.mu.Lock()
+			w.askAgain(movedKey{texts: b.Rejects[row].Key}, nil)
+			w.mu.Unlock()
+			continue
 		case f == nil:
-		case f.mask == nil || b.Rejects[row] != nil:
+		case b.Rejects[row] != nil || !w.writes(f.mask):
 			continue
 		default:
 			masks[len(sel)] = f.mask
@@ -435,5 +461,61 @@ func rowsLeft(b *change.Batch, keys *array.String, fates map[basefile.KeyHash]*r
 			}
 		}
 	}
+	return &out
+}
+
+// writes reports whether some of the columns of a mask are to be written.
+func (w *window) writes(mask []byte) bool {
+	for i, bits := range mask {
+		if w.columns == nil && bits != 0 || i < len(w.columns) && w.columns[i]&bits != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// only lets nothing but some columns of rows be written.
+func (w *window) only(columns []string) {
+	w.names, w.columns = columns, make([]byte, (len(w.table.Columns)+7)/8)
+	for _, name := range columns {
+		c := columnIndex(w.table, name)
+		w.columns[c>>3] |= 1 << (c & 7)
+	}
+}
+
+// patched is rows that were read, as patches of the columns that are to be written. Where a row has a value that the
+// table cannot hold it stays whole, if it was read so.
+func (w *window) patched(b *change.Batch) *change.Batch {
+	if w.columns == nil {
+		return b
+	}
+	whole := len(b.Table.Columns) == len(w.table.Columns)
+	out, n := *b, b.Len()
+	cols := make([]arrow.Array, len(w.table.Columns))
+	none := map[string]arrow.Array{} // nulls of each type: of the columns that were not read
+	out.Table, out.Ops, out.Unchanged = w.table, make([]change.Op, n), make([]*change.Bits, len(cols))
+	unsent := new(change.Bits)
+	for row := range n {
+		if out.Ops[row] = change.Patch; whole && b.Rejects[row] != nil {
+			out.Ops[row] = b.Ops[row]
+		} else {
+			unsent.Set(row)
+		}
+	}
+	for c, col := range w.table.Columns {
+		if at := columnIndex(b.Table, col.Name); at >= 0 {
+			cols[c] = b.Rows.Column(at)
+		} else {
+			id := col.Arrow.String()
+			if none[id] == nil {
+				none[id] = array.MakeArrayOfNull(mem, col.Arrow, n)
+			}
+			cols[c] = none[id]
+		}
+		if w.columns[c>>3]&(1<<(c&7)) == 0 && !inKey(w.table, c) && !isShardColumn(col) {
+			out.Unchanged[c] = unsent
+		}
+	}
+	out.Rows = array.NewRecordBatch(w.table.ArrowSchema(), cols, int64(n))
 	return &out
 }

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"lakefeed/change"
 )
@@ -33,6 +34,10 @@ func (p *Pipeline) placeSnapshot(r *round) error {
 			w.fail(fmt.Errorf("a change of the table could not be taken in: %w", f.Err))
 		}
 	}
+	if err := w.shown(t, v); err != nil {
+		w.fail(err)
+		return nil
+	}
 	if r.to <= max(t.at.LSN, t.safe) {
 		return nil
 	}
@@ -49,6 +54,23 @@ func (p *Pipeline) placeSnapshot(r *round) error {
 	for _, b := range batches {
 		if err := p.takeBatch(r, t, b); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// shown refuses columns that the table in the lake is not to have.
+func (w *window) shown(t *target, v *change.Table) error {
+	if w.columns == nil {
+		return nil
+	}
+	view, err := t.viewOf(v, t.accepts(v, 0))
+	if err != nil || view == nil {
+		return err
+	}
+	for _, col := range view.left {
+		if slices.Contains(w.names, col.Name) {
+			return &ColumnError{v.String(), col.Name, "the lake does not have it, since the table's schema is frozen without it: have it taken on with `lakefeed schema apply`"}
 		}
 	}
 	return nil

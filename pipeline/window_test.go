@@ -22,7 +22,7 @@ func TestMasksOfTwoVersions(t *testing.T) {
 // TestKeyMovesTwice has a row's key changed again before the row is read by its new one.
 func TestKeyMovesTwice(t *testing.T) {
 	t.Parallel()
-	w, err := newWindow(&change.Table{}, t.TempDir(), 1<<20, func(int64) {})
+	w, err := newWindow(&change.Table{}, t.TempDir(), 1<<20, func(int64, int64) {})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -186,6 +186,7 @@ func (p *Pipeline) commitTable(ctx context.Context, pend *pending, r *round) err
 	}
 	p.commits.Add(1)
 	t.committed(next, instant, pend.rows)
+	p.tellLeftOut(pend, r)
 	return nil
 }
 
@@ -205,6 +206,7 @@ func published(ctx context.Context, txn *hudi.Txn, failure error) (string, error
 func (p *Pipeline) writeChanges(ctx context.Context, pend *pending, m *met, l *layout, txn *hudi.Txn, next checkpoint) (_ string, err error) {
 	out := p.sinkFor(ctx, pend, txn)
 	defer out.end()
+	pend.left = leftOut{}
 	aside := pend.target.quarantine.writer(pend.truncated)
 	defer aside.abort(ctx, &err)
 	for slabs, err := range pend.parts(p.opts.MemoryBudget / 4) {
@@ -216,6 +218,10 @@ func (p *Pipeline) writeChanges(ctx context.Context, pend *pending, m *met, l *l
 			return "", err
 		}
 		r := reduce(slabs, pend.limit)
+		if err := pend.target.meetRows(ctx, txn, r, pend.truncated); err != nil {
+			return "", err
+		}
+		pend.left.add(r.left)
 		if err := aside.take(ctx, r, pend.version.KeyKind == change.NoKey); err != nil {
 			return "", fmt.Errorf("put rows in quarantine: %w", err)
 		}

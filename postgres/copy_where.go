@@ -55,8 +55,8 @@ func (c *Connector) CheckWhere(ctx context.Context, t *change.Table, where strin
 // plainStrings makes the sessions that look at a condition, and that use it, read it alike.
 const plainStrings = "SET LOCAL standard_conforming_strings = on"
 
-// CopyWhere emits the rows of a table that meet a condition under the snapshot, in no order, over
-// one connection. Begun is called before the first row, when it is certain what is read: with 0,
+// CopyWhere emits the rows of a table that meet a condition, or all where it is empty, under the snapshot, in no
+// order, over one connection. Begun is called before the first row, when it is certain what is read: with 0,
 // where that is what the snapshot shows, exactly; else, with SnapshotURL, all that commits before the
 // snapshot is shown, and nothing that commits at until or behind it. Errors are those of
 // [Connector.CopyChunk]. [Connector.CheckWhere] must have taken the condition.
@@ -123,5 +123,8 @@ func (c *Connector) copyWhere(ctx context.Context, w *wire, s *snapshot, t *chan
 		from = quote(t.Schema, t.Name)
 	}
 	cp := &copier{wire: w, rows: c.newRows(t, types), types: types, at: s.at, limit: c.opts.ChunkBytes, emit: emit, pace: c.pace.of(ctx)}
-	return cp.part(ctx, copyPart{from: filtered(t, from, " WHERE (\n"+where+"\n)"), table: t.ID})
+	if where != "" {
+		where = " WHERE (\n" + where + "\n)"
+	}
+	return cp.part(ctx, copyPart{from: filtered(t, from, where), table: t.ID})
 }

@@ -15,8 +15,9 @@ func (s *Server) instruct(w http.ResponseWriter, r *http.Request) {
 	if p == nil {
 		return
 	}
-	if where := r.URL.Query().Get("where"); where != "" && pipeline.Verb(r.PathValue("verb")) == pipeline.Resync {
-		s, err := p.Snapshot(r.Context(), r.PathValue("table"), where)
+	where, columns := r.URL.Query().Get("where"), r.URL.Query()["column"]
+	if (where != "" || len(columns) > 0) && pipeline.Verb(r.PathValue("verb")) == pipeline.Resync {
+		s, err := p.Snapshot(r.Context(), r.PathValue("table"), where, columns...)
 		if err != nil {
 			fail(w, http.StatusConflict, err.Error())
 			return
@@ -69,10 +70,11 @@ func (h *Held) Instruct(ctx context.Context, table string, verb pipeline.Verb) (
 	return o, err
 }
 
-// Snapshot asks for the rows of a table that meet a condition to be read anew: the lake has noted it
-// when this returns.
-func (h *Held) Snapshot(ctx context.Context, table, where string) (pipeline.Snapshot, error) {
+// Snapshot asks for the rows of a table that meet a condition to be read anew, or for some of their columns: the
+// lake has noted it when this returns.
+func (h *Held) Snapshot(ctx context.Context, table, where string, columns ...string) (pipeline.Snapshot, error) {
 	var s pipeline.Snapshot
-	err := h.c.ask(ctx, http.MethodPost, h.path+"/tables/"+url.PathEscape(table)+"/"+string(pipeline.Resync)+"?where="+url.QueryEscape(where), &s)
+	query := url.Values{"where": {where}, "column": columns}
+	err := h.c.ask(ctx, http.MethodPost, h.path+"/tables/"+url.PathEscape(table)+"/"+string(pipeline.Resync)+"?"+query.Encode(), &s)
 	return s, err
 }

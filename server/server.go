@@ -45,8 +45,8 @@ type Pipeline interface {
 	Cut(ctx context.Context, lsn change.LSN) (map[string]string, error)
 	// Instruct asks something for one table.
 	Instruct(ctx context.Context, table string, verb pipeline.Verb) (pipeline.Order, error)
-	// Snapshot asks for the rows of a table that meet a condition to be read anew.
-	Snapshot(ctx context.Context, table, where string) (pipeline.Snapshot, error)
+	// Snapshot asks for the rows of a table that meet a condition to be read anew, or for some of their columns.
+	Snapshot(ctx context.Context, table, where string, columns ...string) (pipeline.Snapshot, error)
 	// Adopt asks for a table of another job to be taken over.
 	Adopt(ctx context.Context, table string, a pipeline.Adoption) (pipeline.Order, error)
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,8 +41,8 @@ func (s *stand) Instruct(_ context.Context, table string, verb pipeline.Verb) (p
 	return pipeline.Order{Paused: verb == pipeline.Pause, Why: table}, s.err
 }
 
-func (s *stand) Snapshot(_ context.Context, table, where string) (pipeline.Snapshot, error) {
-	return pipeline.Snapshot{Table: table, Where: where}, s.err
+func (s *stand) Snapshot(_ context.Context, table, where string, columns ...string) (pipeline.Snapshot, error) {
+	return pipeline.Snapshot{Table: table, Where: where, Columns: columns}, s.err
 }
 
 func (s *stand) Adopt(_ context.Context, table string, a pipeline.Adoption) (pipeline.Order, error) {
@@ -76,6 +77,10 @@ func TestSnapshot(t *testing.T) {
 	where := "a = 'x&y=z' AND\nb > 50 % 7"
 	s, err := c.Pipeline("shop").Snapshot(t.Context(), "public.t", where)
 	if err != nil || s.Table != "public.t" || s.Where != where {
+		t.Errorf("%+v, %v", s, err)
+	}
+	s, err = c.Pipeline("shop").Snapshot(t.Context(), "public.t", "", "a,b", "c&d")
+	if err != nil || s.Where != "" || !slices.Equal(s.Columns, []string{"a,b", "c&d"}) {
 		t.Errorf("%+v, %v", s, err)
 	}
 	p.err = errors.New("syntax error")

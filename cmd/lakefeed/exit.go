@@ -60,7 +60,7 @@ func exitCode(err error) int {
 		return exitFound
 	case is[*usageError](err), is[*config.Error](err), is[*pgconn.ParseConfigError](err), errors.Is(err, hudi.ErrNoTable),
 		errors.Is(err, pipeline.ErrNoTables), is[*query.SQLError](err), errors.Is(err, errNoTables),
-		is[*hudi.OptionError](err), is[*change.ConditionError](err), is[*all.URLError](err):
+		is[*hudi.OptionError](err), is[*change.ConditionError](err), is[*pipeline.ColumnError](err), is[*all.URLError](err):
 		return exitUsage
 	case final(err), errors.Is(err, hudi.ErrCleaned):
 		return exitFinal

@@ -66,6 +66,7 @@ func lifeCommands() []*cobra.Command {
 
 func (v lifeVerb) command() *cobra.Command {
 	var file, only, slot, where string
+	var columns []string
 	var every, stop, pause, resume bool
 	c := &cobra.Command{
 		Use:   string(v.verb) + " -c FILE TABLE...",
@@ -82,6 +83,8 @@ where none does, the lake keeps it for the next one.`,
 				return usage("--all takes all tables: name none")
 			case where != "" && (every || len(args) != 1):
 				return usage("--where goes with one table")
+			case len(columns) > 0 && (every || len(args) != 1):
+				return usage("--columns goes with one table")
 			case len(args) == 0 && !every:
 				return usage("which table? %s -c FILE schema.name", v.verb)
 			}
@@ -109,11 +112,14 @@ where none does, the lake keeps it for the next one.`,
 					}
 					continue
 				}
-				if cmd.Flags().Changed("where") {
-					if where == "" {
+				if cmd.Flags().Changed("where") || cmd.Flags().Changed("columns") {
+					if where == "" && cmd.Flags().Changed("where") {
 						return usage("--where: which rows? For all of them, leave it out")
 					}
-					if err := askSnapshot(cmd.Context(), p, table, where, cmd.OutOrStdout()); err != nil {
+					if len(columns) == 0 && cmd.Flags().Changed("columns") {
+						return usage("--columns: which columns? For all of them, leave it out")
+					}
+					if err := askSnapshot(cmd.Context(), p, table, where, columns, cmd.OutOrStdout()); err != nil {
 						return err
 					}
 					continue
@@ -132,10 +138,12 @@ where none does, the lake keeps it for the next one.`,
 	if v.verb == pipeline.Resync {
 		c.Flags().BoolVar(&every, "all", false, "all tables of the pipeline; where its slot is lost, gone or moved, the next run makes it anew")
 		c.Flags().StringVar(&where, "where", "", "read only the rows anew that meet this condition of the source's SQL, while the table goes on")
-		c.Flags().BoolVar(&stop, "stop", false, "read no more rows anew by a condition")
+		c.Flags().StringSliceVar(&columns, "columns", nil, "read only these columns anew, a,b, of all rows or those of --where, and write them into the rows that the lake has")
+		c.Flags().BoolVar(&stop, "stop", false, "read no more rows or columns anew")
 		c.Flags().BoolVar(&pause, "pause", false, "let that wait; it begins anew later")
 		c.Flags().BoolVar(&resume, "resume", false, "let it wait no more")
 		c.MarkFlagsMutuallyExclusive("stop", "pause", "resume", "where", "all")
+		c.MarkFlagsMutuallyExclusive("stop", "pause", "resume", "columns", "all")
 		c.Flags().StringVar(&slot, "slot", "", "with --all: the tables of this one of several slots")
 	}
 	c.Flags().StringVar(&only, "pipeline", "", "the pipeline of this name, where several take the table")

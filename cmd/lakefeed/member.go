@@ -179,10 +179,10 @@ func (m *member) Adopt(ctx context.Context, table string, a pipeline.Adoption) (
 }
 
 // Snapshot asks for rows of a table of the pipeline to be read anew, if it runs.
-func (m *member) Snapshot(ctx context.Context, table, where string) (pipeline.Snapshot, error) {
+func (m *member) Snapshot(ctx context.Context, table, where string, columns ...string) (pipeline.Snapshot, error) {
 	p, err := m.running()
 	if err != nil {
 		return pipeline.Snapshot{}, err
 	}
-	return p.Snapshot(ctx, table, where)
+	return p.Snapshot(ctx, table, where, columns...)
 }

@@ -21,7 +21,7 @@ type runner interface {
 	Hold(ctx context.Context) (change.LSN, error)
 	Cut(ctx context.Context, lsn change.LSN) (map[string]string, error)
 	Instruct(ctx context.Context, table string, verb pipeline.Verb) (pipeline.Order, error)
-	Snapshot(ctx context.Context, table, where string) (pipeline.Snapshot, error)
+	Snapshot(ctx context.Context, table, where string, columns ...string) (pipeline.Snapshot, error)
 	Adopt(ctx context.Context, table string, a pipeline.Adoption) (pipeline.Order, error)
 	Drop(ctx context.Context, really bool) (pipeline.Dropped, error)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"lakefeed/config"
@@ -11,26 +12,33 @@ import (
 	"lakefeed/postgres"
 )
 
-// askSnapshot asks for the rows of a table that meet a condition to be read anew: it tells the process
-// that runs the pipeline, or leaves it to the next one in the lake.
-func askSnapshot(ctx context.Context, p *config.Pipeline, table, where string, out io.Writer) error {
+// askSnapshot asks for the rows of a table that meet a condition to be read anew, or some columns of them: it
+// tells the process that runs the pipeline, or leaves it to the next one in the lake.
+func askSnapshot(ctx context.Context, p *config.Pipeline, table, where string, columns []string, out io.Writer) error {
 	lake, client, err := whomToAsk(ctx, p)
 	if err != nil {
 		return err
 	}
 	if client != nil {
 		defer client.Close()
-		_, err = client.Pipeline(p.Name).Snapshot(ctx, table, where)
+		_, err = client.Pipeline(p.Name).Snapshot(ctx, table, where, columns...)
 	} else {
-		if err := checkSnapshot(ctx, p, table, where); err != nil {
+		if err := checkSnapshot(ctx, p, table, where, columns); err != nil {
 			return fmt.Errorf("resync %s: %w", table, err)
 		}
-		_, err = pipeline.RequestSnapshot(ctx, lake, p.Name, table, where)
+		_, err = pipeline.RequestSnapshot(ctx, lake, p.Name, table, where, columns...)
 	}
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "the rows of %s that meet the condition are read anew\n", table)
+	what := "the rows of " + table
+	if len(columns) > 0 {
+		what = plural(int64(len(columns)), "column") + " of " + what
+	}
+	if where != "" {
+		what += " that meet the condition"
+	}
+	_, err = fmt.Fprintln(out, what+" are read anew")
 	return err
 }
 
@@ -47,14 +55,14 @@ func steering(stop, pause, resume bool) (verb pipeline.Verb, done string) {
 	return "", ""
 }
 
-// checkSnapshot asks the source whether it takes the condition.
-func checkSnapshot(ctx context.Context, p *config.Pipeline, table, where string) error {
+// checkSnapshot asks the source whether it takes the condition, and has the columns.
+func checkSnapshot(ctx context.Context, p *config.Pipeline, table, where string, columns []string) error {
 	c, err := postgres.Open(ctx, p.Source(nil))
 	if err != nil {
 		return err
 	}
 	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }() // it only looked
-	return pipeline.CheckSnapshot(ctx, sourceOf(p, c), table, where)
+	return pipeline.CheckSnapshot(ctx, sourceOf(p, c), table, where, columns...)
 }
 
 // snapshotText is what became of the newest incremental snapshot of a table, empty where there is none.
@@ -63,14 +71,24 @@ func snapshotText(t *pipeline.TableStatus) string {
 	if s == nil {
 		return ""
 	}
-	what := fmt.Sprintf("rows where %s are read anew: ", s.Where)
+	of := "rows where " + s.Where
+	if s.Where == "" {
+		of = "all rows"
+	}
+	if len(s.Columns) > 0 {
+		of = "columns " + strings.Join(s.Columns, ", ") + " of " + of
+	}
+	what, rows := of+" are read anew: ", plural(s.Rows, "row")
+	if s.LeftOut > 0 {
+		rows += fmt.Sprintf(", %d of which the lake does not have: they are left out (--where without --columns brings them)", s.LeftOut)
+	}
 	switch s.State {
 	case pipeline.SnapshotReading:
 		return what + plural(s.Rows, "row") + " so far"
 	case pipeline.SnapshotDone:
-		return fmt.Sprintf("rows where %s were read anew: %s", s.Where, plural(s.Rows, "row"))
+		return of + " were read anew: " + rows
 	case pipeline.SnapshotFailed:
-		return fmt.Sprintf("rows where %s were not read anew: %s", s.Where, s.Error)
+		return of + " were not read anew: " + s.Error
 	case pipeline.SnapshotWaiting, pipeline.SnapshotPaused, pipeline.SnapshotStopped:
 	}
 	what += string(s.State)
