@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"lakefeed/internal/golden"
+	"lakefeed/storage"
 	"lakefeed/storage/file"
 	"lakefeed/storage/storagetest"
 )
@@ -157,4 +158,62 @@ func TestRollbackWithoutMarkers(t *testing.T) {
 	if logs := table.view.slices(table.timeline, "", nil)[0].Logs; len(logs) != 2 {
 		t.Errorf("%d log files, want the failed one and its answer", len(logs))
 	}
+}
+
+// TestFileThatComesLate lets a store finish a data file when its writer was killed and rolled back
+// already. Once the timeline has passed that write the file would count.
+func TestFileThatComesLate(t *testing.T) {
+	t.Parallel()
+	eachType(t, func(t *testing.T, typ TableType) {
+		ctx, store := t.Context(), newStore(t)
+		table := newTable(t, store, typ, 1)
+		rows := map[string]modelRow{"a": {seq: 1}}
+		mustUpsert(t, table, rows)
+		x, err := table.Begin(ctx, TxnOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		writeOne(t, table, x, "b", modelRow{seq: 2})
+		marked, err := table.markedFiles(ctx, x.Instant())
+		if err != nil || len(marked) != 1 {
+			t.Fatalf("markers of %v, %v", marked, err)
+		}
+		data, _, err := store.Get(ctx, marked[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := store.Delete(ctx, marked[0]); err != nil {
+			t.Fatal(err)
+		}
+		if table, err = Open(ctx, store, Options{Concurrency: Concurrency{Exclusive: true}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := table.Recover(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := store.Put(ctx, marked[0], data); err != nil {
+			t.Fatal(err)
+		}
+		for n := range 3 {
+			rows["a"] = modelRow{seq: int64(3 + n)}
+			mustUpsert(t, table, map[string]modelRow{"a": rows["a"]})
+		}
+		if res, err := table.Archive(ctx, ArchiveOptions{KeepMin: 1}); err != nil || res.Instants == 0 {
+			t.Fatalf("archived %+v, %v", res, err)
+		}
+		if _, _, err := store.Get(ctx, marked[0]); !errors.Is(err, storage.ErrNotExist) {
+			t.Errorf("%s is left: %v", marked[0], err)
+		}
+		reader, err := Open(ctx, store, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reader.timeline.BeforeStart(x.Instant()) {
+			t.Errorf("the timeline begins before %s", x.Instant())
+		}
+		compareRows(t, mustRead(t, reader, ReadOptions{}), rows)
+		if r := mustCheck(t, store, CheckOptions{}); len(r.Faults) > 0 {
+			t.Errorf("check: %+v", r.Faults)
+		}
+	})
 }

@@ -113,6 +113,9 @@ func (t *Table) archiveOld(ctx context.Context, opts ArchiveOptions) (ArchiveRes
 	if len(old) == 0 {
 		return res, nil
 	}
+	if err := t.deleteLate(ctx, limit.time); err != nil {
+		return res, err
+	}
 	t.opts.Hook("archive")
 	logs, err := t.archiveReader().logs(ctx)
 	if err != nil {

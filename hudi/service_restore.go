@@ -175,7 +175,7 @@ func (t *Table) restoreOne(ctx context.Context, at string, target timeline.Insta
 func (t *Table) planTakeBack(ctx context.Context, target timeline.Instant, there []*DataFile) (*timeline.RollbackPlan, error) {
 	plan, err := t.planCommitted(ctx, target)
 	if errors.Is(err, storage.ErrNotExist) {
-		plan, err = t.planRollback(ctx, target)
+		plan, _, err = t.planRollback(ctx, target)
 	}
 	if err != nil {
 		return nil, err

@@ -70,11 +70,16 @@ func (t *Table) announce(ctx context.Context, i timeline.Instant, data []byte) e
 // int can hold: one by chance, and the time of day of an instant. So no two attempts share a
 // name, not those either of two writers that have chosen one instant.
 func newToken(instant string) string {
+	return strconv.Itoa(rand.IntN(math.MaxInt32)) + "-" + timeOfDay(instant) //nolint:gosec // no secret
+}
+
+// timeOfDay is the last part of the write tokens of an instant.
+func timeOfDay(instant string) string {
 	at := 0
 	if len(instant) > 8 {
 		at, _ = strconv.Atoi(instant[8:min(len(instant), 17)]) // 0 where it is none
 	}
-	return strconv.Itoa(rand.IntN(math.MaxInt32)) + "-" + strconv.Itoa(at) //nolint:gosec // no secret
+	return strconv.Itoa(at)
 }
 
 // Commit publishes the transaction under its instant, with extra as extra metadata

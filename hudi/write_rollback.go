@@ -8,6 +8,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"lakefeed/hudi/logfile"
@@ -37,13 +38,14 @@ func (t *Table) rollback(ctx context.Context, target timeline.Instant) error {
 			return t.forget(ctx, target)
 		}
 	}
-	plan, err := t.planRollback(ctx, target)
+	plan, late, err := t.planRollback(ctx, target)
 	if err != nil {
 		return err
 	}
 	if done && len(plan.Requests) == 0 {
 		return t.forget(ctx, target)
 	}
+	plan.Requests = append(plan.Requests, late...)
 	_, err = t.startRollback(ctx, plan)
 	return err
 }
@@ -55,7 +57,7 @@ func (t *Table) rollbackLost(ctx context.Context, instant string) error {
 	if t.typ == MergeOnRead {
 		action = timeline.DeltaCommit
 	}
-	plan, err := t.planRollback(ctx, timeline.Instant{Time: instant, Action: action})
+	plan, _, err := t.planRollback(ctx, timeline.Instant{Time: instant, Action: action})
 	if err != nil || len(plan.Requests) == 0 {
 		return err
 	}
@@ -95,29 +97,32 @@ func (t *Table) rolledBack(ctx context.Context, instant string) (bool, error) {
 }
 
 // planRollback finds what an instant wrote: what its markers name, and base files that
-// bear its time.
-func (t *Table) planRollback(ctx context.Context, target timeline.Instant) (*timeline.RollbackPlan, error) {
+// bear its time. late is what its markers announce and is not there, but may come yet: a store
+// that is asked for a file may finish it when the process that asked is dead.
+func (t *Table) planRollback(ctx context.Context, target timeline.Instant) (plan *timeline.RollbackPlan, late []timeline.RollbackRequest, err error) {
 	files, err := t.listFiles(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	marked, err := t.markedFiles(ctx, target.Time)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if len(marked) == 0 {
 		if marked, err = t.logsOf(ctx, files, target.Time); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	others, err := t.namedBesides(ctx, target)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	plan := &timeline.RollbackPlan{
+	plan = &timeline.RollbackPlan{
 		InstantToRollback: &timeline.InstantInfo{CommitTime: target.Time, Action: string(target.Action)},
 	}
+	there := map[string]bool{}
 	for _, f := range files {
+		there[f.Path()] = true
 		switch {
 		case others[f.Path()]:
 		case !f.IsLog() && f.Instant == target.Time:
@@ -132,10 +137,56 @@ func (t *Table) planRollback(ctx context.Context, target timeline.Instant) (*tim
 			})
 		}
 	}
-	if len(others) == 0 {
-		return plan, nil
+	for _, name := range marked {
+		if f, ok := parseDataFile(name, 0); ok && !there[name] && f.ofAttempt(target.Time) {
+			late = append(late, timeline.RollbackRequest{PartitionPath: f.Partition, FilesToBeDeleted: []string{t.url(name)}})
+		}
 	}
-	return plan, t.deleteWhole(ctx, plan) // their instant counts, as it is the other one's
+	if len(others) > 0 {
+		err = t.deleteWhole(ctx, plan) // their instant counts, as it is the other one's
+	}
+	return plan, late, err
+}
+
+// ofAttempt tells whether nothing but an attempt at the write of an instant can have the file's
+// name: base files bear its time, and so do the tokens that we give to log files.
+func (f *DataFile) ofAttempt(instant string) bool {
+	if !f.IsLog() {
+		return f.Instant == instant
+	}
+	parts := strings.Split(f.Token, "-")
+	return parts[len(parts)-1] == timeOfDay(instant)
+}
+
+// deleteLate deletes once more what rollbacks of writes from before an instant deleted, behind which
+// the timeline is about to begin: a file that a store finished after that would count from then on.
+func (t *Table) deleteLate(ctx context.Context, before string) error {
+	for _, i := range t.timeline.Instants() {
+		if i.Action != timeline.Rollback || i.State != timeline.Completed {
+			continue
+		}
+		m, err := readAs(ctx, t, i, timeline.DecodeRollbackMetadata)
+		if err != nil {
+			return err
+		}
+		for _, target := range m.CommitsRollback {
+			if target >= before {
+				continue
+			}
+			for _, p := range m.PartitionMetadata {
+				for _, full := range p.SuccessDeleteFiles {
+					name := path.Join(p.PartitionPath, path.Base(full))
+					if f, ok := parseDataFile(name, 0); !ok || !f.ofAttempt(target) {
+						continue
+					}
+					if err := t.store.Delete(ctx, name); err != nil {
+						return fmt.Errorf("delete %s: %w", name, err)
+					}
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // namedBesides are the files of completed writes that chose the time of another one: two writers
