@@ -449,6 +449,9 @@ func (t *target) keepsLayout() bool {
 	return true
 }
 
+// landsInPlace reports whether no rows of the table are in the lake that a copy cannot take the place of.
+func (t *target) landsInPlace() bool { return t.table == nil || t.at.LSN == 0 || t.keepsLayout() }
+
 // landsAs is the source's table as it lands by the copy that runs.
 func (t *target) landsAs() *change.Table {
 	if t.shows == nil || t.shows.version != t.source {

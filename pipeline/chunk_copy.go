@@ -13,6 +13,7 @@ import (
 
 	"lakefeed/change"
 	"lakefeed/hudi"
+	inmemory "lakefeed/storage/mem"
 )
 
 // chunkCopy copies a table in chunks, beside the stream.
@@ -23,6 +24,7 @@ type chunkCopy struct {
 	shown *change.Table // as it is read
 
 	foreign *foreignRows // of a table that is taken over, in the place of chunks; else nil
+	old     *laid        // what readers see until the table is made anew; nil: it is there
 
 	mu    sync.Mutex // guards the stage's entries and what follows
 	rows  int64      // that were read
@@ -47,6 +49,7 @@ func (p *Pipeline) copyInChunks(ctx context.Context, t *target, v *change.Table)
 		return err
 	}
 	c := &chunkCopy{p: p, t: t, stage: t.stage, shown: t.shows.read()}
+	defer func() { c.putBack(); t.stagedBuckets = 0 }()
 	overwrite, err := c.land(ctx)
 	if err == nil {
 		err = c.prepare(ctx, at)
@@ -67,13 +70,36 @@ func (p *Pipeline) endSnapshot(ctx context.Context, t *target) {
 	}
 }
 
-// land prepares the folder of the table, with the buckets that the stage is for.
+// land prepares the folder of the table, with the buckets that the stage is for. Where the rows that are there are
+// in the way, they stay until the copy is made, and the table is made in memory till then: what is read is sorted as it asks.
 func (c *chunkCopy) land(ctx context.Context) (overwrite bool, err error) {
-	if c.stage != nil && c.stage.head.Buckets > 0 {
-		c.t.stagedBuckets = c.stage.head.Buckets
-		defer func() { c.t.stagedBuckets = 0 }()
+	t := c.t
+	if c.stage != nil {
+		t.stagedBuckets = c.stage.head.Buckets
 	}
-	return c.p.landing(ctx, c.t)
+	if t.foreign || t.landsInPlace() {
+		overwrite, err = c.p.landing(ctx, t)
+	} else {
+		c.old, t.landing = &laid{t.table, t.partitions}, nil
+		err = c.p.createIn(ctx, t, inmemory.New(), t.firstBuckets(), hudi.Options{Logger: c.p.log})
+	}
+	if err == nil {
+		t.stagedBuckets = c.buckets() // and so it stays, should the table have to be made anew for its commit
+	}
+	return overwrite, err
+}
+
+// laid is a table that readers see, and how its rows are laid out.
+type laid struct {
+	table      *hudi.Table
+	partitions []partitionColumn
+}
+
+// putBack lets go of a table in memory.
+func (c *chunkCopy) putBack() {
+	if c.old != nil {
+		c.t.table, c.t.partitions, c.old = c.old.table, c.old.partitions, nil
+	}
 }
 
 // buckets is how many rows are sorted by; of a partitioned table that is chosen when all is read.
@@ -350,7 +376,7 @@ func (c *chunkCopy) commit(ctx context.Context, at change.LSN, overwrite bool, c
 	aside := t.quarantine.writer(true)
 	t.quarantine.copying = aside
 	defer aside.abort(ctx, &err)
-	if err := c.chooseBuckets(ctx); err != nil {
+	if err := c.makeReal(ctx); err != nil {
 		return err
 	}
 	err = p.landCopy(ctx, t, at, overwrite, func(ctx context.Context, _ *target, txn *hudi.Txn) (int64, error) {
@@ -394,11 +420,22 @@ func (c *chunkCopy) runs(changes *stagedChanges) []hudi.Run {
 	return all
 }
 
-// chooseBuckets makes a new partitioned table anew with the buckets that its partitions need.
-func (c *chunkCopy) chooseBuckets(ctx context.Context) error {
+// makeReal makes a table that was made in memory, and a new partitioned one anew where its partitions need more buckets.
+func (c *chunkCopy) makeReal(ctx context.Context) error {
+	now := c.t.table.Buckets()
+	n := max(c.bucketsNeeded(), now)
+	if c.old == nil && n == now {
+		return nil
+	}
+	c.putBack()
+	return c.p.makeTable(ctx, c.t, n)
+}
+
+// bucketsNeeded is how many buckets the partitions of a new table need; 0: as many as it has.
+func (c *chunkCopy) bucketsNeeded() int {
 	t := c.t
 	if len(t.partitions) == 0 || t.options.Buckets > 0 || t.landing != nil {
-		return nil
+		return 0
 	}
 	paths := map[string]bool{}
 	for _, name := range c.stage.entries() {
@@ -406,10 +443,7 @@ func (c *chunkCopy) chooseBuckets(ctx context.Context) error {
 			paths[path] = true
 		}
 	}
-	if n := bucketsFor(t.source.Bytes / int64(max(len(paths), 1))); n > 1 {
-		return c.p.makeTable(ctx, t, n)
-	}
-	return nil
+	return bucketsFor(t.source.Bytes / int64(max(len(paths), 1)))
 }
 
 // begin notes what is there already.

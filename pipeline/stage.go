@@ -36,13 +36,14 @@ type stageHead struct {
 	Pipeline string          `json:"pipeline"`
 	Table    string          `json:"table"`
 	Source   change.Identity `json:"source"`
-	From     change.LSN      `json:"from"`            // no part shows less than all that commits before it
-	Resync   change.LSN      `json:"resync,omitzero"` // the order that the copy is for
-	Copied   change.LSN      `json:"copied,omitzero"` // the snapshot of the table's copy before
-	Layout   string          `json:"layout"`          // of rows and runs: another one is of no use
-	Buckets  int             `json:"buckets"`         // that rows are sorted by; 0: by partition alone
-	Lanes    int             `json:"lanes"`           // in each run
-	Plan     change.CopyPlan `json:"plan"`            // chunks keep their numbers
+	From     change.LSN      `json:"from"`             // no part shows less than all that commits before it
+	Resync   change.LSN      `json:"resync,omitzero"`  // the order that the copy is for
+	Copied   change.LSN      `json:"copied,omitzero"`  // the snapshot of the table's copy before
+	Removed  bool            `json:"removed,omitzero"` // that copy was taken away, for the table to be made anew
+	Layout   string          `json:"layout"`           // of rows and runs: another one is of no use
+	Buckets  int             `json:"buckets"`          // that rows are sorted by; 0: by partition alone
+	Lanes    int             `json:"lanes"`            // in each run
+	Plan     change.CopyPlan `json:"plan"`             // chunks keep their numbers
 	Begun    time.Time       `json:"begun"`
 	// Links are those of the partitions: one that was taken away and put back may have changed meanwhile.
 	Links map[uint32]string `json:"links,omitempty"`
@@ -288,6 +289,16 @@ func (t *target) layoutText(buckets, lanes int) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
+// noteRemoved notes that what the lake has of a table is about to be taken away for what is staged: it is no
+// copy that was made since. Of a table of which nothing is staged, or nothing is there, nothing is noted.
+func (s *stage) noteRemoved(ctx context.Context, t *target) error {
+	if s == nil || t.at.LSN == 0 || s.head.Removed {
+		return nil
+	}
+	s.head.Removed = true
+	return s.head.write(ctx, s.store)
+}
+
 // voidStage makes a stage useless, whatever becomes of this process.
 func (p *Pipeline) voidStage(ctx context.Context, t *target) error {
 	if err := p.stageStore(t.name).Delete(ctx, stageHeadName); err != nil {
@@ -442,7 +453,7 @@ func (p *Pipeline) unfit(t *target, s *stage, segs []segment, record *progress) 
 		return "the slot is made anew"
 	case h.Pipeline != p.opts.Name || h.Table != t.name || h.Source != p.source:
 		return "it is of another source"
-	case h.Resync != order.Resync || h.Copied != t.at.Copied:
+	case h.Resync != order.Resync || h.Copied != t.at.Copied && (t.at.LSN != 0 || !h.Removed):
 		return "the table was copied since, or is to be copied for another reason"
 	case t.failed() || t.settled:
 		return "the table has stopped"

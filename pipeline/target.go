@@ -426,19 +426,27 @@ func (p *Pipeline) makeTable(ctx context.Context, t *target, buckets int) (err e
 	return p.createTable(ctx, t, buckets)
 }
 
-func (p *Pipeline) createTable(ctx context.Context, t *target, buckets int) (err error) {
-	shown := t.landsAs()
-	if t.partitions, err = newPartitions(shown, t.options.PartitionBy); err != nil {
-		return err
-	}
-	if t.table != nil { // made, but its copy never committed
+func (p *Pipeline) createTable(ctx context.Context, t *target, buckets int) error {
+	if t.table != nil { // made, but its copy never committed, or of rows that no copy can take the place of
+		if err := t.stage.noteRemoved(ctx, t); err != nil {
+			return err
+		}
 		if err := removeCopy(ctx, t.store); err != nil {
 			return fmt.Errorf("remove what an interrupted copy left in %s: %w", t.store, err)
 		}
-		t.table = nil
+		t.table, t.at = nil, checkpoint{}
 	}
 	options, err := p.hudiOptions(t)
 	if err != nil {
+		return err
+	}
+	return p.createIn(ctx, t, t.store, buckets, options)
+}
+
+// createIn makes the table that a copy lands in, somewhere.
+func (p *Pipeline) createIn(ctx context.Context, t *target, store storage.Store, buckets int, options hudi.Options) (err error) {
+	shown := t.landsAs()
+	if t.partitions, err = newPartitions(shown, t.options.PartitionBy); err != nil {
 		return err
 	}
 	if options.Buckets = buckets; options.Keys != nil {
@@ -446,14 +454,14 @@ func (p *Pipeline) createTable(ctx context.Context, t *target, buckets int) (err
 	}
 	// A first copy has a writer open for every bucket, each with a row group in the making.
 	options.RowGroupBytes = min(max(p.opts.MemoryBudget/2/int64(buckets), 256<<10), 16<<20)
-	table, err := hudi.Create(ctx, t.store, hudi.CreateOptions{
+	table, err := hudi.Create(ctx, store, hudi.CreateOptions{
 		Name: tableName(t.source), Type: t.options.Type,
 		Schema: newSchema(shown, p.opts.LeanColumns, t.partitions), RecordKey: recordKey(shown),
 		PartitionBy: lakeColumns(t.partitions), HiveStyle: len(t.partitions) > 0, URLEncode: len(t.partitions) > 0,
 		OrderingField: colLSN, Options: options,
 	})
 	if err != nil {
-		return fmt.Errorf("make table in %s: %w", t.store, err)
+		return fmt.Errorf("make table in %s: %w", store, err)
 	}
 	t.table = table
 	return nil
