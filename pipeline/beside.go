@@ -27,6 +27,7 @@ type recopy struct {
 	next   time.Time     // when it is tried
 	counts bool          // it is because of the schema: they are not made one after the other
 	once   bool          // it was tried again at once
+	stale  bool          // likewise, from its beginning
 	staged int           // parts of chunks that were there then
 	asked  time.Time     // the order that it is for, or that was there when it was begun
 	void   bool          // while it was made the source left changes of the table out
@@ -293,21 +294,27 @@ func (p *Pipeline) copyFailed(ctx context.Context, t *target, err error) {
 }
 
 // copyAtOnce makes a copy once more, at once, where the table was changed or what was copied is
-// of no use; a second time in a row only where that goes another way, or chunks were read since. What
+// of no use; a second time in a row only where that goes another way, or chunks were read since, or, from
+// its beginning, after a while, in which others are copied. What
 // was read of a table that was changed may be of use still (a partition came): the next try sees.
 func (p *Pipeline) copyAtOnce(t *target, work *recopy, err error) bool {
 	stale, isStale := errors.AsType[*staleError](err)
 	staged := t.stage.parts()
+	pause := time.Duration(0)
 	switch changed := changedMeanwhile(err); {
 	case isStale:
-		t.stage, work.pass, work.staged = nil, work.pass || stale.once, 0
+		if work.stale {
+			work.wait = p.after(work.wait)
+			pause = work.wait
+		}
+		t.stage, work.stale, work.pass, work.staged = nil, true, work.pass || stale.once, 0
 	case changed && (!work.once || staged > work.staged) && (!p.opts.Once || work.chunks):
 		work.once, work.staged = true, staged
 	default:
 		return false
 	}
-	work.next, t.recopy = time.Now(), work
-	p.log.Info("table is copied once more", "table", t.name, "parts kept", t.stage.parts(), "because", err)
+	work.next, t.recopy = time.Now().Add(pause), work
+	p.log.Info("table is copied once more", "table", t.name, "parts kept", t.stage.parts(), "in", pause, "because", err)
 	t.stand()
 	return true
 }

@@ -11,18 +11,23 @@ import (
 
 	"lakefeed/change"
 	"lakefeed/hudi"
-	"lakefeed/hudi/basefile"
 )
 
 // stagedChanges are the changes of a table since the first snapshot of its copy, one for each
 // key, whole: what runs have under these keys does not count.
 type stagedChanges struct {
 	sorter *hudi.Sorter
-	run    hudi.Run
-	keys   map[basefile.KeyHash]struct{} // nil but for a partitioned table, where a key may be in any partition
+	swept  *hudi.Sorter // deletes of what other runs have under keys that are in no set any more; nil: none
+	runs   []hudi.Run
+	keys   *keySet // nil but for a partitioned table, where a key may be in any partition
 }
 
-func (s *stagedChanges) close() { s.sorter.Close() }
+func (s *stagedChanges) close() {
+	s.sorter.Close()
+	if s.swept != nil {
+		s.swept.Close()
+	}
+}
 
 // catchUp opens a snapshot behind those of all chunks, and waits until the stream has passed it.
 func (c *chunkCopy) catchUp(ctx context.Context) (change.LSN, error) {
@@ -96,7 +101,7 @@ func (c *chunkCopy) changesUntil(ctx context.Context, at change.LSN) (*stagedCha
 	}
 	s := &stagedChanges{sorter: hudi.NewSorter(c.sortOptions(2))}
 	if len(c.t.partitions) > 0 {
-		s.keys = map[basefile.KeyHash]struct{}{}
+		s.keys = &keySet{}
 	}
 	for slabs, err := range pend.parts(c.p.opts.MemoryBudget / 4) {
 		if err == nil {
@@ -109,17 +114,28 @@ func (c *chunkCopy) changesUntil(ctx context.Context, at change.LSN) (*stagedCha
 			return s, err
 		}
 	}
-	lanes, _, err := putRun(ctx, c.stage.store, changesName, s.sorter, c.stage.head.Lanes, c.runBatch())
-	if err != nil {
-		return s, err
+	if s.keys != nil {
+		s.keys.sort()
 	}
-	s.run = runOf(c.stage.store, changesName, lanes, c.runBatch())
-	s.run.Newer = true
-	return s, nil
+	if s.swept != nil {
+		if err := c.putChanges(ctx, s, "swept", s.swept); err != nil {
+			return s, err
+		}
+	}
+	return s, c.putChanges(ctx, s, "changes", s.sorter)
 }
 
-// changesName names the run of the changes. It has no entry: it is made anew by each try.
-const changesName = "changes"
+// putChanges adds a run of changes. It has no entry: it is made anew by each try.
+func (c *chunkCopy) putChanges(ctx context.Context, s *stagedChanges, name string, from *hudi.Sorter) error {
+	lanes, _, err := putRun(ctx, c.stage.store, name, from, c.stage.head.Lanes, c.runBatch())
+	if err != nil {
+		return err
+	}
+	run := runOf(c.stage.store, name, lanes, c.runBatch())
+	run.Newer = true
+	s.runs = append(s.runs, run)
+	return nil
+}
 
 // gather reads what the spool has of the table.
 func (c *chunkCopy) gather(ctx context.Context, pend *pending) error {
@@ -164,6 +180,9 @@ func (c *chunkCopy) gather(ctx context.Context, pend *pending) error {
 // the snapshot.
 func (c *chunkCopy) reduce(ctx context.Context, s *stagedChanges, r *reduction) error {
 	r.dropPatches(r.patches(), func(int) bool { return false }) // the copy has these columns as they are in its snapshot
+	if err := c.makeRoom(ctx, s, len(r.upserts)+len(r.deletes)); err != nil {
+		return err
+	}
 	var whole, lacking []ref
 	for _, at := range r.upserts {
 		if r.slabs[at.slab].HasUnchanged(int(at.row)) {
@@ -175,9 +194,6 @@ func (c *chunkCopy) reduce(ctx context.Context, s *stagedChanges, r *reduction) 
 	}
 	for _, key := range r.deletes {
 		s.mask(key)
-	}
-	if int64(len(s.keys))*maskBytes > c.p.opts.MemoryBudget/8 {
-		return &staleError{why: "too many of its rows were changed since it began"}
 	}
 	if s.keys == nil {
 		if err := s.sorter.Delete(ctx, "", r.deletes); err != nil {
@@ -233,13 +249,10 @@ func (c *chunkCopy) copyKeys(ctx context.Context, into *hudi.Sorter, keys [][]st
 	return n, err
 }
 
-// maskBytes is about what a key takes in memory that is in a set of them.
-const maskBytes = 40
-
 // mask notes that what runs have under a key does not count.
 func (s *stagedChanges) mask(key string) {
 	if s.keys != nil {
-		s.keys[basefile.HashKey(key)] = struct{}{}
+		s.keys.add(key)
 	}
 }
 
@@ -269,14 +282,8 @@ func (s *stagedChanges) masked(run hudi.Run) hudi.Run {
 
 // without is a batch without the rows whose keys are masked.
 func (s *stagedChanges) without(rec arrow.RecordBatch) (arrow.RecordBatch, error) {
-	keys := hudi.RunKeys(rec)
-	var sel []ref
-	for row := range keys.Len() {
-		if _, gone := s.keys[basefile.HashKey(keys.Value(row))]; !gone {
-			sel = append(sel, ref{0, int32(row)})
-		}
-	}
-	if len(sel) == keys.Len() {
+	sel := s.keys.rowsOf(rec, false)
+	if len(sel) == int(rec.NumRows()) {
 		return rec, nil
 	}
 	defer rec.Release()

@@ -395,27 +395,29 @@ func (c *chunkCopy) commit(ctx context.Context, at change.LSN, overwrite bool, c
 	return nil
 }
 
-// runs are all runs, that of the changes last.
+// runs are all runs, those of the changes last.
 func (c *chunkCopy) runs(changes *stagedChanges) []hudi.Run {
-	var all []hudi.Run
+	all := c.stagedRuns()
+	if changes == nil {
+		return all
+	}
+	for i, run := range all {
+		all[i] = changes.masked(run)
+	}
+	return append(all, changes.runs...)
+}
+
+// stagedRuns are the runs of what was read.
+func (c *chunkCopy) stagedRuns() (all []hudi.Run) {
 	names := c.stage.entries()
 	buffer := runBatch(c.p.opts.MemoryBudget, len(names), runtime.GOMAXPROCS(0))
 	for _, name := range names {
 		if e := c.stage.done[name]; e.Rows > 0 {
-			run := runOf(c.stage.store, name, e.Lanes, buffer)
-			if changes != nil {
-				run = changes.masked(run)
-			}
-			all = append(all, run)
+			all = append(all, runOf(c.stage.store, name, e.Lanes, buffer))
 		}
 	}
 	if c.foreign != nil {
-		for _, run := range c.foreign.runs {
-			all = append(all, changes.masked(run))
-		}
-	}
-	if changes != nil {
-		all = append(all, changes.run)
+		all = append(all, c.foreign.runs...)
 	}
 	return all
 }

@@ -1,6 +1,7 @@
 package pipeline_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -10,6 +11,8 @@ import (
 	"lakefeed/change"
 	"lakefeed/internal/long"
 	"lakefeed/pipeline"
+	"lakefeed/storage"
+	"lakefeed/storage/mem"
 )
 
 // chunky lets every table with a key be copied in chunks, and small ones.
@@ -180,6 +183,58 @@ func TestChunkCopyOnce(t *testing.T) {
 		t.Errorf("%d chunks are read again, of which %d were there", n.Load(), had)
 	}
 	r.equal(nil)
+}
+
+// TestChunkCopyManyChanges changes more keys of a partitioned table while its copy is interrupted than there is room for
+// in memory, and moves rows to other partitions: what was read counts.
+func TestChunkCopyManyChanges(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "create table t (id int primary key, n int, v text)", "insert into t select i, i % 3, repeat('x', 300) from generate_series(1, 10000) i", "analyze t")
+	r.table = partitionedBy(t, "n")
+	r.mods = append(r.mods, chunky, func(o *options) { o.MemoryBudget = 256 << 10 })
+	r.cutAt("chunk noted", 5, []string{"update t set n = id % 5 where id % 50 <> 0", "delete from t where id % 77 = 0", "update t set id = -id where id % 91 = 0"})
+	had := r.staged()
+	var n atomic.Int32
+	run := r.start(reads(&n))
+	r.db.Exec(t, "update t set n = n + 1 where id % 40 = 0")
+	r.await("it streams", func() bool { return run.table("public.t").State == pipeline.Streaming })
+	if all := run.table("public.t").CopyChunks; int(n.Load())+had != all {
+		t.Errorf("%d chunks are read, of %d, of which %d were there", n.Load(), all, had)
+	}
+	r.equal(run)
+}
+
+// TestStaleCopyLetsOthersPass has a lake that loses what is staged of one table again and again: one that comes
+// meanwhile is copied all the same.
+func TestStaleCopyLetsOthersPass(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, toasted...)
+	var lost atomic.Int32
+	lake := &forgetful{Store: mem.New(), lost: &lost}
+	lake.on.Store(true)
+	r.lake = lake
+	run := r.start(chunky)
+	r.await("it is copied again and again", func() bool { return lost.Load() > 2 })
+	r.db.Exec(t, "create table u (id int primary key)", "insert into u values (1)")
+	r.await("another one is copied", func() bool { return r.column("u", "id") == "1" })
+	lake.on.Store(false)
+	r.await("it is copied", func() bool { return run.table("public.t").State == pipeline.Streaming })
+	r.equal(run)
+}
+
+// forgetful loses the rows that are staged of one table.
+type forgetful struct {
+	storage.Store
+	on   atomic.Bool
+	lost *atomic.Int32
+}
+
+func (f *forgetful) Open(ctx context.Context, name string) (storage.Reader, error) {
+	if f.on.Load() && strings.HasPrefix(name, "_lakefeed/bootstrap/") && strings.Contains(name, "public%2Et/") && strings.HasSuffix(name, ".arrow") {
+		f.lost.Add(1)
+		return nil, storage.ErrNotExist
+	}
+	return f.Store.Open(ctx, name)
 }
 
 // TestChunkCopyBeginsAnewLong makes what is staged useless, in each of the ways there are.

@@ -29,7 +29,7 @@ func TestRekeyedCopyGoesOnLong(t *testing.T) {
 	long.Test(t)
 	t.Parallel()
 	for kind := range rekeyings {
-		for _, table := range []func(*change.Table) pipeline.TableOptions{nil, partitionedBy(t, "v")} {
+		for _, table := range []func(*change.Table) pipeline.TableOptions{nil, partitionedBy(t, "n")} {
 			for _, phase := range []string{"chunk noted", "merge", "data file"} {
 				rekeyed(t, kind, table, phase, map[string]int32{"chunk noted": 3}[phase]+1)
 			}

@@ -302,6 +302,9 @@ func columnOf(rec arrow.RecordBatch, name string) arrow.Array {
 	return rec.Column(at[0])
 }
 
+// textBytes is about what a text takes in memory, beside itself.
+const textBytes = 40
+
 // noteLacking notes the keys of rows that are to be read from the source.
 func (r *foreignRows) noteLacking(rec arrow.RecordBatch, rows []int) error {
 	if len(rows) == 0 {
@@ -324,7 +327,7 @@ func (r *foreignRows) noteLacking(rec arrow.RecordBatch, rows []int) error {
 				return fmt.Errorf("a row whose values are not all known cannot be asked for by its key: column %s is %s: `lakefeed adopt --stopped --copy` reads all rows from the source", names[r.shown.Key[i]], col.DataType())
 			}
 			key[i] = text
-			r.keys += int64(len(text)) + maskBytes
+			r.keys += int64(len(text)) + textBytes
 		}
 		r.lack = append(r.lack, key)
 	}

@@ -34,7 +34,7 @@ func (p *Pipeline) startCopies(ctx context.Context, j *jobs, due []*target) {
 		return t.at.LSN != 0 || t.had != 0 || len(t.segments) > 0 || t.stage != nil || t.staged.Load() || t.recopy.counts || t.recopy.alone
 	})
 	if len(fresh) < 2 {
-		p.startCopy(ctx, j, due[0])
+		p.startCopy(ctx, j, slices.MinFunc(due, func(a, b *target) int { return a.recopy.began.Compare(b.recopy.began) })) // each has its turn
 		return
 	}
 	fresh = fresh[:min(len(fresh), copiesTogether)]
