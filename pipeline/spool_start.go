@@ -41,6 +41,10 @@ func (p *Pipeline) openSpool(ctx context.Context, record *progress) error {
 		case !t.mayHaveCopy(): // what an interrupted first copy left
 			err = p.spool.delete(ctx, t.name, segs)
 		case t.settled:
+		case t.waitsForCopy(record):
+			err = p.spool.delete(ctx, t.name, segs)
+			p.recopy(t, record.Stopped[t.name].Why)
+			t.recopy.counts = true
 		default:
 			err = p.takeSegments(ctx, t, segs, record)
 		}
@@ -135,7 +139,14 @@ func (p *Pipeline) noteStopped(r *progress, t *target) {
 	r.Stopped[t.name] = note
 }
 
-// restop stops a table again that waited for a new copy and has none, or lets it be copied.
+// waitsForCopy reports whether a table that can be read waits for a copy that is to be made by itself. Between
+// its newest commit and that copy changes were passed over, so that what the spool has of it is of no use.
+func (t *target) waitsForCopy(record *progress) bool {
+	note, ok := record.stopped(t.name)
+	return ok && note.Recopy && !note.fulfilled(t) && t.opened && !t.failed() && t.at.LSN != 0
+}
+
+// restop stops a table again that waited for a new copy and has none.
 func (p *Pipeline) restop(t *target, record *progress) {
 	t.copied = t.at.Copied
 	if record == nil || t.recopy != nil {
@@ -148,12 +159,7 @@ func (p *Pipeline) restop(t *target, record *progress) {
 	if t.failed() || t.at.LSN == 0 {
 		return
 	}
-	switch {
-	case !ok || note.fulfilled(t):
-	case note.Recopy:
-		p.recopy(t, note.Why)
-		t.recopy.counts = true
-	default:
+	if ok && !note.fulfilled(t) {
 		t.settled = true
 		p.fail(t, note.again())
 	}

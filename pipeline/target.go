@@ -352,7 +352,7 @@ func (p *Pipeline) openFolder(ctx context.Context, t *target, followed bool) err
 		t.settled = true
 		return anew("%s holds changes up to %s and held them up to %s before: somebody rolled commits back or put an older copy in its place, and the source has forgotten what is missing", t.store, at.LSN, t.had)
 	}
-	t.opened, t.at = true, *at
+	t.at = *at
 	if err := p.recallLeaves(ctx, t); err != nil {
 		return err
 	}
@@ -372,7 +372,7 @@ func (p *Pipeline) openFolder(ctx context.Context, t *target, followed bool) err
 	if err := t.quarantine.open(ctx, at.LSN); err != nil {
 		return err
 	}
-	t.table = table
+	t.opened, t.table = true, table
 	t.report(func(s *TableStatus) {
 		s.Checkpoint, s.Instant, s.Type = at.LSN.String(), newestInstant(table), string(table.Type())
 	})
