@@ -335,7 +335,7 @@ func (p *Pipeline) admit(ctx context.Context) {
 	p.newcomers, p.seen = nil, nil
 	p.mu.Unlock()
 	for _, t := range p.all() {
-		if seen != nil && !seen[t.name] && t.at.LSN == 0 && t.had == 0 { // it went before it had a copy
+		if seen != nil && !seen[t.name] && !t.source.LogOnly && t.at.LSN == 0 && t.had == 0 { // it went before it had a copy
 			p.leave(ctx, t)
 		}
 	}

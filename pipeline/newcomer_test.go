@@ -2,7 +2,9 @@ package pipeline_test
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -81,6 +83,50 @@ func TestMessagesOutliveLooks(t *testing.T) {
 	r.await("a look has found the new table", func() bool { return run.table("public.u").Instant != "" })
 	r.db.Exec(t, "insert into t values (2, 'b')", "select pg_logical_emit_message(true, 'outbox', 'kept')")
 	r.await("the message comes", func() bool { return run.table("_lakefeed.messages").Rows > 0 })
+}
+
+// messages is the name of the table of logical messages.
+const messages = "_lakefeed.messages"
+
+// say is a statement that writes a logical message.
+func say(content string) string {
+	return "select pg_logical_emit_message(true, 'outbox', '" + content + "')"
+}
+
+// keeps waits until the lake has exactly these messages, in any order.
+func (p *running) keeps(contents ...string) {
+	p.r.t.Helper()
+	p.r.await(fmt.Sprintf("the messages are %q", contents), func() bool {
+		folder := p.table(messages).Path
+		return folder != "" && slices.Equal(slices.Sorted(slices.Values(strings.Fields(p.r.columnIn(folder, "content")))), contents)
+	})
+}
+
+// TestMessagesBesideTheStream has the table of messages come to a lake that is there, and copied anew because somebody
+// wants it, while the pipeline runs: each time it begins empty, and keeps what comes.
+func TestMessagesBesideTheStream(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, schemaT, "insert into t values (1, 'a')")
+	r.drain()
+	r.messages = func(string) bool { return true }
+	streams := func(run *running) {
+		t.Helper()
+		r.await("it streams", func() bool { return run.table(messages).State == pipeline.Streaming && !r.ordered(messages) })
+	}
+	run := r.start()
+	streams(run)
+	r.db.Exec(t, say("a"))
+	run.keeps("a")
+	run.ask(pipeline.Resync, messages)
+	streams(run)
+	run.keeps()
+	r.db.Exec(t, say("b"))
+	run.keeps("b")
+	run.stop()
+	r.db.Exec(t, say("c"))
+	run = r.start()
+	run.keeps("b", "c")
+	r.equal(run)
 }
 
 // TestNewcomerIsRecorded looks at the record when the copy of a new table begins, and ends the

@@ -268,7 +268,13 @@ func (r *rig) inStep(report *pipeline.Report, err error) {
 // column is the values of a column of a table in the lake, as text, joined; "?" where there is no table.
 func (r *rig) column(table, column string) string {
 	r.t.Helper()
-	t, err := hudi.Open(r.t.Context(), storage.Sub(r.lake, "public/"+table), hudi.Options{})
+	return r.columnIn("public/"+table, column)
+}
+
+// columnIn is column of the table in a folder.
+func (r *rig) columnIn(folder, column string) string {
+	r.t.Helper()
+	t, err := hudi.Open(r.t.Context(), storage.Sub(r.lake, folder), hudi.Options{})
 	if errors.Is(err, hudi.ErrNoTable) {
 		return "?"
 	}

@@ -225,7 +225,8 @@ func (p *Pipeline) execute(ctx context.Context, s change.Signal, d *signalData) 
 	return joined(done), func(r *snapshotRecord) { r.Snapshots = append(r.Snapshots, made...) }, failed
 }
 
-// signalled are the tables that a signal is about, those that were removed among them.
+// signalled are the tables that a signal is about, those that were removed among them. That of logical messages
+// is not: a copy of it would be empty, and take the place of those that are there.
 func (p *Pipeline) signalled(d *signalData) []string {
 	names := map[string]bool{}
 	p.mu.Lock()
@@ -236,6 +237,7 @@ func (p *Pipeline) signalled(d *signalData) []string {
 		names[name] = (names[name] || o.Removed) && d.takes(name)
 	}
 	p.mu.Unlock()
+	delete(names, messagesTable)
 	maps.DeleteFunc(names, func(_ string, takes bool) bool { return !takes })
 	return slices.Sorted(maps.Keys(names))
 }

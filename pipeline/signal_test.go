@@ -112,6 +112,25 @@ func TestSignalsForTables(t *testing.T) {
 	r.equal(run)
 }
 
+// TestSignalsLeaveMessages asks for copies of all tables: that of logical messages, of which a copy would be empty,
+// stays as it is.
+func TestSignalsLeaveMessages(t *testing.T) {
+	t.Parallel()
+	r := newSignalRig(t, schemaT, "insert into t values (1, 'a')")
+	r.messages = func(string) bool { return true }
+	run := r.start()
+	r.await("it streams", func() bool { return run.Status().State == pipeline.Streaming })
+	r.db.Exec(t, say("kept"))
+	run.keeps("kept")
+	was := run.table("public.t").Instant
+	r.db.Exec(t, signal("all", "execute-snapshot", `{"data-collections": [".*"]}`))
+	if s := run.signalled("all"); s.Error != "" || s.Did != "public.t is copied anew" {
+		t.Errorf("%+v", s)
+	}
+	r.await("it is copied", func() bool { return run.table("public.t").Instant != was && run.Status().State == pipeline.Streaming })
+	run.keeps("kept")
+}
+
 // TestSignalOnce ends the process between what a signal asked for and the acknowledgement of it: the
 // next reads it again, and does not obey it again.
 func TestSignalOnce(t *testing.T) {

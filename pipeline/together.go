@@ -151,7 +151,7 @@ func (p *Pipeline) findGone(ctx context.Context, tries []*copyTry) {
 		return
 	}
 	for _, c := range tries {
-		if c.err == nil || slices.ContainsFunc(look.Tables, func(v *change.Table) bool { return v.String() == c.t.name }) {
+		if c.err == nil || c.t.source.LogOnly || slices.ContainsFunc(look.Tables, func(v *change.Table) bool { return v.String() == c.t.name }) {
 			continue
 		}
 		c.err = errGone
@@ -169,10 +169,12 @@ func (p *Pipeline) publishSeveral(ctx context.Context, tables []*target) (there 
 		return nil, nil, err
 	}
 	wanted := map[string]*target{}
-	for _, t := range tables {
-		wanted[t.name] = t
-	}
 	there, failed = map[string]*change.Table{}, map[string]error{}
+	for _, t := range tables {
+		if wanted[t.name] = t; t.source.LogOnly { // in no catalog, and in no publication
+			there[t.name] = t.source
+		}
+	}
 	all := slices.DeleteFunc(slices.Clone(look.Tables), func(v *change.Table) bool {
 		if wanted[v.String()] != nil {
 			there[v.String()] = v
@@ -189,7 +191,7 @@ func (p *Pipeline) publishSeveral(ctx context.Context, tables []*target) (there 
 		failed[f.Table.String()] = f.Err
 	}
 	for name, v := range there {
-		if failed[name] == nil {
+		if failed[name] == nil && !v.LogOnly {
 			published := prepared.Published[v.ID]
 			wanted[name].setPublished(&published)
 		}

@@ -37,6 +37,11 @@ func (c *Connector) takeFollowed(ctx context.Context, s *stream) error {
 		if !s.failed[id] {
 			continue
 		}
+		if id == messagesID { // no message describes it
+			delete(s.failed, id)
+			s.relations[id] = newMessages()
+			continue
+		}
 		delete(s.failed, id)
 		if r := s.relations[id]; r != nil && r.info.ID == id {
 			info := r.info
