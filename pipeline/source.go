@@ -67,7 +67,7 @@ type Source interface {
 	// starts before lsn: the next Stream leaves them out, and one that it could not deliver stops nothing.
 	Cover(t *change.Table, lsn change.LSN)
 	// Follow says that a table's changes are wanted from the next transaction on, though one
-	// could not be delivered; it may be called beside Next.
+	// could not be delivered, and as the catalogs describe it by then; it may be called beside Next.
 	Follow(t *change.Table)
 	// Expect says that a transaction was read from this log before. Where the next Stream
 	// begins at or before it and the log does not hold it, Next returns a *change.HistoryError.

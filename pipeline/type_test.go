@@ -93,6 +93,50 @@ func TestAlterTypeBetween(t *testing.T) {
 	}
 }
 
+// TestAlterTypeCopiedOnce alters types while tables with such columns are copied by themselves, idle ones and one that
+// is written at once: each is copied once, and goes on under the types as they are now.
+func TestAlterTypeCopiedOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "create type e as enum ('one', 'two')", "create type grows as (a int, b int)", "create type renamed as (a int)", "create type busy as (a int, b int)",
+		"create table e_t (id int primary key, v e)", "insert into e_t values (1, 'one')",
+		"create table grows_t (id int primary key, v grows)", "insert into grows_t values (1, '(1,2)')",
+		"create table renamed_t (id int primary key, v renamed)", "insert into renamed_t values (1, '(1)')",
+		"create table busy_t (id int primary key, v busy[])", `insert into busy_t values (1, '{"(1,2)"}')`)
+	tables := []string{"e_t", "grows_t", "renamed_t", "busy_t"}
+	source := &counting{Connector: r.source()}
+	run := r.start(bySchema, func(o *options) { o.Source = source })
+	r.await("streaming", func() bool { return run.Status().State == pipeline.Streaming })
+	for _, name := range tables { // so that each is described to the stream
+		r.db.Exec(t, "insert into "+name+" select 2, v from "+name)
+	}
+	are := func(ids string) {
+		t.Helper()
+		for _, name := range tables {
+			r.await(name+" has come", func() bool {
+				return run.table("public."+name).State == pipeline.Streaming && r.column(name, "id") == ids
+			})
+		}
+	}
+	are("1 2")
+	had := source.snapshots.Load()
+	r.db.Exec(t, `begin; alter type busy add attribute c int; insert into busy_t values (3, '{"(1,2,3)"}'); commit`)
+	r.db.Exec(t, "alter type e rename value 'one' to 'uno'", "alter type grows drop attribute b", "alter type renamed rename attribute a to z")
+	r.await("all are copied", func() bool { return source.snapshots.Load() == had+4 && run.Status().State == pipeline.Streaming })
+	r.db.Exec(t, "insert into e_t values (3, 'uno')", "insert into grows_t values (3, '(3)')", "insert into renamed_t values (3, '(3)')")
+	are("1 2 3")
+	for _, name := range tables {
+		r.db.Exec(t, "insert into "+name+" select 4, v from "+name+" where id = 3")
+	}
+	are("1 2 3 4")
+	if n := source.snapshots.Load() - had; n != 4 {
+		t.Errorf("%d copies of 4 tables", n)
+	}
+	r.equal(run)
+	run.stop()
+	r.drain()
+	r.equal(nil)
+}
+
 // TestAddedValueRenamed renames a value that was added while the pipeline ran: rows
 // that came since have it.
 func TestAddedValueRenamed(t *testing.T) {

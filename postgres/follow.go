@@ -16,8 +16,8 @@ type follows struct {
 }
 
 // Follow says that a table's changes are wanted from the next transaction on, though an
-// earlier one could not be delivered. It may be called beside Next, and does nothing where
-// there is no stream.
+// earlier one could not be delivered, and as the catalogs describe the table by then. It may
+// be called beside Next, and does nothing where there is no stream.
 func (c *Connector) Follow(t *change.Table) {
 	if s := c.stream; s != nil {
 		s.follows.mu.Lock()
@@ -26,24 +26,21 @@ func (c *Connector) Follow(t *change.Table) {
 	}
 }
 
-// takeFollowed takes up tables that had failed. The server does not describe them again
-// by itself.
+// takeFollowed takes up tables whose changes are wanted again, as the catalogs describe them now. The server does
+// not describe them again by itself: not one that had failed, nor one whose types were altered.
 func (c *Connector) takeFollowed(ctx context.Context, s *stream) error {
 	s.follows.mu.Lock()
 	ids := s.follows.ids
 	s.follows.ids = nil
 	s.follows.mu.Unlock()
-	for _, id := range ids {
-		if !s.failed[id] {
-			continue
-		}
-		if id == messagesID { // no message describes it
-			delete(s.failed, id)
+	for _, id := range ids { // all of them, before one begins the stream anew, as text
+		if s.failed[id] && id == messagesID { // which nothing describes
 			s.relations[id] = newMessages()
-			continue
 		}
 		delete(s.failed, id)
-		if r := s.relations[id]; r != nil && r.info.ID == id {
+	}
+	for _, id := range ids {
+		if r := s.relations[id]; id != messagesID && r != nil && r.info.ID == id {
 			info := r.info
 			if err := c.relation(ctx, s, &info); err != nil {
 				return err

@@ -180,7 +180,10 @@ func (s *stream) change(m *pgoutput.Message) error {
 	}
 	s.touch(r)
 	s.bytes += int64(8 * n) // about what a row takes beyond its bytes in the message
-	if err := r.rows.change(s.tx, m); err != nil {
+	switch err := r.rows.change(s.tx, m); {
+	case errors.Is(err, errComposite): // older rows have changed with it
+		s.lose(m.RelationID, r.rows.table, err)
+	case err != nil:
 		s.fail(m.RelationID, r.rows.table, err)
 	}
 	return nil
