@@ -30,6 +30,13 @@ func (p *Pipeline) judge(ctx context.Context, written change.LSN) {
 		if w != nil && v != nil && w.table.String() == t.name {
 			w.sees(v)
 		}
+		if t.lacksRow() {
+			if err := p.meetAttached(ctx, t, v, look); err != nil {
+				p.fail(t, ofLake(err))
+				t.stand()
+			}
+			continue
+		}
 		if t.failed() || t.at.LSN == 0 || !t.direct() {
 			p.noteAside(ctx, t, v, look.At)
 			continue

@@ -181,6 +181,33 @@ func (p *Pipeline) meetLeaves(ctx context.Context, t *target, v *change.Table, l
 	return nil
 }
 
+// lacksRow reports whether a table, which no job has, stopped at a row that is not in the lake and should be.
+func (t *target) lacksRow() bool {
+	if t.job || t.trouble == nil {
+		return false
+	}
+	_, lacks := errors.AsType[*MissingRowError](t.trouble.err)
+	return lacks
+}
+
+// meetAttached looks for what a row that the lake lacks may have come with: a partition that was attached since. It is
+// no more than that, since the lake does not hold everything up to the look.
+func (p *Pipeline) meetAttached(ctx context.Context, t *target, v *change.Table, look *change.Look) error {
+	if v == nil || v.Leaves == nil || v.ID != t.at.TableID || look.At <= t.at.Copied || t.leaves == nil {
+		return nil
+	}
+	came, _, err := p.leafChanges(ctx, t, v)
+	if err != nil {
+		p.log.Info("a partition is looked at once more", "table", t.name, "error", err)
+		return nil
+	}
+	came = slices.DeleteFunc(came, func(c SchemaChange) bool { return c.Kind != PartitionAttached })
+	if len(came) == 0 {
+		return nil
+	}
+	return p.refuseLeaves(ctx, t, v, look.At, came)
+}
+
 // settleLeaves takes over the files of partitions that an ALTER TABLE wrote anew, where nothing
 // is to become of that.
 func (t *target) settleLeaves(v *change.Table) {

@@ -147,6 +147,43 @@ func TestPartitionsWhileAwayLong(t *testing.T) {
 	}
 }
 
+// TestAttachedRowsUpdated updates rows of a partition that brought them, before a look has found it, and leaves their
+// large values alone, which are neither in the log nor in the lake.
+func TestAttachedRowsUpdated(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for n := range 2 {
+		r.divided(n)
+		r.do(n, "alter table r@ alter v set storage external; alter table mar@ alter v set storage external",
+			"insert into mar@ select i, '2026-03-01', repeat('x', 5000) from generate_series(1, 5) i",
+			"alter table r@ add n int; alter table mar@ add n int")
+	}
+	r.table = func(v *change.Table) pipeline.TableOptions {
+		return pipeline.TableOptions{Schema: pipeline.SchemaOptions{Policy: map[string]pipeline.SchemaPolicy{"r1": pipeline.PauseSchema}[v.Name]}}
+	}
+	var copies copiesAnew
+	run := r.start(copies.let)
+	r.await("streaming", func() bool { return run.Status().State == pipeline.Streaming })
+	r.passLook(run)
+	for n := range 2 {
+		r.do(n, "begin; alter table r@ attach partition mar@ for values from ('2026-03-01') to ('2026-04-01'); update r@ set n = 7 where id = 3; commit")
+	}
+	r.await("it is copied", func() bool {
+		return run.table("public.r0").State == pipeline.Streaming && len(strings.Fields(r.column("r0", "id"))) == 45
+	})
+	copies.of(t, "public.r0", "public.mar0 was attached to public.r0 with rows")
+	r.await("the other waits", func() bool { return run.table("public.r1").State == pipeline.Paused })
+	r.says(errors.New(run.table("public.r1").Note), "public.mar1 was attached to public.r1 with rows", "schema apply")
+	run.ask(pipeline.Resume, "public.r1")
+	r.await("the other is copied", func() bool {
+		return run.table("public.r1").State == pipeline.Streaming && len(strings.Fields(r.column("r1", "id"))) == 45
+	})
+	r.equal(run)
+	run.stop()
+	r.drain()
+	r.equal(nil)
+}
+
 // TestPartitionsPausedLong leaves it to a person what becomes of the rows of a partition that is gone.
 func TestPartitionsPausedLong(t *testing.T) {
 	long.Test(t)
