@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,6 +45,23 @@ var pgvector = []typeCase{
 	{"vector[]", printJSON, []string{"array['[1,2]'::vector, null, '[3]']"}},
 }
 
+// contrib are values of what we read in binary of PostgreSQL's own extensions; %[1]s is where they are.
+var contrib = []typeCase{
+	{"%[1]s.citext", "", []string{"''", "'É漢 Text'", `E'a\\b"c\n'`, "'NULL'"}},
+	{"%[1]s.hstore", "", []string{"''", "'a=>1,b=>NULL,c=>\"NULL\"'", `$$"a \"b"=>"c,\\d", "é"=>"=>", ""=>""$$`, "(SELECT string_agg(i || '=>x', ',') FROM generate_series(1, 300) i)::%[1]s.hstore"}},
+	{"%[1]s.ltree", "", []string{"''", "'a'", "'Top.Science_1.x'", "(SELECT string_agg('l' || i, '.') FROM generate_series(1, 300) i)::%[1]s.ltree"}},
+	{"%[1]s.lquery", "", []string{"'a.*{1,2}.!b|c%%'", "'*.A@.b*'"}},
+	{"%[1]s.ltxtquery", "", []string{"'a & !b*'", "'(a | b%%) & c@'"}},
+	{"%[1]s.citext[]", printTexts, []string{`ARRAY['a,"b', NULL]::%[1]s.citext[]`, "'{}'"}},
+	{"%[1]s.hstore[]", printTexts, []string{`ARRAY['a=>"b,c"', NULL]::%[1]s.hstore[]`}},
+	{"%[1]s.ltree[]", printTexts, []string{"'{{a.b},{c}}'"}},
+	{"tagged", "", []string{`ROW('n', 'a=>"b c"', 'x.y')`, "ROW(NULL, NULL, NULL)"}},
+	{"label", "", []string{"'a.b'"}},
+}
+
+// printTexts prints an array's elements as their text: array_to_json may ask a cast of the extension's.
+const printTexts = `array_to_json(%s::text[])::text`
+
 // unknown are types of extensions that no rule knows: each lands as its text.
 var unknown = []typeCase{
 	{"cube", "", []string{"'(1,2),(3,4)'", "'(0.1)'"}},
@@ -68,15 +86,16 @@ func withExtension(t *testing.T, version int, extensions ...string) *pgtest.Data
 	return db
 }
 
-// sameThreeWays compares what copy, stream in binary and stream as text give for the cases under the
-// rules with what PostgreSQL prints, or, for a column that lands otherwise, with each other.
-func sameThreeWays(t *testing.T, db *pgtest.Database, cases []typeCase, rules postgres.TableTypes, own map[string]string) []row {
+// sameThreeWays compares what copy, stream (in binary, but for types that have no form of that) and stream as text give for
+// the cases under the rules with what PostgreSQL prints, or, for a column that lands otherwise, with each other.
+func sameThreeWays(t *testing.T, db *pgtest.Database, cases []typeCase, rules postgres.TableTypes, own map[string]string, binary bool) []row {
 	t.Helper()
 	insert, print := typeTable(t, db, "x", cases)
 	db.Exec(t, insert)
 	want := db.Query(t, print)
 	types := func(string, string) postgres.TableTypes { return rules }
-	f := open(t, db, postgres.Options{Types: types}).begin()
+	var said watchedLog
+	f := open(t, db, postgres.Options{Types: types, Logger: slog.New(slog.NewTextHandler(&said, nil))}).begin()
 	copied := f.copied("x")
 	for i, c := range cases { // what has a form of its own is compared below
 		if arrow := fmt.Sprint(f.tables["x"].Columns[i+1].Arrow); arrow != "utf8" {
@@ -92,12 +111,15 @@ func sameThreeWays(t *testing.T, db *pgtest.Database, cases []typeCase, rules po
 	}
 	compare(t, "copy", cases, copied, want)
 	f.stream()
+	if said.count(fmt.Sprintf("binary=%t", binary)) != 1 {
+		t.Errorf("the stream is not in the form that it should have, binary %t:\n%s", binary, said.String())
+	}
 	db.Exec(t, "DELETE FROM x", insert)
 	rows, failures := f.drain()
 	if len(failures) > 0 {
 		t.Fatal(failures[0].Err)
 	}
-	compare(t, "stream in binary", cases, rows["x"][len(want):], want)
+	compare(t, "stream", cases, rows["x"][len(want):], want)
 	g := open(t, db, postgres.Options{Text: true, Types: types})
 	g.start = f.start
 	closeFeed(t, f)
@@ -119,14 +141,14 @@ func TestPostGIS(t *testing.T) {
 			db := withExtension(t, 15, "postgis")
 			db.Exec(t, postgisSetup...)
 			if name == "text" {
-				sameThreeWays(t, db, postgis, rules, nil)
+				sameThreeWays(t, db, postgis, rules, nil, true)
 				return
 			}
 			cases := slices.DeleteFunc(slices.Clone(postgis), func(c typeCase) bool { return c.typ == "geometry[]" })
 			copied := sameThreeWays(t, db, cases, rules, map[string]string{
 				"geometry": "binary", "geometry(Point,4326)": "binary", "geography": "binary", "geom_domain": "binary",
 				"place": "struct<name: utf8 nullable, at: binary nullable>",
-			})
+			}, true)
 			for i, want := range db.Query(t, `SELECT '\x' || encode(st_asewkb(c0), 'hex') FROM x ORDER BY id LIMIT 14`) {
 				if got := copied[i].values[1]; got != want[0] {
 					t.Errorf("row %d is %.200s, want %.200s", i, got, want[0])
@@ -139,7 +161,7 @@ func TestPostGIS(t *testing.T) {
 // TestPostGISBoxes lands what no rule knows of PostGIS as text.
 func TestPostGISBoxes(t *testing.T) {
 	t.Parallel()
-	sameThreeWays(t, withExtension(t, 15, "postgis"), boxes, postgres.TableTypes{}, nil)
+	sameThreeWays(t, withExtension(t, 15, "postgis"), boxes, postgres.TableTypes{}, nil, false)
 }
 
 // TestPgvector lands vectors as pgvector prints them, and by rule as lists of float32.
@@ -151,10 +173,10 @@ func TestPgvector(t *testing.T) {
 			if _, err := pgserver.Find(version); err != nil {
 				ci.Missing(t, "%v", err)
 			}
-			sameThreeWays(t, withExtension(t, version, "vector"), knownVectors(t, version), postgres.TableTypes{}, nil)
+			sameThreeWays(t, withExtension(t, version, "vector"), knownVectors(t, version), postgres.TableTypes{}, nil, true)
 			db := withExtension(t, version, "vector")
 			own := map[string]string{"vector": "list<element: float32, nullable>", "vector(3)": "list<element: float32, nullable>", "halfvec": "list<element: float32, nullable>"}
-			copied := sameThreeWays(t, db, knownVectors(t, version), postgres.TableTypes{Vectors: postgres.VectorList}, own)
+			copied := sameThreeWays(t, db, knownVectors(t, version), postgres.TableTypes{Vectors: postgres.VectorList}, own, true)
 			for i, want := range db.Query(t, "SELECT array_to_string(c0::real[], ' ') FROM x ORDER BY id LIMIT 4") {
 				sameFloats(t, copied[i].values[1], want[0])
 			}
@@ -186,9 +208,39 @@ func sameFloats(t *testing.T, got, want string) {
 	}
 }
 
+// TestKnownExtensions lands citext, hstore and ltree as they print, from binary and from text, wherever the extensions are.
+func TestKnownExtensions(t *testing.T) {
+	t.Parallel()
+	for _, schema := range []string{"public", `"Own schema"`} {
+		t.Run(schema, func(t *testing.T) {
+			t.Parallel()
+			db := pgtest.NewDatabase(t)
+			db.Exec(t, "CREATE SCHEMA IF NOT EXISTS "+schema)
+			for _, x := range []string{"citext", "hstore", "ltree"} {
+				if db.Query(t, "SELECT count(*) FROM pg_available_extensions WHERE name = '"+x+"'")[0][0] == "0" {
+					ci.Missing(t, "PostgreSQL lacks the extension %s: `make setup` installs it", x)
+				}
+				db.Exec(t, "CREATE EXTENSION "+x+" SCHEMA "+schema)
+			}
+			db.Exec(t, fmt.Sprintf("CREATE TYPE tagged AS (name %[1]s.citext, tags %[1]s.hstore, at %[1]s.ltree)", schema), "CREATE DOMAIN label AS "+schema+".ltree")
+			cases := slices.Clone(contrib)
+			for i := range cases {
+				if !strings.Contains(cases[i].typ, "%[1]s") {
+					continue
+				}
+				cases[i].typ, cases[i].values = fmt.Sprintf(cases[i].typ, schema), slices.Clone(cases[i].values)
+				for v, value := range cases[i].values {
+					cases[i].values[v] = strings.NewReplacer("%[1]s", schema, "%%", "%").Replace(value)
+				}
+			}
+			sameThreeWays(t, db, cases, postgres.TableTypes{Composites: postgres.CompositeText}, nil, true)
+		})
+	}
+}
+
 // TestUnknownExtensions lands types that nobody told us of as text.
 func TestUnknownExtensions(t *testing.T) {
 	t.Parallel()
 	db := withExtension(t, 15, "cube", "seg", "isn", "intarray")
-	sameThreeWays(t, db, unknown, postgres.TableTypes{}, nil)
+	sameThreeWays(t, db, unknown, postgres.TableTypes{}, nil, false)
 }
