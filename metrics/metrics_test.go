@@ -24,7 +24,7 @@ func TestScrape(t *testing.T) {
 	m := metrics.New("v1")
 	m.Watch(func() pipeline.Status {
 		return pipeline.Status{Pipeline: "shop", SlotLag: 4096, Slot: governed(), Read: "1/0", Acked: "0/10", Commits: 3, Spilled: 7, Spooled: 9, Tables: []pipeline.TableStatus{
-			{Table: "public.orders", State: pipeline.Streaming, Rows: 12, Freshness: 1.5, Checkpoint: "0/20", CommitTime: time.UnixMilli(1_700_000_000_500)},
+			{Table: "public.orders", State: pipeline.Streaming, Rows: 12, Freshness: 1.5, Checkpoint: "0/20", CommitTime: time.UnixMilli(1_700_000_000_500), Quarantined: 4, SchemaChanges: 6, SchemaPending: 2},
 			{Table: `public.a "b"`, State: pipeline.Copying, CopyRows: 5, Estimate: 10},
 		}}
 	})
@@ -47,6 +47,10 @@ func TestScrape(t *testing.T) {
 		`lakefeed_copy_rows{pipeline="shop",table="public.a \"b\""} 5`,
 		`lakefeed_table_state{pipeline="shop",state="streaming",table="public.orders"} 1`,
 		`lakefeed_table_state{pipeline="shop",state="failed",table="public.orders"} 0`,
+		`lakefeed_quarantined_rows{pipeline="shop",table="public.orders"} 4`,
+		`lakefeed_quarantined_rows{pipeline="shop",table="public.a \"b\""} 0`,
+		`lakefeed_schema_changes_total{pipeline="shop",table="public.orders"} 6`,
+		`lakefeed_schema_pending_changes{pipeline="shop",table="public.orders"} 2`,
 		`lakefeed_commit_duration_seconds_count{pipeline="shop"} 1`,
 		`lakefeed_commit_latency_seconds_sum{pipeline="shop"} 2`,
 		`lakefeed_build_info{version="v1"} 1`,
@@ -60,6 +64,7 @@ func TestScrape(t *testing.T) {
 		`lakefeed_wal_budget_step{pipeline="shop",slot="",step="spool"} 1`,
 		`lakefeed_wal_budget_step{pipeline="shop",slot="",step="none"} 0`,
 		`lakefeed_wal_budget_bytes{pipeline="shop",slot="",step="warn"} 10`,
+		`lakefeed_wal_budget_bytes{pipeline="shop",slot="",step="spool"} 10`,
 		`lakefeed_source_lsn{pipeline="shop",slot=""} 100`,
 		`lakefeed_slot_confirmed_lsn{pipeline="shop",slot=""} 60`,
 		`lakefeed_slot_restart_lsn{pipeline="shop",slot=""} 40`,

@@ -36,7 +36,7 @@ func collectSlot(ch chan<- prometheus.Metric, name, slot string, s *pipeline.Slo
 	for _, each := range pipeline.Steps {
 		gauge(step, is[each == s.Step], string(each))
 	}
-	for each, from := range map[pipeline.Step]int64{pipeline.StepWarn: s.Budget.Warn, pipeline.StepSpool: s.Budget.Spool, pipeline.StepDrop: s.Budget.DropSlot} {
+	for each, from := range map[pipeline.Step]int64{pipeline.StepWarn: s.Budget.Warn, pipeline.StepSpool: s.Budget.SpoolFrom(), pipeline.StepDrop: s.Budget.DropSlot} {
 		if from > 0 {
 			gauge(budget, float64(from), string(each))
 		}

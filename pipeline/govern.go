@@ -19,14 +19,14 @@ import (
 type WALBudget struct {
 	// Warn is when the log, /readyz' text and status say it. The default is 4 GiB.
 	Warn int64
-	// Spool is the lag from which on rounds go to the spool instead of into the tables, so
-	// that the slot moves as fast as the spool takes them.
+	// Spool is the lag that the slot is to stay within: from half of it on rounds go to the spool
+	// instead of into the tables, so that the slot moves as fast as the spool takes them.
 	Spool int64
 	// DropSlot is when the slot is dropped to save the source's disk. Every table is then to
 	// be copied anew: see Options.Remake.
 	DropSlot int64
 
-	Every  time.Duration // between measurements: default 10 s, 2 s with a step behind Warn, and 1 s at most near it
+	Every  time.Duration // between measurements: default 10 s, 2 s with a step behind Warn, and half a second at most near it
 	Answer time.Duration // the lake has to give a sign of life within, default 5 s
 }
 
@@ -59,6 +59,16 @@ func (s Step) rank() int {
 // Spools reports whether rounds go to the spool, and not into the tables.
 func (s Step) Spools() bool { return s.rank() >= StepSpool.rank() }
 
+// SpoolFrom is the lag from which on rounds go to the spool: half of what there is to be, since the log
+// grows on while a lake that is away is waited for, and while what has come meanwhile goes to the spool.
+func (b WALBudget) SpoolFrom() int64 { return (b.Spool + 1) / 2 }
+
+// presses reports whether so much of the budget's lag is used that a round that waits for the lake is
+// reason to doubt it.
+func (b WALBudget) presses(f *change.SlotFigures) bool {
+	return b.Spool > 0 && f != nil && f.Lag() >= b.Spool/4
+}
+
 // step is the step for what was measured. One that was taken ends a quarter below where
 // it begins, so that it is not taken and left with each commit.
 func (b WALBudget) step(was Step, f *change.SlotFigures) Step {
@@ -71,7 +81,7 @@ func (b WALBudget) step(was Step, f *change.SlotFigures) Step {
 	switch {
 	case over(f.Kept(), b.DropSlot, StepDrop):
 		return StepDrop
-	case over(f.Lag(), b.Spool, StepSpool): // not what an open transaction keeps: spooling does not move that
+	case over(f.Lag(), b.SpoolFrom(), StepSpool): // not what an open transaction keeps: spooling does not move that
 		return StepSpool
 	case over(f.Kept(), b.Warn, StepWarn), f.Safe >= 0 && over(f.Limit-f.Safe, f.Limit/4*3, StepWarn):
 		return StepWarn
@@ -137,11 +147,11 @@ func (g *governor) pause() time.Duration {
 	defer g.mu.Unlock()
 	every := g.budget.Every
 	near := g.p.gate.closed() != nil || g.step.Spools()
-	for _, from := range []int64{g.budget.Spool, g.budget.DropSlot} {
+	for _, from := range []int64{g.budget.SpoolFrom(), g.budget.DropSlot} {
 		near = near || g.figures != nil && from > 0 && g.figures.Kept() > from/2
 	}
 	if near {
-		return min(every, time.Second)
+		return min(every, time.Second/2)
 	}
 	return every
 }
@@ -239,6 +249,13 @@ type SlotStatus struct {
 	Problem string    `json:"problem,omitempty"` // why it cannot be measured
 }
 
+// presses reports whether the lag is on its way to the step `spool`.
+func (g *governor) presses() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.budget.presses(g.figures)
+}
+
 // status is what is known now, nil before the first measurement.
 func (g *governor) status() *SlotStatus {
 	g.mu.Lock()
@@ -259,7 +276,7 @@ func (g *governor) status() *SlotStatus {
 	if f.Safe >= 0 {
 		s.LimitIn = g.history.reaches(f.Safe, ofKept)
 	}
-	for _, from := range []int64{g.budget.Warn, g.budget.Spool, g.budget.DropSlot} {
+	for _, from := range []int64{g.budget.Warn, g.budget.SpoolFrom(), g.budget.DropSlot} {
 		if left := from - f.Kept(); left > 0 && s.BudgetIn < 0 {
 			s.BudgetIn = g.history.reaches(left, ofKept)
 		}

@@ -14,8 +14,12 @@ import (
 // and has the record that the source was last acknowledged by; the lake's lock he takes
 // before he writes there again. See docs/adr/0011-go-on-while-the-lake-is-away.md.
 
-// patience is for how long a round is written before we ask the lake for a sign of life.
-const patience = 30 * time.Second
+// patience is for how long a round is written before we ask the lake for a sign of life; shortPatience,
+// where the slot's lag presses.
+const (
+	patience      = 30 * time.Second
+	shortPatience = time.Second
+)
 
 // enterSpool takes the lock of a spool that has a place of its own.
 func (p *Pipeline) enterSpool(ctx context.Context) (release func(context.Context) error, err error) {
@@ -191,15 +195,18 @@ func (p *Pipeline) breakOff(err error) {
 // watchLake looks whether the lake answers: where it was away, and where a round, or the
 // slot, have waited for it for long.
 func (p *Pipeline) watchLake(ctx context.Context) {
-	if p.gate == nil || time.Since(p.probed) < p.governor.budget.Answer {
+	away, presses, gap := p.away(), p.governor.presses(), p.governor.budget.Answer
+	if presses && !away {
+		gap = min(gap, shortPatience)
+	}
+	if p.gate == nil || time.Since(p.probed) < gap {
 		return
 	}
 	since := time.Duration(0)
 	if at := p.writingSince.Load(); at != 0 {
 		since = time.Since(time.UnixMilli(at))
 	}
-	away := p.away()
-	waits := since >= patience || since > 0 && p.diverted.Load()
+	waits := since >= patience || since >= shortPatience && presses || since > 0 && p.diverted.Load()
 	if failed := p.lakeFailed.Swap(false); !away && !waits && !failed && !p.opts.Shards.suspected() {
 		return
 	}
@@ -211,7 +218,7 @@ func (p *Pipeline) watchLake(ctx context.Context) {
 		p.lakeIsBack(ctx)
 	case err == nil && p.diverted.Load() && since >= patience:
 		p.log.Warn("the lake takes too long for a round, which goes to the spool", "seconds", int(since.Seconds()))
-		p.breakOff(errors.New("it took too long for a round while the slot's lag was over the budget"))
+		p.breakOff(errors.New("it took too long for a round while the slot's lag was at the budget's step `spool`"))
 	}
 }
 

@@ -65,11 +65,11 @@ func TestDroppedBesideRecords(t *testing.T) {
 	}
 }
 
-// TestBudgetSteps walks up and down: a step ends a quarter below where it begins, an open
-// transaction keeps log that no spool lets go, and the server's own limit counts too.
+// TestBudgetSteps walks up and down: a step ends a quarter below where it begins, the spool's at half of the
+// lag that is to be kept, an open transaction keeps log that no spool lets go, and the server's own limit counts too.
 func TestBudgetSteps(t *testing.T) {
 	t.Parallel()
-	b := WALBudget{Warn: 100, Spool: 200, DropSlot: 400}
+	b := WALBudget{Warn: 100, Spool: 400, DropSlot: 400}
 	step := StepNone
 	for i, c := range []struct {
 		lag, kept int64
@@ -101,7 +101,12 @@ func TestBudgetSteps(t *testing.T) {
 	if f.Safe = 20; b.step(StepNone, f) != StepWarn {
 		t.Error("a quarter of the server's limit is left, and no step is taken")
 	}
-	if none := (WALBudget{}); none.step(StepNone, figures(time.Now(), 1<<50, 1<<49, 1<<49)) != StepNone {
+	for lag, want := range map[int64]bool{99: false, 100: true} {
+		if b.presses(figures(time.Now(), 1000, lag, lag)) != want {
+			t.Errorf("a lag of %d presses: %t", lag, !want)
+		}
+	}
+	if none := (WALBudget{}); none.presses(figures(time.Now(), 1<<50, 1<<49, 1<<49)) || none.step(StepNone, figures(time.Now(), 1<<50, 1<<49, 1<<49)) != StepNone {
 		t.Error("a step is taken that nobody asked for")
 	}
 }

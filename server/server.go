@@ -161,7 +161,7 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 	for _, name := range s.o.Order {
 		switch st := s.o.Pipelines[name].Status(); {
 		case st.Slot != nil && st.Slot.Step.Spools() && st.Error == "":
-			waiting = append(waiting, fmt.Sprintf("pipeline %s: the slot's lag is over the budget, and rounds go to the spool: %s", name, st.Slot.Text()))
+			waiting = append(waiting, fmt.Sprintf("pipeline %s: the slot's lag has reached the budget's step spool, and rounds go to the spool: %s", name, st.Slot.Text()))
 			waiting = append(waiting, stopped(st.Tables)...)
 		case st.Error != "": // its source or its lake is away, and it tries again
 			waiting = append(waiting, fmt.Sprintf("pipeline %s: %s", name, st.Error))
