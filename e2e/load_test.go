@@ -171,6 +171,7 @@ var statements = []struct {
 	{sql: `update pairs set b = b + 1000 where b = $1 and not exists (select from pairs p where p.b = pairs.b + 1000)`},
 	{sql: `delete from pairs where b = $1`},
 	{sql: `truncate pairs`, truncates: true},
+	{sql: `truncate wide; insert into wide select i, 0, i/3.0, repeat(md5(i::text), 300), '{"a":[1,2]}' from generate_series(1, 500, 2) i`, truncates: true},
 	{sql: `insert into folded values ($1, 'new') on conflict (id) do update set v = 'again ' || $2::int`},
 	{sql: `delete from folded where id = $1`},
 	{sql: `insert into parted values ($1, 'r' || $2::int % 5, timestamptz '2026-01-01' + $2::int * interval '1 hour', 1, repeat(md5(random()::text), 100)) on conflict (id) do update set n = parted.n + 1`},
