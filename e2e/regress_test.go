@@ -29,7 +29,7 @@ import (
 func TestRegressLong(t *testing.T) {
 	long.Test(t)
 	t.Parallel()
-	regress(t, regression{files: `^(test_setup|insert_conflict|identity|replica_identity|fast_default)$`, limit: 3 * time.Minute})
+	regress(t, regression{files: `^(test_setup|insert_conflict|identity|replica_identity|fast_default)$`, limit: 3 * time.Minute, tables: 30})
 }
 
 // TestRegressSoak runs the whole of it.
