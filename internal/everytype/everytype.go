@@ -14,6 +14,7 @@ package everytype
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -103,7 +104,7 @@ func Rows(columns []Column) int {
 func Insert(table string, first int, columns []Column) []string {
 	sql := make([]string, Rows(columns))
 	for row := range sql {
-		names, values := []string{"id"}, []string{fmt.Sprint(first + row)}
+		names, values := []string{"id"}, []string{strconv.Itoa(first + row)}
 		for _, c := range columns {
 			if row < len(c.Values) {
 				names, values = append(names, c.Name), append(values, c.Values[row])
