@@ -47,6 +47,8 @@ type rig struct {
 
 	types func(schema, table string) postgres.TableTypes
 
+	sourceLog *slog.Logger // nil: none
+
 	spool storage.Store // nil: in the lake
 
 	table func(*change.Table) pipeline.TableOptions // nil: defaults
@@ -76,7 +78,7 @@ func (r *rig) connect(heartbeat time.Duration) *postgres.Connector {
 	r.t.Helper()
 	c, err := postgres.Open(r.t.Context(), postgres.Options{
 		URL: cmp.Or(r.url, r.db.URL), PrimaryURL: r.primary, Failover: r.failover, Pipeline: r.name, Heartbeat: heartbeat, Types: r.types,
-		SnapshotURL: r.snapshot, SignalTable: r.signals,
+		SnapshotURL: r.snapshot, SignalTable: r.signals, Logger: r.sourceLog,
 		Match: func(_, table string) bool { return !r.skip[table] }, Messages: r.messages,
 	})
 	if err != nil {

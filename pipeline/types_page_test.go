@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"log/slog"
 	"os"
 	"strconv"
 	"strings"
@@ -88,6 +89,8 @@ func typesTable(lines map[string]string, old string) string {
 func landTypes(t *testing.T, g *everytype.Group, lines map[string]string) {
 	r := newRigOn(t, pgtest.Shared(t, g.Version).NewDatabase(t))
 	r.skip["spatial_ref_sys"] = true // PostGIS's own
+	book := new(logbook)
+	r.sourceLog = slog.New(slog.NewTextHandler(book, nil))
 	columns := g.Make(t, r.db, "t")
 	types := everytype.TableTypes(columns)
 	r.types = func(string, string) postgres.TableTypes { return types }
@@ -96,6 +99,9 @@ func landTypes(t *testing.T, g *everytype.Group, lines map[string]string) {
 	r.drain()
 	r.db.Exec(t, everytype.Insert("t", streamed, columns)...)
 	r.drain()
+	if form := fmt.Sprintf("binary=%t", !g.Text); book.count("msg=streaming", form) != book.count("msg=streaming") {
+		t.Errorf("the stream is not sent with %s", form)
+	}
 	r.equal(nil)
 	rows := r.printed("t")
 	if want := 2 * everytype.Rows(columns); len(rows) != want {

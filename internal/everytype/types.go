@@ -90,7 +90,6 @@ var binary = []Column{
 	{Type: "words", Values: []string{`'{"a b",NULL}'`, "'{}'"}},
 	{Type: "pair", Kind: "composite: a int, b text", Values: []string{"(1, 'x')", "'(,)'", `(-2147483648, E'x,"y"\\()\n')`}, JSON: asPair, Remark: "a struct of what its attributes are, in their ranges; names as below"},
 	{Type: "pair", Kind: "composite: a int, b text", Rule: "composites: text", Values: []string{"(1, 'x,y')", "'(,)'", `(null, '"\')`}, JSON: ownText, Remark: asPrint},
-	{Type: "nothing", Kind: "composite without attributes", Values: []string{"'()'"}, JSON: ownText, Remark: "neither Parquet nor Spark has a struct without fields: text"},
 	{Type: "deep", Values: []string{`((1, 'x'), -9999999999.99, '9999-12-31', '\x00ff', '{a,NULL,"b,c"}')`, "'(,,,,)'", "(null, 0.01, '1500-03-01', '', '{}')"}, JSON: asDeep},
 	{Type: "pair[]", Values: []string{"array[(1, 'x'), null]::pair[]", `array[(1, 'a,"b'), (null, '')]::pair[]`, "'{}'"}, Remark: "JSON objects"},
 	{Type: "pair[]", Rule: "arrays: list", Values: []string{"array[(1, 'x')]::pair[]", "array[(1, 'x'), (null, null)]::pair[]", "'{}'"}, JSON: asArray, Remark: "a list of structs"},
@@ -160,6 +159,7 @@ var vectors = []Column{
 
 // text are types that PostgreSQL has no binary form of that is exact to read: their stream is text.
 var text = []Column{
+	{Type: "nothing", Kind: "composite without attributes", Values: []string{"'()'"}, JSON: ownText, Remark: "neither Parquet nor Spark has a struct without fields: text"},
 	{Type: "xml", Values: []string{"'<a>é</a>'", "''", `'<?xml version="1.0" standalone="yes"?><a b="c"/>'`}, Remark: asPrint},
 	{Type: "tsquery", Values: []string{"'a & !b'", "'a & (b | !c:AB*)'", "'a <2> b'"}, Remark: asPrint},
 	{Type: "money", Values: []string{"12.34", "-92233720368547758.08", "92233720368547758.07"}, Remark: asPrint + ", by the database's lc_monetary"},
