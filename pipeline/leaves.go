@@ -164,7 +164,7 @@ func (p *Pipeline) meetLeaves(ctx context.Context, t *target, v *change.Table, l
 	var gone []change.Leaf
 	err := error(nil)
 	if t.leaves != nil {
-		came, gone, err = p.leafChanges(ctx, t, v)
+		came, gone, err = p.leafChanges(ctx, t, v, look)
 	}
 	switch {
 	case err != nil: // it is locked, or went a moment ago: there will be another look
@@ -196,7 +196,7 @@ func (p *Pipeline) meetAttached(ctx context.Context, t *target, v *change.Table,
 	if v == nil || v.Leaves == nil || v.ID != t.at.TableID || look.At <= t.at.Copied || t.leaves == nil {
 		return nil
 	}
-	came, _, err := p.leafChanges(ctx, t, v)
+	came, _, err := p.leafChanges(ctx, t, v, look)
 	if err != nil {
 		p.log.Info("a partition is looked at once more", "table", t.name, "error", err)
 		return nil
@@ -230,7 +230,7 @@ func (t *target) settleLeaves(v *change.Table) {
 
 // leafChanges are the partitions that brought rows, or were emptied, which only the rows
 // themselves tell, and those that are gone.
-func (p *Pipeline) leafChanges(ctx context.Context, t *target, v *change.Table) (came []SchemaChange, gone []change.Leaf, err error) {
+func (p *Pipeline) leafChanges(ctx context.Context, t *target, v *change.Table, look *change.Look) (came []SchemaChange, gone []change.Leaf, err error) {
 	had := map[uint32]change.Leaf{}
 	for _, l := range t.leaves.Leaves {
 		had[l.ID] = l
@@ -256,6 +256,11 @@ func (p *Pipeline) leafChanges(ctx context.Context, t *target, v *change.Table) 
 			if kept {
 				kept, err = p.opts.Source.HasRows(ctx, l, t.leaves.Horizon)
 			}
+			if err == nil && !kept && t.emptiedTogether(v, look) {
+				if kept = !t.emptied.rows; !kept {
+					kept, err = p.opts.Source.HasRows(ctx, l, look.Horizon)
+				}
+			}
 			if err != nil {
 				return nil, nil, err
 			}
@@ -270,6 +275,35 @@ func (p *Pipeline) leafChanges(ctx context.Context, t *target, v *change.Table) 
 		}
 	}
 	return came, gone, nil
+}
+
+// emptiedAt is the newest truncate of a whole table, as far as this session has written it. In a savepoint,
+// or a block with EXCEPTION, it leaves a number in the partitions' entries that no log tells.
+type emptiedAt struct {
+	at    change.LSN // where its transaction commits; 0: not known
+	rows  bool       // the table has rows of that transaction
+	later bool       // or of later ones
+}
+
+// see notes what a commit of the table holds.
+func (e *emptiedAt) see(p *pending) {
+	switch {
+	case p.truncated:
+		*e = emptiedAt{at: p.emptied, rows: p.rows > 0, later: p.newest > p.emptied}
+	case p.rows > 0:
+		e.later = true
+	}
+}
+
+// emptiedTogether reports whether the newest truncate of the whole table may be what emptied all partitions, and no
+// row came behind its transaction: a partition that has a row of before the look has not been emptied since, and where
+// the table has none nothing is lost. One that was emptied once more within the transaction has another number than the others.
+func (t *target) emptiedTogether(v *change.Table, look *change.Look) bool {
+	e := t.emptied
+	if e.later || e.at <= t.at.Copied || e.at >= look.At || look.Horizon == 0 {
+		return false
+	}
+	return !e.rows || len(v.Leaves) > 1 && !slices.ContainsFunc(v.Leaves, func(l change.Leaf) bool { return l.Xid != v.Leaves[0].Xid })
 }
 
 func attached(v *change.Table, l change.Leaf) SchemaChange {

@@ -113,6 +113,50 @@ func TestPartitionsComeAndGoLong(t *testing.T) {
 	r.equal(nil)
 }
 
+// TestEmptiedInSavepointLong truncates a table as a whole in a savepoint, whose number no log tells, and partitions of it
+// alone behind that, before the next look.
+func TestEmptiedInSavepointLong(t *testing.T) {
+	long.Test(t)
+	t.Parallel()
+	const emptied = "public.jan@ of public.r@ was emptied"
+	fill := func(id int) string {
+		return fmt.Sprintf("insert into r@ values (%d, '2026-01-07', 'new'), (%d, '2026-02-07', 'new')", id, id)
+	}
+	cases := []struct{ sql, anew string }{ // what stands between "; " is done at once
+		{"begin;savepoint s;truncate r@;" + fill(1) + ";commit", ""},
+		{"do $$ begin truncate r@;" + fill(1) + ";exception when division_by_zero then null;end $$", ""},
+		{"begin;savepoint s;truncate r@;commit", ""},
+		{"begin;savepoint s;truncate r@;" + fill(1) + ";commit; truncate jan@", emptied},
+		{"begin;savepoint s;truncate r@;" + fill(1) + ";commit; truncate jan@, feb@", emptied},
+		{"begin;savepoint s;truncate r@;" + fill(1) + ";commit; truncate jan@, feb@; " + fill(2), emptied},
+		{"begin;truncate r@;" + fill(1) + ";savepoint s;truncate jan@;" + fill(2) + ";commit", emptied},
+	}
+	r := newRigAlone(t) // where no transaction is open
+	for n := range cases {
+		r.divided(n)
+	}
+	var copies copiesAnew
+	run := r.start(copies.let)
+	r.await("streaming", func() bool { return run.Status().State == pipeline.Streaming })
+	for range 2 {
+		r.passLook(run)
+	}
+	for n, c := range cases {
+		r.do(n, c.sql)
+	}
+	r.passLook(run)
+	for n := range cases {
+		r.await("it streams again", func() bool { return run.table(fmt.Sprint("public.r", n)).State == pipeline.Streaming })
+	}
+	r.equal(run)
+	run.stop()
+	for n, c := range cases {
+		copies.of(t, fmt.Sprint("public.r", n), strings.ReplaceAll(c.anew, "@", strconv.Itoa(n)))
+	}
+	r.drain()
+	r.equal(nil)
+}
+
 // TestPartitionsWhileAwayLong does the same while nobody reads: what cannot be told is copied.
 func TestPartitionsWhileAwayLong(t *testing.T) {
 	long.Test(t)

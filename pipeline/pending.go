@@ -21,6 +21,7 @@ type pending struct {
 	truncated bool          // the table was emptied before the first of them ...
 	emptied   change.LSN    // ... by the transaction that commits here; 0: not known
 	emptiedBy uint32        // its number
+	newest    change.LSN    // the commit of the newest of them
 	limit     change.LSN    // rows of commits from here on do not count; 0: all do
 	version   *change.Table // the newest version of the table
 	since     change.LSN    // the commit of its first change
@@ -86,13 +87,14 @@ func (p *pending) take(s *slab) {
 		p.versions = append(p.versions, s.Table)
 	}
 	p.slabs = append(p.slabs, s)
+	p.newest = max(p.newest, s.At[s.Len()-1].Commit)
 	p.bytes += s.Bytes()
 	p.rows += int64(s.Len())
 }
 
 // reset forgets every row: a truncate makes them meaningless.
 func (p *pending) reset() {
-	p.slabs, p.versions, p.bytes, p.rows = nil, nil, 0, 0
+	p.slabs, p.versions, p.bytes, p.rows, p.newest = nil, nil, 0, 0, 0
 	if p.spill != nil {
 		p.spill.remove()
 		p.spill = nil

@@ -270,6 +270,7 @@ func (s *sharedTable) commit(ctx context.Context, parts []*shardPart) (failed *s
 		part.p.commits.Add(1)
 		part.t.committed(part.next, instant, part.pend.rows)
 		part.p.tellLeftOut(part.pend, part.r)
+		part.t.emptied.see(part.pend)
 	}
 	s.committed(extra)
 	return nil, nil

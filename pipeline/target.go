@@ -67,8 +67,9 @@ type target struct {
 	lost          bool        // what the spool has of it is of no use
 	inOrder       bool        // changes of it are kept in the order of the log, whatever is done with them
 
-	leaves *leafSet // the partitions in the source that it accounts for; nil: none, or not known
-	shed   *shed    // what is to be taken away of partitions that are gone
+	leaves  *leafSet // the partitions in the source that it accounts for; nil: none, or not known
+	emptied emptiedAt
+	shed    *shed // what is to be taken away of partitions that are gone
 
 	stranger bool // the record does not follow it: what the lake has of it lacks what was done since
 	received bool // it was handed over by the slot that had it before: see Group

@@ -187,6 +187,7 @@ func (p *Pipeline) commitTable(ctx context.Context, pend *pending, r *round) err
 	p.commits.Add(1)
 	t.committed(next, instant, pend.rows)
 	p.tellLeftOut(pend, r)
+	t.emptied.see(pend)
 	return nil
 }
 
