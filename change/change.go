@@ -97,6 +97,10 @@ type Column struct {
 	Default uint32
 	// Definition is of the column's type.
 	Definition Definition
+	// Reads is the same for types in which one stored value reads alike. A source may give a
+	// column a type without a look at its rows, and older ones read otherwise then where this
+	// is another one; empty: not known.
+	Reads string
 }
 
 // KeyKind says what identifies the rows of a table.

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -51,7 +52,8 @@ type knownColumn struct {
 	SQL      string `json:"sql,omitempty"`
 	Required bool   `json:"required,omitempty"`
 	// Type is nil where the type has none, and in checkpoints of before it was noted.
-	Type change.Definition `json:"type,omitempty"`
+	Type  change.Definition `json:"type,omitempty"`
+	Reads string            `json:"reads,omitempty"` // as [change.Column] has it
 }
 
 // describe notes what the table looks like in version v. What the source could not
@@ -73,6 +75,7 @@ func (c *description) describe(v *change.Table) {
 	for i, col := range v.Columns {
 		k := knownColumn{Name: col.Name, Lake: names[i], ID: col.ID, Shape: col.Shape, Default: col.Default, SQL: col.Type, Required: !col.Nullable, Type: col.Definition}
 		old := had[col.Name]
+		k.Reads = cmp.Or(col.Reads, old.Reads)
 		if col.ID == 0 {
 			k.ID, k.Shape, k.Default, k.Type = old.ID, old.Shape, old.Default, old.Type
 			k.Required = k.Required || old.Required

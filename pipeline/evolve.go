@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -38,7 +39,7 @@ func (c *checkpoint) settle(v *change.Table) {
 	for i := range c.Columns {
 		for _, col := range v.Columns {
 			if k := &c.Columns[i]; k.ID == col.ID && k.ID != 0 {
-				k.Shape, k.Default, k.Type = col.Shape, col.Default, k.Type.With(col.Definition)
+				k.Shape, k.Default, k.Type, k.Reads = col.Shape, col.Default, k.Type.With(col.Definition), cmp.Or(col.Reads, k.Reads)
 			}
 		}
 	}

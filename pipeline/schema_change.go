@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -39,6 +40,7 @@ type SchemaChange struct {
 
 	anew      string // why only a new copy helps; empty: it does not need one
 	rewritten bool   // the source wrote every row anew with it
+	reread    bool   // the source shows older rows otherwise, though it left them alone
 	blind     bool   // the source could not number a column, which may be this one under another name
 }
 
@@ -52,6 +54,9 @@ func (c SchemaChange) String() string {
 	case ColumnRenamed:
 		return fmt.Sprintf("column %s was renamed to %s", c.Column, c.To)
 	case ColumnRetyped:
+		if c.To == "" { // the catalogs do not have it any more
+			return fmt.Sprintf("column %s has another type and was %s", c.Column, c.From)
+		}
 		return fmt.Sprintf("column %s is %s and was %s", c.Column, c.To, c.From)
 	case ColumnRewritten:
 		return fmt.Sprintf("column %s was altered and every row was written anew", c.Column)
@@ -198,7 +203,12 @@ func (d *description) columnChanges(v *change.Table, i int, name string, lake *a
 			anew: fmt.Sprintf("column %s of %s shows older rows otherwise than the lake: %s, which is no change of a row", col.Name, v, why),
 		})
 	}
-	if retyped.anew = unlike(col, name, lake); retyped.anew != "" || old.SQL != "" && old.SQL != col.Type {
+	other := old.SQL != "" && old.SQL != col.Type
+	retyped.anew, retyped.reread = unlike(col, name, lake), old.Reads != "" && col.Reads != "" && old.Reads != col.Reads
+	if retyped.reread || old.Reads == "" && col.Reads != "" && other { // of before it was noted
+		retyped.anew = cmp.Or(retyped.anew, fmt.Sprintf("column %s of %s has another type, in which older rows read otherwise than in the lake: that is no change of a row", col.Name, v))
+	}
+	if retyped.anew != "" || other {
 		out = append(out, retyped)
 	}
 	if old.SQL != "" && old.Required == col.Nullable {

@@ -99,7 +99,7 @@ func (d *description) refresh(later *description) {
 	d.Columns = slices.Clone(d.Columns)
 	for i := range d.Columns {
 		if k, ok := later.numbered(d.Columns[i].ID); ok {
-			d.Columns[i].Shape, d.Columns[i].Default, d.Columns[i].Type = k.Shape, k.Default, k.Type
+			d.Columns[i].Shape, d.Columns[i].Default, d.Columns[i].Type, d.Columns[i].Reads = k.Shape, k.Default, k.Type, k.Reads
 		}
 	}
 }

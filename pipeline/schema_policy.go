@@ -169,7 +169,7 @@ func (t *target) decideFrozen(c SchemaChange, v *change.Table, refused error) De
 			return Recorded
 		case refused != nil:
 			return Waits
-		case c.rewritten || c.Kind != ColumnRetyped:
+		case c.rewritten || c.reread || c.Kind != ColumnRetyped:
 			return CopiedAnew
 		}
 	case ColumnDropped, ColumnRenamed:

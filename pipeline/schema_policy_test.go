@@ -11,6 +11,7 @@ import (
 	"lakefeed/hudi"
 	"lakefeed/internal/long"
 	"lakefeed/pipeline"
+	"lakefeed/postgres"
 )
 
 // schemaCase is a change of a table (id int primary key, v text, n int not null, w varchar(3)),
@@ -183,6 +184,91 @@ func TestSchemaPoliciesLong(t *testing.T) {
 			if r.hasColumn("renamed", "v") || !r.hasColumn("renamed", "x") {
 				t.Error("the renamed column is not there under its new name")
 			}
+			run.stop()
+			r.drain()
+			r.equal(nil)
+		})
+	}
+}
+
+// relabelled are types that PostgreSQL makes another one of without writing a row: a value that
+// reads otherwise then, one of after, and what becomes of the table under evolve and freeze. The
+// last ones read alike.
+var relabelled = map[string]struct {
+	from, value, to, later string
+	evolve, freeze         pipeline.Decision
+	kept                   bool // a frozen table holds the values
+}{
+	"address": {"cidr", "'192.168.1.1/32'", "inet", "'192.168.1.2'", pipeline.CopiedAnew, pipeline.CopiedAnew, true},
+	"domain":  {"net", "'192.168.1.1/32'", "inet", "'192.168.1.2'", pipeline.CopiedAnew, pipeline.CopiedAnew, true},
+	"signed":  {"int", "-1", "oid", "7", pipeline.CopiedAnew, pipeline.CopiedAnew, false},
+	"number":  {"oid", "4294967295", "int", "-7", pipeline.CopiedAnew, pipeline.CopiedAnew, true},
+	"named":   {"oid", "1259", "regclass", "'pg_type'", pipeline.CopiedAnew, pipeline.Waits, false},
+	"routine": {"regproc", "'pg_sleep'", "regprocedure", "'pg_sleep(float8)'", pipeline.CopiedAnew, pipeline.CopiedAnew, true},
+	"declared": {
+		"xml", `'<?xml version="1.0" encoding="UTF-8"?><a/>'`, "text", "'<b/>'", pipeline.CopiedAnew, pipeline.CopiedAnew, true,
+	},
+	"stamp":    {"timestamp", "'2026-11-05 07:08:09'", "timestamptz", "'2026-11-05 07:08:10Z'", pipeline.CopiedAnew, pipeline.CopiedAnew, true},
+	"zone":     {"timestamptz", "'2026-11-05 07:08:09Z'", "timestamp", "'2026-11-05 07:08:10'", pipeline.CopiedAnew, pipeline.CopiedAnew, true},
+	"instant":  {"timestamp", "'2026-11-05 07:08:09'", "timestamptz", "'2026-11-05 07:08:10Z'", pipeline.TakenOn, pipeline.Recorded, true},
+	"texts":    {"varchar(3)", "'a'", "text", "'later'", pipeline.TakenOn, pipeline.Recorded, true},
+	"padded":   {"varchar(3)", "'a '", "bpchar", "'later '", pipeline.TakenOn, pipeline.Recorded, true},
+	"bits":     {"bit(3)", "B'101'", "varbit", "B'1'", pipeline.TakenOn, pipeline.Recorded, true},
+	"quantity": {"net", "'10.0.0.0/8'", "cidr", "'10.0.0.0/9'", pipeline.TakenOn, pipeline.Recorded, true},
+}
+
+// TestRelabelled gives columns another type where PostgreSQL leaves the rows alone: a table whose
+// older rows read otherwise then is copied anew, or waits, by its policy.
+func TestRelabelled(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []pipeline.SchemaPolicy{pipeline.EvolveSchema, pipeline.FreezeSchema, pipeline.PauseSchema} {
+		t.Run(string(policy), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, "create domain net as cidr")
+			r.table = policed(policy)
+			r.types = func(_, table string) (rules postgres.TableTypes) {
+				if table == "stamp" || table == "zone" {
+					rules.OutOfRange = postgres.AsText
+				}
+				return rules
+			}
+			for name, c := range relabelled {
+				r.db.Exec(t, "create table "+name+" (id int primary key, c "+c.from+")", "insert into "+name+" values (1, "+c.value+")")
+			}
+			run := r.start(recopies)
+			r.await("streaming", func() bool { return run.Status().State == pipeline.Streaming })
+			files := "select string_agg(pg_relation_filenode(oid)::text, ' ' order by oid) from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace"
+			before := r.query("%s", files)
+			for name, c := range relabelled {
+				r.db.Exec(t, "begin; set local timezone = 'UTC'; alter table "+name+" alter c type "+c.to+"; commit", "insert into "+name+" values (2, "+c.later+")")
+			}
+			if r.query("%s", files) != before {
+				t.Error("PostgreSQL wrote a table anew, which is another case")
+			}
+			for name, c := range relabelled {
+				want, paused := c.evolve, false
+				switch {
+				case policy == pipeline.PauseSchema:
+					want, paused = pipeline.Waits, true
+				case policy == pipeline.FreezeSchema:
+					want, paused = c.freeze, !c.kept
+				}
+				r.await(name+" is decided", func() bool {
+					s := run.table("public." + name)
+					if !paused {
+						return r.logged(name, pipeline.ColumnRetyped) != "" && s.State == pipeline.Streaming
+					}
+					return s.State == pipeline.Paused || want == pipeline.CopiedAnew && s.State == pipeline.Failed // its copy found the value
+				})
+				if got := r.logged(name, pipeline.ColumnRetyped); got != want {
+					t.Errorf("%s is %q, want %q", name, got, want)
+				}
+				if paused {
+					run.ask(pipeline.Apply, "public."+name)
+				}
+			}
+			r.await("all stream", func() bool { return run.Status().State == pipeline.Streaming })
+			r.equal(run)
 			run.stop()
 			r.drain()
 			r.equal(nil)

@@ -53,6 +53,11 @@ func (d *description) undone(w, v *change.Table) []SchemaChange {
 			switch {
 			case numbered && same && was.ID != col.ID:
 				out = append(out, readded(col, v))
+			case same && known && was.Reads != "" && was.Reads != col.Reads && k.Reads == col.Reads:
+				out = append(out, SchemaChange{
+					Kind: ColumnRetyped, Column: cmp.Or(k.Name, col.Name), From: k.SQL, To: was.Type, reread: true,
+					anew: fmt.Sprintf("column %s of %s had another type for a while, in which its values read otherwise", col.Name, v),
+				})
 			case numbered && !same && was.ID == col.ID, known && was.ID == 0 && d.unknown(was) && find(w, knownColumn{Name: col.Name, ID: col.ID}) < 0:
 				name := cmp.Or(k.Name, col.Name)
 				out = append(out, SchemaChange{

@@ -20,8 +20,9 @@ var undone = map[string]struct{ sql, anew string }{
 		"begin; alter table @ rename to @_old; alter table twin rename to @; commit; insert into @ values (90, 90, 'of the twin'); begin; alter table @ rename to twin; alter table @_old rename to @; commit; insert into @ values (8, 8)",
 		"the name public.@ belonged to another table of the source for a while",
 	},
-	"emptied": {"alter table @ add c int; insert into @ values (7, 7, 'c', 7); alter table @ drop c; insert into @ values (8, 8); alter table @ add c int default 3; truncate @; insert into @ values (9, 9)", ""},
-	"dropped": {"alter table @ add c int; insert into @ values (7, 7, 'c', 7); alter table @ drop c; insert into @ values (8, 8); alter table @ add d int; insert into @ values (9, 9, 'd', 9)", ""},
+	"relabelled": {"alter table @ alter b type oid; insert into @ values (7, 4294967295); alter table @ alter b type int; insert into @ values (8, 8)", "another type"},
+	"emptied":    {"alter table @ add c int; insert into @ values (7, 7, 'c', 7); alter table @ drop c; insert into @ values (8, 8); alter table @ add c int default 3; truncate @; insert into @ values (9, 9)", ""},
+	"dropped":    {"alter table @ add c int; insert into @ values (7, 7, 'c', 7); alter table @ drop c; insert into @ values (8, 8); alter table @ add d int; insert into @ values (9, 9, 'd', 9)", ""},
 }
 
 // undoneRig has a table for each, and their twin.

@@ -42,6 +42,7 @@ type columnText struct {
 	Shape      string            `json:"shape,omitempty"`
 	Default    uint32            `json:"default,omitempty"`
 	Definition change.Definition `json:"definition,omitempty"`
+	Reads      string            `json:"reads,omitempty"`
 }
 
 // describedSchema is a record's schema with the table's description in its metadata.
@@ -50,7 +51,7 @@ func describedSchema(t *change.Table, fields *arrow.Schema) (*arrow.Schema, erro
 	var missing []arrow.Array
 	var names []arrow.Field
 	for _, c := range t.Columns {
-		text.Columns = append(text.Columns, columnText{c.Name, c.Type, c.Nullable, c.Missing != nil, c.ID, c.Shape, c.Default, c.Definition})
+		text.Columns = append(text.Columns, columnText{c.Name, c.Type, c.Nullable, c.Missing != nil, c.ID, c.Shape, c.Default, c.Definition, c.Reads})
 		if c.Missing != nil {
 			missing = append(missing, c.Missing)
 			names = append(names, arrow.Field{Name: c.Name, Type: c.Missing.DataType(), Nullable: true})
@@ -99,7 +100,7 @@ func describedTable(schema *arrow.Schema) (*change.Table, error) {
 	}
 	t := &change.Table{Schema: text.Schema, Name: text.Name, ID: text.ID, Key: text.Key, KeyKind: text.KeyKind, Storage: text.Storage, Leaves: text.Leaves, Generated: text.Generated, Note: text.Note}
 	for i, c := range text.Columns {
-		t.Columns = append(t.Columns, change.Column{Name: c.Name, Type: c.Type, Arrow: schema.Field(i).Type, Nullable: c.Nullable, ID: c.ID, Shape: c.Shape, Default: c.Default, Definition: c.Definition})
+		t.Columns = append(t.Columns, change.Column{Name: c.Name, Type: c.Type, Arrow: schema.Field(i).Type, Nullable: c.Nullable, ID: c.ID, Shape: c.Shape, Default: c.Default, Definition: c.Definition, Reads: c.Reads})
 	}
 	return t, readMissing(t, text)
 }

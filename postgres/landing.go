@@ -151,7 +151,7 @@ func (c *Connector) landTypes(t *change.Table, types []dataType) {
 	rules := c.rules(t.Schema, t.Name)
 	for i := range types {
 		types[i] = types[i].land(rules.of(t.Columns[i].Name), slices.Contains(t.Key, i))
-		t.Columns[i].Arrow = types[i].arrow()
+		t.Columns[i].Arrow, t.Columns[i].Reads = types[i].arrow(), types[i].reads()
 	}
 }
 

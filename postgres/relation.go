@@ -58,7 +58,9 @@ func (c *Connector) describeRelation(ctx context.Context, info pgoutput.Relation
 		out := &t.Columns[i]
 		switch j := columnIndex(now.Table, out.Name); {
 		case j >= 0 && now.types[j].equal(&r.types[i]):
+			reads := out.Reads
 			*out = now.Columns[j]
+			out.Reads = reads // the catalogs may be ahead, and have another type that travels alike
 		case j >= 0:
 			out.ID, out.Shape, out.Default, out.Definition = now.Columns[j].ID, now.Columns[j].Shape, now.Columns[j].Default, now.Columns[j].Definition
 		}
@@ -189,7 +191,7 @@ func (c *tableCache) put(t *catalogTable) {
 func sameSchema(a, b *change.Table) bool {
 	return a.Schema == b.Schema && a.Name == b.Name && a.KeyKind == b.KeyKind && a.Storage == b.Storage && slices.Equal(a.Leaves, b.Leaves) && slices.Equal(a.Key, b.Key) &&
 		slices.EqualFunc(a.Columns, b.Columns, func(x, y change.Column) bool {
-			return x.Name == y.Name && x.Type == y.Type && x.Nullable == y.Nullable && x.ID == y.ID && x.Shape == y.Shape && x.Default == y.Default && maps.Equal(x.Definition, y.Definition) && (x.Missing == nil) == (y.Missing == nil) &&
+			return x.Name == y.Name && x.Type == y.Type && x.Nullable == y.Nullable && x.ID == y.ID && x.Shape == y.Shape && x.Default == y.Default && x.Reads == y.Reads && maps.Equal(x.Definition, y.Definition) && (x.Missing == nil) == (y.Missing == nil) &&
 				(x.Missing == nil || array.Equal(x.Missing, y.Missing))
 		})
 }

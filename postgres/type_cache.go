@@ -126,6 +126,15 @@ func (c *typeCache) find(id uint32, mod int32, depth int) dataType {
 			mod = r.baseMod
 		}
 	}
+	d := c.made(id, mod, depth)
+	if _, there := c.rows[id]; d.id == 0 && (there || d.kind != other) {
+		d.id = id
+	}
+	return d
+}
+
+// made is the type with number id, which is no domain.
+func (c *typeCache) made(id uint32, mod int32, depth int) dataType {
 	if k := builtin[id]; k != other {
 		d := dataType{kind: k}
 		if k == numeric && mod >= 4 {
@@ -159,5 +168,9 @@ func (c *typeCache) find(id uint32, mod int32, depth int) dataType {
 		}
 		return d
 	}
-	return dataType{kind: extensionKinds[r.extension]}
+	d := dataType{kind: extensionKinds[r.extension]}
+	if d.kind == text { // citext
+		d.id = textID
+	}
+	return d
 }
