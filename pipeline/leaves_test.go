@@ -277,3 +277,49 @@ func TestCutBeforeADetach(t *testing.T) {
 		}
 	}
 }
+
+// TestLeafByLeaf takes partitions one by one, and not their root: rows that move between them,
+// truncates of the root, partitions that come with rows and that go and are written alone.
+func TestLeafByLeaf(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "create table r (id int, d date, v text, primary key (id, d)) partition by range (d)", "alter table r alter v set storage external",
+		"create table jan partition of r for values from ('2026-01-01') to ('2026-02-01')", "create table feb partition of r for values from ('2026-02-01') to ('2026-03-01')",
+		"insert into r select i, '2026-01-10'::date + i, repeat('x', 5000) || i from generate_series(1, 40) i", "create table kept (id int primary key)")
+	r.skip["r"] = true
+	run := r.start()
+	r.await("streaming", func() bool { return run.Status().State == pipeline.Streaming })
+	count := func(table string) int { return len(strings.Fields(r.column(table, "id"))) }
+	if run.table("public.r").Table != "" || count("jan") != 21 || count("feb") != 19 {
+		t.Errorf("%+v", run.Status().Tables)
+	}
+	r.db.Exec(t, "insert into r values (100, '2026-01-05', 'a'), (101, '2026-02-05', 'b')",
+		"update r set d = '2026-02-20' where id between 2 and 9", "update r set d = d - 20, v = 'moved and changed' where id = 30",
+		"begin; update r set d = '2026-02-21' where id = 100; update r set d = '2026-01-21' where id = 100; delete from r where id = 101; commit")
+	r.equal(run)
+	if got := r.query("select count(*) from jan where id = 30 and v = 'moved and changed'"); got != "1" {
+		t.Fatal("no row moved")
+	}
+	r.db.Exec(t, "create table mar (like r including all)", "insert into mar values (1, '2026-03-01', 'march')",
+		"begin; create table apr (like r including all); insert into apr values (1, '2026-04-02', 'april'); alter table r attach partition apr for values from ('2026-04-01') to ('2026-05-01'); commit",
+		"alter table r attach partition mar for values from ('2026-03-01') to ('2026-04-01')",
+		"update r set d = '2026-03-03' where id = 1 and d < '2026-02-01'", "update r set d = '2026-02-03' where d = '2026-04-02'", "insert into r values (7, '2026-04-07', 'later')")
+	r.await("they are taken in", func() bool {
+		return run.table("public.mar").State == pipeline.Streaming && run.table("public.apr").State == pipeline.Streaming
+	})
+	r.equal(run)
+	r.db.Exec(t, "alter table r detach partition feb", "insert into feb values (200, '2029-01-01', 'alone')", "delete from feb where id = 25", "update feb set v = 'later' where id = 26")
+	r.equal(run)
+	r.db.Exec(t, "truncate r", "insert into r values (300, '2026-01-03', 'anew'), (301, '2026-03-03', 'anew')", "insert into feb values (302, '2026-02-03', 'stays')")
+	r.equal(run)
+	if count("feb") < 20 || r.column("jan", "id") != "300" || r.column("mar", "id") != "301" || r.column("apr", "id") != "" {
+		t.Errorf("jan %s, feb %s, mar %s, apr %s", r.column("jan", "id"), r.column("feb", "id"), r.column("mar", "id"), r.column("apr", "id"))
+	}
+	run.stop()
+	r.db.Exec(t, "delete from feb where id = 200", "alter table r attach partition feb for values from ('2026-02-01') to ('2026-03-01')",
+		"update r set d = '2026-02-22' where id = 300", "drop table apr")
+	r.drain()
+	r.equal(nil)
+	if r.column("jan", "id") != "" || r.query("select count(*) from feb where id = 300") != "1" {
+		t.Errorf("jan %s, feb %s", r.column("jan", "id"), r.column("feb", "id"))
+	}
+}
