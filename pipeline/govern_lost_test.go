@@ -50,29 +50,50 @@ func TestSlotGone(t *testing.T) {
 	r.refused(r.once(), r.slot(), "gone") // it was asked for once
 }
 
+// loseSlot has the server throw away the log that the slot needs.
+var loseSlot = []string{
+	"alter system set max_slot_wal_keep_size = '1MB'", "select pg_reload_conf()",
+	"select count(pg_logical_emit_message(false, 'ballast', repeat('x', 1 << 20))) from generate_series(1, 70)", "select pg_switch_wal()", "checkpoint",
+}
+
 // TestSlotRemadeLong has policy, or an order, make the slot anew while the pipeline goes on: readers see the
 // old rows until the new ones are there.
 func TestSlotRemadeLong(t *testing.T) {
 	long.Test(t)
 	t.Parallel()
 	for name, c := range map[string]struct {
-		harm string
+		harm []string // @ is the slot
 		mods []func(*options)
 		ask  bool
 	}{
-		"dropped, by policy": {"select pg_drop_replication_slot('%s')", []func(*options){remake}, false},
-		"dropped, by order":  {"select pg_drop_replication_slot('%s')", nil, true},
-		"moved, by order":    {"select pg_replication_slot_advance('%s', pg_current_wal_lsn())", nil, true},
-		"sound, by order":    {"select 1, '%s'", nil, true},
+		"dropped, by policy": {[]string{"select pg_drop_replication_slot('@')"}, []func(*options){remake}, false},
+		"dropped, by order":  {[]string{"select pg_drop_replication_slot('@')"}, nil, true},
+		"moved, by order":    {[]string{"select pg_replication_slot_advance('@', pg_current_wal_lsn())"}, nil, true},
+		"sound, by order":    {nil, nil, true},
+		"lost, by policy":    {loseSlot, []func(*options){remake}, false},
+		"lost, by order":     {loseSlot, nil, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t, wildTable, external, "create table other (id int primary key)")
+			lost := strings.HasPrefix(name, "lost")
+			begin := newRig
+			if lost {
+				begin = newRigAlone
+			}
+			r := begin(t, wildTable, external, "create table other (id int primary key)")
 			r.db.Exec(t, wild(1)...)
 			r.drain()
 			r.db.Exec(t, wild(2)...)
 			r.freeSlot()
-			r.db.Exec(t, fmt.Sprintf(c.harm, r.slot()))
+			for _, sql := range c.harm {
+				r.db.Exec(t, strings.ReplaceAll(sql, "@", r.slot()))
+			}
+			if lost {
+				if got := r.query("select wal_status from pg_replication_slots where slot_name = '%s'", r.slot()); got != "lost" {
+					t.Fatalf("the slot is %s", got)
+				}
+				r.refused(r.once(), r.slot(), "lost", "lakefeed resync --all")
+			}
 			r.db.Exec(t, wild(3)...)
 			if c.ask {
 				r.must(pipeline.ResyncAll(t.Context(), r.lake, r.name))
