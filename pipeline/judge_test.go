@@ -88,6 +88,37 @@ func TestRenamedWhileRunning(t *testing.T) {
 	r.equal(nil)
 }
 
+// TestSchemasWhileRunning renames a schema and drops another with all that is in it: tables are
+// copied under their new names, and go on; of those that are gone, the lake keeps what it has.
+func TestSchemasWhileRunning(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "create schema s", "create schema gone", "create table s.a (id int primary key)", "create table s.b (id int, d int, primary key (id, d)) partition by range (d)",
+		"create table s.b1 partition of s.b for values from (0) to (10)", "create table gone.c (id int primary key)", "create table other (id int primary key)",
+		"insert into s.a values (1)", "insert into s.b values (1, 1)", "insert into gone.c values (1)")
+	run := r.start()
+	r.await("streaming", func() bool { return run.Status().State == pipeline.Streaming })
+	r.db.Exec(t, "insert into s.a values (2)", "insert into gone.c values (2)", "alter schema s rename to renamed", "insert into renamed.a values (3)", "insert into renamed.b values (3, 3)",
+		"begin; insert into gone.c values (3); drop schema gone cascade; insert into other values (1); commit")
+	r.await("they are copied under their new names", func() bool {
+		return run.table("renamed.a").State == pipeline.Streaming && run.table("renamed.b").State == pipeline.Streaming && run.table("gone.c").Table == "" && run.Status().State == pipeline.Streaming
+	})
+	r.db.Exec(t, "insert into renamed.a values (4)", "update renamed.a set id = 5 where id = 1", "insert into renamed.b values (4, 4)", "insert into other values (2)")
+	r.equal(run)
+	for _, name := range []string{"s.a", "s.b", "gone.c"} {
+		if s := run.table(name); s.Table != "" {
+			t.Errorf("the old name: %+v", s)
+		}
+	}
+	r.db.Exec(t, "create schema s", "create table s.a (id int primary key)", "insert into s.a values (9)") // another one
+	r.await("it is taken in", func() bool { return run.table("s.a").State == pipeline.Streaming })
+	r.db.Exec(t, "insert into s.a values (10)", "insert into renamed.a values (6)")
+	r.equal(run)
+	run.stop()
+	r.db.Exec(t, "alter schema renamed rename to later", "insert into later.a values (7)")
+	r.drain()
+	r.equal(nil)
+}
+
 // TestLookLetsPassLong does to tables what the log brings, or what changes no row: the
 // pipeline that runs goes on, and so does one that is started behind it.
 func TestLookLetsPassLong(t *testing.T) {
