@@ -272,3 +272,33 @@ func TestRestoredCopyWithoutLossLong(t *testing.T) {
 	}
 	r.equal(nil)
 }
+
+// TestHeartbeatsFreeTheLog has a database at rest beside one that writes: its slot moves past what
+// the other wrote, and what is written into tables that are not followed, and the server may throw that away.
+func TestHeartbeatsFreeTheLog(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t, pgtest.Options{})
+	busy := server.NewDatabase(t)
+	r := newRigOn(t, server.NewDatabase(t), schemaT, "insert into t values (1, 'a')", "create table left_out (v text)")
+	r.skip["left_out"] = true
+	run := r.start()
+	r.await("streaming", func() bool { return run.Status().State == pipeline.Streaming })
+	for what, db := range map[string]*pgtest.Database{"another database": busy, "a table that is left out": r.db} {
+		before := r.lsn("select pg_current_wal_lsn()")
+		db.Exec(t, "create table if not exists left_out (v text)", "insert into left_out select repeat('x', 1000) from generate_series(1, 3000)")
+		end := r.lsn("select pg_current_wal_lsn()")
+		if end < before+1<<20 {
+			t.Fatalf("%s wrote %d bytes", what, end-before)
+		}
+		r.await("the slot passes what was written by "+what, func() bool {
+			// The log is kept from where the server last noted what runs, which it does by itself every 15 seconds, and at a checkpoint.
+			r.db.Exec(t, "checkpoint")
+			return r.confirmed() >= end && r.lsn("select restart_lsn from pg_replication_slots where slot_name = '"+r.slot()+"'") >= end
+		})
+	}
+	if got := r.column("t", "id"); got != "1" {
+		t.Errorf("the lake holds %s", got)
+	}
+	r.db.Exec(t, "insert into t values (2, 'b')")
+	r.equal(run)
+}
