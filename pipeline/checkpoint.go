@@ -227,7 +227,6 @@ func readProgressAt(ctx context.Context, lake storage.Store, name string) (*prog
 }
 
 func writeProgressAt(ctx context.Context, lake storage.Store, name string, r progress) error {
-	r.Written = time.Now().UTC()
 	b, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode progress record: %w", err)

@@ -28,6 +28,9 @@ const (
 
 // add adds a measurement. When there are too many, every other of the older half goes.
 func (h *history) add(f *change.SlotFigures) {
+	if n := len(*h); n > 0 && f.At.Before((*h)[n-1].at) { // the clock was set back: what was measured before says nothing
+		*h = nil
+	}
 	if len(*h) >= samples {
 		thin := (*h)[:0]
 		for i, s := range *h {

@@ -203,8 +203,8 @@ func (p *Pipeline) watchLake(ctx context.Context) {
 		return
 	}
 	since := time.Duration(0)
-	if at := p.writingSince.Load(); at != 0 {
-		since = time.Since(time.UnixMilli(at))
+	if at := p.writingSince.Load(); at != nil {
+		since = time.Since(*at)
 	}
 	waits := since >= patience || since >= shortPatience && presses || since > 0 && p.diverted.Load()
 	if failed := p.lakeFailed.Swap(false); !away && !waits && !failed && !p.opts.Shards.suspected() {

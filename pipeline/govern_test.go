@@ -141,6 +141,12 @@ func TestForecast(t *testing.T) {
 	if got := h.reaches(99*10, ofKept); got < 110 || got > 130 { // 99 of the last 120 seconds it grew
 		t.Errorf("the limit comes in %g s", got)
 	}
+	for i := range int64(10) { // the clock is set back
+		h.add(figures(begin.Add(-24*time.Hour+time.Duration(i)*time.Second), 100000+20*i, 0, 0))
+	}
+	if got := h.rate(ofCurrent); got != 20 {
+		t.Errorf("behind a clock that was set back, it writes %g bytes a second", got)
+	}
 	var none history
 	if none.rate(ofKept) != 0 || none.reaches(1, ofKept) != -1 || none.lagSeconds(f) != 0 {
 		t.Error("nothing was measured, and something is told")

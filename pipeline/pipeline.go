@@ -151,11 +151,11 @@ type Pipeline struct {
 	chunked atomic.Int32 // copies in chunks that are to be made
 	passed  reach        // up to where the rounds of this session were written
 
-	replay      *replay      // rows that wait for their place in the stream
-	replaying   atomic.Bool  // they are not all in the lake
-	replayAsked atomic.Bool  // a start is to read some
-	replayNext  atomic.Int64 // before this time it is not to, Unix milliseconds
-	replayLeft  error        // why Once has read none; nil: it has, or was not asked to
+	replay      *replay                   // rows that wait for their place in the stream
+	replaying   atomic.Bool               // they are not all in the lake
+	replayAsked atomic.Bool               // a start is to read some
+	replayNext  atomic.Pointer[time.Time] // before this time it is not to
+	replayLeft  error                     // why Once has read none; nil: it has, or was not asked to
 
 	incremental incremental // snapshots of some rows, beside the stream
 
@@ -173,7 +173,7 @@ type Pipeline struct {
 	cancel       context.CancelCauseFunc     // ends the run
 	probed       time.Time                   // when the governor last looked whether the lake answers
 	diverted     atomic.Bool                 // rounds go to the spool
-	writingSince atomic.Int64                // a round is written since then, Unix milliseconds; 0: none is
+	writingSince atomic.Pointer[time.Time]   // a round is written since then; nil: none is
 	lakeFailed   atomic.Bool                 // the lake refused a record
 	dropped      atomic.Pointer[string]      // why the governor dropped the slot; nil: it did not
 	remaking     bool                        // the slot is being made anew
@@ -182,9 +182,10 @@ type Pipeline struct {
 
 	clock sourceClock // up to when the source is known
 
-	recordMu sync.Mutex // guards what follows
-	recorded *progress  // the newest record that was written
-	lakeLost time.Time  // when the lake last refused one
+	recordMu   sync.Mutex // guards what follows
+	recorded   *progress  // the newest record that was written
+	lakeLost   time.Time  // when the lake last refused one
+	recordedAt time.Time  // when the newest one that is known was written
 }
 
 // New makes a pipeline; nothing is touched before [Pipeline.Run].

@@ -39,6 +39,11 @@ func (p *Pipeline) readRecord(ctx context.Context) (*progress, error) {
 	}
 	p.recordMu.Lock()
 	defer p.recordMu.Unlock()
+	for _, r := range []*progress{record, beside} {
+		if r != nil && r.Written.After(p.recordedAt) {
+			p.recordedAt = r.Written
+		}
+	}
 	for _, r := range []*progress{beside, p.recorded} {
 		if (r == beside || isAway) && r.newer(record) {
 			record = r
@@ -61,7 +66,10 @@ func (p *Pipeline) writeRecord(ctx context.Context, r progress) error {
 
 // putRecord is writeRecord for who holds recordMu.
 func (p *Pipeline) putRecord(ctx context.Context, r progress) error {
-	r.Written = time.Now().UTC()
+	if r.Written = time.Now().UTC(); !r.Written.After(p.recordedAt) { // the clock was set back
+		r.Written = p.recordedAt.Add(time.Nanosecond)
+	}
+	p.recordedAt = r.Written
 	if !p.spool.own {
 		err := writeProgressAt(ctx, p.opts.Lake, progressName(p.opts.key()), r)
 		if err == nil {

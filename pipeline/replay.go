@@ -103,7 +103,7 @@ func (p *Pipeline) startReplay(ctx context.Context) error {
 	if r.at, err = p.openSnapshotSoon(ctx); errors.Is(err, errBusy) {
 		p.log.Warn("rows in quarantine are replayed later: transactions that write have been open for longer than a snapshot may wait for", "again in", replayAgain)
 		p.replay, p.replayLeft = nil, errReplayLeft
-		p.replayNext.Store(time.Now().Add(replayAgain).UnixMilli())
+		p.replayNext.Store(new(time.Now().Add(replayAgain)))
 		p.replaying.Store(false)
 		return nil
 	}
@@ -248,7 +248,7 @@ func (p *Pipeline) endReplay(ctx context.Context, r *round) error {
 
 // watchReplay looks whether a replay is asked for.
 func (p *Pipeline) watchReplay(ctx context.Context) {
-	if p.replaying.Load() || time.Now().UnixMilli() < p.replayNext.Load() {
+	if next := p.replayNext.Load(); p.replaying.Load() || next != nil && time.Now().Before(*next) {
 		return
 	}
 	if asked, err := readReplay(ctx, p.opts.Lake, p.opts.key()); err == nil && asked != nil {

@@ -249,7 +249,7 @@ func (p *Pipeline) copyAfter(t *target) time.Time {
 	var last time.Time
 	n := 0
 	for _, at := range t.schema.Copies {
-		if time.Since(at) < copyMemory {
+		if recent(at) {
 			n++
 			last = at
 		}
@@ -258,6 +258,13 @@ func (p *Pipeline) copyAfter(t *target) time.Time {
 		return time.Unix(1, 0)
 	}
 	return last.Add(copyPause << min(n-2, copyPauses-1))
+}
+
+// recent reports whether a copy that began then counts for the next one's pause. One that is to
+// begin in days to come was noted before the clock was set back.
+func recent(at time.Time) bool {
+	age := time.Since(at)
+	return age >= -time.Minute && age < copyMemory
 }
 
 // noteCopy remembers that a copy begins.
@@ -269,7 +276,7 @@ func (p *Pipeline) noteCopy(ctx context.Context, t *target) error {
 	next := *r
 	next.Copies = nil
 	for _, at := range append(slices.Clip(r.Copies), time.Now().UTC()) {
-		if time.Since(at) < copyMemory {
+		if recent(at) {
 			next.Copies = append(next.Copies, at)
 		}
 	}

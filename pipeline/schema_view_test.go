@@ -60,6 +60,8 @@ func TestCopyPauses(t *testing.T) {
 		{[]time.Duration{time.Minute, time.Minute, time.Second}, 9 * time.Second},
 		{[]time.Duration{2 * time.Hour, 2 * time.Hour, time.Second}, 0},
 		{make([]time.Duration, 60), copyPause << (copyPauses - 1)},
+		{[]time.Duration{-25 * time.Hour, -24 * time.Hour, -24 * time.Hour}, 0}, // the clock was set back since
+		{[]time.Duration{-24 * time.Hour, time.Minute, time.Second}, 4 * time.Second},
 	} {
 		r := new(schemaRecord)
 		for _, age := range c.ages {

@@ -391,7 +391,7 @@ func (p *Pipeline) firstSlot(ctx context.Context, again bool) (change.LSN, error
 			return 0, fmt.Errorf("drop the slot of an interrupted start: %w", err)
 		}
 	}
-	if err := writeProgressAt(ctx, p.opts.Lake, progressName(p.opts.key()), progress{Pipeline: p.opts.Name, Source: p.source, Starting: true, Folders: p.folders}); err != nil {
+	if err := writeProgressAt(ctx, p.opts.Lake, progressName(p.opts.key()), progress{Pipeline: p.opts.Name, Source: p.source, Starting: true, Folders: p.folders, Written: time.Now().UTC()}); err != nil {
 		return 0, err
 	}
 	at := change.LSN(0)

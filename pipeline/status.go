@@ -159,7 +159,7 @@ func (t *target) snapshot() TableStatus {
 	} else if len(t.waiting) > 0 {
 		s.Freshness = max(0, time.Since(time.UnixMicro(t.waiting[0])).Seconds())
 	} else if s.State == Failed { // what it misses is not even read
-		s.Freshness = time.Since(s.Since).Seconds()
+		s.Freshness = max(0, time.Since(s.Since).Seconds())
 	}
 	return s
 }

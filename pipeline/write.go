@@ -25,8 +25,8 @@ const (
 // writeRound writes the tables of a round side by side, and then acknowledges it.
 func (p *Pipeline) writeRound(ctx context.Context, r *round) error {
 	defer r.remove()
-	p.writingSince.Store(time.Now().UnixMilli())
-	defer p.writingSince.Store(0)
+	p.writingSince.Store(new(time.Now()))
+	defer p.writingSince.Store(nil)
 	p.mu.Lock()
 	p.writing = r.to
 	p.mu.Unlock()
