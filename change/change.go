@@ -271,12 +271,23 @@ type Failure struct {
 	Err   error
 }
 
+// WrittenLeaf is a partition that had a change, which comes as one of the partitioned table.
+type WrittenLeaf struct {
+	Table *Table // the partitioned one
+	ID    uint32 // of the partition
+	Name  string // qualified
+	Since LSN    // the commit of the change
+}
+
 // Chunk is what a source read in one go. Everything in it belongs to committed transactions.
 type Chunk struct {
 	Batches  []*Batch
 	Messages []Message
 	Failures []Failure
 	Signals  []Signal // in order
+	// Leaves are partitions that were written, each at its first change behind the start of the
+	// stream, and again when something was done to it since.
+	Leaves []WrittenLeaf
 	// Whole says that the chunk ends at the end of a transaction, and End is then
 	// the LSN up to which everything was delivered by this and the earlier
 	// chunks: every transaction whose commit record ends at or before End.

@@ -16,6 +16,11 @@ func (c *Chunk) Before(lsn LSN) *Chunk {
 			out.Signals = append(out.Signals, s)
 		}
 	}
+	for _, l := range c.Leaves {
+		if l.Since < lsn {
+			out.Leaves = append(out.Leaves, l)
+		}
+	}
 	for _, f := range c.Failures {
 		if f.Since < lsn {
 			out.Failures = append(out.Failures, f)

@@ -50,6 +50,9 @@ func (p *Pipeline) recallLeaves(ctx context.Context, t *target) error {
 	if t.leaves = nil; t.source.Leaves == nil {
 		return nil
 	}
+	if err := p.recallWritten(ctx, t); err != nil {
+		return err
+	}
 	if s, ok := p.leafSets.Load(t.name); ok && s.(*leafSet).Copied == t.at.Copied {
 		t.account(s.(*leafSet))
 		return nil
@@ -163,9 +166,11 @@ func (p *Pipeline) meetLeaves(ctx context.Context, t *target, v *change.Table, l
 	var came []SchemaChange
 	var gone []change.Leaf
 	err := error(nil)
+	passed, later := p.cameAndWent(t, v, look)
 	if t.leaves != nil {
 		came, gone, err = p.leafChanges(ctx, t, v, look)
 	}
+	came = append(came, passed...)
 	switch {
 	case err != nil: // it is locked, or went a moment ago: there will be another look
 		p.log.Info("a partition is looked at once more", "table", t.name, "error", err)
@@ -177,7 +182,9 @@ func (p *Pipeline) meetLeaves(ctx context.Context, t *target, v *change.Table, l
 	}
 	if err := p.noteLeaves(ctx, t, v, look); err != nil {
 		p.log.Warn("cannot note the partitions of a table, which waits until that is possible", "table", t.name, "error", err)
+		return nil
 	}
+	p.keepWritten(ctx, t, later)
 	return nil
 }
 
@@ -190,8 +197,8 @@ func (t *target) lacksRow() bool {
 	return lacks
 }
 
-// meetAttached looks for what a row that the lake lacks may have come with: a partition that was attached since. It is
-// no more than that, since the lake does not hold everything up to the look.
+// meetAttached looks for what a row that the lake lacks may have come with: a partition that was attached since, and be
+// it gone again. It is no more than that, since the lake does not hold everything up to the look.
 func (p *Pipeline) meetAttached(ctx context.Context, t *target, v *change.Table, look *change.Look) error {
 	if v == nil || v.Leaves == nil || v.ID != t.at.TableID || look.At <= t.at.Copied || t.leaves == nil {
 		return nil
@@ -201,7 +208,8 @@ func (p *Pipeline) meetAttached(ctx context.Context, t *target, v *change.Table,
 		p.log.Info("a partition is looked at once more", "table", t.name, "error", err)
 		return nil
 	}
-	came = slices.DeleteFunc(came, func(c SchemaChange) bool { return c.Kind != PartitionAttached })
+	passed, _ := p.cameAndWent(t, v, look)
+	came = append(slices.DeleteFunc(came, func(c SchemaChange) bool { return c.Kind != PartitionAttached }), passed...)
 	if len(came) == 0 {
 		return nil
 	}

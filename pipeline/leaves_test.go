@@ -228,6 +228,61 @@ func TestAttachedRowsUpdated(t *testing.T) {
 	r.equal(nil)
 }
 
+// TestPartitionPassesBy has partitions that come, are written and go between two looks, while the
+// pipeline runs, behind a look that it did not live to see, and while it stands still.
+func TestPartitionPassesBy(t *testing.T) {
+	t.Parallel()
+	const passes = "came to public.r@, was written and went again"
+	cases := []struct{ sql, anew string }{
+		{"begin; create table apr@ partition of r@ for values from ('2026-04-01') to ('2026-05-01'); insert into r@ values (1, '2026-04-01', 'april'); drop table apr@; commit", passes},
+		{"begin; alter table r@ attach partition mar@ for values from ('2026-03-01') to ('2026-04-01'); insert into r@ values (1, '2026-03-01', 'march'); alter table r@ detach partition mar@; commit", passes},
+		{"insert into r@ values (1, '2026-01-01', 'new'), (2, '2026-02-02', 'new'); create table apr@ partition of r@ for values from ('2026-04-01') to ('2026-05-01'); insert into r@ values (1, '2026-04-01', 'stays')", ""},
+		{"begin; create table apr@ partition of r@ for values from ('2026-04-01') to ('2026-05-01'); drop table apr@; truncate r@, other; commit; insert into r@ values (1, '2026-01-01', 'new')", ""},
+	}
+	for _, when := range []string{"running", "killed", "away"} {
+		t.Run(when, func(t *testing.T) {
+			r := newRig(t, "create table other (id int primary key)", "insert into other values (0)")
+			for n := range cases {
+				r.divided(n)
+			}
+			var copies copiesAnew
+			run := r.start(copies.let)
+			r.await("streaming", func() bool { return run.Status().State == pipeline.Streaming })
+			for range 2 {
+				r.passLook(run)
+			}
+			if when == "away" {
+				run.stop()
+			}
+			for n, c := range cases {
+				r.do(n, c.sql)
+			}
+			r.db.Exec(t, "insert into other values (1)")
+			if when == "killed" {
+				r.await("it is in the lake", func() bool { return r.column("other", "id") == "1" })
+			}
+			if when != "running" {
+				run.stop()
+				if err := r.once(copies.let); err != nil {
+					t.Fatal(err)
+				}
+				run = r.start(recopies)
+				r.await("streaming", func() bool { return run.Status().State == pipeline.Streaming })
+			}
+			r.passLook(run)
+			r.await("all stream", func() bool { return run.Status().State == pipeline.Streaming })
+			r.equal(run)
+			run.stop()
+			for n, c := range cases {
+				copies.of(t, fmt.Sprint("public.r", n), strings.ReplaceAll(c.anew, "@", strconv.Itoa(n)))
+			}
+			if len(r.files("_lakefeed/leaves/"+r.name+"/written")) != 0 {
+				t.Errorf("what is noted stays: %s", r.files("_lakefeed/leaves/"+r.name+"/written"))
+			}
+		})
+	}
+}
+
 // TestPartitionsPausedLong leaves it to a person what becomes of the rows of a partition that is gone.
 func TestPartitionsPausedLong(t *testing.T) {
 	long.Test(t)

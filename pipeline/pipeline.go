@@ -128,23 +128,24 @@ type Pipeline struct {
 	opening  sync.Mutex      // held while keys are
 	ordering sync.Mutex      // held while orders are changed
 
-	mu        sync.Mutex // guards what follows, but for failures
-	targets   []*target
-	byName    map[string]*target
-	newcomers []string                 // tables that came to the source and are not taken in yet
-	fresh     map[string]*change.Table // what is known of them
-	seen      map[string]bool          // tables that the last look saw; nil: it has been taken in
-	byNumber  map[uint32]*target
-	orders    map[string]Order // what is asked for tables, by name
-	ordersNew bool             // the lake has not noted all of them
-	resumed   []string         // tables that somebody asked to try again
-	lastErr   error
-	stops     map[string]Stop // tables that stopped, or are tried again, by name
-	noted     map[string]Stop // what the record in the lake says of them
-	noteErr   string          // why that could not be written
-	writing   change.LSN      // where the round ends that is written; 0 before the first
-	failures  sync.Map        // table name -> error
-	leafSets  sync.Map        // table name -> *leafSet, beyond sessions
+	mu         sync.Mutex // guards what follows, but for failures
+	targets    []*target
+	byName     map[string]*target
+	newcomers  []string                 // tables that came to the source and are not taken in yet
+	fresh      map[string]*change.Table // what is known of them
+	seen       map[string]bool          // tables that the last look saw; nil: it has been taken in
+	byNumber   map[uint32]*target
+	orders     map[string]Order // what is asked for tables, by name
+	ordersNew  bool             // the lake has not noted all of them
+	resumed    []string         // tables that somebody asked to try again
+	lastErr    error
+	stops      map[string]Stop // tables that stopped, or are tried again, by name
+	noted      map[string]Stop // what the record in the lake says of them
+	noteErr    string          // why that could not be written
+	writing    change.LSN      // where the round ends that is written; 0 before the first
+	failures   sync.Map        // table name -> error
+	leafSets   sync.Map        // table name -> *leafSet, beyond sessions
+	leafWrites sync.Map        // table name -> []writtenLeaf, beyond sessions
 
 	looked atomic.Pointer[change.Look] // what is to be judged; nil: nothing
 

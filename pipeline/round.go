@@ -27,6 +27,7 @@ type round struct {
 	bytes    int64 // of changes, spilled ones included
 	failures []change.Failure
 	signals  []change.Signal
+	leaves   []change.WrittenLeaf
 	replayed bool                    // the rows of a replay have their place in it or an earlier one
 	window   *window                 // that has given the round rows; nil: none has
 	done     func(map[string]string) // called when it is written, with the newest instant of every table; may be nil
@@ -81,6 +82,11 @@ func (p *Pipeline) take(r *round, c *change.Chunk) error {
 		}
 	}
 	r.signals = append(r.signals, c.Signals...)
+	for _, l := range c.Leaves {
+		if t := p.targetOf(l.Table); t != nil && l.Since >= t.covered {
+			r.leaves = append(r.leaves, l)
+		}
+	}
 	if c.End > r.to {
 		r.to = c.End
 	}
@@ -214,6 +220,13 @@ func splitChunk(c *change.Chunk, lsn change.LSN) (before, rest *change.Chunk) {
 			before.Signals = append(before.Signals, s)
 		} else {
 			rest.Signals = append(rest.Signals, s)
+		}
+	}
+	for _, l := range c.Leaves {
+		if l.Since < lsn {
+			before.Leaves = append(before.Leaves, l)
+		} else {
+			rest.Leaves = append(rest.Leaves, l)
 		}
 	}
 	for _, f := range c.Failures {

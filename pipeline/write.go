@@ -33,6 +33,7 @@ func (p *Pipeline) writeRound(ctx context.Context, r *round) error {
 	if err := p.placeSnapshot(r); err != nil {
 		return err
 	}
+	p.noteWritten(ctx, r)
 	if err := p.writeTables(ctx, r); err != nil {
 		return err
 	}

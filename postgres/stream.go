@@ -45,6 +45,9 @@ type stream struct {
 	notify    bool // a logical message is in the chunk
 	midway    bool // the chunk began within a transaction
 
+	root uint32             // the partitioned table that was described last, 0: a change came since
+	leaf change.WrittenLeaf // what was described behind it
+
 	signals  *rows // of the signal table, one at a time; nil: the stream has not told of it
 	signalID uint32
 

@@ -32,11 +32,14 @@ func (c *Connector) message(ctx context.Context, s *stream, m *pgoutput.Message)
 	case pgoutput.StreamAbort:
 		return s.abort(m)
 	case pgoutput.Relation:
-		return c.relation(ctx, s, &m.Relation)
+		err := c.relation(ctx, s, &m.Relation)
+		s.seeLeaf(&m.Relation)
+		return err
 	case pgoutput.Insert, pgoutput.Update, pgoutput.Delete, pgoutput.Truncate:
 		if !s.open {
 			return errors.New("the server sent a change outside a transaction")
 		}
+		s.noteLeaf(m)
 		old := s.skip != nil && s.tx.Compare(*s.skip) < 0
 		if !old {
 			if err := s.change(m); err != nil {
@@ -141,6 +144,29 @@ func (c *Connector) relation(ctx context.Context, s *stream, info *pgoutput.Rela
 		s.fail(info.ID, r.rows.table, errors.New(why))
 	}
 	return nil
+}
+
+// seeLeaf holds a description that comes right behind that of a partitioned table: where a change
+// of the latter follows, it is one of the partition that is described. Nothing else tells of
+// which partition a change is.
+func (s *stream) seeLeaf(info *pgoutput.RelationInfo) {
+	if r := s.relations[info.ID]; r != nil && r.rows != nil && r.rows.table.Leaves != nil {
+		s.root, s.leaf = info.ID, change.WrittenLeaf{}
+	} else if s.root != 0 {
+		s.leaf.ID, s.leaf.Name = info.ID, info.Namespace+"."+info.Name
+	}
+}
+
+// noteLeaf notes that a partition is written, at the first change behind its description.
+func (s *stream) noteLeaf(m *pgoutput.Message) {
+	if s.root == 0 {
+		return
+	}
+	if r := s.relations[s.root]; s.leaf.ID != 0 && m.Kind != pgoutput.Truncate && m.RelationID == s.root && r.rows != nil {
+		s.leaf.Table, s.leaf.Since = r.rows.table, s.tx.Commit
+		s.chunk.Leaves = append(s.chunk.Leaves, s.leaf)
+	}
+	s.root, s.leaf = 0, change.WrittenLeaf{}
 }
 
 func (s *stream) replaceDirty(old, r *relation) {
