@@ -15,8 +15,8 @@ import (
 
 // Tables are the tables that Options.Match takes, as the catalogs have them now.
 // A partition whose root is taken belongs to the root. Views, foreign, temporary
-// and unlogged tables have no changes in the log and are left out, as are generated
-// columns are.
+// and unlogged tables have no changes in the log and are left out, the last with a
+// warning, as generated columns are.
 func (c *Connector) Tables(ctx context.Context) ([]*change.Table, error) {
 	var out []*change.Table
 	err := c.inCatalog(ctx, func(tx pgx.Tx) error {
@@ -24,6 +24,9 @@ func (c *Connector) Tables(ctx context.Context) ([]*change.Table, error) {
 		for _, r := range relations {
 			c.tables.put(r)
 			out = append(out, r.Table)
+		}
+		if err == nil {
+			err = c.sayUnlogged(ctx, tx, out)
 		}
 		return err
 	})

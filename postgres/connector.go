@@ -174,6 +174,7 @@ type Connector struct {
 	covered  map[uint32]change.LSN           // by table number: see Cover
 	expected change.Mark
 	tables   tableCache
+	unlogged atomic.Pointer[string] // the tables of which it was said
 }
 
 // Open connects to the server. It changes nothing there.

@@ -31,7 +31,7 @@ func dividedAsDescribed(ctx context.Context, w *wire, t *change.Table) error {
 			SELECT %d::oid, '' UNION ALL
 			SELECT i.inhrelid, concat_ws(' ', nullif(b.link, ''), i.xmin) FROM below b JOIN pg_inherits i ON i.inhparent = b.oid AND NOT i.inhdetachpending
 		)
-		SELECT coalesce(string_agg(concat_ws(' ', oid, relfilenode, link), ',' ORDER BY oid), '') FROM below JOIN pg_class USING (oid) WHERE relkind = 'r'`, t.ID))
+		SELECT coalesce(string_agg(concat_ws(' ', oid, relfilenode, link), ',' ORDER BY oid), '') FROM below JOIN pg_class USING (oid) WHERE relkind = 'r' AND relpersistence = 'p'`, t.ID))
 	stop()
 	if err != nil {
 		return interrupted(ctx, fmt.Errorf("look at the partitions that the snapshot has: %w", err))

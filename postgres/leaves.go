@@ -20,7 +20,8 @@ import (
 
 // describeLeaves adds the partitions of partitioned tables, and the values of rows older than
 // a column, which the root's own catalog entry does not have. ATTACH PARTITION writes each
-// column's entry anew: a partition that has one as old as itself was made as one.
+// column's entry anew: a partition that has one as old as itself was made as one. Of one that is
+// unlogged nothing is in the log, and it is left out; one that is in another file than at first may have been.
 func describeLeaves(ctx context.Context, tx pgx.Tx, tables []*catalogTable) error {
 	roots, ids := map[uint32]*catalogTable{}, []uint32(nil)
 	for _, t := range tables {
@@ -40,8 +41,8 @@ func describeLeaves(ctx context.Context, tx pgx.Tx, tables []*catalogTable) erro
 				WHERE a.attrelid = i.inhrelid AND a.attnum > 0 AND a.attinhcount > 0 AND a.xmin = s.xmin AND a.cmin = s.cmin)
 			FROM below b JOIN pg_inherits i ON i.inhparent = b.oid AND NOT i.inhdetachpending
 		)
-		SELECT b.root, c.oid, concat(n.nspname, '.', c.relname), c.relfilenode::text, b.link, b.whole, c.xmin::text::bigint
-		FROM below b JOIN pg_class c ON c.oid = b.oid AND c.relkind = 'r' JOIN pg_namespace n ON n.oid = c.relnamespace
+		SELECT b.root, c.oid, concat(n.nspname, '.', c.relname), c.relfilenode::text, b.link, b.whole AND c.relfilenode = c.oid, c.xmin::text::bigint
+		FROM below b JOIN pg_class c ON c.oid = b.oid AND c.relkind = 'r' AND c.relpersistence = 'p' JOIN pg_namespace n ON n.oid = c.relnamespace
 		ORDER BY b.root, c.oid`, ids)
 	if err != nil {
 		return err

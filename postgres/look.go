@@ -37,6 +37,9 @@ func (c *Connector) Look(ctx context.Context) (*change.Look, error) {
 		if out.Published, err = c.published(ctx, tx); err != nil {
 			return err
 		}
+		if err := c.sayUnlogged(ctx, tx, out.Tables); err != nil {
+			return err
+		}
 		if err := tx.QueryRow(ctx, "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint").Scan(&out.Horizon); err != nil {
 			return err
 		}
