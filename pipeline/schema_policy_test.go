@@ -247,11 +247,12 @@ func TestRelabelled(t *testing.T) {
 			}
 			for name, c := range relabelled {
 				want, paused := c.evolve, false
-				switch {
-				case policy == pipeline.PauseSchema:
+				switch policy {
+				case pipeline.PauseSchema:
 					want, paused = pipeline.Waits, true
-				case policy == pipeline.FreezeSchema:
+				case pipeline.FreezeSchema:
 					want, paused = c.freeze, !c.kept
+				case pipeline.EvolveSchema:
 				}
 				r.await(name+" is decided", func() bool {
 					s := run.table("public." + name)
