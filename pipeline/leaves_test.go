@@ -42,7 +42,9 @@ type copiesAnew struct {
 }
 
 func (c *copiesAnew) let(o *options) {
-	c.why = map[string]string{}
+	if c.why == nil {
+		c.why = map[string]string{}
+	}
 	o.Recopy = func(v *change.Table, why *pipeline.AnewError) bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
