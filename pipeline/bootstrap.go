@@ -13,7 +13,7 @@ type Bootstrap struct {
 	// tables begin anew.
 	ResumeAbove int64
 	// ChunkBytes is about how many bytes of rows a chunk has; default 64 MiB, or more where a
-	// table would have more than a thousand chunks.
+	// table would have more than 256 chunks, of each of which something is in memory when they are merged.
 	ChunkBytes int64
 	// Standby says that the source reads chunks on a standby: for what passes there they wait.
 	Standby bool
@@ -24,7 +24,7 @@ type Bootstrap struct {
 const (
 	resumeAbove = 4 << 30
 	chunkBytes  = 64 << 20
-	mostChunks  = 1000
+	mostChunks  = 256
 	readers     = 4
 )
 

@@ -18,7 +18,7 @@ import (
 type stagedChanges struct {
 	sorter *hudi.Sorter
 	swept  *hudi.Sorter // deletes of what other runs have under keys that are in no set any more; nil: none
-	runs   []hudi.Run
+	runs   []*stagedRun
 	keys   *keySet // nil but for a partitioned table, where a key may be in any partition
 }
 
@@ -127,12 +127,11 @@ func (c *chunkCopy) changesUntil(ctx context.Context, at change.LSN) (*stagedCha
 
 // putChanges adds a run of changes. It has no entry: it is made anew by each try.
 func (c *chunkCopy) putChanges(ctx context.Context, s *stagedChanges, name string, from *hudi.Sorter) error {
-	lanes, _, err := putRun(ctx, c.stage.store, name, from, c.stage.head.Lanes, c.runBatch())
+	run, err := putRun(ctx, c.stage.store, name, from, c.stage.head.Lanes, c.runBatch())
 	if err != nil {
 		return err
 	}
-	run := runOf(c.stage.store, name, lanes, c.runBatch())
-	run.Newer = true
+	run.newer = true
 	s.runs = append(s.runs, run)
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"lakefeed/change"
 	"lakefeed/hudi"
+	"lakefeed/storage"
 	inmemory "lakefeed/storage/mem"
 )
 
@@ -269,9 +270,11 @@ func (c *chunkCopy) readPart(ctx context.Context, part stagePart, at change.LSN,
 	c.p.phase("chunk read")
 	e.Chunk, e.At = done, max(at, done.Until)
 	if e.Rows > 0 {
-		if e.Lanes, e.Bytes, err = putRun(ctx, c.stage.store, part.name, s, c.stage.head.Lanes, c.runBatch()); err != nil {
+		run, err := putRun(ctx, c.stage.store, part.name, s, c.stage.head.Lanes, c.runBatch())
+		if err != nil {
 			return nil, err
 		}
+		e.Lanes, e.runSize = run.lanes, run.size
 	}
 	if len(c.t.partitions) > 0 {
 		e.Partitions = s.PartitionPaths()
@@ -284,7 +287,7 @@ func (c *chunkCopy) readPart(ctx context.Context, part stagePart, at change.LSN,
 	return e, nil
 }
 
-// runBatch is about how many bytes of each run are in memory when all are merged.
+// runBatch is about how many bytes a record of each run has, one of which is in memory when all are merged.
 func (c *chunkCopy) runBatch() int64 {
 	return runBatch(c.p.opts.MemoryBudget, len(c.stage.head.Plan.Chunks), runtime.GOMAXPROCS(0))
 }
@@ -380,7 +383,8 @@ func (c *chunkCopy) commit(ctx context.Context, at change.LSN, overwrite bool, c
 		return err
 	}
 	err = p.landCopy(ctx, t, at, overwrite, func(ctx context.Context, _ *target, txn *hudi.Txn) (int64, error) {
-		return hudi.WriteRuns(ctx, txn, c.sortOptions(1), c.runs(changes), runtime.GOMAXPROCS(0))
+		runs, lanes := c.runs(changes)
+		return hudi.WriteRuns(ctx, txn, c.sortOptions(1), runs, lanes)
 	})
 	if row, refused := errors.AsType[*hudi.RowError](err); refused && row.Twice { // which one pass meets again, where the source has it so
 		return &staleError{why: err.Error(), once: true}
@@ -395,25 +399,30 @@ func (c *chunkCopy) commit(ctx context.Context, at change.LSN, overwrite bool, c
 	return nil
 }
 
-// runs are all runs, those of the changes last.
-func (c *chunkCopy) runs(changes *stagedChanges) []hudi.Run {
-	all := c.stagedRuns()
-	if changes == nil {
-		return all
+// runs are all runs, those of the changes last, and how many lanes of them are merged side by side.
+func (c *chunkCopy) runs(changes *stagedChanges) (all []hudi.Run, lanes int) {
+	staged := c.stagedRuns()
+	if changes != nil {
+		staged = append(staged, changes.runs...)
 	}
-	for i, run := range all {
-		all[i] = changes.masked(run)
+	far := storage.ListsFlat(c.stage.store)
+	lanes = mergedLanes(staged, far, c.p.opts.MemoryBudget, runtime.GOMAXPROCS(0))
+	block := mergedBlock(len(staged), lanes, far, c.p.opts.MemoryBudget)
+	for _, s := range staged {
+		run := s.run(block)
+		if changes != nil && !s.newer {
+			run = changes.masked(run)
+		}
+		all = append(all, run)
 	}
-	return append(all, changes.runs...)
+	return all, lanes
 }
 
 // stagedRuns are the runs of what was read.
-func (c *chunkCopy) stagedRuns() (all []hudi.Run) {
-	names := c.stage.entries()
-	buffer := runBatch(c.p.opts.MemoryBudget, len(names), runtime.GOMAXPROCS(0))
-	for _, name := range names {
+func (c *chunkCopy) stagedRuns() (all []*stagedRun) {
+	for _, name := range c.stage.entries() {
 		if e := c.stage.done[name]; e.Rows > 0 {
-			all = append(all, runOf(c.stage.store, name, e.Lanes, buffer))
+			all = append(all, &stagedRun{store: c.stage.store, name: name, lanes: e.Lanes, size: e.runSize})
 		}
 	}
 	if c.foreign != nil {

@@ -95,7 +95,7 @@ func (c *chunkCopy) sweep(ctx context.Context, s *stagedChanges) error {
 	for lane := range c.stage.head.Lanes {
 		g.Go(func() error {
 			for _, run := range c.stagedRuns() {
-				if err := c.sweepLane(within, run, lane, s.keys, note); err != nil {
+				if err := c.sweepLane(within, run.run(mostBlock), lane, s.keys, note); err != nil {
 					return err
 				}
 			}

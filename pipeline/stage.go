@@ -53,9 +53,8 @@ type stageHead struct {
 type stageEntry struct {
 	Chunk change.CopyChunk `json:"chunk"` // what was read of it
 	At    change.LSN       `json:"at"`    // the snapshot under which it was, or up to where it may show more
-	Rows  int64            `json:"rows"`
-	Bytes int64            `json:"bytes"` // of the run
-	Lanes []stageLane      `json:"lanes,omitempty"`
+	runSize
+	Lanes []stageLane `json:"lanes,omitempty"`
 	// Partitions are those of the table in the lake that its rows are in.
 	Partitions []string `json:"partitions,omitempty"`
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 
 	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 
 	"lakefeed/hudi"
@@ -21,31 +22,49 @@ import (
 
 const runSuffix = ".arrow"
 
-// runBatch is about how many bytes of a run are in memory for each reader of it, within
+// runBatch is about how many bytes a record of a run has, of which each reader of it has one in memory, within
 // bounds, where so many runs are merged in so many lanes within a budget.
 func runBatch(budget int64, runs, lanes int) int64 {
 	return min(max(budget/4/int64(max(runs*lanes, 1)), 16<<10), 256<<10)
 }
 
+// stagedRun is a run in a file.
+type stagedRun struct {
+	store storage.Store
+	name  string
+	lanes []stageLane
+	size  runSize
+	newer bool // what it has replaces what others have
+}
+
+// runSize is how much there is of a run; of one that was written before this was noted, nothing.
+type runSize struct {
+	Rows   int64 `json:"rows"`
+	Bytes  int64 `json:"bytes"`            // of the file
+	Memory int64 `json:"memory,omitempty"` // that all rows would take
+	Record int64 `json:"record,omitempty"` // likewise, of the largest record
+}
+
 // putRun writes what a sorter has into a file.
-func putRun(ctx context.Context, store storage.Store, name string, s *hudi.Sorter, lanes int, batch int64) (list []stageLane, size int64, err error) {
+func putRun(ctx context.Context, store storage.Store, name string, s *hudi.Sorter, lanes int, batch int64) (*stagedRun, error) {
 	file, err := store.Create(ctx, name+runSuffix)
 	if err != nil {
-		return nil, 0, fmt.Errorf("stage rows in %s: %w", store, &LakeError{err})
+		return nil, fmt.Errorf("stage rows in %s: %w", store, &LakeError{err})
 	}
 	defer func() { _ = file.Abort() }() // nothing after Commit
 	w := &runWriter{to: bufio.NewWriterSize(file, 256<<10), schema: s.Schema(), batch: batch}
 	if err := s.Pass(ctx, w.write); err != nil {
-		return nil, 0, fmt.Errorf("stage rows in %s: %w", store, err)
+		return nil, fmt.Errorf("stage rows in %s: %w", store, err)
 	}
 	err = w.end(lanes)
 	if err == nil {
 		err = errors.Join(w.to.Flush(), file.Commit())
 	}
 	if err != nil {
-		return nil, 0, fmt.Errorf("stage rows in %s: %w", store, &LakeError{err})
+		return nil, fmt.Errorf("stage rows in %s: %w", store, &LakeError{err})
 	}
-	return w.lanes, w.bytes, nil
+	w.size.Bytes = w.bytes
+	return &stagedRun{store: store, name: name, lanes: w.lanes, size: w.size}, nil
 }
 
 // runWriter writes lanes behind one another.
@@ -55,6 +74,7 @@ type runWriter struct {
 	batch  int64 // bytes of a record, about
 	lanes  []stageLane
 	bytes  int64
+	size   runSize
 	sum    hash.Hash32
 	w      *ipc.Writer
 }
@@ -72,13 +92,12 @@ func (w *runWriter) write(lane int, rows arrow.RecordBatch) error {
 	if err := w.begin(lane); err != nil {
 		return err
 	}
-	n, size := rows.NumRows(), int64(0)
-	for _, c := range rows.Columns() {
-		size += int64(c.Data().SizeInBytes())
-	}
-	step := max(n*w.batch/max(size, 1), 16)
+	n, size := rows.NumRows(), rowBytes(rows)
+	w.size.Rows, w.size.Memory = w.size.Rows+n, w.size.Memory+size
+	step := max(n*w.batch/max(size, 1), 1) // one row, however large it is
 	for from := int64(0); from < n; from += step {
 		some := rows.NewSlice(from, min(from+step, n))
+		w.size.Record = max(w.size.Record, rowBytes(some))
 		err := w.w.Write(some)
 		some.Release()
 		if err != nil {
@@ -86,6 +105,40 @@ func (w *runWriter) write(lane int, rows arrow.RecordBatch) error {
 		}
 	}
 	return nil
+}
+
+// rowBytes is about how much memory rows take, which may be some of a batch.
+func rowBytes(rows arrow.RecordBatch) (n int64) {
+	for _, col := range rows.Columns() {
+		n += valueBytes(col)
+	}
+	return n
+}
+
+func valueBytes(col arrow.Array) (n int64) {
+	rows := int64(col.Len())
+	switch col := col.(type) {
+	case array.BinaryLike:
+		return 4*rows + int64(len(col.ValueBytes()))
+	case *array.Struct:
+		for i := range col.NumField() {
+			n += valueBytes(col.Field(i))
+		}
+		return n
+	case array.ListLike:
+		if rows == 0 {
+			return 0
+		}
+		from, _ := col.ValueOffsets(0)
+		_, to := col.ValueOffsets(int(rows) - 1)
+		values := array.NewSlice(col.ListValues(), from, to)
+		defer values.Release()
+		return 4*rows + valueBytes(values)
+	}
+	if t, ok := col.DataType().(arrow.FixedWidthDataType); ok {
+		return rows * int64(t.BitWidth()) / 8
+	}
+	return rows
 }
 
 // begin goes on to a lane; those that are passed over are empty.
@@ -124,39 +177,37 @@ func (w *runWriter) end(lanes int) error {
 	return err
 }
 
-// runOf is the run of a file.
-func runOf(store storage.Store, name string, lanes []stageLane, buffer int64) hudi.Run {
-	return hudi.Run{Lane: func(ctx context.Context, lane int) (func() (arrow.RecordBatch, error), func(), error) {
-		if lanes[lane].Size == 0 {
+// run is the run to be read, of each lane two blocks at a time.
+func (s *stagedRun) run(block int64) hudi.Run {
+	shared := &sharedFile{store: s.store, name: s.name + runSuffix}
+	return hudi.Run{Newer: s.newer, Lane: func(ctx context.Context, lane int) (func() (arrow.RecordBatch, error), func(), error) {
+		if s.lanes[lane].Size == 0 {
 			return func() (arrow.RecordBatch, error) { return nil, nil }, func() {}, nil //nolint:nilnil // the end
 		}
-		r := &runReader{name: store.String() + "/" + name + runSuffix, lane: lanes[lane], sum: crc32.New(castagnoli)}
-		var err error
-		if r.file, err = store.Open(ctx, name+runSuffix); err != nil {
+		r := &runReader{name: s.store.String() + "/" + shared.name, lane: s.lanes[lane], sum: crc32.New(castagnoli), shared: shared}
+		file, err := shared.open(ctx)
+		if err != nil {
 			return nil, nil, r.failed(err)
 		}
-		r.in = bufio.NewReaderSize(r, int(buffer))
-		r.section = io.NewSectionReader(r.file, r.lane.From, r.lane.Size)
+		r.ahead = readAhead(file, r.lane.From, r.lane.Size, block)
 		return r.next, r.close, nil
 	}}
 }
 
 // runReader reads one lane of a run.
 type runReader struct {
-	name string
-	lane stageLane
-	file storage.Reader
-	sum  hash.Hash32
-	in   *bufio.Reader
-	r    *ipc.Reader
-
-	section io.Reader
-	lost    error // why the store did not give what it has
+	name   string
+	lane   stageLane
+	shared *sharedFile
+	ahead  *aheadReader
+	sum    hash.Hash32
+	r      *ipc.Reader
+	lost   error // why the store did not give what it has
 }
 
 // Read reads the lane's bytes.
 func (r *runReader) Read(b []byte) (int, error) {
-	n, err := r.section.Read(b)
+	n, err := r.ahead.Read(b)
 	_, _ = r.sum.Write(b[:n]) // never fails
 	if err != nil && !errors.Is(err, io.EOF) {
 		r.lost = err
@@ -179,7 +230,7 @@ func (r *runReader) failed(err error) error {
 func (r *runReader) next() (arrow.RecordBatch, error) {
 	if r.r == nil {
 		var err error
-		if r.r, err = ipc.NewReader(r.in); err != nil {
+		if r.r, err = ipc.NewReader(r); err != nil {
 			return nil, r.failed(fmt.Errorf("%w: %w", errTorn, err))
 		}
 	}
@@ -191,7 +242,7 @@ func (r *runReader) next() (arrow.RecordBatch, error) {
 	if err := r.r.Err(); err != nil && !errors.Is(err, io.EOF) {
 		return nil, r.failed(fmt.Errorf("%w: %w", errTorn, err))
 	}
-	if _, err := io.Copy(io.Discard, r.in); err != nil {
+	if _, err := io.Copy(io.Discard, r); err != nil {
 		return nil, r.failed(err)
 	}
 	if r.sum.Sum32() != r.lane.Sum {
@@ -204,5 +255,6 @@ func (r *runReader) close() {
 	if r.r != nil {
 		r.r.Release()
 	}
-	_ = r.file.Close() // it was only read
+	r.ahead.close()
+	r.shared.close()
 }

@@ -27,7 +27,7 @@ type foreignRows struct {
 	*foreign
 
 	c       *chunkCopy
-	runs    []hudi.Run
+	runs    []*stagedRun
 	sorter  *hudi.Sorter
 	bytes   int64 // that the sorter has, about
 	rows    int64
@@ -218,11 +218,11 @@ func (r *foreignRows) endRun(ctx context.Context) error {
 	defer r.close()
 	s, batch := r.c.stage, r.c.runBatch()
 	name := fmt.Sprintf("taken-%06d", len(r.runs))
-	lanes, _, err := putRun(ctx, s.store, name, r.sorter, s.head.Lanes, batch)
+	run, err := putRun(ctx, s.store, name, r.sorter, s.head.Lanes, batch)
 	if err != nil {
 		return err
 	}
-	r.runs, r.bytes = append(r.runs, runOf(s.store, name, lanes, batch)), 0
+	r.runs, r.bytes = append(r.runs, run), 0
 	return nil
 }
 
