@@ -72,6 +72,9 @@ func (c *chunkCopy) unaltered(ctx context.Context) error {
 	if i < 0 {
 		return errGone
 	}
+	if c.t.samePublished(look.Published) != nil { // in a moment without, changes may have come that are in no log
+		return errRepublished
+	}
 	now := look.Tables[i]
 	if !sameColumns(now, c.t.source) {
 		return &staleError{why: "its columns or its key were changed"}

@@ -100,7 +100,7 @@ func (p *Pipeline) beginCopies(ctx context.Context, tables []*target) []*copyTry
 		case err != nil:
 			c.err = &sourceError{err}
 		case failed[c.t.name] != nil:
-			c.err = &sourceError{failed[c.t.name]}
+			c.err = failed[c.t.name]
 		case c.v == nil:
 			c.err = errGone
 		default:
@@ -188,13 +188,32 @@ func (p *Pipeline) publishSeveral(ctx context.Context, tables []*target) (there 
 		return nil, nil, err
 	}
 	for _, f := range prepared.Failed {
-		failed[f.Table.String()] = f.Err
+		failed[f.Table.String()] = &sourceError{f.Err}
 	}
 	for name, v := range there {
 		if failed[name] == nil && !v.LogOnly {
-			published := prepared.Published[v.ID]
-			wanted[name].setPublished(&published)
+			failed[name] = p.publishedAs(ctx, wanted[name], prepared.Published[v.ID])
 		}
 	}
 	return there, failed, nil
 }
+
+// publishedAs notes how a table is published from now on. What is staged of one that was published
+// otherwise is of no use: what was done to the table between is in no log. A start must not find
+// that beside the new entry, by which it would take it for whole.
+func (p *Pipeline) publishedAs(ctx context.Context, t *target, now change.Published) error {
+	had := t.howPublished()
+	stale := t.stage != nil && (had == nil || !had.Same(now))
+	if stale {
+		if err := p.voidStage(ctx, t); err != nil {
+			return err
+		}
+	}
+	t.setPublished(&now)
+	if stale {
+		return errRepublished
+	}
+	return nil
+}
+
+var errRepublished = &staleError{why: "somebody changed how it is published"}
