@@ -19,19 +19,25 @@ import (
 // warning, as generated columns are.
 func (c *Connector) Tables(ctx context.Context) ([]*change.Table, error) {
 	var out []*change.Table
-	err := c.inCatalog(ctx, func(tx pgx.Tx) error {
-		relations, err := c.lookAll(ctx, tx)
+	var relations []*catalogTable
+	err := c.inCatalog(ctx, func(tx pgx.Tx) (err error) {
+		if relations, err = c.lookAll(ctx, tx); err != nil {
+			return err
+		}
+		out = nil
 		for _, r := range relations {
-			c.tables.put(r)
 			out = append(out, r.Table)
 		}
-		if err == nil {
-			err = c.sayUnlogged(ctx, tx, out)
-		}
-		return err
+		return c.sayUnlogged(ctx, tx, out)
 	})
+	if err == nil {
+		err = c.measure(ctx, relations)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read the catalogs: %w", err)
+	}
+	for _, r := range relations {
+		c.tables.put(r)
 	}
 	if c.opts.Messages == nil {
 		return out, nil
@@ -67,19 +73,14 @@ func (c *Connector) inCatalog(ctx context.Context, f func(pgx.Tx) error) error {
 	})
 }
 
-// lookAll describes every table that is taken.
+// lookAll describes every table that is taken, but for its size.
 func (c *Connector) lookAll(ctx context.Context, tx pgx.Tx) ([]*catalogTable, error) {
-	all, err := c.taken(ctx, tx, true)
+	all, err := listTables(ctx, tx, nil)
 	if err != nil {
 		return nil, err
 	}
+	all = c.matching(all)
 	return all, c.describe(ctx, tx, all)
-}
-
-// taken lists the tables that are taken, without columns and keys.
-func (c *Connector) taken(ctx context.Context, tx pgx.Tx, sizes bool) ([]*catalogTable, error) {
-	all, err := listTables(ctx, tx, nil, sizes)
-	return c.matching(all), err
 }
 
 // matching leaves those of all tables that are taken.
@@ -103,7 +104,7 @@ func (c *Connector) loadTypes(ctx context.Context, ids []uint32) error {
 func (c *Connector) look(ctx context.Context, id uint32) (*catalogTable, error) {
 	var t *catalogTable
 	err := c.inCatalog(ctx, func(tx pgx.Tx) error {
-		all, err := listTables(ctx, tx, []uint32{id}, false)
+		all, err := listTables(ctx, tx, []uint32{id})
 		if err != nil || len(all) == 0 {
 			return err
 		}
@@ -114,11 +115,10 @@ func (c *Connector) look(ctx context.Context, id uint32) (*catalogTable, error) 
 }
 
 // listTables lists the tables that could be taken, or those numbered ids, without
-// columns and keys. Without sizes it waits for no lock.
-func listTables(ctx context.Context, tx pgx.Tx, ids []uint32, sizes bool) ([]*catalogTable, error) {
+// columns, keys and sizes. It waits for no lock.
+func listTables(ctx context.Context, tx pgx.Tx, ids []uint32) ([]*catalogTable, error) {
 	rows, err := tx.Query(ctx, `
 		SELECT c.oid, n.nspname, c.relname, c.relkind = 'p', c.relispartition, c.relreplident::text,
-			coalesce(p.bytes, CASE WHEN $2 AND c.relkind = 'r' THEN pg_table_size(c.oid) END, 0)::bigint,
 			greatest(coalesce(p.rows, c.reltuples), 0)::bigint,
 			coalesce(p.odd, false), coalesce(p.fdw, false), c.relfilenode,
 			CASE WHEN c.relispartition THEN array(SELECT relid::oid FROM pg_partition_ancestors(c.oid)) ELSE '{}' END
@@ -129,14 +129,14 @@ func listTables(ctx context.Context, tx pgx.Tx, ids []uint32, sizes bool) ([]*ca
 				UNION ALL
 				SELECT i.inhrelid FROM pg_inherits i JOIN below b ON b.oid = i.inhparent
 			)
-			SELECT sum(CASE WHEN $2 THEN pg_table_size(l.oid) END) FILTER (WHERE l.relkind = 'r') AS bytes, sum(greatest(l.reltuples, 0)) AS rows,
+			SELECT sum(greatest(l.reltuples, 0)) AS rows,
 				bool_or(l.relreplident NOT IN ('d', 'f') OR l.relreplident = 'f' AND EXISTS (
 					SELECT FROM pg_attribute a WHERE a.attrelid = l.oid AND a.attgenerated = 'v')) FILTER (WHERE l.relkind = 'r') AS odd, bool_or(l.relkind = 'f') AS fdw
 			FROM below JOIN pg_class l USING (oid) WHERE l.relkind <> 'p'
 		) p ON c.relkind = 'p'
 		WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND ($1::oid[] IS NULL OR c.oid = ANY ($1))
 			AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
-		ORDER BY n.nspname, c.relname`, ids, sizes)
+		ORDER BY n.nspname, c.relname`, ids)
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +144,7 @@ func listTables(ctx context.Context, tx pgx.Tx, ids []uint32, sizes bool) ([]*ca
 		t := &catalogTable{Table: new(change.Table)}
 		var file uint32 // another one after every row was written anew
 		err := row.Scan(&t.ID, &t.Schema, &t.Name, &t.partitioned, &t.partition, &t.identity,
-			&t.Bytes, &t.RowsEstimate, &t.oddLeaves, &t.foreign, &file, &t.ancestors)
+			&t.RowsEstimate, &t.oddLeaves, &t.foreign, &file, &t.ancestors)
 		if file != 0 { // a partitioned table has none
 			t.Storage = strconv.FormatUint(uint64(file), 10)
 		}

@@ -162,6 +162,7 @@ type Connector struct {
 	catalog session // catalog queries
 	talk    session // logical messages: Emit and the heartbeat
 	watch   session // Figures, which waits for nothing else
+	sizes   session // sizes of tables: see sizing
 	primary session // of a standby: publications and logical messages
 
 	standby atomic.Bool    // the server was one when Identity asked
@@ -220,7 +221,7 @@ func (c *Connector) Close(ctx context.Context) error {
 
 // sessions are those for statements.
 func (c *Connector) sessions() []*session {
-	return []*session{&c.talk, &c.watch, &c.pace.lags, &c.primary, &c.catalog}
+	return []*session{&c.talk, &c.watch, &c.sizes, &c.pace.lags, &c.primary, &c.catalog}
 }
 
 func (c *Connector) closeSessions(ctx context.Context) (err error) {

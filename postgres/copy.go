@@ -183,7 +183,7 @@ func (c *Connector) copyParts(ctx context.Context, described *change.Table, t *c
 	for i, l := range described.Leaves {
 		leaves[i] = l.ID
 	}
-	err := c.inCatalog(ctx, func(tx pgx.Tx) error {
+	err := c.sizing(ctx, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, `
 			SELECT l.oid, n.nspname, l.relname, pg_relation_size(l.oid) / current_setting('block_size')::int,
 				coalesce(a.amname = 'heap', false), has_table_privilege(l.oid, 'SELECT')

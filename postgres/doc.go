@@ -21,7 +21,7 @@
 //
 // Files, in the order of use: connector.go settings and sessions · connect.go
 // hosts and passwords · pooler.go who stands in between · check.go
-// what could go wrong, looked at before · catalog.go tables and their keys ·
+// what could go wrong, looked at before · catalog.go tables and their keys · size.go ·
 // publication.go · slot.go · timeline.go
 // which log it is · snapshot.go and copy.go the first copy · stream.go
 // START_REPLICATION over the frames of wire.go · status.go what each side hears of the other ·

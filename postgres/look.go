@@ -19,7 +19,7 @@ func (c *Connector) Look(ctx context.Context) (*change.Look, error) {
 	}
 	out.Before = before
 	err = c.inCatalog(ctx, func(tx pgx.Tx) error {
-		all, err := listTables(ctx, tx, nil, false)
+		all, err := listTables(ctx, tx, nil)
 		if err != nil {
 			return err
 		}

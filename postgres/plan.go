@@ -17,7 +17,8 @@ import (
 // of the blocks count, the room of dead rows does not.
 
 // PlanCopy cuts a table into chunks of about so many bytes, partition by partition. What
-// is no heap, or may be read only through its root, is a chunk as it is.
+// is no heap, or may be read only through its root, is a chunk as it is. That somebody has
+// locked the table is an error that passes.
 func (c *Connector) PlanCopy(ctx context.Context, t *change.Table, chunkBytes int64) (*change.CopyPlan, error) {
 	if chunkBytes <= 0 {
 		return nil, errors.New("plan the copy of " + t.String() + ": chunks of no bytes")
@@ -109,7 +110,7 @@ func (l *leaf) chunks(size int64) []change.CopyChunk {
 
 // leaves are what a table's rows lie in: itself, or its partitions.
 func (c *Connector) leaves(ctx context.Context, t *catalogTable) (all []leaf, err error) {
-	err = c.inCatalog(ctx, func(tx pgx.Tx) error {
+	err = c.sizing(ctx, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, `
 			SELECT l.oid, n.nspname, l.relname, coalesce(pg_relation_filenode(l.oid)::text, ''), coalesce(a.amname = 'heap', false),
 				has_table_privilege(l.oid, 'SELECT'), pg_relation_size(l.oid) / b.size, b.size, pg_table_size(l.oid),

@@ -106,6 +106,7 @@ func (c *Connector) CloseSnapshot(ctx context.Context) error {
 	}
 	s := c.snap
 	c.snap = nil
+	c.closeSizes(ctx)
 	close(s.apart)
 	for w := range s.apart {
 		_ = w.close() // it has only read
