@@ -13,7 +13,7 @@ import (
 // endReaders is what ends the sessions that read a copy of the database.
 const endReaders = "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = current_database() and state = 'idle in transaction'"
 
-// TestChunkCopyUnpublished takes a table out of the publication while it is copied in chunks, and changes rows
+// TestChunkCopyUnpublished takes a table out of the publication while it is copied in chunks, and deletes rows
 // of which the log then has nothing: it is seen by the next try, where the copy is interrupted, and else before
 // the commit.
 func TestChunkCopyUnpublished(t *testing.T) {
@@ -31,7 +31,7 @@ func TestChunkCopyUnpublished(t *testing.T) {
 					case phase == "chunk noted" && noted.Add(1) >= 3: // those who read beside it wait
 						once.Do(func() {
 							r.changePublication("alter publication P drop table t")
-							r.db.Exec(t, "update t set n = n + 1 where id % 2 = 0", "delete from t where id % 9 = 0")
+							r.db.Exec(t, "delete from t where id % 9 = 0") // an update may move a row, so that it is there twice
 							if tries == 2 {
 								r.db.Exec(t, endReaders)
 							} else {
