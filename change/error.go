@@ -67,6 +67,20 @@ func (e *AlteredError) Error() string {
 // Unwrap is how it showed.
 func (e *AlteredError) Unwrap() error { return e.Err }
 
+// LockedTableError is a table that somebody has locked for longer than a copy waits. It passes.
+type LockedTableError struct {
+	Table string
+	Err   error // what the source says of it
+}
+
+// Error names the table.
+func (e *LockedTableError) Error() string {
+	return "somebody has locked " + e.Table + ", which takes longer than its copy waits: " + e.Err.Error()
+}
+
+// Unwrap is what the source says.
+func (e *LockedTableError) Unwrap() error { return e.Err }
+
 // HistoryError is a log that does not hold a transaction which was read from it: it is
 // another log, though it has the same name, as that of a database which was put back
 // from an older copy and has gone on since.

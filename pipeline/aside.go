@@ -189,7 +189,8 @@ type jobs struct {
 	done   chan result
 	group  *errgroup.Group
 	drains int
-	copies int // several, where first ones are made side by side
+	copies int  // several, where first ones are made side by side
+	copied bool // the last one begun was of a table, and not an incremental snapshot
 }
 
 // drains is how many tables are drained at once, beside the rounds.
@@ -218,10 +219,16 @@ func (p *Pipeline) startJobs(ctx context.Context, j *jobs) time.Time {
 			p.startDrain(ctx, j, t)
 		}
 	}
-	p.startCopies(ctx, j, copies)
+	if !j.copied { // copies and snapshots take turns: the source holds one snapshot for them
+		p.startCopies(ctx, j, copies)
+	}
+	running := j.copies
 	if at := p.startSnapshot(ctx, j); !at.IsZero() {
 		soonest(at)
 	}
+	j.copied = j.copied && j.copies == running
+	p.startCopies(ctx, j, copies)
+	p.othersWait.Store(slices.ContainsFunc(copies, func(t *target) bool { return !t.job }) || p.snapshotWaits())
 	return next
 }
 

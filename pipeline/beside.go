@@ -36,6 +36,7 @@ type recopy struct {
 	chunks bool          // it is made in chunks, beside the stream, and be it with Once
 	pass   bool          // it is made in one pass, though the table is large
 	alone  bool          // not side by side with others
+	passed bool          // its last try let others go first
 }
 
 // recopies reports whether a table that only a new copy helps is copied by itself.
@@ -98,6 +99,7 @@ func (p *Pipeline) startCopy(ctx context.Context, j *jobs, t *target) {
 // enterCopy notes that a table's copy begins: its changes are wanted from here on.
 func (p *Pipeline) enterCopy(j *jobs, t *target) {
 	j.copies++
+	j.copied = true
 	if t.stage == nil { // what the source has kept for the table is in the copy, and what the spool gets from here on is of use
 		t.held, t.lost = false, false
 	}
@@ -262,7 +264,7 @@ func (p *Pipeline) copyFailed(ctx context.Context, t *target, err error) {
 		p.leave(ctx, t)
 		return
 	}
-	if p.copyAtOnce(t, work, err) {
+	if p.copyAtOnce(t, work, err) || p.passTurn(t, work, err) {
 		return
 	}
 	source, ofSource := errors.AsType[*sourceError](err)

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"cmp"
+	"time"
 
 	"lakefeed/change"
 )
@@ -19,6 +20,9 @@ type Bootstrap struct {
 	Standby bool
 	// Readers is how many chunks are read at once; default 4.
 	Readers int
+	// Patience is how long a copy waits for a standby that stands still, or is away, where others wait to
+	// be made; default 2 minutes.
+	Patience time.Duration
 }
 
 const (
@@ -26,9 +30,13 @@ const (
 	chunkBytes  = 64 << 20
 	mostChunks  = 256
 	readers     = 4
+	// standbyPatience is how long a copy waits for a standby while others wait for the copy.
+	standbyPatience = 2 * time.Minute
 )
 
 func (b *Bootstrap) readers() int { return cmp.Or(b.Readers, readers) }
+
+func (b *Bootstrap) patience() time.Duration { return cmp.Or(b.Patience, standbyPatience) }
 
 // inChunks is [Bootstrap.InChunks]; a shard's rows, which come to those of others, are read in one pass.
 func (p *Pipeline) inChunks(t *change.Table) bool {

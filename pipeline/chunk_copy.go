@@ -200,6 +200,9 @@ func (c *chunkCopy) readPatiently(ctx context.Context, part stagePart, at change
 		if !ok {
 			return nil, err
 		}
+		if c.p.othersWait.Load() && !c.p.opts.Once && time.Since(w.since) >= c.p.opts.Bootstrap.patience() {
+			return nil, &turnError{err}
+		}
 		if now := source.Error(); now != told && (!isBehind || told == "") {
 			c.p.log.Warn("a copy waits for the standby", "table", c.t.name, "chunk", part.chunk.String(), "because", source.error)
 			told = now
@@ -225,17 +228,18 @@ type standbyWait struct {
 	wait  time.Duration // the last one
 	tries int           // but for those for which it was behind
 	shown change.LSN    // how far it had replayed
-	since time.Time     // and when that moved last
+	since time.Time     // and when that moved last, or what failed otherwise began to
 }
 
 // next is how long to wait before the part is read once more, at a time at which the standby was behind,
 // or, with nil, failed otherwise; false: no longer, since the run is to end.
 func (w *standbyWait) next(behind *change.BehindError, now time.Time) (time.Duration, bool) {
 	once := w.p.opts.Once
+	if w.since.IsZero() || behind != nil && behind.End != w.shown {
+		w.since = now
+	}
 	if behind != nil {
-		if w.since.IsZero() || behind.End != w.shown {
-			w.shown, w.since = behind.End, now
-		}
+		w.shown = behind.End
 		return standbyPoll, !once || now.Sub(w.since) < onceBehind
 	}
 	if w.tries++; once {

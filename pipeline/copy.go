@@ -64,7 +64,7 @@ func (p *Pipeline) leaveChunks() {
 }
 
 // copyAll makes the first copy of every table that has none, under the snapshot
-// that the source holds at position at. One that fails is left behind; so is, with
+// that the source holds at position at. One that fails, or is locked, is left behind; so is, with
 // last, one that the snapshot does not show any more.
 func (p *Pipeline) copyAll(ctx context.Context, at change.LSN, last bool) error {
 	for _, t := range p.targets {
@@ -73,6 +73,7 @@ func (p *Pipeline) copyAll(ctx context.Context, at change.LSN, last bool) error 
 		}
 		err := p.copyAnew(ctx, t, at)
 		source, ofSource := errors.AsType[*sourceError](err)
+		_, locked := errors.AsType[*change.LockedTableError](err)
 		rewritten := changedMeanwhile(err)
 		switch {
 		case err == nil:
@@ -80,7 +81,7 @@ func (p *Pipeline) copyAll(ctx context.Context, at change.LSN, last bool) error 
 			p.obeyed(ctx, t, p.orderOf(t.name).Since)
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case ofSource && p.retryable(source.error): // all begins anew
+		case ofSource && !locked && p.retryable(source.error): // all begins anew
 			return fmt.Errorf("copy %s: %w", t.name, err)
 		case rewritten && !last:
 			p.log.Info("table is copied under another snapshot", "table", t.name, "error", err)

@@ -2,7 +2,9 @@ package pipeline_test
 
 import (
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"lakefeed/pipeline"
 )
@@ -29,7 +31,7 @@ func (r *rig) locks(tables string) (release func()) {
 // that it follows. Neither the start nor the stream waits for them.
 func TestStartsBesideLocks(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, schemaT, "create table left_out (id int primary key)", "create table held (id int primary key)", "insert into held values (1)")
+	r := newRigAlone(t, schemaT, "create table left_out (id int primary key)", "create table held (id int primary key)", "insert into held values (1)")
 	r.skip["left_out"] = true
 	r.drain()
 	release := r.locks("left_out, held")
@@ -46,5 +48,32 @@ func TestStartsBesideLocks(t *testing.T) {
 	r.await("rows come, of other columns too", func() bool { return r.column("t", "id") == "1 2" })
 	release()
 	r.await("it is copied", func() bool { return run.table("public.held").State == pipeline.Streaming })
+	r.equal(run)
+}
+
+// TestFirstCopyLocked has somebody lock a table while the one before it has its first copy: that is tried again
+// beside the stream, which does not wait for it.
+func TestFirstCopyLocked(t *testing.T) {
+	t.Parallel()
+	r := newRigAlone(t, "create table a (id int primary key)", "insert into a values (1)", "create table b (id int primary key)", "insert into b values (1)")
+	r.copyLock = 100 * time.Millisecond
+	release := make(chan func(), 1)
+	var once sync.Once
+	run := r.start(func(o *options) {
+		o.OnPhase = func(phase string) {
+			if phase == "copy" {
+				once.Do(func() { release <- r.locks("b") })
+			}
+		}
+	})
+	r.await("the others stream", func() bool { return run.table("public.a").State == pipeline.Streaming })
+	r.db.Exec(t, "insert into a values (2)")
+	r.await("they go on", func() bool { return r.column("a", "id") == "1 2" })
+	r.await("the locked one waits", func() bool {
+		s := run.table("public.b")
+		return s.State == pipeline.Failed && strings.Contains(s.Error, "somebody has locked public.b") && !s.Again.IsZero()
+	})
+	(<-release)()
+	r.await("it is copied", func() bool { return run.table("public.b").State == pipeline.Streaming })
 	r.equal(run)
 }

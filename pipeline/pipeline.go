@@ -150,7 +150,9 @@ type Pipeline struct {
 	looked atomic.Pointer[change.Look] // what is to be judged; nil: nothing
 
 	chunked atomic.Int32 // copies in chunks that are to be made
-	passed  reach        // up to where the rounds of this session were written
+	// othersWait says that copies or incremental snapshots are due that one which runs keeps from being made.
+	othersWait atomic.Bool
+	passed     reach // up to where the rounds of this session were written
 
 	replay      *replay                   // rows that wait for their place in the stream
 	replaying   atomic.Bool               // they are not all in the lake

@@ -37,6 +37,8 @@ type rig struct {
 
 	url, primary string // that the pipeline reads, and that it writes into where that is a standby; "": db, none
 
+	copyLock time.Duration // see postgres.Options; 0: its default
+
 	snapshot string // the standby on which chunks are read; "": none
 
 	failover postgres.Failover
@@ -78,7 +80,7 @@ func (r *rig) connect(heartbeat time.Duration) *postgres.Connector {
 	r.t.Helper()
 	c, err := postgres.Open(r.t.Context(), postgres.Options{
 		URL: cmp.Or(r.url, r.db.URL), PrimaryURL: r.primary, Failover: r.failover, Pipeline: r.name, Heartbeat: heartbeat, Types: r.types,
-		SnapshotURL: r.snapshot, SignalTable: r.signals, Logger: r.sourceLog,
+		SnapshotURL: r.snapshot, SignalTable: r.signals, CopyLock: r.copyLock, Logger: r.sourceLog,
 		Match: func(_, table string) bool { return !r.skip[table] }, Messages: r.messages,
 	})
 	if err != nil {

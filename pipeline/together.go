@@ -82,7 +82,12 @@ func (p *Pipeline) beginCopies(ctx context.Context, tables []*target) []*copyTry
 	tries := make([]*copyTry, len(tables))
 	for i, t := range tables {
 		p.phase("copy")
-		t.report(func(s *TableStatus) { s.State, s.CopyRows, s.Error, s.Since = Copying, 0, "", time.Time{} })
+		t.report(func(s *TableStatus) {
+			s.State, s.CopyRows, s.Error, s.Since = Copying, 0, "", time.Time{}
+			if t.recopy.passed {
+				s.Note, t.recopy.passed = "", false
+			}
+		})
 		tries[i] = &copyTry{t: t}
 		if t.recopy.counts {
 			tries[i].err = p.noteCopy(ctx, t)

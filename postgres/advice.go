@@ -141,6 +141,9 @@ const mendWALLevel = "ALTER SYSTEM SET wal_level = 'logical'; -- and restart the
 
 // copyError adds to a refused copy the statement that allows it.
 func (c *Connector) copyError(ctx context.Context, t *change.Table, err error) error {
+	if isLocked(err) {
+		return &change.LockedTableError{Table: t.String(), Err: err}
+	}
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) || pg.Code != codePrivilege {
 		return err

@@ -52,6 +52,9 @@ type Options struct {
 	Heartbeat time.Duration
 	// CopyConnections is how many connections copy a table side by side. The default is 4.
 	CopyConnections int
+	// CopyLock is for how long a copy waits for whoever has locked its table: then it is an error
+	// that passes, a *[change.LockedTableError]. The default is 5 minutes.
+	CopyLock time.Duration
 	// CopyRate is how many bytes of rows the copies read in a second at most, all together; 0: no bound.
 	CopyRate int64
 	// CopyLag is how far a standby of the server may lag behind it, in time: copies pause
@@ -88,6 +91,7 @@ func (o *Options) setDefaults() {
 	}
 	o.Heartbeat = cmp.Or(o.Heartbeat, 10*time.Second)
 	o.CopyConnections = cmp.Or(max(o.CopyConnections, 0), 4)
+	o.CopyLock = cmp.Or(max(o.CopyLock, 0), 5*time.Minute)
 	o.ReceiveTimeout = cmp.Or(max(o.ReceiveTimeout, 0), time.Minute)
 	o.ChunkBytes = cmp.Or(max(o.ChunkBytes, 0), 8<<20)
 	if o.Logger == nil {

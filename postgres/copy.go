@@ -21,6 +21,7 @@ import (
 const (
 	partBlocks     = 4096    // 32 MiB
 	maxPartBlocks  = 1 << 16 // 512 MiB
+	maxPartBytes   = maxPartBlocks << 13
 	partsPerReader = 4
 	copyBatchRows  = 1 << 16
 )

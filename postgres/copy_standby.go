@@ -83,7 +83,7 @@ func (c *Connector) standbyReader(ctx context.Context, s *snapshot) (*wire, erro
 	}
 	there := c.opts
 	there.URL = c.opts.SnapshotURL
-	cfg, err := c.configOf(there.URL, map[string]string{"replication": "database"})
+	cfg, err := c.configOf(there.URL, map[string]string{"replication": "database", "lock_timeout": c.copyLock()})
 	if err != nil {
 		return nil, err
 	}

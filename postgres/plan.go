@@ -17,8 +17,8 @@ import (
 // of the blocks count, the room of dead rows does not.
 
 // PlanCopy cuts a table into chunks of about so many bytes, partition by partition. What
-// is no heap, or may be read only through its root, is a chunk as it is. That somebody has
-// locked the table is an error that passes.
+// is no heap, or may be read only through its root, is a chunk as it is. A table that
+// somebody has locked is a *[change.LockedTableError].
 func (c *Connector) PlanCopy(ctx context.Context, t *change.Table, chunkBytes int64) (*change.CopyPlan, error) {
 	if chunkBytes <= 0 {
 		return nil, errors.New("plan the copy of " + t.String() + ": chunks of no bytes")
@@ -34,6 +34,9 @@ func (c *Connector) PlanCopy(ctx context.Context, t *change.Table, chunkBytes in
 	var leaves []leaf
 	if err == nil {
 		leaves, err = c.leaves(ctx, now)
+	}
+	if isLocked(err) {
+		err = &change.LockedTableError{Table: t.String(), Err: err}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("plan the copy of %s: %w", t, err)

@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -130,6 +132,16 @@ func (s *snapshot) letGo(ctx context.Context) (err error) {
 	return err
 }
 
+// copyLock is the lock_timeout of connections that copy, in milliseconds. Who wants to lock a table that they read
+// waits for what each of them has at hand, and the next part of theirs waits behind him.
+func (c *Connector) copyLock() string {
+	wait := c.opts.CopyLock.Seconds()
+	if c.opts.CopyRate > 0 {
+		wait += float64(c.opts.CopyConnections) * maxPartBytes / float64(c.opts.CopyRate)
+	}
+	return strconv.FormatInt(int64(min(1000*wait, math.MaxInt32)), 10)
+}
+
 // wait waits for a turn among those who read.
 func (s *snapshot) wait(ctx context.Context) (release func(), err error) {
 	select {
@@ -168,7 +180,7 @@ func (c *Connector) reader(ctx context.Context, s *snapshot) (*wire, error) {
 		}
 	default:
 	}
-	cfg, err := c.config(nil)
+	cfg, err := c.config(map[string]string{"lock_timeout": c.copyLock()})
 	if err != nil {
 		return nil, err
 	}
