@@ -74,19 +74,31 @@ func sorted(rows, except []string) ([]string, error) {
 	return out, nil
 }
 
-// number writes a floating point number in one way: engines and databases print
-// 1e20, 1e+20 and 100000000000000000000 for the same. Integers are left alone.
+// number writes floating point numbers in one way, within lists and structs too: engines and
+// databases print 1e20, 1e+20 and 100000000000000000000 for the same. Integers are left alone.
 func number(x any) any {
-	n, ok := x.(json.Number)
-	if !ok {
-		return x
+	switch x := x.(type) {
+	case json.Number:
+		return float(x)
+	case []any:
+		for i := range x {
+			x[i] = number(x[i])
+		}
+	case map[string]any:
+		for k := range x {
+			x[k] = number(x[k])
+		}
 	}
+	return x
+}
+
+func float(n json.Number) any {
 	if _, err := n.Int64(); err == nil {
-		return x
+		return n
 	}
 	f, err := n.Float64()
 	if err != nil {
-		return x
+		return n
 	}
 	if f == math.Trunc(f) && math.Abs(f) < 1<<53 {
 		return int64(f)
