@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -200,6 +201,34 @@ func onlySeen(t *testing.T, path string, seen func(row string) bool) {
 	if t.Logf("%s: %d rows of %d instants", filepath.Base(path), rows, instants); instants < 4 {
 		t.Errorf("%s has %d instants", filepath.Base(path), instants)
 	}
+}
+
+// TestQuarantine has rows that their table cannot hold, by copy and by stream: every engine reads their table in
+// quarantine, and the other one without them.
+func TestQuarantine(t *testing.T) {
+	parity.Engines(t)
+	db := pgtest.NewDatabase(t)
+	db.Exec(t, "create table t (id int primary key, d date, v text)",
+		"insert into t values (1, '2026-01-01', 'a'), (2, 'infinity', 'b'), (3, '2026-01-03', 'c'), (4, '-infinity', 'd'), (5, '0044-03-15 BC', 'é\"')")
+	l := laketest.New(t, db.URL, "      - match: public.*\n        types: {out_of_range: quarantine}", "")
+	l.Run(0, "run", "--once")
+	db.Exec(t, "update t set d = 'infinity' where id = 1", "update t set d = '2026-02-02' where id = 2", "delete from t where id = 4", "insert into t values (6, '10000-01-01', 'x'), (7, '9999-12-31', 'y')")
+	l.Run(0, "run", "--once")
+	var got []string
+	for _, text := range agreed(t, filepath.Join(l.Dir, "_lakefeed", "quarantine", "public", "t"), parity.Read{}) {
+		r := parse(t, text)
+		got = append(got, strings.Join([]string{r.text("row_key"), r.text("column"), r.text("reason"), r.text("row")}, " "))
+	}
+	slices.Sort(got)
+	want := []string{
+		`"1" "d" "infinity is no date" "{\"id\":\"1\",\"d\":\"infinity\",\"v\":\"a\"}"`,
+		`"5" "d" "the year is outside 1 to 9999" "{\"id\":\"5\",\"d\":\"0044-03-15 BC\",\"v\":\"é\\\"\"}"`,
+		`"6" "d" "the year is outside 1 to 9999" "{\"id\":\"6\",\"d\":\"10000-01-01\",\"v\":\"x\"}"`,
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("in quarantine stand\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	sameAsSource(t, db, folder(l, "t"), "select json_build_object('id', id, 'd', to_char(d, 'YYYY-MM-DD'), 'v', v) from t where d between '0001-01-01' and '9999-12-31'")
 }
 
 // TestShapes changes what tables look like and what their keys are: composite and
