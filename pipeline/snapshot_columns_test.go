@@ -305,7 +305,7 @@ func TestSnapshotColumnsSpooled(t *testing.T) {
 		now := run.table("public.t").Snapshot
 		return now != nil && now.ID == s.ID && now.State == pipeline.SnapshotDone
 	})
-	r.db.Exec(t, "update t set w = 'behind' where id = 51", "delete from t where id = 61", "update t set id = 3000 where id = 71", "update t set v = 'made', w = 'anew' where id = 75", "delete from t where id = 85")
+	r.db.Exec(t, "update t set w = 'behind' where id = 51", "delete from t where id = 61", "update t set id = 3000 where id = 71", "delete from t where id = 85", "update t set v = 'made', w = 'anew' where id = 75")
 	if log.count("rows that are not in the lake") > 0 {
 		t.Error("they were not spooled")
 	}
@@ -315,6 +315,7 @@ func TestSnapshotColumnsSpooled(t *testing.T) {
 	r.await("it is paused still", func() bool { return run.table("public.t").State == pipeline.Paused })
 	run.ask(pipeline.Resume, "public.t")
 	r.await("it streams", func() bool { return run.table("public.t").State == pipeline.Streaming && r.spooled("t") == 0 })
+	r.await("what came last has come", func() bool { return r.texts("w")[75] != nil })
 	if log.count("rows that are not in the lake", "rows=100") != 1 {
 		t.Error("the rows that the lake lacks are not told of")
 	}
