@@ -42,9 +42,12 @@ type copiesAnew struct {
 }
 
 func (c *copiesAnew) let(o *options) {
-	if c.why == nil {
-		c.why = map[string]string{}
-	}
+	c.why = map[string]string{}
+	c.more(o)
+}
+
+// more is let that remembers what was noted before.
+func (c *copiesAnew) more(o *options) {
 	o.Recopy = func(v *change.Table, why *pipeline.AnewError) bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -265,7 +268,7 @@ func TestPartitionPassesBy(t *testing.T) {
 			}
 			if when != "running" {
 				run.stop()
-				if err := r.once(copies.let); err != nil {
+				if err := r.once(copies.more); err != nil {
 					t.Fatal(err)
 				}
 				run = r.start(recopies)
