@@ -88,3 +88,15 @@ func TestChunkCopyGoesOnWhateverIsConfigured(t *testing.T) {
 	}
 	r.equal(run)
 }
+
+// TestChunksOfUnloggedPartition copies a table in chunks of which one partition is unlogged: that is none of it.
+func TestChunksOfUnloggedPartition(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, append(divided, "create unlogged table t3 partition of t for values from (10000) to (20000)", "insert into t values (10001, 0, 'in no log')")...)
+	run := r.start(chunky)
+	r.await("it streams", func() bool { return run.table("public.t").State == pipeline.Streaming })
+	if n := run.table("public.t").CopyChunks; n < 5 {
+		t.Errorf("%d chunks", n)
+	}
+	r.equal(run)
+}

@@ -120,7 +120,7 @@ func (c *Connector) leaves(ctx context.Context, t *catalogTable) (all []leaf, er
 				CASE WHEN l.relpages > 0 THEN greatest(l.reltuples, 0)::float8 * (pg_relation_size(l.oid) / b.size) / l.relpages ELSE greatest(l.reltuples, 0) END::bigint,
 				coalesce((SELECT sum(s.avg_width) FROM pg_stats s WHERE s.schemaname = n.nspname AND s.tablename = l.relname AND NOT s.inherited), 0)::bigint
 			FROM (SELECT $1::oid AS oid WHERE NOT $2 UNION ALL SELECT relid FROM pg_partition_tree($1::oid) WHERE isleaf AND $2) o
-			JOIN pg_class l ON l.oid = o.oid AND l.relkind = 'r' JOIN pg_namespace n ON n.oid = l.relnamespace LEFT JOIN pg_am a ON a.oid = l.relam,
+			JOIN pg_class l ON l.oid = o.oid AND l.relkind = 'r' AND l.relpersistence = 'p' JOIN pg_namespace n ON n.oid = l.relnamespace LEFT JOIN pg_am a ON a.oid = l.relam,
 			(SELECT current_setting('block_size')::int AS size) b
 			ORDER BY l.oid`, t.ID, t.partitioned)
 		if err != nil {
