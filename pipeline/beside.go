@@ -269,7 +269,7 @@ func (p *Pipeline) copyFailed(ctx context.Context, t *target, err error) {
 	}
 	source, ofSource := errors.AsType[*sourceError](err)
 	_, awaits := errors.AsType[*awaitsError](err)
-	again := changedMeanwhile(err) || work.void && !awaits || ofSource && p.retryable(source.error) || !ofSource && p.passes(ofLake(err))
+	again := !awaits && (changedMeanwhile(err) || work.void || ofSource && p.retryable(source.error) || !ofSource && p.passes(ofLake(err)))
 	if t.foreign && (p.opts.Once || !again) {
 		p.awaitTakeOver(ctx, t, work, err)
 		return
