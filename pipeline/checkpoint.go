@@ -265,6 +265,6 @@ func sameSource(what string, had, have change.Identity) error {
 	}
 	return &PositionError{
 		What:   fmt.Sprintf("%s was written from another source (%s)", what, strings.Join(diff, ", ")),
-		WayOut: "point the configuration at the right database, or, where the database was restored or replaced on purpose, give the pipeline an empty lake folder so that its tables are copied anew",
+		WayOut: "point the configuration at the right database, or, where the database was restored or replaced on purpose, give the pipeline an empty lake folder so that its tables are copied anew; where a service moved to another database, give that a pipeline of its own, and `lakefeed repoint` lets its tables go on",
 	}
 }

@@ -34,12 +34,16 @@ type Order struct {
 	Accept *Acceptance `json:"accept,omitempty"`
 	// Adopt says that the table in its folder, which another job made, is to be taken over.
 	Adopt *Adoption `json:"adopt,omitempty"`
-	Since time.Time `json:"since"`
+	// Leaves says that another pipeline goes on with the table, or is to.
+	Leaves *Leaving  `json:"leaves,omitempty"`
+	Since  time.Time `json:"since"`
 }
 
 // String is the order for people.
 func (o Order) String() string {
 	switch {
+	case o.Leaves != nil:
+		return o.Leaves.String()
 	case o.Removed:
 		return "it was removed from the pipeline"
 	case o.Held != "":
@@ -85,7 +89,7 @@ func (p *Pipeline) obeyed(ctx context.Context, t *target, since time.Time) {
 }
 
 func (o Order) none() bool {
-	return !o.Paused && !o.Removed && o.Resync == 0 && o.Accept == nil && o.Adopt == nil
+	return !o.Paused && !o.Removed && o.Resync == 0 && o.Accept == nil && o.Adopt == nil && o.Leaves == nil
 }
 
 func ordersName(pipeline string) string { return "_lakefeed/tables/" + folderName(pipeline) }
@@ -139,7 +143,13 @@ func Instruct(ctx context.Context, lake storage.Store, pipeline, table string, v
 		if look != nil {
 			at, version = look.At, seenVersion(look, table)
 		}
-		if o, err = verb.apply(orders[table], at, version); err != nil {
+		if verb == Add {
+			err = comesBack(ctx, lake, pipeline, table, orders[table])
+		}
+		if err == nil {
+			o, err = verb.apply(orders[table], at, version)
+		}
+		if err != nil {
 			return fmt.Errorf("%s %s: %w", verb, table, err)
 		}
 		return writeOrders(ctx, lake, key, withOrder(orders, table, o))
@@ -176,6 +186,8 @@ const (
 
 	// Adopt names what [Pipeline.Adopt] does, which needs an [Adoption]; it is none of [Verbs].
 	Adopt Verb = "adopt"
+	// Leave names what [Pipeline.Leave] does, which needs a [Leaving].
+	Leave Verb = "leave"
 )
 
 // Verbs are all verbs.
@@ -185,6 +197,9 @@ var Verbs = []Verb{Pause, Resume, Resync, Remove, Add, Apply}
 // where a version of the source's table was seen.
 func (v Verb) apply(o Order, at change.LSN, version string) (Order, error) {
 	o.Since, o.Why = time.Now().UTC(), ""
+	if o.handedOver() && v != Add {
+		return o, errors.New(o.Leaves.String())
+	}
 	if o.Removed && v != Add {
 		return o, errors.New("it was removed from the pipeline: add it first")
 	}
@@ -205,6 +220,7 @@ func (v Verb) apply(o Order, at change.LSN, version string) (Order, error) {
 	case Remove:
 		o = Order{Removed: true, Since: o.Since}
 	case Add:
+		o.Leaves = nil
 		if o.Removed {
 			o.Removed, o.Resync, o.Fresh = false, at, true // what happened meanwhile is in no log
 		}
@@ -258,6 +274,11 @@ func (p *Pipeline) Instruct(ctx context.Context, table string, verb Verb) (Order
 		}
 		at, version = look.At, seenVersion(look, table)
 	}
+	if verb == Add {
+		if err := comesBack(ctx, p.opts.Lake, p.opts.Name, table, p.orderOf(table)); err != nil {
+			return Order{}, fmt.Errorf("%s %s: %w", verb, table, err)
+		}
+	}
 	t := p.targetNamed(table)
 	o, err := p.order(ctx, table, func(o Order) (Order, error) {
 		o, err := verb.apply(o, at, version)
@@ -268,6 +289,9 @@ func (p *Pipeline) Instruct(ctx context.Context, table string, verb Verb) (Order
 	})
 	if err != nil {
 		return o, fmt.Errorf("%s %s: %w", verb, table, err)
+	}
+	if verb == Add && t != nil {
+		t.report(func(s *TableStatus) { s.Note = "" }) // of a pipeline that was to go on with it
 	}
 	p.log.Info("asked for a table", "table", table, "verb", verb)
 	if verb == Resume {
@@ -373,6 +397,8 @@ func (p *Pipeline) obey(ctx context.Context) {
 		switch {
 		case o.Removed:
 			p.leave(ctx, t)
+		case o.Leaves != nil:
+			p.obeyLeaving(ctx, t, *o.Leaves)
 		case o.Adopt != nil:
 			p.obeyAdoption(ctx, t, o)
 		case t.wantsCopy(o) && t.recopy == nil && !t.job && !p.opts.Once && !o.Since.Equal(t.gaveUp):

@@ -34,7 +34,11 @@ func (p *Pipeline) start(ctx context.Context) (change.LSN, error) {
 	if err != nil {
 		return 0, fmt.Errorf("list tables of the source: %w", err)
 	}
+	all := len(tables)
 	if tables = p.withoutRemoved(tables); len(tables) == 0 && p.opts.part == nil {
+		if all > 0 {
+			return 0, fmt.Errorf("all tables were removed from the pipeline, or handed over to another one; `lakefeed drop` gives it up: %w", ErrNoTables)
+		}
 		return 0, ErrNoTables
 	}
 	record, err := p.readRecord(ctx)

@@ -86,6 +86,7 @@ type capture struct {
 	waited bool            // and tables were being copied then
 
 	ends    bool       // at the cut
+	ended   change.LSN // the last cut
 	cut     change.LSN // where the round is to end, 0: nowhere in particular
 	cutDone func(map[string]string)
 	held    *request // set while somebody has asked us to hold still
@@ -105,7 +106,11 @@ func (c *capture) step(ctx context.Context) (done bool, err error) {
 			return false, err
 		}
 	}
+	if at := c.leaves(); at != 0 && reaches(chunk, at) {
+		c.cut = at
+	}
 	if c.cut != 0 && reaches(chunk, c.cut) {
+		c.ended = c.cut
 		chunk, c.rest = splitChunk(chunk, c.cut)
 		chunk.End = c.cut
 		c.round.done, c.read, c.cut, c.cutDone = c.cutDone, c.cut, 0, nil
@@ -131,6 +136,14 @@ func (c *capture) step(ctx context.Context) (done bool, err error) {
 		return false, c.send(ctx)
 	}
 	return false, nil
+}
+
+// leaves is the position at which the round is to end since a table is left there; 0: at none.
+func (c *capture) leaves() change.LSN {
+	if c.cut != 0 || !c.whole && len(c.round.tables) > 0 {
+		return 0
+	}
+	return c.p.leavesAt(max(c.read, c.ended+1))
 }
 
 // next is what the last cut left over, or what the source has.

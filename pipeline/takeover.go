@@ -26,18 +26,39 @@ type Adoption struct {
 	Retype bool `json:"retype,omitempty"`
 	// Copy says that all rows are to be read from the source: what the table has of them does not count.
 	Copy bool `json:"copy,omitempty"`
+	// From says that the other job is a pipeline of the same lake; nil: it is none. See repoint.go.
+	From *Origin `json:"from,omitempty"`
 }
 
 // apply is the order that is left.
 func (a Adoption) apply(o Order) (Order, error) {
-	if o.Removed {
+	back := a.From != nil && o.handedOver()
+	switch {
+	case o.Leaves != nil && !back:
+		return o, errors.New(o.Leaves.String())
+	case o.Removed && !back:
 		return o, errors.New("it was removed from the pipeline: add it first")
 	}
 	if (a.Until != 0 || a.Copy) && !a.Stopped {
 		return o, errors.New("what the table holds counts when the job that keeps it has ended: say that it is stopped")
 	}
+	if a.From != nil {
+		from, err := a.goesOn(o.Adopt)
+		if err != nil {
+			return o, err
+		}
+		a.From, o.Removed, o.Leaves = from, false, nil
+	}
 	o.Adopt, o.Since = &a, time.Now().UTC()
 	return o, nil
+}
+
+// refuse says of what an error is the reason.
+func (a Adoption) refuse(table string, err error) error {
+	if a.From != nil {
+		return fmt.Errorf("repoint %s: %w", table, err)
+	}
+	return fmt.Errorf("adopt %s: %w", table, err)
 }
 
 // Adopt asks for a table that another job keeps in the lake to be taken over: the lake has noted it when this
@@ -46,15 +67,15 @@ func (p *Pipeline) Adopt(ctx context.Context, table string, a Adoption) (Order, 
 	t := p.targetNamed(table)
 	switch {
 	case p.opts.Shards != nil:
-		return Order{}, fmt.Errorf("adopt %s: %w", table, errShardsAdopt)
-	case !p.knows(table, Resync):
-		return Order{}, fmt.Errorf("adopt %s: the pipeline has no such table: names are as `lakefeed status` prints them, and an entry of `tables` in the configuration has to take it", table)
+		return Order{}, a.refuse(table, errShardsAdopt)
+	case !p.knows(table, Add): // one that was removed, the order refuses
+		return Order{}, a.refuse(table, errors.New("the pipeline has no such table: names are as `lakefeed status` prints them, and an entry of `tables` in the configuration has to take it"))
 	case t != nil && t.snapshot().Checkpoint != "":
-		return Order{}, fmt.Errorf("adopt %s: %w", table, errOurs)
+		return Order{}, a.refuse(table, errOurs)
 	}
 	o, err := p.order(ctx, table, a.apply)
 	if err != nil {
-		return o, fmt.Errorf("adopt %s: %w", table, err)
+		return o, a.refuse(table, err)
 	}
 	p.log.Info("table is to be taken over", "table", table, "stopped", a.Stopped)
 	p.awake()
@@ -70,7 +91,7 @@ var (
 // that does run is a *[LockedError].
 func RequestAdoption(ctx context.Context, lake storage.Store, pipeline, table string, a Adoption) (o Order, err error) {
 	if ShardOf(pipeline) != "" {
-		return Order{}, fmt.Errorf("adopt %s: %w", table, errShardsAdopt)
+		return Order{}, a.refuse(table, errShardsAdopt)
 	}
 	err = inItsPlace(ctx, lake, pipeline, table, func(key string) error {
 		orders, err := readOrders(ctx, lake, key)
@@ -78,7 +99,7 @@ func RequestAdoption(ctx context.Context, lake storage.Store, pipeline, table st
 			return err
 		}
 		if o, err = a.apply(orders[table]); err != nil {
-			return fmt.Errorf("adopt %s: %w", table, err)
+			return a.refuse(table, err)
 		}
 		return writeOrders(ctx, lake, key, withOrder(orders, table, o))
 	})
@@ -87,7 +108,7 @@ func RequestAdoption(ctx context.Context, lake storage.Store, pipeline, table st
 
 // Adopt is [Pipeline.Adopt] of the slot that has the table.
 func (g *Group) Adopt(ctx context.Context, table string, a Adoption) (Order, error) {
-	p, err := g.streamFor(table, Resync)
+	p, err := g.streamFor(table, Add)
 	if err != nil {
 		return Order{}, err
 	}
@@ -105,8 +126,11 @@ func (a *Adoption) copies() bool { return a != nil && a.Copy && a.Stopped }
 // foreignFolder is what is done with a folder that holds a table of others, or is to hold one: it is
 // left as it is until that is taken over.
 func (p *Pipeline) foreignFolder(ctx context.Context, t *target) error {
-	t.table, t.at, t.had, t.mine = nil, checkpoint{}, 0, false
+	t.table, t.at, t.had, t.copied, t.mine = nil, checkpoint{}, 0, 0, false
 	t.opened, t.foreign = true, true
+	if a := p.orderOf(t.name).Adopt; a != nil && a.From != nil { // whose quarantine it is still
+		return nil
+	}
 	return t.quarantine.open(ctx, 0)
 }
 
@@ -129,7 +153,10 @@ func (p *Pipeline) obeyAdoption(ctx context.Context, t *target, o Order) {
 const takenOver = "it is taken over from the job that kept it"
 
 // awaitsError is a take-over that waits for a person.
-type awaitsError struct{ what string }
+type awaitsError struct {
+	what string
+	soon bool // or for another pipeline, which is looked at again soon
+}
 
 // Error says for what.
 func (e *awaitsError) Error() string { return e.what }
@@ -148,6 +175,9 @@ func (p *Pipeline) awaitTakeOver(ctx context.Context, t *target, work *recopy, e
 	work.wait, work.next = 0, time.Now().Add(askedAgain)
 	t.recopy, t.gaveUp = work, p.orderOf(t.name).Since
 	why, awaits := errors.AsType[*awaitsError](err)
+	if awaits && why.soon {
+		work.next = time.Now().Add(againLeast)
+	}
 	if awaits && !p.opts.Once {
 		p.failures.Delete(t.name)
 		t.report(func(s *TableStatus) { s.State, s.Note, s.Error, s.Since = Waiting, why.what, "", time.Time{} })
@@ -188,7 +218,7 @@ func (p *Pipeline) endTakeOver(ctx context.Context, t *target, err error) error 
 }
 
 // openForeign opens the other job's table as the one that it is to be. It is not taken for
-// one that nobody else writes to: a writer that lives is not to be taken for dead.
+// one that nobody else writes to: a writer that lives is not to be taken for dead. A pipeline has said that it is none.
 func (p *Pipeline) openForeign(ctx context.Context, t *target) error {
 	options, err := p.hudiOptions(t)
 	if err != nil {
@@ -196,12 +226,14 @@ func (p *Pipeline) openForeign(ctx context.Context, t *target) error {
 	}
 	had, err := hudi.Open(ctx, t.store, hudi.Options{})
 	if errors.Is(err, hudi.ErrNoTable) || err == nil && len(had.Timeline().Completed()) == 0 {
-		return &awaitsError{fmt.Sprintf("folder %s holds no rows of a Hudi table yet: `lakefeed table import` makes one of Parquet files; `path` of its entry in the configuration says where it lies", t.store)}
+		return &awaitsError{what: fmt.Sprintf("folder %s holds no rows of a Hudi table yet: `lakefeed table import` makes one of Parquet files; `path` of its entry in the configuration says where it lies", t.store)}
 	}
 	if err != nil {
 		return damaged(err)
 	}
-	options.Concurrency = hudi.Concurrency{}
+	if a := p.orderOf(t.name).Adopt; a == nil || a.From == nil {
+		options.Concurrency = hudi.Concurrency{}
+	}
 	if options.Buckets = t.bucketsOfForeign(had); options.Keys != nil {
 		options.Index = hudi.IndexGlobalKey
 	}
@@ -218,7 +250,7 @@ func (p *Pipeline) openForeign(ctx context.Context, t *target) error {
 func (p *Pipeline) landCopied(ctx context.Context, t *target) error {
 	order := p.orderOf(t.name).Adopt
 	if !order.copies() {
-		return &awaitsError{"the job that keeps it has not ended: when it has, `lakefeed adopt --stopped`"}
+		return &awaitsError{what: "the job that keeps it has not ended: when it has, `lakefeed adopt --stopped`"}
 	}
 	f, err := p.landForeign(ctx, t)
 	if err != nil {
@@ -244,11 +276,21 @@ func (t *target) bucketsOfForeign(had *hudi.Table) int {
 
 // landForeign prepares to land rows in the place of all that the other job's table has.
 func (p *Pipeline) landForeign(ctx context.Context, t *target) (*foreign, error) {
+	if err := p.handedOver(ctx, t); err != nil {
+		return nil, err
+	}
 	if err := p.openForeign(ctx, t); err != nil {
 		return nil, err
 	}
-	f, err := newForeign(t.table, t.landsAs(), t.options.PartitionBy, p.opts.LeanColumns)
+	from, err := p.origin(ctx, t)
 	if err != nil {
+		return nil, err
+	}
+	f, err := newForeign(t.table, from, t.landsAs(), t.options.PartitionBy, p.opts.LeanColumns)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.takeQuarantine(ctx, t, f); err != nil {
 		return nil, err
 	}
 	t.partitions, t.landing = f.partitions, f.schema

@@ -46,6 +46,9 @@ func (p *Pipeline) takeOver(ctx context.Context, t *target, v *change.Table) err
 	if t.stage != nil && t.stage.head.Layout != takeOverLayout {
 		return &staleError{why: "its rows are taken over now"}
 	}
+	if err := order.From.kept(t.stage); err != nil {
+		return err
+	}
 	if t.stage == nil {
 		if err := p.beginTakeOver(ctx, t, v); err != nil {
 			return err
@@ -53,8 +56,14 @@ func (p *Pipeline) takeOver(ctx context.Context, t *target, v *change.Table) err
 	} else if err := p.stillFits(ctx, t, v); err != nil { // while the other job may still go on
 		return err
 	}
+	if err := p.noteKept(ctx, t, order); err != nil {
+		return err
+	}
+	if !order.Stopped && order.From != nil {
+		return &awaitsError{what: fmt.Sprintf("pipeline %s goes on with it, and changes of this source are kept from %s on: when nobody writes to the other one any more, `lakefeed repoint --switch`", order.From.Pipeline, t.stage.head.From)}
+	}
 	if !order.Stopped {
-		return &awaitsError{fmt.Sprintf("the job that keeps it goes on until it has passed %s: then stop that, and `lakefeed adopt --stopped`", t.stage.head.From)}
+		return &awaitsError{what: fmt.Sprintf("the job that keeps it goes on until it has passed %s: then stop that, and `lakefeed adopt --stopped`", t.stage.head.From)}
 	}
 	var err error
 	if t.shows, err = p.meetCopy(ctx, t, t.stage.head.From); err != nil {
@@ -64,7 +73,7 @@ func (p *Pipeline) takeOver(ctx context.Context, t *target, v *change.Table) err
 	if err == nil {
 		err = f.check(*order)
 	}
-	if err == nil {
+	if err == nil && order.From == nil {
 		err = p.reached(ctx, t.table, t.stage.head.From, *order)
 	}
 	if err != nil {
@@ -126,19 +135,19 @@ func (r *foreignRows) take(ctx context.Context) error {
 		return err
 	}
 	if now := newestInstant(t.table); now != instant {
-		return &awaitsError{fmt.Sprintf("another job wrote into it while it was read (%s): see that it has ended", now)}
+		return &awaitsError{what: fmt.Sprintf("another job wrote into it while it was read (%s): see that it has ended", now)}
 	}
-	return refusedRows(r.c.finish(ctx, 0, true))
+	return r.refused(r.c.finish(ctx, 0, true))
 }
 
-// refusedRows says of rows that cannot be written what is to be done: there is no other pass. Keys that
+// refused says of rows that cannot be written what is to be done: there is no other pass. Keys that
 // come twice the source has so; what is in a row otherwise the table has, and not the source.
-func refusedRows(err error) error {
+func (r *foreignRows) refused(err error) error {
 	if stale, ok := errors.AsType[*staleError](err); ok && stale.once { // there is no other pass
 		return fmt.Errorf("%s: mend that in the source, or let it be copied into a folder of its own", stale.why)
 	}
 	if _, refused := errors.AsType[*hudi.RowError](err); refused {
-		return fmt.Errorf("the table that is taken over has it so: `lakefeed adopt --stopped --copy` reads all rows from the source: %w", err)
+		return fmt.Errorf("the table that is taken over has it so: %s reads all rows from the source: %w", r.copyBy(), err)
 	}
 	return err
 }
@@ -242,7 +251,9 @@ func (r *foreignRows) convert(rec arrow.RecordBatch) (arrow.RecordBatch, error) 
 		if err != nil {
 			return nil, fmt.Errorf("column %s: %w", field.Name, err)
 		}
-		if field.Name == colLSN { // by which engines order changes: what comes is newer than what is there
+		if field.Name == colLSN && r.from != nil { // those of the other log do not compare with this one's
+			cols[i] = sameLSN(rec.NumRows(), r.c.stage.head.From)
+		} else if field.Name == colLSN { // by which engines order changes: what comes is newer than what is there
 			cols[i] = withLSN(cols[i].(*array.Int64), r.c.stage.head.From)
 		}
 	}
@@ -266,6 +277,16 @@ func withLSN(a *array.Int64, at change.LSN) arrow.Array {
 	return b.NewArray()
 }
 
+// sameLSN is one position for a number of rows.
+func sameLSN(rows int64, at change.LSN) arrow.Array {
+	b := array.NewInt64Builder(mem)
+	b.Reserve(int(rows))
+	for range rows {
+		b.UnsafeAppend(int64(at))
+	}
+	return b.NewArray()
+}
+
 // sortOut leaves out the rows that say that they are deleted, and those that have Debezium's placeholder for
 // a value, whose keys are noted: what they have is known by the source alone.
 func (r *foreignRows) sortOut(rec arrow.RecordBatch) (arrow.RecordBatch, error) {
@@ -276,6 +297,9 @@ func (r *foreignRows) sortOut(rec arrow.RecordBatch) (arrow.RecordBatch, error) 
 		}
 	}
 	ops, _ := columnOf(rec, colOp).(*array.String)
+	if r.from != nil {
+		ops = nil
+	}
 	var sel []ref
 	var keys []int
 	for row := range int(rec.NumRows()) {

@@ -19,15 +19,15 @@ func TestTakeOverRefusedRows(t *testing.T) {
 		{&staleError{why: "key 1 comes twice", once: true}, "mend that in the source"},
 		{fmt.Errorf("write: %w", &hudi.RowError{Reason: `row with key "1": text in column v is not UTF-8`}), "adopt --stopped --copy"},
 	} {
-		if err := refusedRows(c.err); err == nil || !strings.Contains(err.Error(), c.wants) {
+		if err := new(foreignRows).refused(c.err); err == nil || !strings.Contains(err.Error(), c.wants) {
 			t.Errorf("%v: %v, want %s", c.err, err, c.wants)
 		}
 	}
 	other := errors.New("something else")
-	if err := refusedRows(other); !errors.Is(err, other) || err.Error() != other.Error() {
+	if err := new(foreignRows).refused(other); !errors.Is(err, other) || err.Error() != other.Error() {
 		t.Errorf("another error became %v", err)
 	}
-	if err := refusedRows(nil); err != nil {
+	if err := new(foreignRows).refused(nil); err != nil {
 		t.Error(err)
 	}
 }

@@ -19,6 +19,7 @@ import (
 // foreign is a table of another job, and how its rows land in what is made of it.
 type foreign struct {
 	table      *hudi.Table
+	from       *checkpoint   // of the pipeline that kept it; nil: some other job did
 	shown      *change.Table // the source's, as it lands
 	partitions []partitionColumn
 	schema     *arrow.Schema // that its rows take on
@@ -36,8 +37,8 @@ type foreignColumn struct {
 
 // newForeign looks at a table of another job. What cannot be taken over at all is an error; what only a copy
 // of all rows helps, or a person has to agree to, the result says.
-func newForeign(table *hudi.Table, shown *change.Table, by []PartitionField, lean bool) (*foreign, error) {
-	f := &foreign{table: table, shown: shown}
+func newForeign(table *hudi.Table, from *checkpoint, shown *change.Table, by []PartitionField, lean bool) (*foreign, error) {
+	f := &foreign{table: table, from: from, shown: shown}
 	if err := f.fits(by); err != nil {
 		return nil, err
 	}
@@ -68,15 +69,22 @@ func newForeign(table *hudi.Table, shown *change.Table, by []PartitionField, lea
 			fields, f.columns = append(fields, arrow.Field{Name: names[i], Type: c.Arrow, Nullable: true}), append(f.columns, foreignColumn{})
 		}
 	}
+	for _, k := range f.left(names) {
+		f.unread = append(f.unread, fmt.Sprintf("column %s is in it, and not in the source", k))
+	}
 	f.schema = arrow.NewSchema(fields, nil)
 	return f, nil
 }
 
 // sourceColumn is how a column of the source lands that the table has.
 func (f *foreign) sourceColumn(c change.Column, had arrow.Field) (arrow.Field, foreignColumn) {
-	col := foreignColumn{from: had.Name, text: had.Type.ID() == arrow.STRING || had.Type.ID() == arrow.BINARY}
+	col := foreignColumn{from: had.Name, text: f.from == nil && (had.Type.ID() == arrow.STRING || had.Type.ID() == arrow.BINARY)}
 	var err error
-	if col.read, err = readDebezium(c, had.Type); err != nil {
+	if same := arrow.TypeEqual(had.Type, c.Arrow); f.from != nil {
+		if !same {
+			f.unread = append(f.unread, fmt.Sprintf("column %s is %s in it, and %s in the source", c.Name, had.Type, c.Type))
+		}
+	} else if col.read, err = readDebezium(c, had.Type); err != nil {
 		f.unread = append(f.unread, fmt.Sprintf("column %s: %v", c.Name, err))
 	}
 	if !arrow.TypeEqual(had.Type, c.Arrow) {
@@ -96,6 +104,11 @@ func (f *foreign) fits(by []PartitionField) (err error) {
 	}
 	if key := recordKey(f.shown); !slices.Equal(key, f.table.RecordKey()) {
 		return fmt.Errorf("its record key is %s, and the key of %s is %s: one row of the one may be several of the other; let it be copied into a folder of its own", strings.Join(f.table.RecordKey(), ","), f.shown, strings.Join(key, ","))
+	}
+	if f.from != nil {
+		if err := samePartitions(f.from.Table, f.from.Partitions, by); err != nil {
+			return err
+		}
 	}
 	if f.partitions, err = newPartitions(f.shown, by); err != nil {
 		return err
@@ -159,11 +172,11 @@ func (p *Pipeline) reached(ctx context.Context, table *hudi.Table, since change.
 		return &sourceError{err}
 	}
 	if a.Until > end {
-		return &awaitsError{fmt.Sprintf("`--lsn` says %s, and the source's log ends at %s: up to where has the other job read? `select pg_current_wal_lsn()`, once it has nothing left to read", a.Until, end)}
+		return &awaitsError{what: fmt.Sprintf("`--lsn` says %s, and the source's log ends at %s: up to where has the other job read? `select pg_current_wal_lsn()`, once it has nothing left to read", a.Until, end)}
 	}
 	if a.Until != 0 {
 		if a.Until < since {
-			return &awaitsError{fmt.Sprintf("it holds what commits before %s, as somebody says, and its changes are kept from %s on: let the other job go on until it has passed that, or `lakefeed adopt --stopped --copy` reads its rows from the source", a.Until, since)}
+			return &awaitsError{what: fmt.Sprintf("it holds what commits before %s, as somebody says, and its changes are kept from %s on: let the other job go on until it has passed that, or `lakefeed adopt --stopped --copy` reads its rows from the source", a.Until, since)}
 		}
 		return nil
 	}
@@ -172,14 +185,14 @@ func (p *Pipeline) reached(ctx context.Context, table *hudi.Table, since change.
 		return err
 	}
 	if !onePartition(checkpoint) {
-		return &awaitsError{fmt.Sprintf("whether it holds all that commits before %s its rows do not tell: its commits have %s; when the other job has nothing left to read, `--lsn` says up to where it has read", since, checkpointText(checkpoint))}
+		return &awaitsError{what: fmt.Sprintf("whether it holds all that commits before %s its rows do not tell: its commits have %s; when the other job has nothing left to read, `--lsn` says up to where it has read", since, checkpointText(checkpoint))}
 	}
 	newest, err := newestEvent(ctx, table)
 	if err == nil && newest > end {
-		return &awaitsError{fmt.Sprintf("its newest row is of %s, and the source's log ends at %s: rows of it are of another server; `--lsn` says up to where the other job has read, or `lakefeed adopt --stopped --copy` reads its rows from the source", newest, end)}
+		return &awaitsError{what: fmt.Sprintf("its newest row is of %s, and the source's log ends at %s: rows of it are of another server; `--lsn` says up to where the other job has read, or `lakefeed adopt --stopped --copy` reads its rows from the source", newest, end)}
 	}
 	if err == nil && newest < since {
-		err = &awaitsError{fmt.Sprintf("the other job has to pass %s, from where on its changes are kept, and its newest row is of %s: let it go on, or, where it has nothing left to read, `--lsn` says up to where it has read", since, newest)}
+		err = &awaitsError{what: fmt.Sprintf("the other job has to pass %s, from where on its changes are kept, and its newest row is of %s: let it go on, or, where it has nothing left to read, `--lsn` says up to where it has read", since, newest)}
 	}
 	return err
 }
@@ -198,7 +211,7 @@ func (f *foreign) check(a Adoption) error {
 	}
 	switch {
 	case len(f.unread) > 0:
-		return fmt.Errorf("its rows cannot be taken over: %s; `lakefeed adopt --stopped --copy` reads all rows from the source instead", strings.Join(f.unread, "; "))
+		return fmt.Errorf("its rows cannot be taken over: %s; %s reads all rows from the source instead", strings.Join(f.unread, "; "), f.copyBy())
 	case len(f.retyped) > 0 && !a.Retype:
 		return fmt.Errorf("columns would become another type for its readers: %s; `--retype` lets them", strings.Join(f.retyped, "; "))
 	}
@@ -217,11 +230,14 @@ type Foreign struct {
 	Newest     change.LSN `json:"newest_lsn,omitzero"`  // of a change that it has a row of
 	Retyped    []string   `json:"retyped,omitempty"`    // columns that become another type
 	Unread     []string   `json:"unread,omitempty"`     // why all rows have to be read from the source
+	Table      string     `json:"table,omitempty"`      // its name in the pipeline that keeps it
+	Holds      change.LSN `json:"holds,omitzero"`       // up to where that one has written it
 }
 
 // InspectForeign looks at the table of another job that lies where a table of the source is to land, without
 // changing anything. What cannot be taken over is an error that says why, and the way out.
-func InspectForeign(ctx context.Context, lake storage.Store, pipeline string, look *change.Look, name string, options func(*change.Table) TableOptions) (*Foreign, error) {
+// With from it is one that another pipeline keeps.
+func InspectForeign(ctx context.Context, lake storage.Store, pipeline, from string, look *change.Look, name string, options func(*change.Table) TableOptions) (*Foreign, error) {
 	i := slices.IndexFunc(look.Tables, func(v *change.Table) bool { return v.String() == name })
 	if i < 0 {
 		return nil, &TableError{name, errors.New("the source has no such table that the configuration takes")}
@@ -238,19 +254,24 @@ func InspectForeign(ctx context.Context, lake storage.Store, pipeline string, lo
 	if err != nil {
 		return nil, err
 	}
-	if at, err := anyCheckpoint(ctx, table); err != nil || at != nil {
-		if err == nil {
-			err = &TableError{name, fmt.Errorf("folder %s belongs to table %s of pipeline %s: it is Lakefeed's already", path, at.Table, at.Pipeline)}
-		}
+	at, err := anyCheckpoint(ctx, table)
+	if err == nil {
+		err = at.keptBy(from, pipeline, name, path)
+	}
+	if err != nil {
 		return nil, err
 	}
-	f, err := newForeign(table, look.Tables[i], options(look.Tables[i]).PartitionBy, false)
+	f, err := newForeign(table, at, look.Tables[i], options(look.Tables[i]).PartitionBy, false)
 	if err != nil {
 		return nil, &TableError{name, fmt.Errorf("what lies in folder %s cannot be taken over: %w", path, err)}
 	}
 	out := &Foreign{
 		Folder: path, Type: string(table.Type()), Index: string(table.Index()), Key: table.RecordKey(), Partitions: table.PartitionBy(),
 		Merging: table.Merging(), Retyped: f.retyped, Unread: f.unread,
+	}
+	if at != nil {
+		out.Table, out.Holds = at.Table, at.LSN
+		return out, nil
 	}
 	if out.Checkpoint, err = streamerCheckpoint(ctx, table); err != nil {
 		return nil, err

@@ -331,12 +331,9 @@ func (p *Pipeline) openFolder(ctx context.Context, t *target, followed bool) err
 		t.opened, t.table = true, table
 		return t.quarantine.open(ctx, 0)
 	}
-	if done, err := table.FinishTakeOver(ctx); err != nil {
-		return fmt.Errorf("finish to take over %s: %w", t.store, err)
-	} else if done {
-		return p.openFolder(ctx, t, followed)
+	if p.comesFrom(t, at) {
+		return p.foreignFolder(ctx, t)
 	}
-	t.foreign = false
 	if !t.job {
 		t.copied = at.Copied
 	}
@@ -345,6 +342,12 @@ func (p *Pipeline) openFolder(ctx context.Context, t *target, followed bool) err
 		t.settled = true
 		return err
 	}
+	if done, err := table.FinishTakeOver(ctx); err != nil {
+		return fmt.Errorf("finish to take over %s: %w", t.store, err)
+	} else if done {
+		return p.openFolder(ctx, t, followed)
+	}
+	t.foreign = false
 	if err := samePartitions(t.name, at.Partitions, t.options.PartitionBy); err != nil {
 		return err // the source keeps what it lacks until the configuration is mended
 	}

@@ -104,9 +104,13 @@ func Validate(ctx context.Context, o ValidateOptions) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	orders, err := ReadOrders(ctx, o.Lake, o.Name)
+	if err != nil {
+		return nil, err
+	}
 	var todo []*validation
 	for i, path := range tablePaths(tables, o.Table, folders) {
-		if t := tables[i]; !t.LogOnly && (o.Only == nil || o.Only(t.String())) {
+		if t := tables[i]; !t.LogOnly && !orders[t.String()].handedOver() && (o.Only == nil || o.Only(t.String())) {
 			todo = append(todo, &validation{o: o, source: t, table: t, store: storage.Sub(o.Lake, path), quarantine: storage.Sub(o.Lake, QuarantineOf(path, ShardOf(o.Name)))})
 		}
 	}

@@ -29,6 +29,10 @@ func (s *Server) instruct(w http.ResponseWriter, r *http.Request) {
 		s.adopt(w, r, p, a)
 		return
 	}
+	if l := r.URL.Query().Get("leave"); l != "" && pipeline.Verb(r.PathValue("verb")) == pipeline.Leave {
+		s.leave(w, r, p, l)
+		return
+	}
 	o, err := p.Instruct(r.Context(), r.PathValue("table"), pipeline.Verb(r.PathValue("verb")))
 	if err != nil {
 		fail(w, http.StatusConflict, err.Error())
@@ -50,6 +54,31 @@ func (s *Server) adopt(w http.ResponseWriter, r *http.Request, p Pipeline, text 
 		return
 	}
 	answer(w, o)
+}
+
+// leave asks for a table to be left to another pipeline.
+func (s *Server) leave(w http.ResponseWriter, r *http.Request, p Pipeline, text string) {
+	var l pipeline.Leaving
+	if err := json.Unmarshal([]byte(text), &l); err != nil {
+		fail(w, http.StatusBadRequest, "leave: "+err.Error())
+		return
+	}
+	o, err := p.Leave(r.Context(), r.PathValue("table"), l)
+	if err != nil {
+		fail(w, http.StatusConflict, err.Error())
+		return
+	}
+	answer(w, o)
+}
+
+// Leave asks for a table to be left to another pipeline: the lake has noted it when this returns.
+func (h *Held) Leave(ctx context.Context, table string, l pipeline.Leaving) (pipeline.Order, error) {
+	var o pipeline.Order
+	b, err := json.Marshal(l)
+	if err == nil {
+		err = h.c.ask(ctx, http.MethodPost, h.path+"/tables/"+url.PathEscape(table)+"/"+string(pipeline.Leave)+"?leave="+url.QueryEscape(string(b)), &o)
+	}
+	return o, err
 }
 
 // Adopt asks for a table of another job to be taken over: the lake has noted it when this returns.

@@ -49,6 +49,8 @@ type Pipeline interface {
 	Snapshot(ctx context.Context, table, where string, columns ...string) (pipeline.Snapshot, error)
 	// Adopt asks for a table of another job to be taken over.
 	Adopt(ctx context.Context, table string, a pipeline.Adoption) (pipeline.Order, error)
+	// Leave asks for a table to be left to another pipeline.
+	Leave(ctx context.Context, table string, l pipeline.Leaving) (pipeline.Order, error)
 }
 
 // Report is the answer of /status.

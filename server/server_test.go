@@ -49,6 +49,28 @@ func (s *stand) Adopt(_ context.Context, table string, a pipeline.Adoption) (pip
 	return pipeline.Order{Why: table, Adopt: &a}, s.err
 }
 
+func (s *stand) Leave(_ context.Context, table string, l pipeline.Leaving) (pipeline.Order, error) {
+	return pipeline.Order{Why: table, Leaves: &l}, s.err
+}
+
+// TestLeave asks for a table to be left to another pipeline.
+func TestLeave(t *testing.T) {
+	s := new(stand)
+	h := httptest.NewServer(newServer(s).Handler())
+	defer h.Close()
+	c := server.NewClient(strings.TrimPrefix(h.URL, "http://"))
+	defer c.Close()
+	want := pipeline.Leaving{To: "orders", Path: "public/t", At: 0x16_B374D848}
+	o, err := c.Pipeline("shop").Leave(t.Context(), "public.t", want)
+	if err != nil || o.Why != "public.t" || *o.Leaves != want {
+		t.Errorf("%+v, %v", o, err)
+	}
+	s.err = errors.New("it is paused")
+	if _, err := c.Pipeline("shop").Leave(t.Context(), "public.t", want); err == nil || !strings.Contains(err.Error(), "it is paused") {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestAdopt asks for a table to be taken over.
 func TestAdopt(t *testing.T) {
 	s := new(stand)

@@ -122,7 +122,7 @@ func (f *adoptFlags) inspect(ctx context.Context, p *config.Pipeline, table stri
 	if err != nil {
 		return nil, err
 	}
-	found, err := pipeline.InspectForeign(ctx, lake, p.Name, look, table, p.Table)
+	found, err := pipeline.InspectForeign(ctx, lake, p.Name, "", look, table, p.Table)
 	if err != nil {
 		return nil, fmt.Errorf("adopt %s: %w", table, err)
 	}

@@ -205,6 +205,10 @@ func checkFolder(ctx context.Context, p *config.Pipeline, t *change.Table, lake 
 		r.add(note, t.String(), "", "the Hudi table in folder %s is to be taken over from the job that keeps it", store)
 	case c == nil && len(table.Timeline().Completed()) > 0 && !ofShards(ctx, p, table):
 		r.add(mustMend, t.String(), "", "folder %s holds a Hudi table that Lakefeed did not make: `lakefeed adopt` takes a table over from the job that keeps it; else move it away, or give the table another path", store)
+	case c != nil && c.Pipeline != p.Name && adopted(ctx, p, t, lake):
+		r.add(note, t.String(), "", "the table in folder %s is to go on from this source: pipeline %s keeps it, or kept it", store, c.Pipeline)
+	case c != nil && c.Pipeline != p.Name && left(ctx, p, t, lake):
+		r.add(note, t.String(), "", "it was handed over: pipeline %s goes on with folder %s", c.Pipeline, store)
 	case c != nil && (c.Pipeline != p.Name || c.Table != t.String()):
 		r.add(mustMend, t.String(), "", "folder %s belongs to table %s of pipeline %s: give one of them another path", store, c.Table, c.Pipeline)
 	default:
@@ -218,6 +222,13 @@ func checkFolder(ctx context.Context, p *config.Pipeline, t *change.Table, lake 
 func adopted(ctx context.Context, p *config.Pipeline, t *change.Table, lake storage.Store) bool {
 	orders, err := pipeline.ReadOrders(ctx, lake, p.Name)
 	return err == nil && orders[t.String()].Adopt != nil
+}
+
+// left reports whether another pipeline goes on with a table.
+func left(ctx context.Context, p *config.Pipeline, t *change.Table, lake storage.Store) bool {
+	orders, err := pipeline.ReadOrders(ctx, lake, p.Name)
+	l := orders[t.String()].Leaves
+	return err == nil && l != nil && l.Left
 }
 
 // ofShards reports whether other shards of the pipeline fill a table.

@@ -248,16 +248,25 @@ func whomToAsk(ctx context.Context, p *config.Pipeline) (storage.Store, *server.
 	if err != nil {
 		return nil, nil, fmt.Errorf("open lake: %w", err)
 	}
-	holder, err := pipeline.ReadLock(ctx, lake, p.Name)
+	client, err := holderOf(ctx, lake, p.Name)
+	if err != nil {
+		return nil, nil, err
+	}
+	return lake, client, nil
+}
+
+// holderOf is the process that runs a pipeline; nil where none does.
+func holderOf(ctx context.Context, lake storage.Store, name string) (*server.Client, error) {
+	holder, err := pipeline.ReadLock(ctx, lake, name)
 	switch {
 	case err != nil:
-		return nil, nil, err
+		return nil, err
 	case holder == nil || !holder.Alive():
-		return lake, nil, nil
+		return nil, nil //nolint:nilnil // nobody runs it
 	case holder.Address == "":
-		return nil, nil, fmt.Errorf("process %d on %s runs the pipeline and has no server to ask: wait for its end, or start it with --listen", holder.PID, holder.Host)
+		return nil, fmt.Errorf("process %d on %s runs pipeline %s and has no server to ask: wait for its end, or start it with --listen", holder.PID, holder.Host, name)
 	}
-	return lake, server.NewClient(holder.Address), nil
+	return server.NewClient(holder.Address), nil
 }
 
 // lookAt looks at the tables of a pipeline's source.

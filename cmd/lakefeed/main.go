@@ -32,7 +32,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 		PersistentPreRun:  func(*cobra.Command, []string) { started = true },
 	}
-	root.AddCommand(demoCommand(), checkCommand(), runCommand(), bootstrapCommand(), adoptCommand(), statusCommand(), validateCommand(), cutCommand(), quarantineCommand(), dropCommand(), schemaCommand(), tableCommand(), queryCommand(), versionCommand())
+	root.AddCommand(demoCommand(), checkCommand(), runCommand(), bootstrapCommand(), adoptCommand(), repointCommand(), statusCommand(), validateCommand(), cutCommand(), quarantineCommand(), dropCommand(), schemaCommand(), tableCommand(), queryCommand(), versionCommand())
 	root.AddCommand(lifeCommands()...)
 	addExamples(root, "")
 	root.SetArgs(args)

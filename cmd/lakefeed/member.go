@@ -178,6 +178,15 @@ func (m *member) Adopt(ctx context.Context, table string, a pipeline.Adoption) (
 	return p.Adopt(ctx, table, a)
 }
 
+// Leave asks for a table to be left to another pipeline, if the pipeline runs.
+func (m *member) Leave(ctx context.Context, table string, l pipeline.Leaving) (pipeline.Order, error) {
+	p, err := m.running()
+	if err != nil {
+		return pipeline.Order{}, err
+	}
+	return p.Leave(ctx, table, l)
+}
+
 // Snapshot asks for rows of a table of the pipeline to be read anew, if it runs.
 func (m *member) Snapshot(ctx context.Context, table, where string, columns ...string) (pipeline.Snapshot, error) {
 	p, err := m.running()

@@ -23,6 +23,7 @@ type runner interface {
 	Instruct(ctx context.Context, table string, verb pipeline.Verb) (pipeline.Order, error)
 	Snapshot(ctx context.Context, table, where string, columns ...string) (pipeline.Snapshot, error)
 	Adopt(ctx context.Context, table string, a pipeline.Adoption) (pipeline.Order, error)
+	Leave(ctx context.Context, table string, l pipeline.Leaving) (pipeline.Order, error)
 	Drop(ctx context.Context, really bool) (pipeline.Dropped, error)
 }
 

@@ -78,7 +78,7 @@ func offline(ctx context.Context, p *config.Pipeline, lake storage.Store) (*stat
 		r.Error = err.Error()
 	}
 	for i := range r.Tables {
-		if o := orders[r.Tables[i].Table]; o.Paused || o.Removed || o.Resync != 0 {
+		if o := orders[r.Tables[i].Table]; o.Paused || o.Removed || o.Resync != 0 || o.Leaves != nil {
 			r.Tables[i].Note = o.String()
 		}
 	}
