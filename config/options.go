@@ -30,7 +30,7 @@ func (p *Pipeline) Source(log *slog.Logger) postgres.Options {
 		Types:           p.types,
 		Heartbeat:       p.Postgres.HeartbeatInterval,
 		CopyConnections: p.Bootstrap.readers(&p.Postgres),
-		CopyRate:        p.Bootstrap.MaxBytesPerSecond,
+		CopyRate:        postgres.NewRate(p.Bootstrap.MaxBytesPerSecond, p.copyConnections()),
 		CopyLag:         p.Bootstrap.PauseAboveLag,
 
 		Messages:          p.keeps(),
@@ -40,6 +40,11 @@ func (p *Pipeline) Source(log *slog.Logger) postgres.Options {
 
 		Logger: log,
 	}
+}
+
+// copyConnections is how many connections copy side by side, through all slots: one each at least.
+func (p *Pipeline) copyConnections() int {
+	return max(cmp.Or(p.Bootstrap.readers(&p.Postgres), postgres.DefaultCopyConnections), 1+len(p.Slots.Names()))
 }
 
 // password makes a password for each connection, nil where the URL or a passfile has it.

@@ -64,13 +64,18 @@ func (d *decoder) slot(n ast.Node, at, name string) pipeline.NamedSlot {
 	return s
 }
 
-// SlotSource is the options of the connector that reads, through one of the pipeline's
-// slots, the tables that mine takes. Logical messages come through the default one.
-func (p *Pipeline) SlotSource(log *slog.Logger, slot string, mine func(schema, table string) bool) postgres.Options {
-	o := p.Source(log)
-	o.Pipeline, o.Mine = pipeline.StreamName(p.Name, slot), mine
-	if slot != pipeline.DefaultSlot {
-		o.Messages, o.SignalTable = nil, [2]string{}
+// SlotSources makes the options of connectors, each of which reads, through one of the pipeline's
+// slots, the tables that mine takes. Logical messages come through the default one. What bounds the
+// copies of the pipeline they keep together: connections are divided, a rate is shared.
+func (p *Pipeline) SlotSources(log *slog.Logger) func(slot string, mine func(schema, table string) bool) postgres.Options {
+	all := p.Source(log)
+	all.CopyConnections = p.copyConnections() / (1 + len(p.Slots.Names()))
+	return func(slot string, mine func(schema, table string) bool) postgres.Options {
+		o := all
+		o.Pipeline, o.Mine = pipeline.StreamName(p.Name, slot), mine
+		if slot != pipeline.DefaultSlot {
+			o.Messages, o.SignalTable = nil, [2]string{}
+		}
+		return o
 	}
-	return o
 }

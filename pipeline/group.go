@@ -183,6 +183,7 @@ func (g *Group) options(s *stream, lock *held) Options {
 	o := g.o.Options
 	n := int64(len(g.record.slots()))
 	o.MemoryBudget /= n
+	o.Bootstrap.Readers = max(o.Bootstrap.readers()/int(n), 1)
 	o.SpoolBytes = (o.SpoolBytes + n - 1) / n
 	o.Source = s.source
 	p := &part{slot: s.slot, lock: lock, folders: map[string]string{}, taken: map[string]handover{}}

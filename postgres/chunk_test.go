@@ -136,13 +136,28 @@ func TestCopyRate(t *testing.T) {
 	t.Parallel()
 	db := pgtest.NewDatabase(t)
 	db.Exec(t, `CREATE TABLE t (id int PRIMARY KEY, v text)`, `INSERT INTO t SELECT i, repeat('x', 200) FROM generate_series(1, 5000) i`)
-	f := open(t, db, postgres.Options{CopyRate: 2 << 20, ChunkBytes: 100_000, CopyLag: time.Minute}).begin()
+	o := postgres.Options{CopyRate: postgres.NewRate(2<<20, 0), ChunkBytes: 100_000, CopyLag: time.Minute}
+	f := open(t, db, o).begin()
 	began := time.Now()
 	if n := len(f.copied("t")); n != 5000 {
 		t.Errorf("%d rows", n)
 	}
 	if took := time.Since(began); took < 400*time.Millisecond { // a megabyte
 		t.Errorf("it took %v", took)
+	}
+	other := pgtest.NewDatabase(t)
+	other.Exec(t, `CREATE TABLE t (id int PRIMARY KEY, v text)`, `INSERT INTO t SELECT i, repeat('x', 200) FROM generate_series(1, 5000) i`)
+	g := open(t, other, o).begin()
+	began = time.Now()
+	var both errgroup.Group
+	for _, f := range []*feed{f, g} {
+		both.Go(func() error { return f.Copy(t.Context(), f.tables["t"], func(*change.Batch) error { return nil }) })
+	}
+	if err := both.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took < 800*time.Millisecond { // both keep it together
+		t.Errorf("two of them took %v", took)
 	}
 }
 

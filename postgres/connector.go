@@ -20,6 +20,9 @@ import (
 	"lakefeed/change"
 )
 
+// CopyConnections is how many connections copy a table side by side where nobody says.
+const DefaultCopyConnections = 4
+
 // Options say which database to read and how. URL and Pipeline are required; the
 // zero value of every other field works.
 type Options struct {
@@ -50,13 +53,14 @@ type Options struct {
 	// Heartbeat is how often a logical message is written, so that the slot moves
 	// on where only other databases write. The default is 10 s; a negative value turns it off.
 	Heartbeat time.Duration
-	// CopyConnections is how many connections copy a table side by side. The default is 4.
+	// CopyConnections is how many connections copy a table side by side; 0: [DefaultCopyConnections].
 	CopyConnections int
 	// CopyLock is for how long a copy waits for whoever has locked its table: then it is an error
 	// that passes, a *[change.LockedTableError]. The default is 5 minutes.
 	CopyLock time.Duration
-	// CopyRate is how many bytes of rows the copies read in a second at most, all together; 0: no bound.
-	CopyRate int64
+	// CopyRate is how many bytes of rows the copies read in a second at most, all together, and those of the
+	// other connectors that have it; nil: no bound.
+	CopyRate *Rate
 	// CopyLag is how far a standby of the server may lag behind it, in time: copies pause
 	// while one lags more; 0: they do not look.
 	CopyLag time.Duration
@@ -90,8 +94,8 @@ func (o *Options) setDefaults() {
 		o.Match = func(string, string) bool { return true }
 	}
 	o.Heartbeat = cmp.Or(o.Heartbeat, 10*time.Second)
-	o.CopyConnections = cmp.Or(max(o.CopyConnections, 0), 4)
 	o.CopyLock = cmp.Or(max(o.CopyLock, 0), 5*time.Minute)
+	o.CopyConnections = cmp.Or(max(o.CopyConnections, 0), DefaultCopyConnections)
 	o.ReceiveTimeout = cmp.Or(max(o.ReceiveTimeout, 0), time.Minute)
 	o.ChunkBytes = cmp.Or(max(o.ChunkBytes, 0), 8<<20)
 	if o.Logger == nil {

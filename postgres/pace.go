@@ -14,13 +14,12 @@ import (
 // pace keeps copies from being a burden: they read so many bytes a second at most, all of
 // them together, and none while a standby lags too far behind.
 type pace struct {
-	rate int64         // bytes a second; 0: no bound
+	rate *Rate         // nil: no bound
 	lag  time.Duration // 0: no bound
 	lags session       // of its own: a copy waits for nobody
 	log  *slog.Logger
 
 	mu     sync.Mutex // guards what follows
-	next   time.Time  // when the next bytes may come
 	looked time.Time  // when the lag was last looked at
 	ends   []logEnd   // that are not replayed, oldest first
 }
@@ -29,34 +28,58 @@ type pace struct {
 const lagEvery = time.Second
 
 func (p *pace) begin(c *Connector) {
-	p.rate, p.lag, p.log = c.opts.CopyRate, c.opts.CopyLag, c.log
+	if p.rate = c.opts.CopyRate; p.rate != nil && p.rate.bytes <= 0 {
+		p.rate = nil
+	}
+	p.lag, p.log = c.opts.CopyLag, c.log
+}
+
+// Rate is how many bytes are read in a second at most, by all together that have it in their Options.
+type Rate struct {
+	bytes   int64
+	readers int
+
+	mu   sync.Mutex
+	next time.Time // when the next bytes may come
+}
+
+// NewRate is so many bytes a second; 0 or less: no bound. Readers is how many connections share it, where
+// that are those of several connectors.
+func NewRate(bytes int64, readers int) *Rate { return &Rate{bytes: bytes, readers: readers} }
+
+// longest is for how many seconds so many bytes may take that each of those who share the rate reads.
+func (r *Rate) longest(bytes float64, readers int) float64 {
+	if r == nil || r.bytes <= 0 {
+		return 0
+	}
+	return float64(max(readers, r.readers)) * bytes / float64(r.bytes)
 }
 
 // of is the pace for who reads under a context, nil where there is none to keep.
 func (p *pace) of(ctx context.Context) func(int64) error {
-	if p.rate <= 0 && p.lag <= 0 {
+	if p.rate == nil && p.lag <= 0 {
 		return nil
 	}
 	return func(bytes int64) error {
 		if err := p.awaitStandbys(ctx); err != nil {
 			return err
 		}
-		return pause(ctx, time.Until(p.take(bytes)))
+		return pause(ctx, time.Until(p.rate.take(bytes)))
 	}
 }
 
 // take says when so many bytes may be taken that were read. What was not used before is lost.
-func (p *pace) take(bytes int64) time.Time {
-	if p.rate <= 0 {
+func (r *Rate) take(bytes int64) time.Time {
+	if r == nil {
 		return time.Time{}
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if now := time.Now(); p.next.Before(now) {
-		p.next = now
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now := time.Now(); r.next.Before(now) {
+		r.next = now
 	}
-	p.next = p.next.Add(time.Duration(float64(bytes) / float64(p.rate) * float64(time.Second)))
-	return p.next
+	r.next = r.next.Add(time.Duration(float64(bytes) / float64(r.bytes) * float64(time.Second)))
+	return r.next
 }
 
 // awaitStandbys waits until no standby lags too far behind. All readers wait for the one that looks.

@@ -135,10 +135,7 @@ func (s *snapshot) letGo(ctx context.Context) (err error) {
 // copyLock is the lock_timeout of connections that copy, in milliseconds. Who wants to lock a table that they read
 // waits for what each of them has at hand, and the next part of theirs waits behind him.
 func (c *Connector) copyLock() string {
-	wait := c.opts.CopyLock.Seconds()
-	if c.opts.CopyRate > 0 {
-		wait += float64(c.opts.CopyConnections) * maxPartBytes / float64(c.opts.CopyRate)
-	}
+	wait := c.opts.CopyLock.Seconds() + c.opts.CopyRate.longest(maxPartBytes, c.opts.CopyConnections)
 	return strconv.FormatInt(int64(min(1000*wait, math.MaxInt32)), 10)
 }
 

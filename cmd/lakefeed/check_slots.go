@@ -51,7 +51,7 @@ func checkSlots(ctx context.Context, p *config.Pipeline, lake storage.Store, tab
 
 // checkSlot looks at one slot beside the default one, and reports whether the source has it.
 func checkSlot(ctx context.Context, p *config.Pipeline, lake storage.Store, slot string, r *checkReport) (there bool, err error) {
-	o := p.SlotSource(nil, slot, nil)
+	o := p.SlotSources(nil)(slot, nil)
 	problems, err := postgres.CheckSlot(ctx, o)
 	if err != nil {
 		return false, err

@@ -49,10 +49,11 @@ func openRunner(ctx context.Context, p *config.Pipeline, lake storage.Store, log
 		}
 	}
 	if divided {
+		source := p.SlotSources(log)
 		group, err := pipeline.NewGroup(pipeline.GroupOptions{
 			Options: o, Slots: p.Slots,
 			Open: func(ctx context.Context, slot string, mine func(schema, table string) bool) (pipeline.SlotSource, error) {
-				c, err := postgres.Open(ctx, p.SlotSource(log, slot, mine))
+				c, err := postgres.Open(ctx, source(slot, mine))
 				if err != nil {
 					return nil, err
 				}

@@ -102,7 +102,7 @@ func withStops(tables []pipeline.TableStatus, stops map[string]pipeline.Stop) []
 
 func askSlot(ctx context.Context, p *config.Pipeline, slot string) *slotReport {
 	r := &slotReport{LagBytes: -1}
-	c, err := postgres.Open(ctx, p.SlotSource(nil, slot, nil))
+	c, err := postgres.Open(ctx, p.SlotSources(nil)(slot, nil))
 	if err != nil {
 		r.Problem = err.Error()
 		return r
