@@ -20,7 +20,7 @@ import (
 	"lakefeed/change"
 )
 
-// CopyConnections is how many connections copy a table side by side where nobody says.
+// DefaultCopyConnections is how many connections copy a table side by side where nobody says.
 const DefaultCopyConnections = 4
 
 // Options say which database to read and how. URL and Pipeline are required; the
