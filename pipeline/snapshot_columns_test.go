@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"sync"
 	"strings"
 	"testing"
 
@@ -433,10 +434,15 @@ func TestSnapshotColumnsUnderChangesLong(t *testing.T) {
 	r := newRig(t, spoilable...)
 	run := r.start()
 	r.await("it streams", func() bool { return run.Status().State == pipeline.Streaming })
-	rng, done := rand.New(rand.NewPCG(seed.New(t), 1)), make(chan struct{})
+	rng, enough, done := rand.New(rand.NewPCG(seed.New(t), 1)), make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		for n := range 1500 {
+		for n := 0; ; n++ {
+			select {
+			case <-enough:
+				return
+			default:
+			}
 			id, other := 1+rng.IntN(300), 1+rng.IntN(300)
 			r.db.Exec(t, []string{
 				fmt.Sprintf("update t set w = 'w%d' where id = %d", n, id),
@@ -449,26 +455,20 @@ func TestSnapshotColumnsUnderChangesLong(t *testing.T) {
 			}[rng.IntN(7)])
 		}
 	}()
-	made := 0
-	for _, columns := range slices.Repeat([][]string{{"v"}, {"w"}, {"part", "v"}, {"v", "w", "part"}}, 100) {
-		select {
-		case <-done:
-		default:
-			s, err := run.Snapshot(t.Context(), "public.t", []string{"", "id % 3 > 0"}[made%2], columns...)
-			r.must(err)
-			var now *pipeline.SnapshotStatus
-			r.await("the columns are read", func() bool {
-				now = run.table("public.t").Snapshot
-				return now != nil && now.ID == s.ID && (now.State == pipeline.SnapshotDone || now.State == pipeline.SnapshotFailed)
-			})
-			if now.State == pipeline.SnapshotFailed || now.LeftOut != 0 {
-				t.Errorf("it is %+v", now)
-			}
-			made++
+	end := sync.OnceFunc(func() { close(enough); <-done })
+	defer end()
+	for n, columns := range slices.Repeat([][]string{{"v"}, {"w"}, {"part", "v"}, {"v", "w", "part"}}, 3) {
+		s, err := run.Snapshot(t.Context(), "public.t", []string{"", "id % 3 > 0"}[n%2], columns...)
+		r.must(err)
+		var now *pipeline.SnapshotStatus
+		r.await("the columns are read", func() bool {
+			now = run.table("public.t").Snapshot
+			return now != nil && now.ID == s.ID && (now.State == pipeline.SnapshotDone || now.State == pipeline.SnapshotFailed)
+		})
+		if now.State == pipeline.SnapshotFailed || now.LeftOut != 0 {
+			t.Errorf("it is %+v", now)
 		}
 	}
-	if <-done; made < 4 {
-		t.Errorf("%d were made", made)
-	}
+	end()
 	r.equal(run)
 }
