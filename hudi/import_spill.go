@@ -15,6 +15,7 @@ import (
 
 	"lakefeed/hudi/basefile"
 	"lakefeed/hudi/internal/column"
+	"lakefeed/internal/arrowsize"
 	"lakefeed/internal/scratch"
 )
 
@@ -96,7 +97,7 @@ func (s *importSpill) add(data arrow.RecordBatch, keys, paths *array.String, fil
 			return err
 		}
 		s.parts[n].waiting = append(s.parts[n].waiting, part)
-		s.held += column.BatchBytes(part)
+		s.held += arrowsize.Batch(part)
 	}
 	if s.held > s.limit {
 		return s.flush()

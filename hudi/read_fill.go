@@ -12,6 +12,7 @@ import (
 
 	"lakefeed/hudi/basefile"
 	"lakefeed/hudi/internal/column"
+	"lakefeed/internal/arrowsize"
 )
 
 // Some records do not say all of their row: partial updates have the changed columns
@@ -117,7 +118,7 @@ func (f *filler) addBase(ctx context.Context, batch arrow.RecordBatch, hashes []
 	at := int32(len(f.batches))
 	batch.Retain()
 	f.batches, f.lacking = append(f.batches, batch), append(f.lacking, nil)
-	f.size += column.BatchBytes(batch)
+	f.size += arrowsize.Batch(batch)
 	for row, h := range hashes {
 		base := fillPart{at, int32(row)}
 		f.add(h, &base, newer[row])

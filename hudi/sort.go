@@ -11,6 +11,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 
 	"lakefeed/hudi/internal/column"
+	"lakefeed/internal/arrowsize"
 )
 
 // rowSorter sorts rows, as many as there are: what does not fit into memory waits in
@@ -62,7 +63,7 @@ func (s *rowSorter) add(ctx context.Context, batch arrow.RecordBatch) error {
 	defer keys.Release()
 	fields := append(slices.Clone(batch.Schema().Fields()), arrow.Field{Name: sortKeyColumn, Type: arrow.BinaryTypes.Binary})
 	s.held = append(s.held, array.NewRecordBatch(arrow.NewSchema(fields, nil), append(slices.Clone(batch.Columns()), keys), n))
-	size := column.BatchBytes(batch) + column.Bytes(keys)
+	size := arrowsize.Batch(batch) + arrowsize.Column(keys)
 	s.rows, s.bytes = s.rows+n, s.bytes+size
 	if s.size += size + n*sortRefBytes; s.size < s.limit {
 		return nil

@@ -10,7 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"lakefeed/hudi/basefile"
-	"lakefeed/hudi/internal/column"
+	"lakefeed/internal/arrowsize"
 )
 
 // groupWork is what a transaction does to one file group.
@@ -247,7 +247,7 @@ func (w *rowWriter) insert(ctx context.Context, partition string, sel []int32) e
 func (w *rowWriter) fillGroup(ctx context.Context, g *GroupWriter, size int64, sel []int32) ([]int32, error) {
 	const stepBytes, maxStep = 1 << 20, 8192 // of Arrow, and rows, between two looks at the size
 	limit := w.txn.table.opts.MaxFileBytes
-	perRow := column.BatchBytes(w.rows.rows)/max(w.rows.rows.NumRows(), 1) + 1
+	perRow := arrowsize.Batch(w.rows.rows)/max(w.rows.rows.NumRows(), 1) + 1
 	step := int(min(max(min(stepBytes, limit/4)/perRow, 1), maxStep))
 	for len(sel) > 0 {
 		some := sel[:min(step, len(sel))]

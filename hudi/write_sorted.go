@@ -13,6 +13,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 
 	"lakefeed/hudi/internal/column"
+	"lakefeed/internal/arrowsize"
 )
 
 // A Sorter takes changes in any order and writes them file group after file group, so
@@ -245,7 +246,7 @@ func (o *sortedOut) put(ctx context.Context, c sortedChanges, r run) error {
 	}
 	// In steps between which the file's size is looked at.
 	limit := o.txn.table.opts.MaxFileBytes
-	step := int(max(limit/4/(column.BatchBytes(c.rows)/max(c.rows.NumRows(), 1)+1), 1))
+	step := int(max(limit/4/(arrowsize.Batch(c.rows)/max(c.rows.NumRows(), 1)+1), 1))
 	for from := r.from; from < r.to; from += step {
 		some := c.rows.NewSlice(int64(from), int64(min(from+step, r.to)))
 		err := o.upsert(ctx, max(o.at.bucket, 0), some)

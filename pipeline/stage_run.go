@@ -10,10 +10,10 @@ import (
 	"io"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 
 	"lakefeed/hudi"
+	"lakefeed/internal/arrowsize"
 	"lakefeed/storage"
 )
 
@@ -92,12 +92,12 @@ func (w *runWriter) write(lane int, rows arrow.RecordBatch) error {
 	if err := w.begin(lane); err != nil {
 		return err
 	}
-	n, size := rows.NumRows(), rowBytes(rows)
+	n, size := rows.NumRows(), arrowsize.Batch(rows)
 	w.size.Rows, w.size.Memory = w.size.Rows+n, w.size.Memory+size
 	step := max(n*w.batch/max(size, 1), 1) // one row, however large it is
 	for from := int64(0); from < n; from += step {
 		some := rows.NewSlice(from, min(from+step, n))
-		w.size.Record = max(w.size.Record, rowBytes(some))
+		w.size.Record = max(w.size.Record, arrowsize.Batch(some))
 		err := w.w.Write(some)
 		some.Release()
 		if err != nil {
@@ -105,40 +105,6 @@ func (w *runWriter) write(lane int, rows arrow.RecordBatch) error {
 		}
 	}
 	return nil
-}
-
-// rowBytes is about how much memory rows take, which may be some of a batch.
-func rowBytes(rows arrow.RecordBatch) (n int64) {
-	for _, col := range rows.Columns() {
-		n += valueBytes(col)
-	}
-	return n
-}
-
-func valueBytes(col arrow.Array) (n int64) {
-	rows := int64(col.Len())
-	switch col := col.(type) {
-	case array.BinaryLike:
-		return 4*rows + int64(len(col.ValueBytes()))
-	case *array.Struct:
-		for i := range col.NumField() {
-			n += valueBytes(col.Field(i))
-		}
-		return n
-	case array.ListLike:
-		if rows == 0 {
-			return 0
-		}
-		from, _ := col.ValueOffsets(0)
-		_, to := col.ValueOffsets(int(rows) - 1)
-		values := array.NewSlice(col.ListValues(), from, to)
-		defer values.Release()
-		return 4*rows + valueBytes(values)
-	}
-	if t, ok := col.DataType().(arrow.FixedWidthDataType); ok {
-		return rows * int64(t.BitWidth()) / 8
-	}
-	return rows
 }
 
 // begin goes on to a lane; those that are passed over are empty.

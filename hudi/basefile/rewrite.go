@@ -14,6 +14,7 @@ import (
 
 	"lakefeed/hudi/internal/column"
 	"lakefeed/hudi/schema"
+	"lakefeed/internal/arrowsize"
 )
 
 // Rewrite writes a base file that is an older one with changes. What does not
@@ -98,7 +99,7 @@ func (r *Rewrite) Upsert(rows arrow.RecordBatch) error {
 		r.want(keys.Value(i))
 	}
 	r.held = append(r.held, moved)
-	if r.size += column.BatchBytes(moved); r.size < r.w.opts.RowGroupBytes {
+	if r.size += arrowsize.Batch(moved); r.size < r.w.opts.RowGroupBytes {
 		return nil
 	}
 	return r.writeHeld()
@@ -323,7 +324,7 @@ func (r *Rewrite) tail(g int, fresh arrow.RecordBatch) []int32 {
 	if len(r.rows) == 0 {
 		return nil
 	}
-	perRow := max(column.BatchBytes(fresh)/fresh.NumRows(), 1)
+	perRow := max(arrowsize.Batch(fresh)/fresh.NumRows(), 1)
 	if (r.old.meta.RowGroups[g].NumRows+int64(len(r.rows)))*perRow > r.w.opts.RowGroupBytes {
 		return nil
 	}

@@ -15,6 +15,7 @@ import (
 
 	"lakefeed/hudi/internal/column"
 	"lakefeed/hudi/schema"
+	"lakefeed/internal/arrowsize"
 )
 
 // What the footer of a base file says beside Parquet's own.
@@ -253,7 +254,7 @@ func (w *Writer) moved(batch arrow.RecordBatch, name string) arrow.RecordBatch {
 
 // add adds rows whose keys are known.
 func (w *Writer) add(batch arrow.RecordBatch) error {
-	size := column.BatchBytes(batch)
+	size := arrowsize.Batch(batch)
 	parts := max(1, size/w.opts.RowGroupBytes) // of a batch that makes several row groups
 	for i := range parts {
 		part := batch.NewSlice(batch.NumRows()*i/parts, batch.NumRows()*(i+1)/parts)
@@ -349,7 +350,7 @@ func measure(batches []arrow.RecordBatch) (rows, widest int64) {
 	for _, batch := range batches {
 		rows += batch.NumRows()
 		for i, col := range batch.Columns() {
-			sizes[i] += column.Bytes(col)
+			sizes[i] += arrowsize.Column(col)
 			widest = max(widest, sizes[i])
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"lakefeed/hudi/internal/basetest"
 	"lakefeed/hudi/internal/column"
 	"lakefeed/hudi/schema"
+	"lakefeed/internal/arrowsize"
 	"lakefeed/internal/golden"
 )
 
@@ -148,7 +149,7 @@ func TestFileWithoutRows(t *testing.T) {
 func TestFileRowGroups(t *testing.T) {
 	batch := benchBatch(5000)
 	opts := testOptions(t, batch.Schema())
-	opts.RowGroupBytes = column.BatchBytes(batch) / 10
+	opts.RowGroupBytes = arrowsize.Batch(batch) / 10
 	var parts []arrow.RecordBatch
 	for i := range int64(50) { // small batches are gathered
 		parts = append(parts, batch.NewSlice(i*100, i*100+100))
