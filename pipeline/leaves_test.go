@@ -57,7 +57,7 @@ func (c *copiesAnew) more(o *options) {
 }
 
 // of fails the test unless a table was copied anew because of what, or, without that, was not.
-func (c *copiesAnew) of(t *testing.T, table, what string) {
+func (c *copiesAnew) of(t testing.TB, table, what string) {
 	t.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -66,33 +66,12 @@ func (c *copiesAnew) of(t *testing.T, table, what string) {
 	}
 }
 
-// TestPartitionsComeAndGoLong attaches, detaches, drops and truncates partitions: what that does
-// to the rows of their table is in no log, and the lake is right all the same. Where it does
-// nothing to them, or takes rows away that can be told, the table is not copied anew.
-func TestPartitionsComeAndGoLong(t *testing.T) {
-	long.Test(t)
-	t.Parallel()
-	cases := []struct{ sql, anew string }{
-		{"create table apr@ partition of r@ for values from ('2026-04-01') to ('2026-05-01'); insert into r@ values (1, '2026-04-01', 'april')", ""},
-		{"alter table r@ attach partition mar@ for values from ('2026-03-01') to ('2026-04-01')", ""},
-		{"insert into mar@ values (1, '2026-03-01', 'march'); alter table r@ attach partition mar@ for values from ('2026-03-01') to ('2026-04-01')", "public.mar@ was attached to public.r@ with rows"},
-		{"begin; create table apr@ (like r@ including all); insert into apr@ values (1, '2026-04-02', 'a'); alter table r@ attach partition apr@ for values from ('2026-04-01') to ('2026-05-01'); commit", "public.apr@ was attached"},
-		{"create table q2@ (like r@ including all) partition by list (id); create table q21@ partition of q2@ for values in (1); insert into q2@ values (1, '2026-05-05', 'q'); alter table r@ attach partition q2@ for values from ('2026-04-01') to ('2026-07-01')", "public.q21@ was attached"},
-		{"alter table r@ detach partition jan@; insert into jan@ values (99, '2026-01-01', 'of no concern')", ""},
-		{"alter table r@ detach partition jan@ concurrently", ""},
-		{"drop table jan@; insert into r@ values (99, '2026-02-03', 'goes on')", ""},
-		{"alter table r@ detach partition jan@; create table jan2@ partition of r@ for values from ('2026-01-01') to ('2026-02-01'); insert into r@ values (7, '2026-01-07', 'new')", "written since"},
-		{"alter table r@ detach partition jan@; delete from jan@ where id = 3; alter table r@ attach partition jan@ for values from ('2026-01-01') to ('2026-02-01')", "public.jan@ was attached"},
-		{"truncate jan@", "public.jan@ of public.r@ was emptied"},
-		{"truncate jan@; insert into r@ values (7, '2026-01-07', 'new'); analyze jan@", "public.jan@ of public.r@ was emptied"},
-		{"truncate r@; insert into r@ values (7, '2026-01-07', 'new')", ""},
-		{"vacuum full jan@; alter table feb@ set (fillfactor = 50)", ""},
-		{"cluster jan@ using jan@_pkey", ""},
-		{"alter table r@ alter v type text using v || id", "column v of public.r@ was altered and every row was written anew"},
-		{"alter table r@ add n serial", "column n was added to public.r@ and every row was written anew"},
-		{"alter table r@ add w int default 7; alter table r@ alter v set not null", ""},
-	}
-	r := newRig(t)
+// leafCase is what is done to the partitions of a table, @ being its number, and why that is copied anew then.
+type leafCase struct{ sql, anew string }
+
+// meetLeaves does what the cases say to a table each while the pipeline runs, between two looks.
+func (r *rig) meetLeaves(cases []leafCase) {
+	r.t.Helper()
 	for n := range cases {
 		r.divided(n)
 	}
@@ -112,10 +91,39 @@ func TestPartitionsComeAndGoLong(t *testing.T) {
 	r.equal(run)
 	run.stop()
 	for n, c := range cases {
-		copies.of(t, fmt.Sprint("public.r", n), strings.ReplaceAll(c.anew, "@", strconv.Itoa(n)))
+		copies.of(r.t, fmt.Sprint("public.r", n), strings.ReplaceAll(c.anew, "@", strconv.Itoa(n)))
 	}
 	r.drain()
 	r.equal(nil)
+}
+
+// TestPartitionsComeAndGoLong attaches, detaches, drops and truncates partitions: what that does
+// to the rows of their table is in no log, and the lake is right all the same. Where it does
+// nothing to them, or takes rows away that can be told, the table is not copied anew.
+func TestPartitionsComeAndGoLong(t *testing.T) {
+	long.Test(t)
+	t.Parallel()
+	cases := []leafCase{
+		{"create table apr@ partition of r@ for values from ('2026-04-01') to ('2026-05-01'); insert into r@ values (1, '2026-04-01', 'april')", ""},
+		{"alter table r@ attach partition mar@ for values from ('2026-03-01') to ('2026-04-01')", ""},
+		{"insert into mar@ values (1, '2026-03-01', 'march'); alter table r@ attach partition mar@ for values from ('2026-03-01') to ('2026-04-01')", "public.mar@ was attached to public.r@ with rows"},
+		{"begin; create table apr@ (like r@ including all); insert into apr@ values (1, '2026-04-02', 'a'); alter table r@ attach partition apr@ for values from ('2026-04-01') to ('2026-05-01'); commit", "public.apr@ was attached"},
+		{"create table q2@ (like r@ including all) partition by list (id); create table q21@ partition of q2@ for values in (1); insert into q2@ values (1, '2026-05-05', 'q'); alter table r@ attach partition q2@ for values from ('2026-04-01') to ('2026-07-01')", "public.q21@ was attached"},
+		{"alter table r@ detach partition jan@; insert into jan@ values (99, '2026-01-01', 'of no concern')", ""},
+		{"alter table r@ detach partition jan@ concurrently", ""},
+		{"drop table jan@; insert into r@ values (99, '2026-02-03', 'goes on')", ""},
+		{"alter table r@ detach partition jan@; create table jan2@ partition of r@ for values from ('2026-01-01') to ('2026-02-01'); insert into r@ values (7, '2026-01-07', 'new')", "written since"},
+		{"alter table r@ detach partition jan@; delete from jan@ where id = 3; alter table r@ attach partition jan@ for values from ('2026-01-01') to ('2026-02-01')", "public.jan@ was attached"},
+		{"truncate jan@", "public.jan@ of public.r@ was emptied"},
+		{"truncate jan@; insert into r@ values (7, '2026-01-07', 'new'); analyze jan@", "public.jan@ of public.r@ was emptied"},
+		{"truncate r@; insert into r@ values (7, '2026-01-07', 'new')", ""},
+		{"vacuum full jan@; alter table feb@ set (fillfactor = 50)", ""},
+		{"cluster jan@ using jan@_pkey", ""},
+		{"alter table r@ alter v type text using v || id", "column v of public.r@ was altered and every row was written anew"},
+		{"alter table r@ add n serial", "column n was added to public.r@ and every row was written anew"},
+		{"alter table r@ add w int default 7; alter table r@ alter v set not null", ""},
+	}
+	newRig(t).meetLeaves(cases)
 }
 
 // TestEmptiedInSavepointLong truncates a table as a whole in a savepoint, whose number no log tells, and partitions of it
@@ -127,7 +135,7 @@ func TestEmptiedInSavepointLong(t *testing.T) {
 	fill := func(id int) string {
 		return fmt.Sprintf("insert into r@ values (%d, '2026-01-07', 'new'), (%d, '2026-02-07', 'new')", id, id)
 	}
-	cases := []struct{ sql, anew string }{ // what stands between "; " is done at once
+	cases := []leafCase{ // what stands between "; " is done at once
 		{"begin;savepoint s;truncate r@;" + fill(1) + ";commit", ""},
 		{"do $$ begin truncate r@;" + fill(1) + ";exception when division_by_zero then null;end $$", ""},
 		{"begin;savepoint s;truncate r@;commit", ""},
@@ -136,37 +144,14 @@ func TestEmptiedInSavepointLong(t *testing.T) {
 		{"begin;savepoint s;truncate r@;" + fill(1) + ";commit; truncate jan@, feb@; " + fill(2), emptied},
 		{"begin;truncate r@;" + fill(1) + ";savepoint s;truncate jan@;" + fill(2) + ";commit", emptied},
 	}
-	r := newRigAlone(t) // where no transaction is open
-	for n := range cases {
-		r.divided(n)
-	}
-	var copies copiesAnew
-	run := r.start(copies.let)
-	r.await("streaming", func() bool { return run.Status().State == pipeline.Streaming })
-	for range 2 {
-		r.passLook(run)
-	}
-	for n, c := range cases {
-		r.do(n, c.sql)
-	}
-	r.passLook(run)
-	for n := range cases {
-		r.await("it streams again", func() bool { return run.table(fmt.Sprint("public.r", n)).State == pipeline.Streaming })
-	}
-	r.equal(run)
-	run.stop()
-	for n, c := range cases {
-		copies.of(t, fmt.Sprint("public.r", n), strings.ReplaceAll(c.anew, "@", strconv.Itoa(n)))
-	}
-	r.drain()
-	r.equal(nil)
+	newRigAlone(t).meetLeaves(cases) // where no transaction is open
 }
 
 // TestPartitionsWhileAwayLong does the same while nobody reads: what cannot be told is copied.
 func TestPartitionsWhileAwayLong(t *testing.T) {
 	long.Test(t)
 	t.Parallel()
-	cases := []struct{ sql, anew string }{
+	cases := []leafCase{
 		{"create table apr@ partition of r@ for values from ('2026-04-01') to ('2026-05-01'); insert into r@ values (1, '2026-04-01', 'april')", ""},
 		{"insert into mar@ values (1, '2026-03-01', 'march'); alter table r@ attach partition mar@ for values from ('2026-03-01') to ('2026-04-01')", "attached"},
 		{"drop table jan@", "taken from"},
@@ -238,7 +223,7 @@ func TestAttachedRowsUpdated(t *testing.T) {
 // is one that came and went, or one that went, is a matter of when a look came.
 func TestPartitionPassesBy(t *testing.T) {
 	t.Parallel()
-	cases := []struct{ sql, anew string }{
+	cases := []leafCase{
 		{"begin; create table apr@ partition of r@ for values from ('2026-04-01') to ('2026-05-01'); insert into r@ values (1, '2026-04-01', 'april'); drop table apr@; commit", "partition public.apr@ "},
 		{"begin; alter table r@ attach partition mar@ for values from ('2026-03-01') to ('2026-04-01'); insert into r@ values (1, '2026-03-01', 'march'); alter table r@ detach partition mar@; commit", "partition public.mar@ "},
 		{"insert into r@ values (1, '2026-01-01', 'new'), (2, '2026-02-02', 'new'); create table apr@ partition of r@ for values from ('2026-04-01') to ('2026-05-01'); insert into r@ values (1, '2026-04-01', 'stays')", ""},

@@ -3,7 +3,6 @@ package pipeline_test
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -13,11 +12,9 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"lakefeed/change"
 	"lakefeed/hudi"
-	"lakefeed/hudi/keyindex"
 	"lakefeed/internal/long"
 	"lakefeed/internal/seed"
 	"lakefeed/pipeline"
@@ -148,79 +145,33 @@ func TestSnapshotColumnsMove(t *testing.T) {
 // misplace is another writer that moves every fifth row to the partition of part p0.
 func (r *rig) misplace() {
 	r.t.Helper()
-	ctx := r.t.Context()
-	keys, err := keyindex.OpenMem()
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer keys.Close()
-	t, err := hudi.Open(ctx, storage.Sub(r.lake, "public/t"), hudi.Options{Keys: keys})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	txn, err := t.Begin(ctx, hudi.TxnOptions{})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	type move struct {
-		from, key string
-		row       arrow.RecordBatch
-	}
-	var moves []move
-	to := ""
-	for rec, err := range t.Read(ctx, hudi.ReadOptions{Meta: true}) {
-		if err != nil {
-			r.t.Fatal(err)
+	r.rewrite(func(t *hudi.Table) (map[homeOf][]string, map[homeOf][]arrow.RecordBatch) {
+		type move struct {
+			from, key string
+			row       arrow.RecordBatch
 		}
-		at := func(column string) arrow.Array { return rec.Column(rec.Schema().FieldIndices(column)[0]) }
-		for row := range int(rec.NumRows()) {
-			if at("part").ValueStr(row) == "p0" {
-				to = at("_hoodie_partition_path").ValueStr(row)
-			} else if at("id").(*array.Int32).Value(row)%5 == 1 {
-				moves = append(moves, move{at("_hoodie_partition_path").ValueStr(row), at("_hoodie_record_key").ValueStr(row), inPart(rec, row, t.Schema())})
+		var moves []move
+		to := ""
+		for rec, err := range t.Read(r.t.Context(), hudi.ReadOptions{Meta: true}) {
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			at := func(column string) arrow.Array { return rec.Column(rec.Schema().FieldIndices(column)[0]) }
+			for row := range int(rec.NumRows()) {
+				if at("part").ValueStr(row) == "p0" {
+					to = at("_hoodie_partition_path").ValueStr(row)
+				} else if at("id").(*array.Int32).Value(row)%5 == 1 {
+					moves = append(moves, move{at("_hoodie_partition_path").ValueStr(row), at("_hoodie_record_key").ValueStr(row), withText(rec, row, t.Schema(), "p0", "part")})
+				}
 			}
 		}
-	}
-	type group struct {
-		partition string
-		bucket    int
-	}
-	gone, come := map[group][]string{}, map[group][]arrow.RecordBatch{}
-	for _, m := range moves {
-		b := t.Bucket(m.key)
-		gone[group{m.from, b}], come[group{to, b}] = append(gone[group{m.from, b}], m.key), append(come[group{to, b}], m.row)
-	}
-	for _, g := range slices.Concat(slices.Collect(maps.Keys(gone)), slices.Collect(maps.Keys(come))) {
-		w, err := txn.Group(ctx, g.partition, g.bucket)
-		if err != nil {
-			r.t.Fatal(err)
+		gone, come := map[homeOf][]string{}, map[homeOf][]arrow.RecordBatch{}
+		for _, m := range moves {
+			b := t.Bucket(m.key)
+			gone[homeOf{m.from, b}], come[homeOf{to, b}] = append(gone[homeOf{m.from, b}], m.key), append(come[homeOf{to, b}], m.row)
 		}
-		err = w.Delete(ctx, gone[g])
-		for _, rec := range come[g] {
-			names, cause := hudi.RecordKeys(rec, t.RecordKey())
-			err = errors.Join(err, cause, w.Upsert(ctx, rec, names))
-		}
-		if err := errors.Join(err, w.Close(ctx)); err != nil {
-			r.t.Fatal(err)
-		}
-	}
-	if _, err := txn.Commit(ctx, nil); err != nil {
-		r.t.Fatal(err)
-	}
-}
-
-// inPart is a row as one of part p0.
-func inPart(rec arrow.RecordBatch, row int, schema *arrow.Schema) arrow.RecordBatch {
-	cols := make([]arrow.Array, schema.NumFields())
-	for i, f := range schema.Fields() {
-		cols[i] = array.NewSlice(rec.Column(rec.Schema().FieldIndices(f.Name)[0]), int64(row), int64(row)+1)
-		if f.Name == "part" {
-			b := array.NewStringBuilder(memory.DefaultAllocator)
-			b.Append("p0")
-			cols[i] = b.NewStringArray()
-		}
-	}
-	return array.NewRecordBatch(schema, cols, 1)
+		return gone, come
+	})
 }
 
 // TestSnapshotColumnsRefused asks for columns that cannot be read anew, with the way out.

@@ -3,6 +3,7 @@ package pipeline_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -24,7 +25,39 @@ import (
 // each one behind it.
 func (r *rig) spoil() {
 	r.t.Helper()
-	ctx := r.t.Context()
+	r.rewrite(func(t *hudi.Table) (map[homeOf][]string, map[homeOf][]arrow.RecordBatch) {
+		gone, wrong := map[homeOf][]string{}, map[homeOf][]arrow.RecordBatch{}
+		for rec, err := range t.Read(r.t.Context(), hudi.ReadOptions{Meta: true}) {
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			for row := range int(rec.NumRows()) {
+				text := func(column string) string {
+					return rec.Column(rec.Schema().FieldIndices(column)[0]).ValueStr(row)
+				}
+				g := homeOf{text("_hoodie_partition_path"), t.Bucket(text("_hoodie_record_key"))}
+				switch id := rec.Column(rec.Schema().FieldIndices("id")[0]).(*array.Int32).Value(row); id % 5 {
+				case 0:
+					gone[g] = append(gone[g], text("_hoodie_record_key"))
+				case 1:
+					wrong[g] = append(wrong[g], withText(rec, row, t.Schema(), "wrong", "v", "w"))
+				}
+			}
+		}
+		return gone, wrong
+	})
+}
+
+// homeOf is where a row lies in a table.
+type homeOf struct {
+	partition string
+	bucket    int
+}
+
+// rewrite is another writer that deletes keys of table t where they lie, and writes rows, in one commit.
+func (r *rig) rewrite(plan func(t *hudi.Table) (gone map[homeOf][]string, come map[homeOf][]arrow.RecordBatch)) {
+	r.t.Helper()
+	ctx, homes := r.t.Context(), map[homeOf]bool{}
 	keys, err := keyindex.OpenMem()
 	if err != nil {
 		r.t.Fatal(err)
@@ -34,39 +67,24 @@ func (r *rig) spoil() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	gone, come := plan(t)
 	txn, err := t.Begin(ctx, hudi.TxnOptions{})
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	type group struct {
-		partition string
-		bucket    int
+	for home := range gone {
+		homes[home] = true
 	}
-	gone, wrong := map[group][]string{}, map[group][]arrow.RecordBatch{}
-	for rec, err := range t.Read(ctx, hudi.ReadOptions{Meta: true}) {
+	for home := range come {
+		homes[home] = true
+	}
+	for home := range homes {
+		w, err := txn.Group(ctx, home.partition, home.bucket)
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		for row := range int(rec.NumRows()) {
-			text := func(column string) string {
-				return rec.Column(rec.Schema().FieldIndices(column)[0]).ValueStr(row)
-			}
-			g := group{text("_hoodie_partition_path"), t.Bucket(text("_hoodie_record_key"))}
-			switch id := rec.Column(rec.Schema().FieldIndices("id")[0]).(*array.Int32).Value(row); id % 5 {
-			case 0:
-				gone[g] = append(gone[g], text("_hoodie_record_key"))
-			case 1:
-				wrong[g] = append(wrong[g], spoiled(rec, row, t.Schema()))
-			}
-		}
-	}
-	for g := range gone {
-		w, err := txn.Group(ctx, g.partition, g.bucket)
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		err = w.Delete(ctx, gone[g])
-		for _, rec := range wrong[g] {
+		err = w.Delete(ctx, gone[home])
+		for _, rec := range come[home] {
 			names, cause := hudi.RecordKeys(rec, t.RecordKey())
 			err = errors.Join(err, cause, w.Upsert(ctx, rec, names))
 		}
@@ -79,14 +97,14 @@ func (r *rig) spoil() {
 	}
 }
 
-// spoiled is a row with wrong texts.
-func spoiled(rec arrow.RecordBatch, row int, schema *arrow.Schema) arrow.RecordBatch {
+// withText is a row of which some columns say something else.
+func withText(rec arrow.RecordBatch, row int, schema *arrow.Schema, text string, columns ...string) arrow.RecordBatch {
 	cols := make([]arrow.Array, schema.NumFields())
 	for i, f := range schema.Fields() {
 		cols[i] = array.NewSlice(rec.Column(rec.Schema().FieldIndices(f.Name)[0]), int64(row), int64(row)+1)
-		if f.Name == "v" || f.Name == "w" {
+		if slices.Contains(columns, f.Name) {
 			b := array.NewStringBuilder(memory.DefaultAllocator)
-			b.Append("wrong")
+			b.Append(text)
 			cols[i] = b.NewStringArray()
 		}
 	}
